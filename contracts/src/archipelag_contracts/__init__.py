@@ -1,0 +1,1 @@
+"""What two Archipelag machines must agree on, byte for byte."""

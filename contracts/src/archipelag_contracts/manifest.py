@@ -1,0 +1,224 @@
+"""A Cargo's manifest: parsed strictly, validated as a whole, with one canonical form whose digest names the Cargo.
+
+Canonical bytes are JSON with sorted keys, no spaces, no floats and UTF-8 (the subset of RFC 8785 without numbers that
+are not integers), so that every language gives the same bytes and the same digest.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Final
+
+from archipelag_contracts.errors import BadManifest
+from archipelag_contracts.ids import CargoDigest
+from archipelag_contracts.signing import digest
+from archipelag_contracts.units import UCREDITS_MAX, ZERO, Ucredits
+
+MANIFEST_BYTES_MAX: Final = 64 * 1024
+KINDS: Final = ("chat", "json")
+RUNTIMES: Final = ("native", "oci", "wasm")
+TIERS: Final = ("restricted", "standard", "elevated")
+
+_SLUG: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_VERSION: Final = re.compile(r"\d+\.\d+\.\d+(-[0-9A-Za-z.-]{1,32})?")
+_MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Model:
+    """Weights that the Cargo loads. `source` says where they may be had; `sha256` says what they must be."""
+
+    name: str
+    file: str
+    sha256: str
+    source: str = ""
+    context_tokens: int = 2048
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What one warm instance needs of the host."""
+
+    memory_mb: int = 256
+    vram_mb: int = 0
+    disk_mb: int = 0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of one run."""
+
+    tier: str = "standard"
+    seconds: int = 300
+    output_items_max: int = 4096
+    output_bytes_max: int = 524_288
+    # No item and no progress report for so long: the Cargo is frozen.
+    progress_s: int = 60
+
+
+@dataclass(frozen=True)
+class Price:
+    """Whole micro-credits."""
+
+    job_ucredits: Ucredits = ZERO
+    prompt_token_ucredits: Ucredits = ZERO
+    output_item_ucredits: Ucredits = ZERO
+
+
+@dataclass(frozen=True)
+class Manifest:
+    slug: str
+    version: str
+    name: str
+    description: str
+    license: str
+    kind: str
+    runtime: str
+    engine: str = ""
+    resumable: bool = False
+    model: Model | None = None
+    needs: Needs = field(default_factory=Needs)
+    limits: Limits = field(default_factory=Limits)
+    price: Price = field(default_factory=Price)
+
+    def canonical(self) -> bytes:
+        """The bytes that are signed, stored and hashed."""
+        return json.dumps(
+            asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False
+        ).encode()
+
+    @property
+    def digest(self) -> CargoDigest:
+        return digest(self.canonical())
+
+
+def parse_toml(text: str) -> Manifest:
+    """A manifest as a person writes it. Raises BadManifest with every problem found."""
+    try:
+        return _build(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise BadManifest([f"not TOML: {error}"]) from None
+
+
+def parse_canonical(data: bytes) -> Manifest:
+    """A manifest as it travels. Raises BadManifest, also when the bytes are not the canonical ones."""
+    if len(data) > MANIFEST_BYTES_MAX:
+        raise BadManifest([f"more than {MANIFEST_BYTES_MAX} bytes"])
+    try:
+        parsed = json.loads(data)
+    except (ValueError, RecursionError):
+        raise BadManifest(["not JSON"]) from None
+    manifest = _build(parsed)
+    if manifest.canonical() != data:
+        raise BadManifest(["not in canonical form"])
+    return manifest
+
+
+_TABLES: Final[dict[str, type]] = {"model": Model, "needs": Needs, "limits": Limits, "price": Price}
+_TYPES: Final[dict[str, type]] = {"str": str, "int": int, "bool": bool, "Ucredits": int}
+
+
+def _build(raw: Any) -> Manifest:
+    if not isinstance(raw, dict):
+        raise BadManifest(["not a table"])
+    problems: list[str] = []
+    tables: dict[str, Any] = {}
+    for name, kind in _TABLES.items():
+        part = raw.get(name)
+        if part is None:
+            continue
+        if not isinstance(part, dict):
+            problems.append(f"{name} must be a table")
+            continue
+        tables[name] = _fill(kind, part, f"{name}.", problems)
+    flat = {key: value for key, value in raw.items() if key not in _TABLES}
+    manifest = _fill(Manifest, flat, "", problems, tables)
+    if manifest is not None and not problems:
+        problems += _check(manifest)
+    if problems or manifest is None:
+        raise BadManifest(problems)
+    assert isinstance(manifest, Manifest)
+    return manifest
+
+
+def _fill(
+    kind: type,
+    raw: dict[str, Any],
+    where: str,
+    problems: list[str],
+    extra: dict[str, Any] | None = None,
+) -> Any:
+    """An instance of `kind` from `raw`, or None after noting why not."""
+    known = {f.name: f for f in fields(kind)}
+    before = len(problems)
+    problems += [f"{where}{key} is not known" for key in sorted(raw.keys() - known.keys())]
+    for name, value in raw.items():
+        wanted = _TYPES.get(str(known[name].type)) if name in known else None
+        # bool is an int in Python; a manifest that says `seconds = true` is wrong all the same.
+        if wanted is not None and (
+            not isinstance(value, wanted) or (wanted is int and isinstance(value, bool))
+        ):
+            problems.append(f"{where}{name} must be {wanted.__name__}")
+    if len(problems) > before:
+        return None
+    try:
+        return kind(**raw, **(extra or {}))
+    except TypeError as error:
+        missing = re.findall(r"'(\w+)'", str(error))
+        problems.append(f"{where}{', '.join(missing)} missing" if missing else str(error))
+        return None
+
+
+def _check(m: Manifest) -> list[str]:
+    """Every reason why a manifest of the right shape is still not acceptable."""
+    rules: list[tuple[bool, str]] = [
+        (
+            bool(_SLUG.fullmatch(m.slug)),
+            "slug must be lower-case letters, digits and dashes, 63 at most",
+        ),
+        (bool(_VERSION.fullmatch(m.version)), "version must look like 1.2.3"),
+        (0 < len(m.name) <= 100, "name must have 1 to 100 characters"),
+        (len(m.description) <= 2000, "description must have at most 2000 characters"),
+        (0 < len(m.license) <= 100, "license must be an SPDX expression"),
+        (m.kind in KINDS, f"kind must be one of {', '.join(KINDS)}"),
+        (m.runtime in RUNTIMES, f"runtime must be one of {', '.join(RUNTIMES)}"),
+        (
+            m.runtime != "native" or bool(_SLUG.fullmatch(m.engine)),
+            "a native Cargo must name its engine",
+        ),
+        (m.limits.tier in TIERS, f"limits.tier must be one of {', '.join(TIERS)}"),
+        (1 <= m.limits.seconds <= 86_400, "limits.seconds must be 1 to 86400"),
+        (
+            1 <= m.limits.output_items_max <= 1_000_000,
+            "limits.output_items_max must be 1 to 1000000",
+        ),
+        (1 <= m.limits.output_bytes_max <= 16 << 20, "limits.output_bytes_max must be 1 to 16 MiB"),
+        (
+            1 <= m.limits.progress_s <= m.limits.seconds,
+            "limits.progress_s must be 1 to limits.seconds",
+        ),
+    ]
+    rules += [(0 <= n <= 1 << 24, f"needs.{k} is out of range") for k, n in asdict(m.needs).items()]
+    # A reservation multiplies a price by up to a million items and must stay within 64 bits.
+    rules += [
+        (0 <= n <= UCREDITS_MAX >> 24, f"price.{k} is out of range")
+        for k, n in asdict(m.price).items()
+    ]
+    if m.model is not None:
+        rules += [
+            (
+                bool(_MODEL.fullmatch(m.model.name)),
+                "model.name has characters that are not allowed",
+            ),
+            (bool(_SHA256.fullmatch(m.model.sha256)), "model.sha256 must be 64 hexadecimal digits"),
+            (
+                "/" not in m.model.file and m.model.file not in ("", ".", ".."),
+                "model.file must be a file name",
+            ),
+            (1 <= m.model.context_tokens <= 1 << 24, "model.context_tokens is out of range"),
+        ]
+    return [reason for holds, reason in rules if not holds]
