@@ -1,0 +1,1 @@
+"""The Archipelag control plane: decides, records, settles."""

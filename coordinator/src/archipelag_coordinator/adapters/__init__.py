@@ -1,0 +1,1 @@
+"""Technologies: what the ports need, and with what."""

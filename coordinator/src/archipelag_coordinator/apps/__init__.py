@@ -1,0 +1,1 @@
+"""Audiences: doors that authenticate, parse, call verbs and present."""

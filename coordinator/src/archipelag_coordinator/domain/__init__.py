@@ -1,0 +1,1 @@
+"""Nouns: pure values and their moves."""

@@ -1,0 +1,141 @@
+"""An answer as it arrives: items in order of position, each accepted once, and how far readers have got."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from archipelag_contracts.ids import Epoch, JobId
+
+from archipelag_coordinator.domain.attempt import Cause, Usage
+
+ITEM_BYTES_MAX: Final = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How an attempt's output ended, or, with `final`, the whole job."""
+
+    cause: Cause
+    finish_reason: str = ""
+    error: str = ""
+    usage: Usage = Usage()
+    charged: int = 0
+    status: str = ""
+    """The job's status once it is settled."""
+    reasons: tuple[str, ...] = ()
+
+
+class Answer:
+    """Guards a running job's output in the process that relays it: no position twice, none left out.
+
+    Not for two threads. `wake` is called after anything that a reader may wait for; it must not block.
+    """
+
+    __slots__ = (
+        "attempt_end",
+        "delivered",
+        "epoch",
+        "final",
+        "first_item_at",
+        "heard_at",
+        "items_max",
+        "job_id",
+        "left_at",
+        "note",
+        "prompt_tokens",
+        "readers",
+        "refused",
+        "size_bytes",
+        "size_bytes_max",
+        "texts",
+        "tokens",
+        "wake",
+    )
+
+    def __init__(self, job_id: JobId, *, items_max: int, size_bytes_max: int, now: float) -> None:
+        self.job_id = job_id
+        self.items_max = items_max
+        self.size_bytes_max = size_bytes_max
+        self.epoch = Epoch(0)
+        self.texts: list[str] = []
+        self.tokens: list[int] = []
+        self.size_bytes = 0
+        self.prompt_tokens = 0
+        self.note: tuple[int, int, str] | None = None  # newest progress: step, total, note
+        self.delivered = 0
+        """One past the highest position that was written to any reader."""
+        self.refused = 0
+        """Items dropped because they were there already."""
+        self.heard_at = now
+        """Monotonic seconds of the last sign of life of the current attempt."""
+        self.first_item_at: float | None = None
+        self.attempt_end: Ending | None = None
+        """What the current attempt said of its end; not yet settled."""
+        self.final: Ending | None = None
+        """The job has ended and is settled."""
+        self.readers = 0
+        self.left_at: float | None = None
+        """When the last reader left; None while there is one, or before the first."""
+        self.wake: Callable[[], None] = _nobody
+
+    @property
+    def next(self) -> int:
+        """The position that is expected next."""
+        return len(self.texts)
+
+    def begin(self, epoch: Epoch, now: float) -> None:
+        """A new attempt carries on from `next`."""
+        assert epoch > self.epoch
+        self.epoch = epoch
+        self.heard_at = now
+        self.attempt_end = None
+
+    def accept(
+        self, first: int, texts: Sequence[str], tokens: Sequence[int], now: float
+    ) -> str | None:
+        """Takes what comes next. Returns None, or what is wrong: the attempt must then be ended as bad output.
+
+        An overlap is dropped; a gap, too much output or items after the end are wrong.
+        """
+        self.heard_at = now
+        count = len(self.texts)
+        if first != count:
+            if first > count:
+                return f"a gap: position {first} came, {count} was expected"
+            skip = count - first
+            self.refused += min(skip, len(texts))
+            texts, tokens = texts[skip:], tokens[skip:]
+        if not texts:
+            return None
+        if self.attempt_end is not None or self.final is not None:
+            return "items after the end"
+        if tokens and len(tokens) != len(texts):
+            return "as many tokens as texts were expected"
+        size = self.size_bytes
+        for text in texts:
+            size += len(text)
+        if size > self.size_bytes_max or count + len(texts) > self.items_max:
+            return f"more output than the {self.items_max} items or {self.size_bytes_max} bytes allowed"
+        if self.first_item_at is None:
+            self.first_item_at = now
+        self.size_bytes = size
+        self.texts += texts
+        self.tokens += tokens or [0] * len(texts)
+        self.wake()
+        return None
+
+    def end_attempt(self, ending: Ending) -> None:
+        self.attempt_end = ending
+        self.wake()
+
+    def finish(self, ending: Ending) -> None:
+        """The job is settled. The first word stays."""
+        if self.final is None:
+            self.final = ending
+            self.wake()
+
+
+def _nobody() -> None:
+    """Nobody waits."""

@@ -1,0 +1,162 @@
+"""An attempt: one try of a job on one Island, fenced by its epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from archipelag_contracts.ids import Epoch, IslandId, JobId, Position, RelayId
+
+from archipelag_coordinator.domain.placement import Placement
+from archipelag_coordinator.errors import IllegalMove
+
+
+class AttemptStatus(StrEnum):
+    ASSIGNED = "assigned"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    REFUSED = "refused"
+    LOST = "lost"
+    CANCELLED = "cancelled"
+
+
+_ENDS: Final = {
+    AttemptStatus.SUCCEEDED,
+    AttemptStatus.FAILED,
+    AttemptStatus.LOST,
+    AttemptStatus.CANCELLED,
+}
+
+MOVES: Final = {
+    AttemptStatus.ASSIGNED: {AttemptStatus.RUNNING, AttemptStatus.REFUSED} | _ENDS,
+    AttemptStatus.RUNNING: _ENDS,
+    **{end: set[AttemptStatus]() for end in (*_ENDS, AttemptStatus.REFUSED)},
+}
+
+
+class Cause(StrEnum):
+    """Why an attempt or a job ended. The same words as `archipelag.v1.Cause`."""
+
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    CARGO_FAILED = "cargo_failed"
+    CARGO_DIED = "cargo_died"
+    CARGO_STALLED = "cargo_stalled"
+    LIMIT_EXCEEDED = "limit_exceeded"
+    BAD_INPUT = "bad_input"
+    LEASE_LOST = "lease_lost"
+    ISLAND_STOPPED = "island_stopped"
+    REFUSED = "refused"
+    DEADLINE = "deadline"
+    BAD_OUTPUT = "bad_output"
+    NO_CAPACITY = "no_capacity"  # of a job only: no Island took it in time
+
+
+# Whose doing it was. Only what the host caused counts against it.
+HOST_CAUSES: Final = {Cause.LEASE_LOST, Cause.BAD_OUTPUT, Cause.CARGO_DIED, Cause.CARGO_STALLED}
+# Another Island may well do better with these; the others would end the same way anywhere.
+RETRYABLE: Final = {
+    Cause.LEASE_LOST,
+    Cause.CARGO_DIED,
+    Cause.CARGO_STALLED,
+    Cause.ISLAND_STOPPED,
+    Cause.BAD_OUTPUT,
+}
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Metered quantities of one attempt."""
+
+    prompt_tokens: int = 0
+    output_items: int = 0
+    cpu_ms: int = 0
+    memory_peak_bytes: int = 0
+    wall_ms: int = 0
+
+
+@dataclass(frozen=True)
+class Attempt:
+    job_id: JobId
+    epoch: Epoch
+    island_id: IslandId
+    relay: RelayId
+    status: AttemptStatus
+    assigned_at: datetime
+    lease_until: datetime
+    placement: Placement
+    first_position: Position = Position(0)
+    next_position: Position = Position(0)
+    """One past the last position that was accepted from this attempt."""
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    cause: Cause | None = None
+    reason: str = ""
+    usage: Usage = field(default_factory=Usage)
+    report: bytes | None = None
+    """The Island's signed report, as the bytes that came."""
+
+    @property
+    def finished(self) -> bool:
+        return not MOVES[self.status]
+
+    @property
+    def positions(self) -> int:
+        """How many positions were accepted from this attempt."""
+        return self.next_position - self.first_position
+
+    def extend(self, now: datetime, lease_s: float) -> Attempt:
+        """A heartbeat named this attempt: it runs, and keeps its lease."""
+        running = (
+            self if self.status is AttemptStatus.RUNNING else self._move(AttemptStatus.RUNNING)
+        )
+        return replace(
+            running,
+            started_at=self.started_at or now,
+            lease_until=now + timedelta(seconds=lease_s),
+        )
+
+    def succeed(
+        self, now: datetime, usage: Usage, next_position: Position, report: bytes
+    ) -> Attempt:
+        ended = self._end(AttemptStatus.SUCCEEDED, now, Cause.COMPLETED, "", next_position)
+        return replace(ended, usage=usage, report=report)
+
+    def fail(
+        self,
+        now: datetime,
+        cause: Cause,
+        reason: str,
+        next_position: Position,
+        usage: Usage | None = None,
+        report: bytes | None = None,
+    ) -> Attempt:
+        ended = self._end(AttemptStatus.FAILED, now, cause, reason, next_position)
+        return replace(ended, usage=usage or self.usage, report=report)
+
+    def refuse(self, now: datetime, reason: str) -> Attempt:
+        return self._end(AttemptStatus.REFUSED, now, Cause.REFUSED, reason, self.first_position)
+
+    def lose(self, now: datetime, reason: str, next_position: Position) -> Attempt:
+        return self._end(AttemptStatus.LOST, now, Cause.LEASE_LOST, reason, next_position)
+
+    def cancel(self, now: datetime, reason: str, next_position: Position, usage: Usage) -> Attempt:
+        ended = self._end(AttemptStatus.CANCELLED, now, Cause.CANCELLED, reason, next_position)
+        return replace(ended, usage=usage)
+
+    def _end(
+        self, to: AttemptStatus, now: datetime, cause: Cause, reason: str, next_position: Position
+    ) -> Attempt:
+        assert next_position >= self.first_position
+        moved = self._move(to)
+        return replace(
+            moved, ended_at=now, cause=cause, reason=reason[:500], next_position=next_position
+        )
+
+    def _move(self, to: AttemptStatus) -> Attempt:
+        if to not in MOVES[self.status]:
+            raise IllegalMove("attempt", self.status, to)
+        return replace(self, status=to)

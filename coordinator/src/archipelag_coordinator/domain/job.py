@@ -1,0 +1,175 @@
+"""A job: what a customer asked for, and what became of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from archipelag_contracts.ids import ApiKeyId, CargoDigest, Epoch, JobId, Position, RelayId, UserId
+from archipelag_contracts.units import ZERO, Ucredits
+
+from archipelag_coordinator.domain.attempt import RETRYABLE, Cause
+from archipelag_coordinator.errors import IllegalMove, StaleAttempt
+
+
+class JobStatus(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+MOVES: Final = {
+    JobStatus.QUEUED: {JobStatus.RUNNING, JobStatus.FAILED, JobStatus.CANCELLED},
+    JobStatus.RUNNING: {
+        JobStatus.QUEUED,
+        JobStatus.SUCCEEDED,
+        JobStatus.FAILED,
+        JobStatus.CANCELLED,
+    },
+    JobStatus.SUCCEEDED: set[JobStatus](),
+    JobStatus.FAILED: set[JobStatus](),
+    JobStatus.CANCELLED: set[JobStatus](),
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """`epoch` is that of the newest attempt, 0 before any. Amounts are micro-credits."""
+
+    id: JobId
+    user_id: UserId
+    key_id: ApiKeyId | None
+    cargo_id: int
+    cargo_slug: str
+    cargo_digest: CargoDigest
+    input: bytes  # JSON object, UTF-8, as it is sent to the Cargo
+    status: JobStatus
+    created_at: datetime
+    queue_until: datetime
+    """If nobody has taken it by then, it fails with the reasons."""
+    deadline_at: datetime
+    """It fails when it still runs by then."""
+    home: RelayId
+    """The Coordinator process that dispatches it and relays its output."""
+    reserved: Ucredits
+    prompt_tokens_max: int
+    output_items_max: int
+    attempts_max: int = 3
+    priority: int = 0
+    interactive: bool = False
+    """A reader waits for it; when the reader has left, it is cancelled."""
+    idempotency_key: str | None = None
+    request_hash: bytes = b""
+    epoch: Epoch = Epoch(0)
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    delivered: Position = Position(0)
+    """High mark of what was written to a reader, persisted at the end and about once a second."""
+    prompt_tokens: int = 0
+    output_items: int = 0
+    output: str | None = None
+    finish_reason: str = ""
+    cause: Cause | None = None
+    error: str = ""
+    charged: Ucredits = ZERO
+    waiting_for: tuple[str, ...] = ()
+    """Why no Island has taken it yet, in words."""
+
+    @property
+    def finished(self) -> bool:
+        return not MOVES[self.status]
+
+    def start(self, now: datetime) -> Job:
+        """Given to an Island: the next epoch begins."""
+        moved = self._move(JobStatus.RUNNING)
+        epoch = Epoch(self.epoch + 1)
+        return replace(moved, epoch=epoch, started_at=self.started_at or now, waiting_for=())
+
+    def wait(self, reasons: tuple[str, ...]) -> Job:
+        """Nobody takes it now; it stays queued and says why."""
+        assert self.status is JobStatus.QUEUED
+        return replace(self, waiting_for=reasons)
+
+    def requeue(self, epoch: Epoch, reason: str) -> Job:
+        """The attempt came to nothing and another Island may try."""
+        self.check_current(epoch)
+        return replace(self._move(JobStatus.QUEUED), waiting_for=(reason,))
+
+    def succeed(
+        self,
+        epoch: Epoch,
+        now: datetime,
+        *,
+        output: str,
+        finish_reason: str,
+        prompt_tokens: int,
+        output_items: int,
+        charged: Ucredits,
+    ) -> Job:
+        self.check_current(epoch)
+        return replace(
+            self._move(JobStatus.SUCCEEDED),
+            ended_at=now,
+            output=output,
+            finish_reason=finish_reason,
+            cause=Cause.COMPLETED,
+            prompt_tokens=prompt_tokens,
+            output_items=output_items,
+            delivered=Position(output_items),
+            charged=charged,
+            waiting_for=(),
+        )
+
+    def fail(self, now: datetime, cause: Cause, error: str, *, delivered: int = 0) -> Job:
+        """Through us or the Cargo: the customer pays nothing."""
+        moved = self._move(JobStatus.FAILED)
+        mark = Position(max(delivered, self.delivered))
+        return replace(
+            moved, ended_at=now, cause=cause, error=error[:2000], delivered=mark, waiting_for=()
+        )
+
+    def cancel(
+        self,
+        now: datetime,
+        *,
+        reason: str,
+        delivered: int,
+        prompt_tokens: int,
+        output: str,
+        charged: Ucredits,
+    ) -> Job:
+        """By the customer, who pays for what was delivered until now."""
+        return replace(
+            self._move(JobStatus.CANCELLED),
+            ended_at=now,
+            cause=Cause.CANCELLED,
+            error=reason,
+            delivered=Position(delivered),
+            output_items=delivered,
+            prompt_tokens=prompt_tokens,
+            output=output or None,
+            charged=charged,
+            waiting_for=(),
+        )
+
+    def check_current(self, epoch: Epoch) -> None:
+        """Raises StaleAttempt unless `epoch` is the newest and the job has not ended."""
+        if epoch != self.epoch or self.status is not JobStatus.RUNNING:
+            raise StaleAttempt(self.id, epoch)
+
+    def may_try_again(self, cause: Cause, delivered: int) -> bool:
+        """Whether a lost attempt gives the job to another Island. Nothing may have reached the reader."""
+        return (
+            cause in RETRYABLE
+            and self.epoch < self.attempts_max
+            and delivered == 0 == self.delivered
+        )
+
+    def _move(self, to: JobStatus) -> Job:
+        if to not in MOVES[self.status]:
+            raise IllegalMove("job", self.status, to)
+        return replace(self, status=to)

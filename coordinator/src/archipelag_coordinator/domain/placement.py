@@ -1,0 +1,200 @@
+"""Placement: rules that say no with a reason, preferences that rank, and a choice that keeps its reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from archipelag_contracts.ids import IslandId
+
+from archipelag_coordinator.errors import NoPlacement
+
+# Candidates whose scores differ by less are equals; one of two drawn at random takes the job, so that several
+# Coordinators with the same snapshot do not all choose the same Island (power of two choices, Mitzenmacher 2001).
+NEAR_EQUAL: Final = 0.05
+REASONS_MAX: Final = 20
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a job needs of an Island."""
+
+    slug: str
+    digest: str
+    prompt_tokens: int
+    output_items: int
+    avoid: frozenset[IslandId] = frozenset()
+    """Islands that already lost or refused this job."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An Island as placement sees it, for one Cargo."""
+
+    island_id: IslandId
+    name: str
+    status: str
+    approved: bool
+    digest: str | None  # of the Cargo it offers under this slug; None: does not offer it
+    state: str  # of that Cargo: "warm", "loading", "available", "failed"
+    reason: str
+    slots_free: int
+    slots: int
+    items_per_s: float
+    first_item_ms: float
+    prompt_tokens_per_s: float
+    broker_rtt_ms: float
+    load: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What placement thought of one Island: a score, or a reason against it."""
+
+    island_id: IslandId
+    name: str
+    score: float | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The chosen Island and why, kept with the attempt."""
+
+    island_id: IslandId
+    score: float
+    why: str
+    verdicts: tuple[Verdict, ...]
+
+
+Rule = Callable[[Wanted, Candidate], str | None]
+Preference = Callable[[Wanted, Candidate], float]
+
+
+def is_approved(_: Wanted, island: Candidate) -> str | None:
+    return None if island.approved else "awaits approval by an operator"
+
+
+def is_ready(_: Wanted, island: Candidate) -> str | None:
+    return None if island.status == "ready" else f"is {island.status}"
+
+
+def offers_cargo(wanted: Wanted, island: Candidate) -> str | None:
+    if island.digest is None:
+        return f"does not offer {wanted.slug}"
+    return None if island.digest == wanted.digest else f"offers another version of {wanted.slug}"
+
+
+def has_cargo_warm(wanted: Wanted, island: Candidate) -> str | None:
+    if island.state == "warm":
+        return None
+    return f"has {wanted.slug} {island.state}" + (f": {island.reason}" if island.reason else "")
+
+
+def not_tried_before(wanted: Wanted, island: Candidate) -> str | None:
+    return "already lost or refused this job" if island.island_id in wanted.avoid else None
+
+
+def has_free_slot(_: Wanted, island: Candidate) -> str | None:
+    return (
+        None if island.slots_free > 0 else f"is busy: {island.slots} of {island.slots} slots taken"
+    )
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    is_approved,
+    is_ready,
+    offers_cargo,
+    has_cargo_warm,
+    not_tried_before,
+    has_free_slot,
+)
+
+
+def expected_first_item_ms(wanted: Wanted, island: Candidate) -> float:
+    """Estimated time to the first item: the way there and back, reading the prompt, the first step, company."""
+    reading = (
+        1000 * wanted.prompt_tokens / island.prompt_tokens_per_s
+        if island.prompt_tokens_per_s
+        else 0.0
+    )
+    company = 1.0 + (island.slots - island.slots_free) / max(1, island.slots)
+    return island.broker_rtt_ms + company * (reading + island.first_item_ms)
+
+
+def prefers_near_and_fast(wanted: Wanted, island: Candidate) -> float:
+    return 1.0 / (1.0 + expected_first_item_ms(wanted, island) / 500.0)
+
+
+def prefers_quick_stream(_: Wanted, island: Candidate) -> float:
+    return island.items_per_s / (island.items_per_s + 30.0)
+
+
+def prefers_free(_: Wanted, island: Candidate) -> float:
+    return island.slots_free / max(1, island.slots)
+
+
+def prefers_idle(_: Wanted, island: Candidate) -> float:
+    return 1.0 - min(1.0, max(0.0, island.load))
+
+
+PREFERENCES: Final[tuple[tuple[Preference, float], ...]] = (
+    (prefers_near_and_fast, 0.45),
+    (prefers_quick_stream, 0.20),
+    (prefers_free, 0.25),
+    (prefers_idle, 0.10),
+)
+
+
+def place(wanted: Wanted, candidates: Sequence[Candidate], chance: float) -> Placement:
+    """Chooses an Island. `chance` is uniform in [0, 1). Raises NoPlacement with every Island's reason."""
+    fit: list[tuple[float, Candidate]] = []
+    against: list[Verdict] = []
+    for island in candidates:
+        reason = next((why for rule in RULES if (why := rule(wanted, island)) is not None), None)
+        if reason is None:
+            fit.append((score(wanted, island), island))
+        else:
+            against.append(Verdict(island.island_id, island.name, None, reason))
+    if not fit:
+        raise NoPlacement([f"{v.name} {v.reason}" for v in against[:REASONS_MAX]])
+
+    fit.sort(key=lambda pair: (-pair[0], pair[1].island_id))
+    best = fit[0][0]
+    equals = [pair for pair in fit if best - pair[0] <= NEAR_EQUAL]
+    chosen_score, chosen = _two_choices(equals, chance)
+    verdicts = [Verdict(i.island_id, i.name, round(s, 4), "") for s, i in fit] + against
+    return Placement(
+        island_id=chosen.island_id,
+        score=round(chosen_score, 4),
+        why=_why(wanted, chosen, len(fit), len(candidates)),
+        verdicts=tuple(verdicts[:REASONS_MAX]),
+    )
+
+
+def score(wanted: Wanted, island: Candidate) -> float:
+    """Weighted preferences, 0 to 1."""
+    return sum(weight * prefer(wanted, island) for prefer, weight in PREFERENCES)
+
+
+def _two_choices(equals: list[tuple[float, Candidate]], chance: float) -> tuple[float, Candidate]:
+    """The less loaded of two drawn from the near-equals."""
+    count = len(equals)
+    if count == 1:
+        return equals[0]
+    drawn = int(chance * count * (count - 1))
+    first, second = divmod(drawn, count - 1)
+    if second >= first:
+        second += 1
+    return min(
+        (equals[first], equals[second]), key=lambda p: (-p[1].slots_free, -p[0], p[1].island_id)
+    )
+
+
+def _why(wanted: Wanted, island: Candidate, fit: int, asked: int) -> str:
+    first = expected_first_item_ms(wanted, island)
+    return (
+        f"{island.name}: first item expected in {first:.0f} ms, {island.items_per_s:.0f} items/s, "
+        f"{island.slots_free} of {island.slots} slots free; {fit} of {asked} Islands could take it"
+    )

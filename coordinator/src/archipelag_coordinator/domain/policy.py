@@ -1,0 +1,45 @@
+"""What an operator may decide: limits and intervals that the verbs go by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from archipelag_contracts.units import Ucredits
+
+from archipelag_coordinator.domain.pricing import Shares
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Durations in seconds unless the name says otherwise; amounts in micro-credits."""
+
+    lease_s: float = 60.0
+    heartbeat_s: float = 10.0
+    heartbeats_per_s_max: float = 1_000.0
+    """The interval grows with the fleet so that one network never beats faster than this."""
+    island_silent_s: float = 35.0
+    island_lost_s: float = 120.0
+    stream_silence_s: float = 2.0
+    """A running attempt that neither sends items nor keep-alives for so long is lost."""
+    assign_timeout_s: float = 2.0
+    attempts_max: int = 3
+    queue_wait_interactive_s: float = 30.0
+    queue_wait_batch_s: float = 600.0
+    reader_grace_s: float = 5.0
+    """How long a reader who vanished may come back before the work is cancelled."""
+    answer_kept_s: float = 120.0
+    """How long a finished answer stays in the relaying process for readers who come back."""
+    idempotency_window_s: float = 24 * 3600.0
+    retry_window_s: float = 600.0
+    """A retry without a key of its own joins the same request if that began so recently."""
+    output_items_default: int = 512
+    requests_per_minute: int = 100
+    pairing_code_s: float = 600.0
+    broker_credentials_s: float = 24 * 3600.0
+    islands_need_approval: bool = False
+    insurance_seed: Ucredits = Ucredits(1_000_000_000)
+    shares: Shares = Shares()
+
+    def heartbeat_interval_s(self, fleet_size: int) -> float:
+        """Time to the next heartbeat."""
+        return max(self.heartbeat_s, fleet_size / self.heartbeats_per_s_max)

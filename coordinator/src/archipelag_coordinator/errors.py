@@ -1,0 +1,159 @@
+"""Errors of the Coordinator. Data stands in attributes; `code` is stable and documented.
+
+CoordinatorError
+├── NotAuthenticated            no key, or a key that does not hold
+├── NotPermitted                a scope or role is missing: `needed`
+├── NotFound                    no such thing, or not yours: `noun`, `name`
+├── InvalidInput                `errors`: field → reasons
+├── Unsupported                a feature that this Cargo does not have: `param`
+├── TooLarge                    `limit_bytes`
+├── RateLimited                 `retry_after_s`
+├── InsufficientCredits         `required`, `available`, in micro-credits
+├── BudgetExceeded              the key's own budget: `required`, `available`
+├── NoPlacement                 nobody can take it: `reasons`
+├── Conflict
+│   ├── IllegalMove             a state that does not allow this move: `noun`, `state`, `move`
+│   ├── StaleAttempt            an epoch that is no longer the current one
+│   ├── IdempotencyMismatch     the same Idempotency-Key with another request
+│   └── AlreadyPosted           a transfer of this id stands, with other entries
+├── PairingRefused              unknown, used or expired pairing code: `reason`
+├── IslandRefused               suspended, retired or banned
+└── UnbalancedTransfer          entries that do not add up to zero: our own mistake
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+
+class CoordinatorError(Exception):
+    """Something expected went wrong; the code is stable."""
+
+    code: ClassVar[str] = "error"
+
+
+class NotAuthenticated(CoordinatorError):
+    code = "invalid_api_key"
+
+
+class NotPermitted(CoordinatorError):
+    code = "not_permitted"
+
+    def __init__(self, needed: str) -> None:
+        super().__init__(f"this needs {needed}")
+        self.needed = needed
+
+
+class NotFound(CoordinatorError):
+    code = "not_found"
+
+    def __init__(self, noun: str, name: str) -> None:
+        super().__init__(f"no {noun} {name[:100]!r}")
+        self.noun = noun
+        self.name = name
+
+
+class InvalidInput(CoordinatorError):
+    code = "invalid_input"
+
+    def __init__(self, errors: Mapping[str, Sequence[str]]) -> None:
+        super().__init__(
+            "; ".join(f"{field} {why}" for field, all_ in errors.items() for why in all_)
+        )
+        self.errors = {field: list(all_) for field, all_ in errors.items()}
+
+
+class Unsupported(CoordinatorError):
+    code = "unsupported"
+
+    def __init__(self, param: str, message: str) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class TooLarge(CoordinatorError):
+    code = "too_large"
+
+    def __init__(self, what: str, limit_bytes: int) -> None:
+        super().__init__(f"{what} is larger than {limit_bytes} bytes")
+        self.limit_bytes = limit_bytes
+
+
+class RateLimited(CoordinatorError):
+    code = "rate_limited"
+
+    def __init__(self, retry_after_s: float, limit: str) -> None:
+        super().__init__(f"more than {limit}; try again in {max(1, round(retry_after_s))} s")
+        self.retry_after_s = retry_after_s
+
+
+class InsufficientCredits(CoordinatorError):
+    code = "insufficient_credits"
+
+    def __init__(self, required: int, available: int) -> None:
+        super().__init__("not enough credits")
+        self.required = required
+        self.available = available
+
+
+class BudgetExceeded(InsufficientCredits):
+    code = "budget_exceeded"
+
+
+class NoPlacement(CoordinatorError):
+    code = "no_capacity"
+
+    def __init__(self, reasons: Sequence[str], retry_after_s: float = 5.0) -> None:
+        super().__init__(
+            "no Island can take this job: " + ("; ".join(reasons) or "none is connected")
+        )
+        self.reasons = list(reasons)
+        self.retry_after_s = retry_after_s
+
+
+class Conflict(CoordinatorError):
+    code = "conflict"
+
+
+class IllegalMove(Conflict):
+    code = "illegal_move"
+
+    def __init__(self, noun: str, state: str, move: str) -> None:
+        super().__init__(f"a {state} {noun} cannot become {move}")
+        self.noun = noun
+        self.state = state
+        self.move = move
+
+
+class StaleAttempt(Conflict):
+    code = "stale_attempt"
+
+    def __init__(self, job: str, epoch: int) -> None:
+        super().__init__(f"epoch {epoch} of {job} is not the current one")
+        self.job = job
+        self.epoch = epoch
+
+
+class IdempotencyMismatch(Conflict):
+    code = "idempotency_mismatch"
+
+
+class AlreadyPosted(Conflict):
+    code = "already_posted"
+
+
+class PairingRefused(CoordinatorError):
+    code = "pairing_refused"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"pairing code {reason}")
+        self.reason = reason
+
+
+class IslandRefused(CoordinatorError):
+    code = "island_refused"
+
+
+class UnbalancedTransfer(CoordinatorError):
+    code = "unbalanced_transfer"

@@ -1,0 +1,364 @@
+"""What the verbs need from the world. Each Protocol names the questions asked; adapters answer them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from archipelag_contracts.ids import (
+    ApiKeyId,
+    CargoDigest,
+    Epoch,
+    IslandId,
+    JobId,
+    Position,
+    RelayId,
+    UserId,
+)
+from archipelag_contracts.units import Ucredits
+
+from archipelag_coordinator.domain.answer import Answer
+from archipelag_coordinator.domain.attempt import Attempt
+from archipelag_coordinator.domain.cargo import Cargo
+from archipelag_coordinator.domain.fleet import AttemptKey
+from archipelag_coordinator.domain.island import Island, PairingCode
+from archipelag_coordinator.domain.job import Job
+from archipelag_coordinator.domain.ledger import Account, AccountId, Reservation, Transfer
+from archipelag_coordinator.domain.user import ApiKey, User
+
+
+class Ids(Protocol):
+    """Chance, as a thing that is passed in."""
+
+    def job(self, now: datetime) -> JobId: ...
+    def island(self, now: datetime) -> IslandId: ...
+    def user(self, now: datetime) -> UserId: ...
+    def api_key(self, now: datetime) -> ApiKeyId: ...
+    def secret(self) -> str:
+        """A new API key's secret: `ak_` and 43 characters, 256 bits from the operating system."""
+        ...
+
+    def pairing_code(self) -> str: ...
+    def seed(self) -> int:
+        """Uniform, 0 to 2^63 - 1: for sampling that the customer left open."""
+        ...
+
+    def chance(self) -> float:
+        """Uniform in [0, 1)."""
+        ...
+
+
+# --- PostgreSQL, the truth ---------------------------------------------------------------------------------------
+
+
+class Users(Protocol):
+    async def add(self, user: User) -> None: ...
+    async def get(self, user: UserId) -> User | None: ...
+    async def by_email(self, email: str) -> User | None: ...
+
+
+class Keys(Protocol):
+    async def add(self, key: ApiKey) -> None: ...
+    async def get(self, user: UserId, key: ApiKeyId) -> ApiKey | None: ...
+    async def of_user(self, user: UserId) -> list[ApiKey]: ...
+    async def revoke(self, user: UserId, key: ApiKeyId, now: datetime) -> ApiKey | None:
+        """None when this user has no such key. Revoking twice keeps the first time."""
+        ...
+
+    async def reserve(self, key: ApiKeyId, amount: Ucredits) -> None:
+        """Adds to what the key has used. Raises BudgetExceeded when that would go over its budget."""
+        ...
+
+    async def release(self, key: ApiKeyId, amount: Ucredits) -> None:
+        """Takes back what was reserved and not charged."""
+        ...
+
+
+class Cargos(Protocol):
+    async def add(self, cargo: Cargo) -> Cargo:
+        """Stores a version under a new number and returns it; the same digest twice returns the first."""
+        ...
+
+    async def save(self, cargo: Cargo) -> None: ...
+    async def get(self, number: int) -> Cargo | None: ...
+    async def by_digest(self, digest: CargoDigest) -> Cargo | None: ...
+    async def listed(self) -> list[Cargo]:
+        """The newest listed version of each slug, by slug."""
+        ...
+
+
+class Islands(Protocol):
+    async def add(self, island: Island) -> None: ...
+    async def get(self, island: IslandId) -> Island | None: ...
+    async def lock(self, island: IslandId) -> Island | None:
+        """As `get`, and nobody else changes it before this transaction ends."""
+        ...
+
+    async def by_public_key(self, public_key: bytes) -> Island | None: ...
+    async def all(self) -> list[Island]:
+        """Every Island that has not ended for good."""
+        ...
+
+    async def save(self, island: Island) -> None: ...
+    async def save_beats(self, islands: Sequence[Island]) -> None:
+        """Many heartbeats in one statement. Never moves an Island out of suspended, retired or banned."""
+        ...
+
+    async def cut_off(self) -> Mapping[bytes, datetime]:
+        """Public key → since when, of every Island that may not connect."""
+        ...
+
+    async def add_code(self, code: PairingCode) -> None: ...
+    async def take_code(self, code: str, island: IslandId, now: datetime) -> PairingCode:
+        """Uses up a pairing code. Raises PairingRefused: unknown, used or expired."""
+        ...
+
+
+class Jobs(Protocol):
+    async def add(self, job: Job) -> Job:
+        """Stores a new job, or returns the one that stands under the same user and idempotency key."""
+        ...
+
+    async def get(self, job: JobId) -> Job | None: ...
+    async def lock(self, job: JobId) -> Job | None:
+        """As `get`, and nobody else changes it before this transaction ends."""
+        ...
+
+    async def of_user(
+        self, user: UserId, *, limit: int, offset: int, status: str | None = None
+    ) -> tuple[list[Job], int]:
+        """Newest first, and how many there are in all. `status` is a JobStatus value."""
+        ...
+
+    async def by_idempotency_key(self, user: UserId, key: str) -> Job | None: ...
+    async def same_request(
+        self, user: UserId, key: ApiKeyId, request_hash: bytes, since: datetime
+    ) -> Job | None:
+        """The newest job of this key with the same request, created after `since`."""
+        ...
+
+    async def save(self, job: Job, *, was: Job) -> None:
+        """Guarded by the epoch and status of `was`. Raises StaleAttempt when somebody was faster."""
+        ...
+
+    async def waiting(self, home: RelayId, limit: int) -> list[JobId]:
+        """Queued jobs of this home: highest priority first, then oldest."""
+        ...
+
+    async def overdue(self, now: datetime, limit: int) -> list[JobId]:
+        """Unfinished jobs past their deadline, and queued ones that waited too long."""
+        ...
+
+    async def adopt(self, home: RelayId, alive: Sequence[RelayId], limit: int) -> list[JobId]:
+        """Takes over unfinished jobs whose home is not among `alive`; returns those taken."""
+        ...
+
+    async def mark_delivered(self, marks: Iterable[tuple[JobId, Position, int]]) -> None:
+        """(job, high mark, prompt tokens) of running jobs, many in one statement. A mark never goes down."""
+        ...
+
+    async def count_completed(self) -> int: ...
+
+
+class Attempts(Protocol):
+    async def add(self, attempt: Attempt) -> None: ...
+    async def get(self, job: JobId, epoch: Epoch) -> Attempt | None: ...
+    async def of_job(self, job: JobId) -> list[Attempt]:
+        """By epoch."""
+        ...
+
+    async def save(self, attempt: Attempt, *, was: Attempt) -> None:
+        """Guarded by the status of `was`. Raises StaleAttempt when somebody was faster."""
+        ...
+
+    async def extend(
+        self, island: IslandId, held: Sequence[AttemptKey], now: datetime, lease_until: datetime
+    ) -> set[AttemptKey]:
+        """Extends the leases of those held attempts that stand, and returns them. One statement."""
+        ...
+
+    async def finished(self, island: IslandId, keys: Sequence[AttemptKey]) -> set[AttemptKey]:
+        """Those of `keys` that have ended, or that this Island never had."""
+        ...
+
+    async def expired(self, now: datetime, limit: int) -> list[AttemptKey]:
+        """Unfinished attempts whose lease ran out, oldest first."""
+        ...
+
+    async def unfinished_of(self, island: IslandId) -> list[AttemptKey]: ...
+
+
+class Ledger(Protocol):
+    async def account(self, account: AccountId) -> Account:
+        """An account that was never used has nothing in it."""
+        ...
+
+    async def transfer(self, transfer: Transfer) -> bool:
+        """Posts it. False when this id is posted already with the same entries; raises AlreadyPosted with others,
+        InsufficientCredits when an account that may not would go below zero."""
+        ...
+
+    async def reserve(self, reservation: Reservation) -> None:
+        """Raises InsufficientCredits. The same job twice changes nothing."""
+        ...
+
+    async def post(self, job: JobId, transfer: Transfer | None) -> bool:
+        """Releases the job's reservation and posts its charge in one step. False when it was no longer pending:
+        then nothing is posted."""
+        ...
+
+    async def void(self, job: JobId) -> bool:
+        """Releases the job's reservation. False when it was no longer pending."""
+        ...
+
+    async def expire(self, now: datetime, limit: int) -> list[JobId]:
+        """Expires pending reservations past their time whose job is finished or gone."""
+        ...
+
+    async def reservation(self, job: JobId) -> Reservation | None: ...
+    async def transfers_of(self, account: AccountId, *, limit: int, offset: int) -> list[Transfer]:
+        """Newest first."""
+        ...
+
+    async def rebuild(self) -> list[tuple[Account, Account]]:
+        """(kept, rebuilt from entries and reservations) of every account where the two differ. Empty is right."""
+        ...
+
+
+class Coordinators(Protocol):
+    async def beat(self, relay: RelayId, now: datetime) -> None: ...
+    async def alive(self, since: datetime) -> list[RelayId]: ...
+
+
+class Tx(Protocol):
+    """One transaction: everything or nothing."""
+
+    @property
+    def users(self) -> Users: ...
+    @property
+    def keys(self) -> Keys: ...
+    @property
+    def cargos(self) -> Cargos: ...
+    @property
+    def islands(self) -> Islands: ...
+    @property
+    def jobs(self) -> Jobs: ...
+    @property
+    def attempts(self) -> Attempts: ...
+    @property
+    def ledger(self) -> Ledger: ...
+    @property
+    def coordinators(self) -> Coordinators: ...
+
+
+class Store(Protocol):
+    def begin(self) -> AbstractAsyncContextManager[Tx]:
+        """Commits when left without an error, rolls back otherwise."""
+        ...
+
+
+@dataclass(frozen=True)
+class Admission:
+    """A caller with a key, and whether this request is within its rate."""
+
+    key: ApiKey
+    user: User
+    limit: int
+    remaining: int
+    reset_s: float
+    retry_after_s: float | None
+    """None: go ahead."""
+
+
+class Door(Protocol):
+    """Who is it, and are they asking too often: one round trip, counted in a store that all Coordinators share."""
+
+    async def admit(
+        self, key_hash: bytes, now: datetime, requests_per_minute: int
+    ) -> Admission | None:
+        """None: no such key. Counts the request and notes when the key was last used."""
+        ...
+
+    async def count(self, bucket: str, now: datetime, per_minute: int) -> float | None:
+        """Counts something without a key (sign-in, pairing). None: go ahead; else seconds to wait."""
+        ...
+
+
+# --- NATS, the carrier -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What an Island is told. Durations in milliseconds."""
+
+    job_id: JobId
+    epoch: Epoch
+    island_id: IslandId
+    relay: RelayId
+    cargo_slug: str
+    cargo_digest: CargoDigest
+    input: bytes
+    lease_ms: int
+    deadline_ms: int
+    first_position: int
+    resume_tokens: tuple[int, ...]
+    resume_texts: tuple[str, ...]
+    output_items_max: int
+    output_bytes_max: int
+
+
+@dataclass(frozen=True)
+class Accepted:
+    pass
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The Island said no. `stale`: it will never take this epoch."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Unreachable:
+    """No answer in time: it may or may not have the assignment, so the epoch is given up."""
+
+    reason: str
+
+
+class IslandBus(Protocol):
+    async def assign(
+        self, assignment: Assignment, issued_at: datetime, timeout_s: float
+    ) -> Accepted | Refused | Unreachable: ...
+    async def cancel(
+        self, island: IslandId, job: JobId, epoch: Epoch, reason: str, issued_at: datetime
+    ) -> None: ...
+    async def ended(self, relay: RelayId, job: JobId) -> None:
+        """Tells the process that relays this job that it was settled."""
+        ...
+
+    async def keys_changed(self) -> None: ...
+
+
+class ChunkRelay(Protocol):
+    """Hands the chunks of exactly one (Island, job, epoch) to an Answer; everything else is refused and counted."""
+
+    def open(self, answer: Answer, island: IslandId, epoch: Epoch) -> None: ...
+    def close(self, island: IslandId, job: JobId, epoch: Epoch) -> None: ...
+
+
+class Broker(Protocol):
+    """Who may speak on the message fabric."""
+
+    def credentials(
+        self, public_key: bytes, island: IslandId, name: str, expires_at: datetime
+    ) -> str:
+        """A NATS user JWT for the Island's own key."""
+        ...
+
+    async def enforce(self, cut_off: Mapping[bytes, datetime]) -> None:
+        """Cuts the connections of these keys and refuses them from now on; all others may connect."""
+        ...
