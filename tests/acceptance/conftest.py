@@ -60,9 +60,10 @@ class Network:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def user(self, email: str, credits: str) -> str:
-        """A new user with so many credits; returns an API key."""
-        printed = self.coordinator("user", "add", "--email", email, "--credits", credits)
+    def user(self, email: str, credits: str, rate: int = 1000) -> str:
+        """A new user with so many credits and requests a minute; returns an API key."""
+        asked = ("--email", email, "--credits", credits, "--rate", str(rate))
+        printed = self.coordinator("user", "add", *asked)
         return str(json.loads(printed)["api_key"])
 
     def processes(self, word: str) -> list[psutil.Process]:

@@ -34,7 +34,9 @@ def test_openai_client_streams_sensible_english(client: openai.OpenAI) -> None:
     )
     chunks = list(stream)
 
-    pieces = [c.choices[0].delta.content for c in chunks if c.choices and c.choices[0].delta.content]
+    pieces = [
+        c.choices[0].delta.content for c in chunks if c.choices and c.choices[0].delta.content
+    ]
     ends = [c.choices[0].finish_reason for c in chunks if c.choices and c.choices[0].finish_reason]
     assert "Paris" in "".join(pieces)
     assert len(pieces) > 3, "the answer came in one piece: it was not streamed"
@@ -45,7 +47,13 @@ def test_openai_client_streams_sensible_english(client: openai.OpenAI) -> None:
 
 @pytest.mark.real_model
 def test_the_same_seed_gives_the_same_answer_streamed_or_not(client: openai.OpenAI) -> None:
-    ask = {"model": CHAT_MODEL, "messages": QUESTION, "max_tokens": 24, "temperature": 0.8, "seed": 7}
+    ask = {
+        "model": CHAT_MODEL,
+        "messages": QUESTION,
+        "max_tokens": 24,
+        "temperature": 0.8,
+        "seed": 7,
+    }
 
     whole = client.chat.completions.create(**ask)
     streamed = client.chat.completions.create(**ask, stream=True)
@@ -83,7 +91,9 @@ def test_the_same_idempotency_key_gives_the_same_answer_and_one_charge(network: 
     assert first.json()["choices"] == second.json()["choices"]
     assert first.json()["id"] == second.json()["id"]
     assert credits(network) == after_first < before
-    assert other.status_code == 409, "another request under the same key must not be answered by the first"
+    assert other.status_code == 409, (
+        "another request under the same key must not be answered by the first"
+    )
 
 
 @pytest.mark.real_model

@@ -21,7 +21,9 @@ def account(network: Network, key: str) -> dict[str, Any]:
 
 def test_200_requests_at_once_with_credits_for_20_run_exactly_20(network: Network) -> None:
     with network.http() as http:
-        probe = http.post("/jobs", json={"workload": "echo", "input": {"text": "x" * 40, "items": 4}})
+        probe = http.post(
+            "/jobs", json={"workload": "echo", "input": {"text": "x" * 40, "items": 4}}
+        )
         reserved = Decimal(str(probe.json()["data"]["reserved"]))
     key = network.user("twenty@example.org", str(20 * reserved + reserved / 2))
 
@@ -38,7 +40,6 @@ def test_200_requests_at_once_with_credits_for_20_run_exactly_20(network: Networ
         ) as http:
             return await asyncio.gather(*(ask(http) for _ in range(200)))
 
-    network.coordinator("key", "rate", "--key", key[:10], "--per-minute", "10000")
     statuses = asyncio.run(all_at_once())
 
     assert statuses.count(201) == 20
