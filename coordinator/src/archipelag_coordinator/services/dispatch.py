@@ -71,7 +71,8 @@ async def _give(world: World, job_id: JobId) -> Job | _Given:
             raise NotFound("job", job_id)
         if job.status is not JobStatus.QUEUED or job.home != world.home:
             return job
-        cargo = await tx.cargos.by_digest(job.cargo_digest)
+        cargo = world.catalogue.by_digest(job.cargo_digest)
+        cargo = cargo or await tx.cargos.by_digest(job.cargo_digest)
         if cargo is None:
             raise NotFound("workload", job.cargo_slug)
         wanted = Wanted(

@@ -31,8 +31,10 @@ class Closed:
     again: bool = False
 
 
-async def price_of(tx: Tx, job: Job) -> Price:
-    cargo = await tx.cargos.by_digest(job.cargo_digest)
+async def price_of(world: World, tx: Tx, job: Job) -> Price:
+    """Of the very version that the job runs: a digest names one price for ever."""
+    cargo = world.catalogue.by_digest(job.cargo_digest)
+    cargo = cargo or await tx.cargos.by_digest(job.cargo_digest)
     if cargo is None:
         raise NotFound("workload", job.cargo_slug)
     return cargo.manifest.price
@@ -147,7 +149,7 @@ async def fail(
 ) -> Closed:
     """The job fails: the user pays nothing; Islands keep the pay for accepted positions, from the insurance."""
     await _release(tx, job)
-    price = await price_of(tx, job)
+    price = await price_of(world, tx, job)
     for attempt in await tx.attempts.of_job(job.id):
         if not attempt.positions or not attempt.finished or attempt.cause in UNPAID:
             continue
@@ -232,7 +234,7 @@ async def _charge(
     charged, transfer = charge_for(
         job.id,
         job.user_id,
-        await price_of(tx, job),
+        await price_of(world, tx, job),
         world.policy.shares,
         prompt_tokens=prompt_tokens,
         output_items=output_items,

@@ -8,9 +8,12 @@ from datetime import datetime, timedelta
 from archipelag_contracts.ids import ApiKeyId, UserId
 from archipelag_contracts.units import Ucredits
 
+from archipelag_coordinator.clock import Clock
 from archipelag_coordinator.domain.island import PairingCode
+from archipelag_coordinator.domain.policy import Policy
 from archipelag_coordinator.domain.user import ApiKey, Scope, User, new_key
 from archipelag_coordinator.errors import NotFound
+from archipelag_coordinator.services.ports import Ids, Store
 from archipelag_coordinator.services.world import World
 
 
@@ -55,9 +58,15 @@ async def revoke_key(world: World, user_id: UserId, key_id: ApiKeyId) -> ApiKey:
 
 async def create_pairing_code(world: World, user: User) -> PairingCode:
     """A code that lets one Island join for this user within minutes."""
-    now = world.clock.now()
-    expires_at = now + timedelta(seconds=world.policy.pairing_code_s)
-    code = PairingCode(world.ids.pairing_code(), user.id, expires_at)
-    async with world.store.begin() as tx:
+    return await make_pairing_code(world.store, world.clock, world.ids, world.policy, user)
+
+
+async def make_pairing_code(
+    store: Store, clock: Clock, ids: Ids, policy: Policy, user: User
+) -> PairingCode:
+    """The same without a running Coordinator."""
+    expires_at = clock.now() + timedelta(seconds=policy.pairing_code_s)
+    code = PairingCode(ids.pairing_code(), user.id, expires_at)
+    async with store.begin() as tx:
         await tx.islands.add_code(code)
     return code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 from archipelag_contracts.ids import IslandId
@@ -21,14 +22,14 @@ async def approve_island(world: World, island_id: IslandId) -> Island:
 async def suspend_island(world: World, island_id: IslandId) -> tuple[Island, list[AttemptKey]]:
     """Refused from now on. Returns the attempts that it held, for failover. Raises NotFound, IllegalMove."""
     island, held = await _change(world, island_id, Island.suspend)
-    await enforce(world)
+    await _enforce_now(world)
     return island, held
 
 
 async def restore_island(world: World, island_id: IslandId) -> Island:
     """It may connect again, with new credentials. Raises NotFound, IllegalMove."""
     island, _ = await _change(world, island_id, Island.restore)
-    await enforce(world)
+    await _enforce_now(world)
     return island
 
 
@@ -37,6 +38,12 @@ async def enforce(world: World) -> None:
     async with world.store.begin() as tx:
         cut_off = await tx.islands.cut_off()
     await world.broker.enforce(cut_off)
+
+
+async def _enforce_now(world: World) -> None:
+    with contextlib.suppress(ConnectionError):
+        # What was decided stands; a broker that cannot be reached is told again within seconds.
+        await enforce(world)
 
 
 async def _change(
