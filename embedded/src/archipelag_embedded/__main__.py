@@ -58,6 +58,7 @@ def _run(settings: Settings, state: State, bell: Bell, progress: Progress) -> in
     finally:
         state.forget_facts()
         supervisor.stop()
+        end_orphans(state.directory)  # An engine that left its Island's session, for one.
     progress.say("Stopped. Everything is kept for the next start.")
     return 0
 
