@@ -20,8 +20,9 @@ READY_S = 20.0
 STOP_S = 10.0
 POLL_S = 0.02
 PAYLOAD_BYTES_MAX = 1_048_576
-STORE_MEMORY_BYTES_MAX = 256 << 20
-STORE_FILE_BYTES_MAX = 1 << 30
+STORE_MEMORY_BYTES_MAX = 1 << 30
+STORE_FILE_BYTES_MAX = 16 << 30
+"""At least what the account of a network may use, or the server does not enable JetStream for it."""
 
 
 class Nats:
