@@ -24,6 +24,12 @@ PYTHON = VENV / "bin" / "python"
 REQUIREMENTS = ROOT / "requirements"
 PACKAGES = ("contracts", "coordinator", "island", "sdk/python", "cargos/llm-chat", "embedded")
 """In the order of their dependence, though none is looked up in a registry."""
+LOCKS = {
+    "runtime": [],
+    "dev": ["-c", "runtime.txt"],  # The same versions, or tests would prove something else.
+    "model": ["--no-deps"],
+    "pip": [],
+}
 OUTPUT_LINES = 30
 QUIET = ("--quiet", "--disable-pip-version-check", "--no-input")
 ENVIRONMENT = {**os.environ, "PIP_ROOT_USER_ACTION": "ignore"}
@@ -96,12 +102,10 @@ def lock(progress: Progress) -> None:
     install(progress, "The compiler of lock files", ["uv"])
     environment = {**ENVIRONMENT, "UV_CUSTOM_COMPILE_COMMAND": "make lock"}
     common = ["--universal", "--python-version", "3.11", "--generate-hashes", "--quiet"]
-    for source in sorted(REQUIREMENTS.glob("*.in")):
-        progress.begin(f"Locking {source.name}")
-        alone = ["--no-deps"] if source.stem == "model" else []
-        command = [str(VENV / "bin" / "uv"), "pip", "compile", *common, *alone, source.name]
-        target = source.with_suffix(".txt").name
-        run(progress, [*command, "-o", target], cwd=REQUIREMENTS, env=environment)
+    for stem, options in LOCKS.items():
+        progress.begin(f"Locking {stem}.in")
+        command = [str(VENV / "bin" / "uv"), "pip", "compile", *common, *options, f"{stem}.in"]
+        run(progress, [*command, "-o", f"{stem}.txt"], cwd=REQUIREMENTS, env=environment)
         progress.done()
 
 
