@@ -6,7 +6,6 @@ Run by the Makefile: `python embedded/bootstrap.py runtime | packages | dev | mo
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -25,13 +24,19 @@ PYTHON = VENV / "bin" / "python"
 REQUIREMENTS = ROOT / "requirements"
 PACKAGES = ("contracts", "coordinator", "island", "sdk/python", "cargos/llm-chat", "embedded")
 """In the order of their dependence, though none is looked up in a registry."""
+LOCKS = {
+    "runtime": [],
+    "dev": ["-c", "runtime.txt"],  # The same versions, or tests would prove something else.
+    "model": ["--no-deps"],
+    "pip": [],
+}
 OUTPUT_LINES = 30
 QUIET = ("--quiet", "--disable-pip-version-check", "--no-input")
-ENVIRONMENT = {**os.environ, "PIP_ROOT_USER_ACTION": "ignore", "PYTHONDONTWRITEBYTECODE": "1"}
-"""Without these, pip warns of root even inside an environment of its own."""
+ENVIRONMENT = {**os.environ, "PIP_ROOT_USER_ACTION": "ignore"}
+"""Else pip warns of root even inside an environment of its own."""
 
 
-class Failed(Exception):  # noqa: N818 - the message is all there is to it
+class Failed(Exception):
     """A command ended with an error; the message is what it said."""
 
 
@@ -67,7 +72,7 @@ def make_environment(progress: Progress) -> None:
         raise Failed(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}")
     shutil.rmtree(VENV, ignore_errors=True)
     progress.begin("Python environment")
-    if importlib.util.find_spec("ensurepip") is not None:
+    if works([sys.executable, "-m", "ensurepip", "--version"]):
         run(progress, [sys.executable, "-m", "venv", str(VENV)])
     elif works([sys.executable, "-m", "pip", "--version"]):
         run(progress, [sys.executable, "-m", "venv", "--without-pip", str(VENV)])
@@ -97,12 +102,10 @@ def lock(progress: Progress) -> None:
     install(progress, "The compiler of lock files", ["uv"])
     environment = {**ENVIRONMENT, "UV_CUSTOM_COMPILE_COMMAND": "make lock"}
     common = ["--universal", "--python-version", "3.11", "--generate-hashes", "--quiet"]
-    for source in sorted(REQUIREMENTS.glob("*.in")):
-        progress.begin(f"Locking {source.name}")
-        alone = ["--no-deps"] if source.stem == "model" else []
-        command = [str(VENV / "bin" / "uv"), "pip", "compile", *common, *alone, source.name]
-        target = source.with_suffix(".txt").name
-        run(progress, [*command, "-o", target], cwd=REQUIREMENTS, env=environment)
+    for stem, options in LOCKS.items():
+        progress.begin(f"Locking {stem}.in")
+        command = [str(VENV / "bin" / "uv"), "pip", "compile", *common, *options, f"{stem}.in"]
+        run(progress, [*command, "-o", f"{stem}.txt"], cwd=REQUIREMENTS, env=environment)
         progress.done()
 
 
