@@ -207,8 +207,12 @@ class Context:
             self._lib.llama_free(self._handle)
             self._handle = None
 
-    def set_threads(self, threads: int) -> None:
-        self._lib.llama_set_n_threads(self._handle, threads, threads)
+    def set_threads(self, lone: int, together: int) -> None:
+        """Threads for a token decoded by itself, and for several at once.
+
+        By itself a token's attention is split among the threads, and the sums are rounded otherwise.
+        """
+        self._lib.llama_set_n_threads(self._handle, lone, together)
 
     def decode(self, batch: Sequence[BatchToken]) -> list[Logits]:
         """Logits of the wanted tokens, in order; valid until the next call. Raises DecodeFailed."""
