@@ -84,7 +84,9 @@ class AnswerText:
         items = [
             Item(
                 held.token,
-                self._text[held.start - self._dropped : max(held.start, min(held.end, cut)) - self._dropped],
+                self._text[
+                    held.start - self._dropped : max(held.start, min(held.end, cut)) - self._dropped
+                ],
             )
             for held in self._held[:count]
         ]

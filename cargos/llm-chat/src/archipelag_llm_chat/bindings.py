@@ -186,9 +186,7 @@ def library() -> c.CDLL:
     try:
         installed = importlib.metadata.distribution(PACKAGE)
     except importlib.metadata.PackageNotFoundError:
-        raise EngineUnusable(
-            f"{PACKAGE} is not installed; install {PACKAGE}=={VERSION}"
-        ) from None
+        raise EngineUnusable(f"{PACKAGE} is not installed; install {PACKAGE}=={VERSION}") from None
     if installed.version != VERSION:
         raise EngineUnusable(
             f"{PACKAGE} {installed.version} is installed, but its struct layouts are known for {VERSION} only; "
@@ -262,6 +260,8 @@ def _roomy(kind: type[c.Structure]) -> type[c.Structure]:
     return Roomy
 
 
-@LOG_CALLBACK
-def _QUIET(_level: int, _text: bytes, _data: object) -> None:  # noqa: N802
-    pass
+def _ignore(_level: int, _text: bytes, _data: object) -> None:
+    """Takes llama.cpp's log lines."""
+
+
+_QUIET: Final = LOG_CALLBACK(_ignore)

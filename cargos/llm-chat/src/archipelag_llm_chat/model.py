@@ -40,9 +40,7 @@ class BatchToken:
 class Model:
     """Weights and vocabulary. Reading the vocabulary is safe from any thread."""
 
-    def __init__(
-        self, path: Path, *, progress: Callable[[float], None] | None = None
-    ) -> None:
+    def __init__(self, path: Path, *, progress: Callable[[float], None] | None = None) -> None:
         """Loads the file. Raises EngineUnusable with a reason that an operator can act on."""
         self._lib = bindings.library()
         if not path.is_file():
@@ -101,9 +99,7 @@ class Model:
         data = text.encode()
         size = len(data) + 8
         buffer = (c.c_int32 * size)()
-        count = self._lib.llama_tokenize(
-            self._vocab, data, len(data), buffer, size, first, special
-        )
+        count = self._lib.llama_tokenize(self._vocab, data, len(data), buffer, size, first, special)
         if count < 0:
             raise BadRequest("the text cannot be tokenised")
         return buffer[:count]
