@@ -90,7 +90,7 @@ class RelayResponse(Response):
 
     async def _relay(self, send: Send) -> None:
         reader, frames = self._reader, self._frames
-        texts, final = self._first, reader.final
+        texts, final = [*self._first, *reader.take()], reader.final
         written = frames.opening()
         while True:
             if texts:
