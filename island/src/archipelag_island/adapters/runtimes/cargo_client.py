@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from typing import Final
 
@@ -43,7 +44,7 @@ class CargoClient:
         self._stub = CargoStub(self._channel)
 
     async def close(self) -> None:
-        await self._channel.close()
+        await self._channel.close(None)
 
     async def describe(self) -> Description:
         """Raises RuntimeFailed."""
@@ -84,6 +85,12 @@ class CargoClient:
                     return
         except grpc.aio.AioRpcError as error:
             raise explained(error) from error
+        except asyncio.CancelledError:
+            # gRPC says this also when the channel was closed under us: nobody cancelled our task then.
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise CargoDied("it was stopped") from None
         finally:
             call.cancel()
 
