@@ -79,6 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     user.add_argument("--email", required=True)
     user.add_argument("--credits", default="0", help="given at the start, decimal")
+    user.add_argument(
+        "--rate", type=int, help="requests a minute of the key; default: the network's"
+    )
     cargo = sub.add_parser("cargo", help="the catalogue")
     cargo.add_argument("action", choices=["publish"], help="sign and list a version")
     cargo.add_argument("manifest", type=Path)
@@ -104,8 +107,8 @@ def _run(arguments: argparse.Namespace) -> int:
                 print("\n".join(f"{name}: {value}" for name, value in made.items()))
         case "user":
             settings = config.read(os.environ)
-            added = asyncio.run(commands.add_user(settings, arguments.email, arguments.credits))
-            print(json.dumps(added))
+            asked = commands.add_user(settings, arguments.email, arguments.credits, arguments.rate)
+            print(json.dumps(asyncio.run(asked)))
         case "cargo":
             print(asyncio.run(commands.publish_cargo(config.read(os.environ), arguments.manifest)))
         case "serve":

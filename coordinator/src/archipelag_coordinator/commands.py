@@ -62,7 +62,7 @@ async def bootstrap(settings: Settings, wanted: Wanted) -> dict[str, str]:
         user = await bootstrap_verb(store, clock, ids, settings.policy, FIRST_USER)
         made["user_id"] = user.id
         if wanted.new_key:
-            made["api_key"] = await _new_key(store, user)
+            made["api_key"] = await _new_key(store, user, "first key", FIRST_KEY_RATE)
         if wanted.pairing_code:
             code = await _pairing_code(store, settings, user)
             made["pairing_code"] = code.code
@@ -72,12 +72,17 @@ async def bootstrap(settings: Settings, wanted: Wanted) -> dict[str, str]:
     return made
 
 
-async def add_user(settings: Settings, email: str, credit: str) -> dict[str, str]:
+async def add_user(
+    settings: Settings, email: str, credit: str, rate_per_minute: int | None
+) -> dict[str, str]:
     """A user with credits and a key; the user who stands under this address gets another key."""
     amount = from_credits(credit)
     async with PostgresStore.open(settings.database_url, pool_max=2) as store:
         user = await add_user_verb(store, SystemClock(), SystemIds(), email, credit=amount)
-        return {"user_id": user.id, "api_key": await _new_key(store, user)}
+        return {
+            "user_id": user.id,
+            "api_key": await _new_key(store, user, "first key", rate_per_minute),
+        }
 
 
 async def publish_cargo(settings: Settings, path: Path) -> str:
@@ -88,17 +93,17 @@ async def publish_cargo(settings: Settings, path: Path) -> str:
     )
 
 
-async def _new_key(store: Store, user: User) -> str:
+async def _new_key(store: Store, user: User, name: str, rate_per_minute: int | None) -> str:
     now, ids = SystemClock().now(), SystemIds()
     secret = ids.secret()
     key = new_key(
         ids.api_key(now),
         user.id,
         secret,
-        name="first key",
+        name=name,
         scopes=frozenset(Scope),
         now=now,
-        rate_per_minute=FIRST_KEY_RATE,
+        rate_per_minute=rate_per_minute,
     )
     async with store.begin() as tx:
         await tx.keys.add(key)

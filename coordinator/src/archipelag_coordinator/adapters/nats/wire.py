@@ -12,6 +12,7 @@ import logging
 import random
 import socket
 import ssl
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -26,6 +27,7 @@ PAYLOAD_MAX: Final = 8 << 20
 WRITE_BYTES_MAX: Final = 8 << 20
 CONNECT_TIMEOUT_S: Final = 5.0
 PING_INTERVAL_S: Final = 5.0
+PINGS_OUTSTANDING_MAX: Final = 2
 DEFAULT_PORT: Final = 4222
 RECONNECT_MAX_S: Final = 2.0
 
@@ -105,9 +107,10 @@ class _Protocol(asyncio.Protocol):
     def __init__(self, on_message: Callable[[bytes, bytes, bytes], None]) -> None:
         loop = asyncio.get_running_loop()
         self.info: asyncio.Future[dict[str, Any]] = loop.create_future()
-        self.ready: asyncio.Future[None] = loop.create_future()
         self.lost: asyncio.Future[None] = loop.create_future()
-        self.pings = 0
+        self.failure: WireError | None = None
+        self.unanswered: deque[asyncio.Future[None]] = deque()
+        """One for each ping; the broker answers in order."""
         self.transport: asyncio.Transport | None = None
         self._frames = Frames(on_message, self._control)
 
@@ -138,6 +141,16 @@ class _Protocol(asyncio.Protocol):
             raise BufferError("the broker does not read")
         transport.write(data)
 
+    def ping(self, before: bytes = b"") -> asyncio.Future[None]:
+        """Done when the broker has dealt with all that was written up to here."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self.failure is not None:
+            waiter.set_exception(self.failure)
+            return waiter
+        self.unanswered.append(waiter)
+        self.write(before + b"PING\r\n")
+        return waiter
+
     def close(self) -> None:
         if self.transport is not None:
             self.transport.abort()
@@ -147,9 +160,10 @@ class _Protocol(asyncio.Protocol):
         if word.startswith(b"PING"):
             self.write(b"PONG\r\n")
         elif word.startswith(b"PONG"):
-            self.pings = 0
-            if not self.ready.done():
-                self.ready.set_result(None)
+            if self.unanswered:
+                waiter = self.unanswered.popleft()
+                if not waiter.done():
+                    waiter.set_result(None)
         elif word.startswith(b"INFO"):
             if not self.info.done():
                 self.info.set_result(_info(line[5:]))
@@ -166,7 +180,10 @@ class _Protocol(asyncio.Protocol):
         self.close()
 
     def _fail(self, error: WireError) -> None:
-        for waiter in (self.info, self.ready):
+        self.failure = self.failure or error
+        waiters: list[asyncio.Future[Any]] = [self.info, *self.unanswered]
+        self.unanswered.clear()
+        for waiter in waiters:
             if not waiter.done():
                 waiter.set_exception(error)
                 waiter.exception()  # marks it as seen: nobody may be waiting
@@ -235,9 +252,7 @@ class Wire:
         """The broker has taken note of all that was said so far. Raises WireError."""
         protocol = self._protocol
         assert protocol is not None, "open the wire first"
-        protocol.ready = asyncio.get_running_loop().create_future()
-        protocol.write(b"PING\r\n")
-        await asyncio.wait_for(protocol.ready, CONNECT_TIMEOUT_S)
+        await asyncio.wait_for(protocol.ping(), CONNECT_TIMEOUT_S)
 
     def publish(self, subject: bytes, payload: bytes) -> None:
         """Written with others at the end of this turn of the loop. Raises BufferError when too much waits."""
@@ -293,13 +308,12 @@ class Wire:
             done, _ = await asyncio.wait([protocol.lost], timeout=PING_INTERVAL_S)
             if done:
                 return
-            protocol.pings += 1
-            if protocol.pings > 2:
+            if len(protocol.unanswered) >= PINGS_OUTSTANDING_MAX:
                 log.warning("wire_silent name=%s", self._identity.name)
                 protocol.close()
                 continue
             with contextlib.suppress(BufferError):
-                protocol.write(b"PING\r\n")
+                protocol.ping()
 
     async def _connect_any(self) -> _Protocol:
         errors: list[str] = []
@@ -329,8 +343,7 @@ class Wire:
             said = b"".join(
                 b"SUB %b %b\r\n" % (s, sid) for sid, (s, _) in self._subscriptions.items()
             )
-            protocol.write(self._hello(info) + said + b"PING\r\n")
-            await protocol.ready
+            await protocol.ping(before=self._hello(info) + said)
         except BaseException:
             protocol.close()
             raise
