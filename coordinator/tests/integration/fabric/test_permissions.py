@@ -175,9 +175,7 @@ async def test_a_suspension_outlives_the_brokers_restart(fabric: Any) -> None:
     assert await host.turned_away()
 
 
-async def test_a_broker_that_lost_everything_is_told_again(
-    fabric: Any, eventually: Any
-) -> None:
+async def test_a_broker_that_lost_everything_is_told_again(fabric: Any, eventually: Any) -> None:
     import shutil
 
     host = fabric.host()
