@@ -17,7 +17,7 @@ def client(network: Network) -> openai.OpenAI:
     return openai.OpenAI(base_url=network.openai_url, api_key=network.api_key, max_retries=0)
 
 
-def credits(network: Network) -> Decimal:
+def balance(network: Network) -> Decimal:
     with network.http() as http:
         return Decimal(str(http.get("/account").json()["data"]["credits"]))
 
@@ -65,7 +65,7 @@ def test_the_same_seed_gives_the_same_answer_streamed_or_not(client: openai.Open
 
 @pytest.mark.real_model
 def test_the_price_is_prompt_once_and_output_once(network: Network, client: openai.OpenAI) -> None:
-    before = credits(network)
+    before = balance(network)
 
     answer = client.chat.completions.create(
         model=CHAT_MODEL, messages=QUESTION, max_tokens=10, temperature=0
@@ -73,24 +73,24 @@ def test_the_price_is_prompt_once_and_output_once(network: Network, client: open
 
     assert answer.usage is not None
     owed = 20 * answer.usage.prompt_tokens + 100 * answer.usage.completion_tokens
-    assert before - credits(network) == Decimal(owed) / 1_000_000
+    assert before - balance(network) == Decimal(owed) / 1_000_000
 
 
 @pytest.mark.real_model
 def test_the_same_idempotency_key_gives_the_same_answer_and_one_charge(network: Network) -> None:
     body = {"model": CHAT_MODEL, "messages": QUESTION, "max_tokens": 12, "temperature": 0.9}
     headers = {"Idempotency-Key": "acceptance-once"}
-    before = credits(network)
+    before = balance(network)
     with network.http() as http:
         first = http.post("/chat/completions", json=body, headers=headers)
-        after_first = credits(network)
+        after_first = balance(network)
         second = http.post("/chat/completions", json=body, headers=headers)
         other = http.post("/chat/completions", json=body | {"seed": 1}, headers=headers)
 
     assert first.status_code == second.status_code == 200
     assert first.json()["choices"] == second.json()["choices"]
     assert first.json()["id"] == second.json()["id"]
-    assert credits(network) == after_first < before
+    assert balance(network) == after_first < before
     assert other.status_code == 409, (
         "another request under the same key must not be answered by the first"
     )

@@ -20,8 +20,9 @@ READY_S = 20.0
 STOP_S = 10.0
 POLL_S = 0.02
 PAYLOAD_BYTES_MAX = 1_048_576
-STORE_MEMORY_BYTES_MAX = 256 << 20
-STORE_FILE_BYTES_MAX = 1 << 30
+STORE_MEMORY_BYTES_MAX = 1 << 30
+STORE_FILE_BYTES_MAX = 16 << 30
+"""At least what the account of a network may use, or the server does not enable JetStream for it."""
 
 
 class Nats:
@@ -68,13 +69,17 @@ class Nats:
         """Where JetStream keeps its files."""
         return self._directory / "jetstream"
 
+    def configure(self, config: str) -> None:
+        """Replaces what is added to the configuration, from the next start on."""
+        self._config = config
+
     def start(self) -> str:
         """Starts the server and returns its address."""
         self.spawn()
         self.wait_ready()
         return self.url
 
-    def spawn(self) -> None:
+    def spawn(self) -> Process:
         """Starts the program without waiting; from the main thread, whose end ends it too."""
         assert not self.running
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -93,12 +98,17 @@ class Nats:
             cwd=self._directory,
             stop_signal=signal.SIGTERM,
         )
+        return self._process
+
+    def answers(self) -> bool:
+        """True once it greets clients, which it does after JetStream has recovered."""
+        return greeting(self.port) is not None
 
     def wait_ready(self, timeout_s: float = READY_S) -> None:
-        """Returns once the server greets a client; it does so after JetStream has recovered."""
+        """Returns once the server answers."""
         assert self._process is not None
         deadline = time.monotonic() + timeout_s
-        while greeting(self.port) is None:
+        while not self.answers():
             if not self._process.running:
                 raise self._process.failed("did not start")
             if time.monotonic() > deadline:

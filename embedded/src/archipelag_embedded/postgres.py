@@ -24,6 +24,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from archipelag_embedded.errors import CannotStart
+from archipelag_embedded.files import write_private
 from archipelag_embedded.process import STATE_MARK, Process, end_all, kept_port, launched
 
 USER = "archipelag"
@@ -78,6 +79,8 @@ class Postgres:
         self._home = self._directory
         self._process: Process | None = None
         self.port = 0
+        self.made_anew = False
+        """True once `prepare` had to make the data directory."""
 
     @property
     def directory(self) -> Path:
@@ -109,7 +112,7 @@ class Postgres:
         if not (self._data / "PG_VERSION").exists():
             self._make_cluster()
 
-    def spawn(self) -> None:
+    def spawn(self) -> Process:
         """Starts the program without waiting; from the main thread, whose end ends it too."""
         assert self._identity is not None and not self.running
         self.port = kept_port(self._directory / "port")
@@ -124,6 +127,7 @@ class Postgres:
             identity=self._identity,
             stop_signal=signal.SIGINT,  # The fast shutdown; SIGTERM would wait for every client.
         )
+        return self._process
 
     def wait_ready(self, timeout_s: float = READY_S) -> None:
         """Returns once a query is answered and the database exists."""
@@ -135,6 +139,10 @@ class Postgres:
             if time.monotonic() > deadline:
                 raise self._process.failed(f"did not answer within {timeout_s:.0f} s")
             time.sleep(POLL_S)
+        self.ensure_database()
+
+    def ensure_database(self) -> None:
+        """Makes the one database of a network unless it is there."""
         if not self.has_database(DATABASE):
             self.create_database(DATABASE)
 
@@ -221,6 +229,7 @@ class Postgres:
             said = made.stdout.decode(errors="replace").strip()
             raise CannotStart(f"PostgreSQL's data directory {fresh} could not be made:\n{said}")
         fresh.rename(self._data)
+        self.made_anew = True
 
     def _choose_identity(self) -> str:
         """The way this machine allows, but never one that would not find the data of last time."""
@@ -343,13 +352,3 @@ def servers_in(data: Path) -> list[psutil.Process]:
 def environment(state: Path) -> dict[str, str]:
     """What a server may see: nothing of the caller's, least of all PG* variables."""
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", STATE_MARK: str(state)}
-
-
-def write_private(file: Path, text: str) -> None:
-    """Writes a secret so that nobody else can ever read it, whole or not at all."""
-    fresh = file.with_name(file.name + ".tmp")
-    fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as output:
-        output.write(text + "\n")
-    fresh.rename(file)

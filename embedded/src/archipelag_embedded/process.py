@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -59,19 +60,25 @@ class Process:
         cwd: Path | None = None,
         identity: str = "same",
         stop_signal: signal.Signals = signal.SIGTERM,
+        output: Path | None = None,
     ) -> None:
         self.name = name
         self.log = log
         self._stop_signal = stop_signal
         log.parent.mkdir(parents=True, exist_ok=True)
-        # Appending, so that the file may be cut while the program writes to it.
-        with log.open("ab") as output:
-            self._log_start = output.tell()
+        with ExitStack() as files:
+            # Appending, so that the file may be cut while the program writes to it.
+            written = files.enter_context(log.open("ab"))
+            self._log_start = written.tell()
+            printed = written
+            if output is not None:
+                output.touch(mode=0o600)
+                printed = files.enter_context(output.open("ab"))
             self._popen = subprocess.Popen(
                 launched(program, identity=identity, dying_signal=stop_signal),
                 stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
+                stdout=printed,
+                stderr=written,
                 env=None if env is None else dict(env),
                 cwd=cwd,
                 start_new_session=True,  # Ctrl-C at the terminal reaches us alone; we stop in order.
@@ -101,14 +108,19 @@ class Process:
             return False
         return True
 
-    def stop(self, grace_s: float = 10.0) -> None:
-        """Asks, waits, then insists on the whole session; idempotent."""
+    def ask_to_stop(self) -> None:
         self.signal(self._stop_signal)
-        if not self.wait(grace_s):
-            kill_group(self.pid)
-            self._popen.wait()
-        else:
-            kill_group(self.pid)  # What it started and left behind.
+
+    def kill(self) -> None:
+        """Ends it at once, and whatever of its session it left behind; idempotent."""
+        kill_group(self.pid)
+        self._popen.wait()
+
+    def stop(self, grace_s: float = 10.0) -> None:
+        """Asks, waits, then insists; idempotent."""
+        self.ask_to_stop()
+        self.wait(grace_s)
+        self.kill()
 
     def log_tail(self) -> str:
         """The newest lines it wrote since this start."""

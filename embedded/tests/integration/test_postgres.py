@@ -154,7 +154,8 @@ def test_as_root_without_namespaces_the_server_is_nobody(
     monkeypatch: pytest.MonkeyPatch,
     reachable: bool,
 ) -> None:
-    monkeypatch.setattr(postgres, "SYSTEM_HOME", embedded_directory / "system")
+    system = embedded_directory / f"system-{reachable}"
+    monkeypatch.setattr(postgres, "SYSTEM_HOME", system)
     folder = embedded_directory / f"as-nobody-{reachable}"
     folder.mkdir(mode=0o755 if reachable else 0o700)
     server = Postgres(folder / "postgres", identity=postgres.nobody())
@@ -170,7 +171,7 @@ def test_as_root_without_namespaces_the_server_is_nobody(
 
     assert user == postgres.ids_of(postgres.nobody())[0]
     assert rows == [9]
-    assert (embedded_directory / "system").exists() is not reachable
+    assert system.exists() is not reachable
 
 
 @as_root

@@ -148,7 +148,6 @@ async def fail(
     world: World, tx: Tx, job: Job, *, cause: Cause, error: str, now: datetime, delivered: int = 0
 ) -> Closed:
     """The job fails: the user pays nothing; Islands keep the pay for accepted positions, from the insurance."""
-    await _release(tx, job)
     price = await price_of(world, tx, job)
     for attempt in await tx.attempts.of_job(job.id):
         if not attempt.positions or not attempt.finished or attempt.cause in UNPAID:
@@ -158,6 +157,8 @@ async def fail(
         pay = insured_pay_for(job.id, price, world.policy.shares, work, fund=fund, at=now)
         if pay is not None:
             await tx.ledger.transfer(pay)
+    # Last, as a charge does: platform accounts are locked before a user's, or two endings could wait for each other.
+    await _release(tx, job)
     failed = job.fail(now, cause, error, delivered=delivered)
     await tx.jobs.save(failed, was=job)
     return Closed(failed)

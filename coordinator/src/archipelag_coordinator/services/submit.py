@@ -66,8 +66,6 @@ async def submit(world: World, submission: Submission) -> Submitted:
         standing = before or await tx.jobs.add(job)
         if standing.id != job.id:
             return await _joined(tx, submission, standing, cargo)
-        if job.reserved:
-            await tx.keys.reserve(submission.key.id, job.reserved)
         await tx.ledger.reserve(
             Reservation(
                 job_id=job.id,
@@ -78,6 +76,9 @@ async def submit(world: World, submission: Submission) -> Submitted:
                 expires_at=job.deadline_at + timedelta(seconds=RESERVATION_EXTRA_S),
             )
         )
+        # The account before the key, as an ending does: locked the other way round, the two could wait for each other.
+        if job.reserved:
+            await tx.keys.reserve(submission.key.id, job.reserved)
     world.answers.open(
         job.id,
         items_max=job.output_items_max,
