@@ -92,7 +92,7 @@ async def test_an_accepted_assignment_arrives_signed_and_whole(
             AssignmentReply(
                 refusal=Refusal(code=Refusal.CODE_NO_SLOT, reason="full\n\x1b[2J" + "x" * 900)
             ).SerializeToString(),
-            Refused("no_slot: full [2J" + "x" * 191),
+            Refused("no_slot: full [2J" + "x" * 192),
         ),
         (
             AssignmentReply(refusal=Refusal(code=Refusal.CODE_STALE)).SerializeToString(),
