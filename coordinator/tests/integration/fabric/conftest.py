@@ -125,8 +125,7 @@ class HostClient:
         try:
             await wire.open()
         except OSError as error:
-            assert "authorization" in str(error).lower(), error
-            return True
+            return "authorization" in str(error).lower()
         await wire.close()
         return False
 
@@ -211,7 +210,7 @@ Eventually = Callable[[Callable[[], bool]], Awaitable[None]]
 def eventually() -> Eventually:
     async def wait(holds: Callable[[], bool]) -> None:
         async with asyncio.timeout(15):
-            while not holds():
+            while not holds():  # noqa: ASYNC110 - what is awaited happens in another process
                 await asyncio.sleep(0.01)
 
     return wait

@@ -81,10 +81,12 @@ class Frames:
                 at = end + 2
                 continue
             stop = end + 2 + _number(words, -1)
+            if start > stop or len(words) < 3:
+                raise WireError("a message without subject, subscription or size")
             if stop + 2 > size:
                 self._need = stop + 2 - at
                 break
-            if start > stop or buffer[stop : stop + 2] != b"\r\n" or len(words) < 3:
+            if buffer[stop : stop + 2] != b"\r\n":
                 raise WireError("a message that does not end where it said")
             on_message(words[1], words[0], buffer[start:stop])
             at = stop + 2
