@@ -58,17 +58,14 @@ class Engine:
         self._runs.clear()
         self._context.close()
 
-    @property
-    def running(self) -> int:
-        return len(self._runs)
-
     def submit(self, ask: Ask, wake: Callable[[], None]) -> Run:
         """Takes a run in; `wake` is called when its outbox has something new. Raises BadRequest, NoSlot, NotReady."""
         self._check(ask)
         with self._changed:
             if self._stopping:
                 raise NotReady("the Cargo is stopping")
-            free = [slot for slot in range(self.slots) if slot not in self._runs]
+            taken = {slot for slot, run in self._runs.items() if not _is_over(run)}
+            free = [slot for slot in range(self.slots) if slot not in taken]
             if not free:
                 raise NoSlot(f"all {self.slots} slots are taken")
             # The lowest: llama.cpp decodes neighbouring sequences in one go.
@@ -78,7 +75,7 @@ class Engine:
         return run
 
     def cancel(self, run: Run) -> None:
-        """The slot is free after the step under way. Does nothing to a run that has ended."""
+        """The slot is free at once. Does nothing to a run that has ended."""
         run.cancelled = True
         self.wake()
 
@@ -125,7 +122,7 @@ class Engine:
 
     def _drop_over(self) -> None:
         for slot, run in list(self._runs.items()):
-            if run.cancelled or run.ended:
+            if _is_over(run):
                 self._context.forget(slot)
                 del self._runs[slot]
 
@@ -133,6 +130,8 @@ class Engine:
         """One token for everybody who is answering, and one bite of somebody's prompt."""
         for run in runs:
             if run.cells == 0:
+                # The slot's last run may have been cancelled in the middle of a step.
+                self._context.forget(run.slot)
                 run.begin()
         runs = [run for run in runs if not run.ended]
         answering = [run for run in runs if len(run.unread) == 1 and run.cells > 0]
@@ -186,5 +185,9 @@ class Engine:
         return lone.sequence + 1
 
 
+def _is_over(run: Run) -> bool:
+    return run.ended or run.cancelled
+
+
 def _wants_work(run: Run) -> bool:
-    return not run.ended and not run.cancelled and not run.outbox.full
+    return not _is_over(run) and not run.outbox.full

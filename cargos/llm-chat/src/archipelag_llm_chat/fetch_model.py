@@ -237,7 +237,7 @@ def _download_rest(client: httpx.Client, url: str, part: Path, report: Progress)
         length = response.headers.get("Content-Length")
         size = done + int(length) if length else 0
         with part.open("ab" if resumed else "wb") as target:
-            for piece in response.iter_raw(_PIECE_BYTES):
+            for piece in response.iter_raw():  # As it comes: a break must not lose what is here.
                 target.write(piece)
                 done += len(piece)
                 report(done, size)
