@@ -17,6 +17,9 @@ log = logging.getLogger(__name__)
 
 # While others are answering, a prompt is read in smaller bites, so that their tokens keep coming.
 _PROMPT_BITE_TOKENS: Final = 16
+# A lone token may not be spread over threads: its attention would be rounded otherwise (docs/decisions/0004). With a
+# companion it may, at nearly twice the work, which pays from this many threads on.
+_COMPANION_THREADS_MIN: Final = 4
 
 
 class Engine:
@@ -27,15 +30,14 @@ class Engine:
         self.model = model
         self.slots = slots
         self.context_tokens = context_tokens
-        self._threads = threads
-        # With several threads a lone token gets a companion in a neighbouring sequence: one more than there are slots.
+        self._with_companion = threads >= _COMPANION_THREADS_MIN
         self._context = Context(
             model,
-            sequences=slots + (1 if threads > 1 else 0),
+            # The last slot's companion needs a sequence too.
+            sequences=slots + (1 if self._with_companion else 0),
             context_tokens=context_tokens,
             threads=threads,
         )
-        # A lone token without a companion is decoded by one thread.
         self._context.set_threads(1, threads)
         self._runs: dict[int, Run] = {}  # By slot.
         self._next_prompt = 0  # Slot whose prompt is read next, in turn.
@@ -179,7 +181,7 @@ class Engine:
     def _companion(self, batch: list[BatchToken]) -> int | None:
         """Adds a token of an unused neighbouring sequence to a lone one, so that all threads may work on it."""
         lone = batch[0]
-        if self._threads == 1 or len(batch) > 1 or lone.sequence + 1 in self._runs:
+        if not self._with_companion or len(batch) > 1 or lone.sequence + 1 in self._runs:
             return None
         batch.append(BatchToken(lone.token, 0, lone.sequence + 1, wanted=False))
         return lone.sequence + 1
