@@ -16,6 +16,7 @@ from typing import Any
 
 import nats
 import pytest
+import uvloop
 from archipelag_contracts import ids, subjects
 from archipelag_contracts.ids import IslandId, RelayId
 from archipelag_contracts.signing import SigningKey
@@ -171,6 +172,14 @@ def identity(keys: credentials.Keys, relay: RelayId) -> Identity:
         token=lambda: credentials.coordinator_token(keys, relay, issued_at=datetime.now(UTC)),
         inbox_prefix=credentials.inbox_of(relay),
         name=str(relay),
+    )
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def event_loop_policy(request: pytest.FixtureRequest) -> Any:
+    """Production runs on uvloop, and its transports differ from asyncio's."""
+    return (
+        uvloop.EventLoopPolicy() if request.param == "uvloop" else asyncio.DefaultEventLoopPolicy()
     )
 
 

@@ -95,6 +95,7 @@ async def test_what_was_said_while_the_wire_was_cut_is_fetched(
 
     fabric.wire._protocol.close()
     for n, text in enumerate("bcd", start=1):
+        await host.nc.publish(subject, b"")  # keep-alives are kept, too
         await host.nc.publish(subject, chunk(n, text))
     await host.nc.publish(subject, the_end(4))
     await host.nc.flush()

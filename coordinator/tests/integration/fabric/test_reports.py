@@ -31,7 +31,7 @@ async def left(fabric: Any) -> int:
 
 async def none_left(fabric: Any) -> None:
     async with asyncio.timeout(10):
-        while await left(fabric):
+        while await left(fabric):  # noqa: ASYNC110 - it happens in the broker
             await asyncio.sleep(0.02)
 
 
@@ -153,3 +153,24 @@ async def test_another_islands_message_id_silences_nobody_for_long(fabric: Any) 
     ack = await honest.nc.jetstream().publish(subjects.report(honest.id), b"b", headers=headers)
 
     assert not ack.duplicate
+
+
+async def test_a_report_that_looks_like_the_brokers_own_word_is_a_report(fabric: Any) -> None:
+    hostile = await fabric.host().connect()
+    honest = await fabric.host().connect()
+    taken: list[tuple[Any, bytes]] = []
+
+    async def take(island: Any, data: bytes) -> bool:
+        taken.append((island, data))
+        return bool(data)
+
+    async with running(fabric.connection, take):
+        for status in ("100", "404", "409"):
+            await hostile.nc.publish(
+                subjects.report(hostile.id), b"", headers={"Status": status, "Description": "x"}
+            )
+        await hostile.nc.flush()
+        await honest.nc.jetstream().publish(subjects.report(honest.id), b"mine")
+        await none_left(fabric)
+
+    assert sorted(taken) == sorted([(hostile.id, b"")] * 3 + [(honest.id, b"mine")])

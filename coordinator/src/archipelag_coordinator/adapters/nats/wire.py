@@ -14,7 +14,7 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 from archipelag_coordinator.adapters.nats.connection import RECONNECT_S, Identity
@@ -117,8 +117,8 @@ class _Protocol(asyncio.Protocol):
         self._frames = Frames(on_message, self._control)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # Not by isinstance: uvloop's transports are of no common class with asyncio's.
+        self.transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("socket")
         if peer is not None and peer.family in (socket.AF_INET, socket.AF_INET6):
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
