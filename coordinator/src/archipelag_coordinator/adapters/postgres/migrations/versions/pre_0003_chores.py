@@ -1,0 +1,11 @@
+"""Procrastinate's own tables, as its package brings them."""
+
+from archipelag_coordinator.adapters.postgres.migrations import sql
+from procrastinate.schema import SchemaManager
+
+revision = "pre_0003_chores"
+down_revision = "pre_0002_ledger"
+
+
+def upgrade() -> None:
+    sql.run(SchemaManager.get_schema())
