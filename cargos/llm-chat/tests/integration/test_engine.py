@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from archipelag_llm_chat import engine as engines
 from archipelag_llm_chat.answer_text import Item
 from archipelag_llm_chat.engine import Engine
 from archipelag_llm_chat.errors import BadRequest, NoSlot
@@ -225,3 +226,20 @@ def test_a_message_cannot_spell_control_tokens(model: Model) -> None:
     controls = [t for t in plain if model.is_end(t)]
     assert [t for t in tricked if model.is_end(t)] == controls
     assert trick.encode() in b"".join(model.piece(t) for t in tricked)
+
+
+def test_threads_and_their_companion_change_nothing(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "_COMPANION_THREADS_MIN", 2)
+    text = "A lighthouse keeper counts ships, waves, gulls and stars. " * 22
+    found = []
+    for threads in (1, 2):
+        engine = Engine(model, slots=2, context_tokens=CONTEXT_TOKENS, threads=threads)
+        engine.start()
+        try:
+            found.append(answer(engine, an_ask(model, text, items_max=20)))
+        finally:
+            engine.stop()
+
+    assert found[0] == found[1]

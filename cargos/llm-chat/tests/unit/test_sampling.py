@@ -96,10 +96,11 @@ def test_noise_of_an_id_does_not_depend_on_its_neighbours() -> None:
     assert alone[0] == pytest.approx(among[1234], rel=1e-15)
 
 
-@pytest.mark.parametrize("case", range(200))
+@pytest.mark.parametrize("case", range(300))
 def test_choice_agrees_with_plain_python(case: int) -> None:
     chance = random.Random(case)
-    logits = [chance.gauss(0, 4) for _ in range(300)]
+    spread = chance.choice([0.5, 4, 15])
+    logits = [chance.gauss(0, spread) for _ in range(300)]
     logits = np.array(logits, dtype=np.float32).tolist()
     sampling = Sampling(
         seed=chance.randrange(-(2**63), 2**63),
@@ -116,6 +117,20 @@ def test_choice_agrees_with_plain_python(case: int) -> None:
     found = choose(np.array(logits, dtype=np.float32), sampling, position, answer)
 
     assert found == plain_choice(logits, sampling, position, answer)
+
+
+def test_an_unlikely_id_still_wins_as_often_as_it_should() -> None:
+    # 40,000 ids, each 13 below the largest: together they hold 8.3 % of the whole.
+    logits = np.full(40_001, -13.0, dtype=np.float32)
+    logits[0] = 0.0
+    share = 40_000 * math.exp(-13) / (1 + 40_000 * math.exp(-13))
+
+    found = [choose(logits, Sampling(seed=4), p, Counter()) for p in range(2000)]
+
+    assert sum(token != 0 for token in found) / 2000 == pytest.approx(share, abs=0.02)
+    for position in range(0, 2000, 100):
+        noisy = logits + noise(4, position, np.arange(40_001))
+        assert found[position] == int(np.argmax(noisy))
 
 
 def test_temperature_zero_takes_the_lowest_id_of_equals() -> None:
