@@ -12,6 +12,8 @@ from archipelag_island.runtime import CargoState, Handle, RunEvent, RunRequest, 
 from archipelag_island.testing.builders import a_spec, an_input
 
 WAIT_S: Final = 30.0
+# Many more items than any buffer on the way holds, so that it cannot have ended by itself.
+ENDLESS: Final = RunRequest("run", an_input("x", items=1_000_000), output_items_max=1_000_000)
 
 
 async def _ready(runtime: Runtime, *, slots: int = 4) -> Handle:
@@ -77,7 +79,7 @@ async def refuses_bad_input(runtime: Runtime) -> None:
 
 async def holds_no_more_runs_than_slots(runtime: Runtime) -> None:
     handle = await _ready(runtime, slots=1)
-    async with aclosing(runtime.run(handle, _request(" ".join("x" * 500)))) as first:
+    async with aclosing(runtime.run(handle, ENDLESS)) as first:
         await anext(first)
         try:
             await _all(runtime, handle, _request())
@@ -89,7 +91,7 @@ async def holds_no_more_runs_than_slots(runtime: Runtime) -> None:
 
 async def closing_a_run_frees_its_slot(runtime: Runtime) -> None:
     handle = await _ready(runtime, slots=1)
-    async with aclosing(runtime.run(handle, _request(" ".join("x" * 500)))) as first:
+    async with aclosing(runtime.run(handle, ENDLESS)) as first:
         await anext(first)
     async with asyncio.timeout(WAIT_S):
         while True:
@@ -136,9 +138,7 @@ async def a_stopped_cargo_has_died(runtime: Runtime) -> None:
 
 async def stopping_ends_its_runs(runtime: Runtime) -> None:
     handle = await _ready(runtime)
-    # Many more items than any buffer between us holds, so that it cannot have ended by itself.
-    endless = RunRequest("run", an_input("x", items=1_000_000), 0, (), (), 1_000_000)
-    async with aclosing(runtime.run(handle, endless)) as events:
+    async with aclosing(runtime.run(handle, ENDLESS)) as events:
         await anext(events)
         await runtime.stop(handle, 2.0)
         try:
