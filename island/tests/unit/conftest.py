@@ -85,7 +85,9 @@ class Stage:
 
     async def until(self, holds: Callable[[], Any]) -> None:
         async with asyncio.timeout(10):
-            while not holds():
+            while True:
+                if holds():
+                    return
                 await asyncio.sleep(0.001)
 
     def entry(self, manifest: Any, signer: SigningKey | None = None) -> Entry:

@@ -84,7 +84,7 @@ async def test_deadline_ends_a_run_that_makes_progress(stage: Stage) -> None:
     stage.runtime.knobs.endless = True
     stage.runtime.knobs.item_s = 0.01
     execute.accept(stage.world, an_assignment(deadline_ms=3000))
-    await stage.until(lambda: stage.link.texts())
+    await stage.until(stage.link.texts)
 
     stage.clock.seconds += 3.0
     await stage.until(lambda: stage.link.delivered)
@@ -117,7 +117,7 @@ async def test_cancel_of_another_island_changes_nothing(stage: Stage) -> None:
     await stage.warm()
     stage.runtime.knobs.stall_at = 1
     execute.accept(stage.world, an_assignment())
-    await stage.until(lambda: stage.link.texts())
+    await stage.until(stage.link.texts)
 
     other = execute.cancel(stage.world, Cancel(a_key(), "isl_" + "z" * 26, ""))  # type: ignore[arg-type]
     older = execute.cancel(stage.world, Cancel(a_key(epoch=2), ISLAND, ""))
@@ -199,7 +199,7 @@ async def test_attempt_to_stop_ends_without_a_report(stage: Stage) -> None:
     await stage.warm()
     stage.runtime.knobs.stall_at = 1
     execute.accept(stage.world, an_assignment())
-    await stage.until(lambda: stage.link.texts())
+    await stage.until(stage.link.texts)
 
     await obeyed(stage, stop=(a_key(),))
     await stage.until(lambda: not stage.world.now.runs)
@@ -288,7 +288,7 @@ async def test_cargo_that_left_the_catalogue_is_stopped(stage: Stage) -> None:
     offer = await stage.warm()
 
     await obeyed(stage, catalogue_version="v2", catalogue=())
-    await stage.until(lambda: stage.runtime._cargos[offer.warm.handle.id].end.done())
+    await stage.until(stage.runtime._cargos[offer.warm.handle.id].end.done)
 
     assert stage.world.now.offers == {}
 
@@ -316,7 +316,7 @@ async def test_drain_ends_runs_and_takes_no_more(stage: Stage) -> None:
     await stage.warm()
     stage.runtime.knobs.stall_at = 1
     execute.accept(stage.world, an_assignment(input=an_input("a b c")))
-    await stage.until(lambda: stage.link.texts())
+    await stage.until(stage.link.texts)
 
     await drain.drain(stage.world, 5.0)
     refused = execute.accept(stage.world, an_assignment(a_key(2)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from itertools import pairwise
 from typing import Final
 
 from archipelag_island.errors import BadInput, CargoDied, NoSlot, RuntimeFailed
@@ -19,9 +20,10 @@ ENDLESS: Final = RunRequest("run", an_input("x", items=1_000_000), output_items_
 async def _ready(runtime: Runtime, *, slots: int = 4) -> Handle:
     handle = await runtime.start(a_spec(slots=slots))
     async with asyncio.timeout(WAIT_S):
-        while (await runtime.describe(handle)).state is not CargoState.READY:
+        while True:
+            if (await runtime.describe(handle)).state is CargoState.READY:
+                return handle
             await asyncio.sleep(0.01)
-    return handle
 
 
 async def _all(runtime: Runtime, handle: Handle, request: RunRequest) -> list[RunEvent]:
@@ -70,8 +72,8 @@ async def refuses_bad_input(runtime: Runtime) -> None:
     handle = await _ready(runtime)
     try:
         await _all(runtime, handle, RunRequest("run", b"{}", output_items_max=5))
-    except BadInput as error:
-        assert str(error)
+    except BadInput:
+        pass
     else:
         raise AssertionError("bad input was accepted")
     assert _texts(await _all(runtime, handle, _request("still there"))) == ["still ", "there "]
@@ -158,7 +160,7 @@ async def usage_never_decreases(runtime: Runtime) -> None:
         seen.append(runtime.usage(handle))
     await runtime.stop(handle, 2.0)
     seen.append(runtime.usage(handle))
-    for earlier, later in zip(seen, seen[1:], strict=False):
+    for earlier, later in pairwise(seen):
         assert later.cpu_ms >= earlier.cpu_ms
         assert later.memory_peak_bytes >= earlier.memory_peak_bytes
     assert seen[-1].memory_peak_bytes > 0

@@ -13,6 +13,7 @@ import resource
 import signal
 import sys
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 PR_CAPBSET_DROP = 24
@@ -115,7 +116,7 @@ def _show(libc: ctypes.CDLL, folders: list[str]) -> None:
     for closed in {closed for _, closed in shown}:
         mount("none", closed, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m")
     for folder, _ in shown:
-        os.makedirs(folder, mode=0o755, exist_ok=True)
+        Path(folder).mkdir(mode=0o755, parents=True, exist_ok=True)
         mount(f"/proc/self/fd/{handles[folder]}", folder, None, MS_BIND, None)
         flags = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV
         mount("none", folder, None, flags, None)
@@ -127,7 +128,7 @@ def closed_above(path: str) -> str | None:
     at = ""
     for part in path.strip("/").split("/")[:-1]:
         at += "/" + part
-        if not os.stat(at).st_mode & 0o001:
+        if not Path(at).stat().st_mode & 0o001:
             return at
     return None
 
@@ -153,7 +154,7 @@ def main() -> None:
     c = Confinement(**json.loads(sys.argv[1]))
     try:
         confine(c)
-        os.execve(c.command[0], c.command, c.environment)
+        os.execve(c.command[0], c.command, c.environment)  # noqa: S606 - this is the point
     except OSError as error:
         sys.stderr.write(f"could not be confined: {error}\n")
         sys.stderr.flush()

@@ -108,6 +108,9 @@ class NativeRuntime:
 
     async def recover(self) -> int:
         """Processes died with the Island that started them; only their folders can be left."""
+        return await asyncio.to_thread(self._remove_leftovers)
+
+    def _remove_leftovers(self) -> int:
         removed = 0
         for folder in self._scratch.glob(f"{FOLDER_PREFIX}*"):
             owner = folder.name.removeprefix(FOLDER_PREFIX).split("-")[0]
@@ -323,7 +326,7 @@ def _confinement(spec: CargoSpec, command: list[str], folder: Path, rights: Righ
 async def _until_there(process: ConfinedProcess, socket: Path) -> None:
     """Raises StartFailed when the process ends first."""
     wait_s = 0.005
-    while not socket.exists():
+    while not os.access(socket, os.F_OK):
         if process.ended:
             raise StartFailed(str(await process.wait()))
         await asyncio.sleep(wait_s)
