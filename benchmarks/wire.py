@@ -159,8 +159,10 @@ async def publish(streams: int, seconds: float, per_stream: int, port: int) -> i
 
 def one(kind: str, streams: int, options: argparse.Namespace, port: int) -> tuple[float, bool]:
     child = subprocess.Popen(
-        [sys.executable, __file__, "--role", kind, "--streams", str(streams)]
-        + ["--port", str(port), "--seconds", str(options.seconds)],
+        [
+            *(sys.executable, __file__, "--role", kind, "--streams", str(streams)),
+            *("--port", str(port), "--seconds", str(options.seconds)),
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -119,6 +119,11 @@ class HostClient:
         )
         return self
 
+    async def settle(self) -> None:
+        """The broker has dealt with all that was said. nats-py's first ping overtakes what it has not yet written."""
+        await self.nc.flush(5)
+        await self.nc.flush(5)
+
     async def turned_away(self, *, key: SigningKey | None = None) -> bool:
         """Whether the broker refuses this token. By our own wire, since nats-py leaks sockets when refused."""
         who = Identity(key or self.key, lambda: self.token, subjects.inbox_prefix(self.id), "host")
@@ -131,15 +136,13 @@ class HostClient:
         return False
 
     async def refused(self, *, publish: str = "", subscribe: str = "", reply: str = "") -> bool:
-        """Whether the broker says no. It answers a ping after the refusal; nats-py's first ping overtakes what
-        it has not yet written, so there are two."""
+        """Whether the broker says no: it does so before it answers a ping."""
         before = len(self.errors)
         if publish:
             await self.nc.publish(publish, b"x", reply=reply)
         if subscribe:
             await self.nc.subscribe(subscribe)
-        await self.nc.flush(5)
-        await self.nc.flush(5)
+        await self.settle()
         return any("permissions violation" in error.lower() for error in self.errors[before:])
 
 
@@ -175,12 +178,9 @@ def identity(keys: credentials.Keys, relay: RelayId) -> Identity:
     )
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
-def event_loop_policy(request: pytest.FixtureRequest) -> Any:
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Production runs on uvloop, and its transports differ from asyncio's."""
-    return (
-        uvloop.EventLoopPolicy() if request.param == "uvloop" else asyncio.DefaultEventLoopPolicy()
-    )
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture

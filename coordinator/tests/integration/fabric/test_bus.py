@@ -64,7 +64,7 @@ async def answering(host: Any, reply: bytes) -> list[bytes]:
         await message.respond(reply)
 
     await host.nc.subscribe(subjects.assign(host.id), cb=answer)
-    await host.nc.flush()
+    await host.settle()
     return heard
 
 
@@ -133,7 +133,7 @@ async def test_an_island_that_says_nothing_is_unreachable_after_the_wait(
 ) -> None:
     host = await fabric.host().connect()
     await host.nc.subscribe(subjects.assign(host.id))
-    await host.nc.flush()
+    await host.settle()
 
     said = await bus.assign(assignment(host.id, fabric.relay), NOW, 0.2)
 
@@ -170,7 +170,7 @@ async def test_an_assignment_that_the_broker_cannot_carry_is_refused(
 async def test_a_cancel_arrives_signed(fabric: Any, bus: NatsIslandBus, key: SigningKey) -> None:
     host = await fabric.host().connect()
     heard = await host.nc.subscribe(subjects.cancel(host.id))
-    await host.nc.flush()
+    await host.settle()
 
     await bus.cancel(host.id, JOB, Epoch(3), "the reader left", NOW)
 
@@ -203,7 +203,7 @@ async def test_a_heartbeat_is_answered_in_that_islands_inbox_alone(
     other = await fabric.host().connect()
     overheard = await other.nc.subscribe(f"{subjects.inbox_prefix(other.id)}.>")
     assigned = await other.nc.subscribe(subjects.assign(other.id))
-    await other.nc.flush()
+    await other.settle()
     heard: list[tuple[Any, bytes]] = []
 
     async def answer(island: Any, data: bytes) -> bytes:
@@ -223,6 +223,7 @@ async def test_a_heartbeat_is_answered_in_that_islands_inbox_alone(
         await host.nc.publish(mine, b"evil", reply=inbox)
     reply = await host.nc.request(mine, b"one", timeout=5)
     await bus.keys_changed()
+    await fabric.connection.client.flush()
     await fabric.connection.client.flush()
 
     assert reply.data == b"answer to one"

@@ -103,7 +103,7 @@ async def test_an_island_answers_an_assignment_once_and_only_where_it_was_asked(
         asked.set_result(message.reply)
 
     await host.nc.subscribe(subjects.assign(host.id), cb=answer)
-    await host.nc.flush()
+    await host.settle()
 
     reply = await fabric.connection.request(subjects.assign(host.id), b"?", 5)
 

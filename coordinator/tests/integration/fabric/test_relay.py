@@ -75,7 +75,7 @@ async def test_wrong_relay_epoch_job_and_island_change_nothing(
     )
     await other.nc.publish(subjects.out(other.id, fabric.relay, JOB, Epoch(2)), chunk(0, "island"))
     await other.nc.publish(subjects.out(host.id, fabric.relay, JOB, Epoch(2)), chunk(0, "forged"))
-    await other.nc.flush()
+    await other.settle()
     await host.nc.publish(subjects.out(host.id, fabric.relay, JOB, Epoch(2)), chunk(0, "right"))
     await eventually(lambda: bool(answer.texts) and relay.counts.unknown == 3)
 
@@ -98,7 +98,7 @@ async def test_what_was_said_while_the_wire_was_cut_is_fetched(
         await host.nc.publish(subject, b"")  # keep-alives are kept, too
         await host.nc.publish(subject, chunk(n, text))
     await host.nc.publish(subject, the_end(4))
-    await host.nc.flush()
+    await host.settle()
     await eventually(lambda: answer.attempt_end is not None)
 
     assert answer.texts == ["a", "b", "c", "d"]

@@ -102,7 +102,7 @@ async def test_two_coordinators_share_the_work(fabric: Any, server: Any) -> None
     async with running(fabric.connection, take_first), running(fabric.connection, take_second):
         for n in range(200):
             await host.nc.publish(subjects.report(host.id), b"%d" % n)
-        await host.nc.flush()
+        await host.settle()
         await none_left(fabric)
 
     assert sorted(first + second) == sorted(b"%d" % n for n in range(200))
@@ -135,7 +135,7 @@ async def test_one_islands_flood_leaves_room_for_the_others(fabric: Any) -> None
     honest = await fabric.host().connect()
     for _ in range(400):
         await flooder.nc.publish(subjects.report(flooder.id), b"x" * 1000)
-    await flooder.nc.flush()
+    await flooder.settle()
 
     ack = await honest.nc.jetstream().publish(subjects.report(honest.id), b"mine")
 
@@ -169,7 +169,7 @@ async def test_a_report_that_looks_like_the_brokers_own_word_is_a_report(fabric:
             await hostile.nc.publish(
                 subjects.report(hostile.id), b"", headers={"Status": status, "Description": "x"}
             )
-        await hostile.nc.flush()
+        await hostile.settle()
         await honest.nc.jetstream().publish(subjects.report(honest.id), b"mine")
         await none_left(fabric)
 
