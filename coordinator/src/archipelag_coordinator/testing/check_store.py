@@ -1,0 +1,12 @@
+"""What every store must do, the memory one like PostgreSQL: a class of tests over a fixture `store`.
+
+Make a subclass whose name begins with `Test`, and a fixture `store` that gives an empty store.
+"""
+
+from __future__ import annotations
+
+from archipelag_coordinator.testing.check_ledger import CheckLedger
+
+
+class CheckStore(CheckLedger):
+    """Every promise."""
