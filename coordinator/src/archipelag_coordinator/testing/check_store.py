@@ -6,7 +6,28 @@ Make a subclass whose name begins with `Test`, and a fixture `store` that gives 
 from __future__ import annotations
 
 from archipelag_coordinator.testing.check_ledger import CheckLedger
+from archipelag_coordinator.testing.check_nouns import (
+    CheckCargos,
+    CheckCoordinators,
+    CheckDoor,
+    CheckIslands,
+    CheckKeys,
+    CheckTransactions,
+    CheckUsers,
+)
+from archipelag_coordinator.testing.check_work import CheckAttempts, CheckJobs
 
 
-class CheckStore(CheckLedger):
-    """Every promise."""
+class CheckStore(
+    CheckTransactions,
+    CheckUsers,
+    CheckKeys,
+    CheckCargos,
+    CheckIslands,
+    CheckJobs,
+    CheckAttempts,
+    CheckLedger,
+    CheckCoordinators,
+    CheckDoor,
+):
+    """Every promise of the port."""
