@@ -53,15 +53,15 @@ EXTEND: Final = f"""
         lease_until = greatest(a.lease_until, %(lease_until)s)
     FROM held WHERE a.job_id = held.job_id AND a.epoch = held.epoch
     RETURNING a.job_id, a.epoch
-"""  # noqa: S608 - our own names
+"""
 EXPIRED: Final = f"""
     SELECT job_id, epoch FROM attempts WHERE status IN {_UNFINISHED} AND lease_until <= %(now)s
     ORDER BY lease_until, job_id LIMIT %(limit)s
-"""  # noqa: S608
+"""
 UNFINISHED_OF: Final = f"""
     SELECT job_id, epoch FROM attempts WHERE island_id = %(island)s AND status IN {_UNFINISHED}
     ORDER BY job_id, epoch
-"""  # noqa: S608
+"""
 
 
 class PostgresAttempts:

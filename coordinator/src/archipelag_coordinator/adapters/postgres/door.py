@@ -37,11 +37,11 @@ ADMIT: Final = f"""
         FROM caller {_POUR}
     )
     SELECT caller.*, poured.*, (SELECT last_used_at FROM used) AS used_now FROM caller, poured
-"""  # noqa: S608 - our own words
+"""
 COUNT: Final = f"""
     INSERT INTO rates AS r (bucket, drain_us, empty_at, allowed)
     VALUES (%(bucket)s, %(drain_us)s, %(now_us)s + %(drain_us)s, true) {_POUR}
-"""  # noqa: S608
+"""
 PRUNE: Final = "DELETE FROM rates WHERE empty_at < %(now_us)s"
 
 

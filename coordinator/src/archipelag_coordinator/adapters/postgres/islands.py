@@ -51,7 +51,7 @@ ADD: Final = f"""
     WITH added AS (SELECT CASE WHEN %(status)s IN {_ENDED} THEN now() END AS cut_off_at)
     INSERT INTO islands ({", ".join(_FIELDS)}, cut_off_at)
     SELECT {", ".join(f"%({name})s" for name in _FIELDS)}, cut_off_at FROM added
-"""  # noqa: S608 - our own names
+"""
 ISLAND: Final = "SELECT * FROM islands WHERE id = %(id)s"
 LOCKED: Final = "SELECT * FROM islands WHERE id = %(id)s FOR NO KEY UPDATE"
 BY_PUBLIC_KEY: Final = "SELECT * FROM islands WHERE public_key = %(public_key)s"
@@ -60,7 +60,7 @@ SAVE: Final = f"""
     UPDATE islands SET name = %(name)s, approved = %(approved)s, {assigns(_BEAT)},
         cut_off_at = CASE WHEN %(status)s IN {_ENDED} THEN coalesce(cut_off_at, now()) END
     WHERE id = %(id)s AND status = ANY(%(froms)s)
-"""  # noqa: S608
+"""
 # In order of id, so that two batches never wait for each other. An operator's word is never overwritten.
 SAVE_BEATS: Final = f"""
     WITH beats AS (
@@ -75,7 +75,7 @@ SAVE_BEATS: Final = f"""
     )
     UPDATE islands i SET {", ".join(f"{name} = b.{name}" for name in _BEAT)}
     FROM locked, beats b WHERE i.id = locked.id AND b.id = i.id COLLATE "C"
-"""  # noqa: S608
+"""
 CUT_OFF: Final = "SELECT public_key, cut_off_at FROM islands WHERE cut_off_at IS NOT NULL"
 
 ADD_CODE: Final = inserts("pairing_codes", ("code", "owner_id", "expires_at", "used_by"))

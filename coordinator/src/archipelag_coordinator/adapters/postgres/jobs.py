@@ -71,7 +71,7 @@ SAME_REQUEST: Final = """
 SAVE_GUARDED: Final = f"""
     UPDATE jobs SET {assigns(_MOVED)}, delivered = greatest(delivered, %(delivered)s)
     WHERE id = %(id)s AND epoch = %(was_epoch)s AND status = %(was_status)s
-"""  # noqa: S608 - our own names
+"""
 WAITING: Final = """
     SELECT id FROM jobs WHERE status = 'queued' AND home = %(home)s
     ORDER BY priority DESC, created_at, id LIMIT %(limit)s

@@ -8,6 +8,7 @@ from typing import Final
 
 import psycopg
 from psycopg import AsyncConnection
+from psycopg.conninfo import make_conninfo
 
 log = logging.getLogger(__name__)
 
@@ -17,11 +18,11 @@ CHECK_S: Final = 2.0
 ANSWER_S: Final = 2.0
 # Its own connection, apart from the pool: the lock lives exactly as long as the connection does.
 KEEPALIVE: Final = {
-    "keepalives_idle": 2,
-    "keepalives_interval": 1,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 5_000,
-    "connect_timeout": 5,
+    "keepalives_idle": "2",
+    "keepalives_interval": "1",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "5000",
+    "connect_timeout": "5",
 }
 TRY: Final = b"SELECT pg_try_advisory_lock(%s)"
 HOLDS: Final = b"""
@@ -55,7 +56,9 @@ class Leader:
     async def run(self) -> None:
         while True:
             try:
-                connection = await AsyncConnection.connect(self._dsn, autocommit=True, **KEEPALIVE)
+                connection = await AsyncConnection.connect(
+                    make_conninfo(self._dsn, **KEEPALIVE), autocommit=True
+                )
                 async with connection:
                     await self._stand(connection)
             except (psycopg.Error, TimeoutError) as error:

@@ -63,7 +63,8 @@ POST: Final = f"""
     ), posted AS (
         INSERT INTO transfers (id, at, job_id, note)
         SELECT %(id)s, %(at)s, %(job)s, %(note)s
-        WHERE (SELECT count(*) FROM locked) >= %(count)s AND NOT EXISTS (SELECT FROM refused)
+        WHERE (SELECT count(*) FROM locked) = (SELECT count(*) FROM wanted)
+            AND EXISTS (SELECT FROM wanted) AND NOT EXISTS (SELECT FROM refused)
         ON CONFLICT (id) DO NOTHING RETURNING id
     ), written AS (
         INSERT INTO entries (transfer_id, account_id, amount, at)
@@ -77,7 +78,7 @@ POST: Final = f"""
         FROM locked, posted WHERE a.id = locked.id
     )
     SELECT EXISTS (SELECT FROM posted) AS posted, EXISTS (SELECT FROM pending) AS pending,
-        (SELECT count(*) FROM locked) AS found,
+        (SELECT count(*) FROM wanted) - (SELECT count(*) FROM locked) AS missing,
         (SELECT required FROM refused) AS required, (SELECT available FROM refused) AS available
 """
 ENTRIES: Final = "SELECT account_id, amount FROM entries WHERE transfer_id = %(id)s"
@@ -217,7 +218,6 @@ class PostgresLedger:
             "reserved_for": reserved_for,
             "accounts": list(transfer.entries),
             "amounts": list(transfer.entries.values()),
-            "count": len(transfer.entries),
             "may_overdraw": sorted(MAY_OVERDRAW),
             "id": transfer.id,
             "at": transfer.at,
@@ -226,8 +226,7 @@ class PostgresLedger:
         }
         row = await one(self._connection, POST, values)
         assert row is not None
-        applies = reserved_for is None or row["pending"]
-        if applies and row["found"] < len(transfer.entries):
+        if row["missing"]:
             await changed(self._connection, OPEN, {"accounts": sorted(transfer.entries)})
             row = await one(self._connection, POST, values)
             assert row is not None

@@ -56,7 +56,7 @@ def inserts(table: str, columns: Sequence[str], *, beyond: str = "") -> str:
     """An INSERT of every column by its name."""
     names = ", ".join(columns)
     places = ", ".join(f"%({column})s" for column in columns)
-    return f"INSERT INTO {table} ({names}) VALUES ({places}) {beyond}"  # noqa: S608 - our own names
+    return f"INSERT INTO {table} ({names}) VALUES ({places}) {beyond}"
 
 
 def assigns(columns: Sequence[str]) -> str:

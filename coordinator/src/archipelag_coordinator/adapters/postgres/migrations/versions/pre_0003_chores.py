@@ -1,7 +1,8 @@
 """Procrastinate's own tables, as its package brings them."""
 
-from archipelag_coordinator.adapters.postgres.migrations import sql
 from procrastinate.schema import SchemaManager
+
+from archipelag_coordinator.adapters.postgres.migrations import sql
 
 revision = "pre_0003_chores"
 down_revision = "pre_0002_ledger"
