@@ -16,7 +16,7 @@ import httpx
 
 from archipelag import operations, transport, values
 from archipelag.client import POLL_S, options_of
-from archipelag.errors import JobFailed, StreamBroken
+from archipelag.errors import JobFailed, NothingOffered, StreamBroken
 from archipelag.operations import Messages, Operation
 from archipelag.sse import Event, Parser
 
@@ -31,7 +31,7 @@ class AsyncClient:
         base_url: str | None = None,
         api_key: str | None = None,
         *,
-        timeout_s: float = 60.0,
+        timeout_s: float = 300.0,
         connect_timeout_s: float = 5.0,
         retries_max: int = 3,
         transport_layer: httpx.AsyncBaseTransport | None = None,
@@ -107,7 +107,7 @@ class AsyncClient:
         if self._model is None:
             offered = await self.models()
             if not offered:
-                raise LookupError("the network offers no model; name one, or connect an Island")
+                raise NothingOffered("the network offers no model yet: connect an Island")
             self._model = offered[0].id
         return self._model
 
@@ -265,7 +265,7 @@ class AsyncJobs:
             response = await self._client._send(operation, stream=True)
             try:
                 async for event in _events(response):
-                    breaks, last_event_id = 0, event.id
+                    breaks, last_event_id = 0, event.id or last_event_id
                     told = transport.job_event(event)
                     yield told
                     if told.type in ("done", "error"):

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 import httpx
 
 from archipelag import operations, transport, values
-from archipelag.errors import JobFailed, StreamBroken
+from archipelag.errors import JobFailed, NothingOffered, StreamBroken
 from archipelag.operations import Messages, Operation
 from archipelag.sse import Event, Parser
 
@@ -30,7 +30,7 @@ class Client:
         base_url: str | None = None,
         api_key: str | None = None,
         *,
-        timeout_s: float = 60.0,
+        timeout_s: float = 300.0,
         connect_timeout_s: float = 5.0,
         retries_max: int = 3,
         transport_layer: httpx.BaseTransport | None = None,
@@ -98,7 +98,7 @@ class Client:
         if self._model is None:
             offered = self.models()
             if not offered:
-                raise LookupError("the network offers no model; name one, or connect an Island")
+                raise NothingOffered("the network offers no model yet: connect an Island")
             self._model = offered[0].id
         return self._model
 
@@ -252,7 +252,7 @@ class Jobs:
             response = self._client._send(operation, stream=True)
             try:
                 for event in _events(response):
-                    breaks, last_event_id = 0, event.id
+                    breaks, last_event_id = 0, event.id or last_event_id
                     told = transport.job_event(event)
                     yield told
                     if told.type in ("done", "error"):

@@ -4,6 +4,7 @@ ArchipelagError
 ├── NotReachable             no answer from the network: it is down, or the address is wrong
 ├── StreamBroken             a stream ended in the middle and could not be continued
 ├── JobFailed                a job that was waited for failed or was cancelled: `job`
+├── NothingOffered           no model was named and the network offers none
 ├── BadAnswer                an answer that is not what the API promises
 └── ApiError                 the API said no: `status`, `code`, `retry_after_s`, `param`
     ├── BadRequest
@@ -42,6 +43,10 @@ class NotReachable(ArchipelagError):
 
 class StreamBroken(ArchipelagError):
     """A stream ended before its last event and could not be continued."""
+
+
+class NothingOffered(ArchipelagError):
+    """No model was named, and there is none to choose."""
 
 
 class BadAnswer(ArchipelagError):
