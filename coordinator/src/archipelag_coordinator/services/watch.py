@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from archipelag_contracts.ids import JobId
+from archipelag_contracts.ids import IslandId, JobId
 
 from archipelag_coordinator.domain.answer import Answer, Ending
 from archipelag_coordinator.domain.job import Job, JobStatus
@@ -75,6 +75,11 @@ class Reader:
     def waiting(self) -> tuple[str, ...]:
         """Why no Island has taken the job yet."""
         return self._answer.waiting
+
+    @property
+    def island_id(self) -> IslandId | None:
+        """Whose items these are; None before an Island was asked, and where another Coordinator relays."""
+        return self._answer.island_id
 
     @property
     def final(self) -> Ending | None:
