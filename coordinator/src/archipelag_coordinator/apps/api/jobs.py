@@ -65,9 +65,7 @@ async def get_jobs(
     if status is not None and status not in STATUSES:
         raise InvalidInput({"status": [f"must be one of {', '.join(STATUSES)}"]})
     wanted = None if status is None else STATUSES[status].value
-    jobs, total = await list_jobs(
-        world, caller.user.id, limit=limit, offset=offset, status=wanted
-    )
+    jobs, total = await list_jobs(world, caller.user.id, limit=limit, offset=offset, status=wanted)
     return JSONResponse(
         {
             "data": [present.job_object(job) for job in jobs],
