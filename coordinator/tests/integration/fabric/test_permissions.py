@@ -103,7 +103,7 @@ async def test_an_island_answers_an_assignment_once_and_only_where_it_was_asked(
         asked.set_result(message.reply)
 
     await host.nc.subscribe(subjects.assign(host.id), cb=answer)
-    await host.nc.flush()
+    await host.settle()
 
     reply = await fabric.connection.request(subjects.assign(host.id), b"?", 5)
 
@@ -175,9 +175,7 @@ async def test_a_suspension_outlives_the_brokers_restart(fabric: Any) -> None:
     assert await host.turned_away()
 
 
-async def test_a_broker_that_lost_everything_is_told_again(
-    fabric: Any, eventually: Any
-) -> None:
+async def test_a_broker_that_lost_everything_is_told_again(fabric: Any, eventually: Any) -> None:
     import shutil
 
     host = fabric.host()

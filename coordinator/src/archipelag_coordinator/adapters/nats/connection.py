@@ -107,6 +107,8 @@ class Connection:
         subscription = _Subscription(subject, queue, on_message)
         self._subscriptions.append(subscription)
         await _subscribe(self.client, subscription)
+        # Twice: nats-py's first ping overtakes what it has not yet written.
+        await self.client.flush(CONNECT_TIMEOUT_S)
         await self.client.flush(CONNECT_TIMEOUT_S)
 
     async def request(self, subject: str, payload: bytes, timeout_s: float) -> bytes:

@@ -29,7 +29,7 @@ def from_seed(kind: int, text: str) -> SigningKey:
     """Raises ValueError when it is not a seed of that kind."""
     try:
         raw = base64.b32decode(text.strip() + "=" * (-len(text.strip()) % 8))
-    except binascii.Error:
+    except ValueError:
         raise ValueError("not a NATS seed") from None
     if len(raw) != 36 or raw[:2] != bytes([_SEED | kind >> 5, (kind & 31) << 3]):
         raise ValueError("not a NATS seed of this kind")

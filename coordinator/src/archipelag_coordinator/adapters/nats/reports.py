@@ -15,15 +15,21 @@ from archipelag_contracts.errors import ContractError
 from archipelag_contracts.ids import IslandId
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig
-from nats.js.client import JetStreamContext
 from nats.js.errors import Error as JetStreamError
 
 from archipelag_coordinator.adapters.nats.connection import REQUEST_TIMEOUT_S, Connection
 
 log = logging.getLogger(__name__)
 
+AT_ONCE_MAX: Final = 32
 BATCH_MAX: Final = 32
-FETCH_WAIT_S: Final = 10.0
+NEXT: Final = f"$JS.API.CONSUMER.MSG.NEXT.{streams.REPORTS.name}.{streams.REPORTS_CONSUMER}"
+PULL: Final = b'{"batch":%d,"expires":30000000000,"idle_heartbeat":1000000000}' % BATCH_MAX
+HEARTBEAT_STATUS: Final = "100"
+# Nothing there, or the request's own time is over.
+ASK_AGAIN: Final = ("404", "408")
+SILENCE_S: Final = 2.5
+"""The broker says every second that it is still there."""
 RETRY_S: Final = (0.5, 2.0)
 # Waits between deliveries of a report that could not be settled just now; the Island sends it again after the last.
 NAK_DELAYS_S: Final = (1.0, 5.0, 15.0, 60.0)
@@ -35,24 +41,28 @@ OnReport = Callable[[IslandId, bytes], Awaitable[bool]]
 
 
 class ReportQueue:
-    """Guards the pull subscription over restarts of the broker."""
+    """Guards a standing request for reports over restarts of the broker.
+
+    Not by nats-py's `fetch`: that waits for its whole time when the broker is restarted in the meantime.
+    """
 
     def __init__(self, connection: Connection, on_report: OnReport) -> None:
         self._connection = connection
         self._on_report = on_report
+        self._slots = asyncio.Semaphore(AT_ONCE_MAX)
 
     async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            try:
-                subscription = await self._bind()
-                while True:
-                    await self._take_batch(subscription)
-            except (nats.errors.Error, JetStreamError, OSError, TimeoutError) as error:
-                log.warning("reports_interrupted error=%r", error)
-                await asyncio.sleep(random.uniform(*RETRY_S))
+        """Until cancelled. What is being settled then is delivered again, to this process or another."""
+        async with asyncio.TaskGroup() as settling:
+            while True:
+                try:
+                    await self._make_consumer()
+                    await self._listen(settling)
+                except (nats.errors.Error, JetStreamError, OSError, TimeoutError) as error:
+                    log.warning("reports_interrupted error=%r", error)
+                    await asyncio.sleep(random.uniform(*RETRY_S))
 
-    async def _bind(self) -> JetStreamContext.PullSubscription:
+    async def _make_consumer(self) -> None:
         """The one durable consumer that all Coordinators share; made where it is missing."""
         js = self._connection.client.jetstream(timeout=REQUEST_TIMEOUT_S)
         await js.add_consumer(
@@ -66,22 +76,37 @@ class ReportQueue:
                 filter_subject=subjects.ALL_REPORTS,
             ),
         )
-        return await js.pull_subscribe_bind(
-            durable=streams.REPORTS_CONSUMER, stream=streams.REPORTS.name
-        )
 
-    async def _take_batch(self, subscription: JetStreamContext.PullSubscription) -> None:
+    async def _listen(self, settling: asyncio.TaskGroup) -> None:
+        """Returns when the broker has been silent for too long. Raises nats.errors.Error when it ends the request."""
+        client = self._connection.client
+        inbox = client.new_inbox()
+        subscription = await client.subscribe(inbox)
         try:
-            messages = await subscription.fetch(
-                BATCH_MAX, timeout=FETCH_WAIT_S, heartbeat=FETCH_WAIT_S / 4
-            )
-        except nats.errors.TimeoutError:
-            if not self._connection.connected:
-                raise
-            return  # Nothing was reported for a while.
-        async with asyncio.TaskGroup() as group:
-            for message in messages:
-                group.create_task(self._take(message))
+            asked_for = 0
+            while True:
+                if asked_for == 0:
+                    await client.publish(NEXT, PULL, reply=inbox)
+                    asked_for = BATCH_MAX
+                try:
+                    message = await subscription.next_msg(SILENCE_S)
+                except nats.errors.TimeoutError:
+                    return
+                if not message.reply:  # The broker's own word; an Island could forge its headers.
+                    asked_for = _still_asked(message, asked_for)
+                    continue
+                asked_for -= 1
+                await self._slots.acquire()
+                settling.create_task(self._take_and_free(message))
+        finally:
+            with contextlib.suppress(nats.errors.Error, OSError):
+                await subscription.unsubscribe()
+
+    async def _take_and_free(self, message: Msg) -> None:
+        try:
+            await self._take(message)
+        finally:
+            self._slots.release()
 
     async def _take(self, message: Msg) -> None:
         delivered = message.metadata.num_delivered or 1
@@ -101,3 +126,13 @@ class ReportQueue:
                 await message.ack()
             else:
                 await message.term()
+
+
+def _still_asked(message: Msg, asked_for: int) -> int:
+    """How many reports the broker still owes us after this word of its own."""
+    status = (message.headers or {}).get("Status")
+    if status == HEARTBEAT_STATUS:
+        return asked_for
+    if status in ASK_AGAIN:
+        return 0
+    raise nats.errors.Error(f"the broker ended the request for reports: {message.headers}")

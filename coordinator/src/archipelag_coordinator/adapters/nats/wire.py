@@ -14,7 +14,7 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 from archipelag_coordinator.adapters.nats.connection import RECONNECT_S, Identity
@@ -81,10 +81,12 @@ class Frames:
                 at = end + 2
                 continue
             stop = end + 2 + _number(words, -1)
+            if start > stop or len(words) < 3:
+                raise WireError("a message without subject, subscription or size")
             if stop + 2 > size:
                 self._need = stop + 2 - at
                 break
-            if start > stop or buffer[stop : stop + 2] != b"\r\n" or len(words) < 3:
+            if buffer[stop : stop + 2] != b"\r\n":
                 raise WireError("a message that does not end where it said")
             on_message(words[1], words[0], buffer[start:stop])
             at = stop + 2
@@ -115,8 +117,8 @@ class _Protocol(asyncio.Protocol):
         self._frames = Frames(on_message, self._control)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # Not by isinstance: uvloop's transports are of no common class with asyncio's.
+        self.transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("socket")
         if peer is not None and peer.family in (socket.AF_INET, socket.AF_INET6):
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

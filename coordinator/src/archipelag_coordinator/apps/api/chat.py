@@ -18,7 +18,6 @@ from archipelag_coordinator.apps.api.sse import ChatFrames, finish_reason_of, us
 from archipelag_coordinator.domain.answer import Ending
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.errors import InvalidInput
-from archipelag_coordinator.services.watch import Reader
 from archipelag_coordinator.services.world import World
 
 CLIENT_GONE: Final = 499
@@ -72,7 +71,7 @@ async def _stream(world: World, asked: Asked, *, include_usage: bool) -> Respons
 async def _whole(world: World, asked: Asked) -> Response:
     """Nothing is taken before the end, so that another Island may begin anew for as long as possible."""
     reader = asked.reader
-    ending = await wait_end(reader)
+    ending = await reader.wait_final()
     _check(ending)
     text = "".join(reader.take())
     message = {"role": "assistant", "content": text, "refusal": None}
@@ -90,12 +89,6 @@ async def _whole(world: World, asked: Asked) -> Response:
     reader.delivered()
     reader.close()
     return response
-
-
-async def wait_end(reader: Reader) -> Ending:
-    while reader.final is None:
-        await reader.wait(WAIT_S)
-    return reader.final
 
 
 def _check(ending: Ending) -> None:

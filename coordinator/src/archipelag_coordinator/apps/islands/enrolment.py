@@ -58,7 +58,9 @@ class EnrolmentService(rpc.EnrolmentServicer):
         self._nonces = nonces
 
     async def Challenge(  # noqa: N802
-        self, request: pb.ChallengeRequest, context: Context
+        self,
+        request: pb.ChallengeRequest,  # noqa: ARG002
+        context: Context,  # noqa: ARG002
     ) -> pb.ChallengeReply:
         return pb.ChallengeReply(nonce=self._nonces.give())
 
@@ -136,9 +138,15 @@ class EnrolmentService(rpc.EnrolmentServicer):
         )
 
 
-async def start_enrolment(service: EnrolmentService, address: str) -> tuple[grpc.aio.Server, int]:
+async def start_enrolment(
+    service: EnrolmentService,
+    address: str,
+    *,
+    credentials: grpc.ServerCredentials | None = None,
+) -> tuple[grpc.aio.Server, int]:
     """Serves at `host:port`, port 0 for any that is free; returns the server and the port that it got.
 
+    Without `credentials` it speaks plain text: for loopback, or behind something that speaks TLS.
     Raises OSError when the address cannot be used.
     """
     server = grpc.aio.server(
@@ -150,7 +158,10 @@ async def start_enrolment(service: EnrolmentService, address: str) -> tuple[grpc
     )
     rpc.add_EnrolmentServicer_to_server(service, server)
     try:
-        port = server.add_insecure_port(address)
+        if credentials is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, credentials)
     except RuntimeError as error:
         raise OSError(f"cannot listen for Islands at {address}: {error}") from None
     await server.start()
@@ -164,8 +175,8 @@ async def _answer(context: Context, verb: Callable[[Any, str], Any], request: An
     except _Refused as refused:
         await context.abort(refused.code, str(refused))
     except PairingRefused as refused:
-        unknown = refused.reason == "unknown"
-        code = grpc.StatusCode.NOT_FOUND if unknown else grpc.StatusCode.FAILED_PRECONDITION
+        stood = "used" in refused.reason or "expired" in refused.reason
+        code = grpc.StatusCode.FAILED_PRECONDITION if stood else grpc.StatusCode.NOT_FOUND
         await context.abort(code, f"{refused}: make a new one in your account and pair with it")
     except IslandRefused as refused:
         await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(refused))
