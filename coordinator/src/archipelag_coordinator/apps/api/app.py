@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastapi import FastAPI, Request, Response
@@ -41,10 +41,10 @@ def create_app(
     world: World,
     *,
     settings: ApiSettings | None = None,
-    checks: Mapping[str, health.Check] | None = None,
+    broker_connected: Callable[[], bool] | None = None,
     new_request_id: Callable[[], str] = lambda: f"req_{uuid.uuid4().hex}",
 ) -> ASGIApp:
-    """`checks` are what readiness asks beside the database, by name; each raises, or takes too long, when it fails."""
+    """`broker_connected` is what readiness asks beside the database."""
     app = FastAPI(
         title="Archipelag",
         version=world.version,
@@ -55,7 +55,7 @@ def create_app(
     )
     app.state.world = world
     app.state.settings = settings or ApiSettings()
-    app.state.checks = dict(checks or {})
+    app.state.checks = {"broker": broker_connected} if broker_connected is not None else {}
     for router in (chat.router, network.models):
         app.include_router(router, prefix=BASE)
         app.include_router(router, prefix=OPENAI_BASE)
