@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
 
+import procrastinate
 import uvicorn
 from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
 
@@ -27,6 +28,7 @@ from archipelag_coordinator.adapters.nats.wire import Wire
 from archipelag_coordinator.adapters.postgres.leader import Leader
 from archipelag_coordinator.adapters.postgres.store import PostgresStore
 from archipelag_coordinator.apps.api.app import create_app
+from archipelag_coordinator.apps.background.chores import chores_app, run_chores
 from archipelag_coordinator.apps.islands.enrolment import EnrolmentService, start_enrolment
 from archipelag_coordinator.apps.islands.heartbeats import Heartbeats
 from archipelag_coordinator.apps.islands.known import KnownKeys
@@ -85,6 +87,7 @@ async def serve(settings: Settings) -> None:
                     group.create_task(parts.leader.run(), name="leader"),
                     group.create_task(parts.runner.run(world), name="loops"),
                     group.create_task(reports.run(), name="reports"),
+                    group.create_task(run_chores(_chores(settings, parts)), name="chores"),
                 ]
                 await _http(settings, parts).serve()
                 for task in others:
@@ -150,8 +153,19 @@ def _identity(keys: Keys, home: RelayId, clock: SystemClock) -> Identity:
     )
 
 
+def _chores(settings: Settings, parts: Parts) -> procrastinate.App:
+    connector = procrastinate.PsycopgConnector(
+        conninfo=settings.database_url, min_size=1, max_size=4
+    )
+    return chores_app(connector, parts.world, parts.store.prune_rates)
+
+
 def _http(settings: Settings, parts: Parts) -> uvicorn.Server:
-    app = create_app(parts.world, broker_connected=lambda: parts.connection.connected)
+    async def broker() -> None:
+        if not parts.connection.connected:
+            raise ConnectionError("the message fabric cannot be reached")
+
+    app = create_app(parts.world, checks={"broker": broker})
     config = uvicorn.Config(
         app,
         host=settings.http_host,
