@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from archipelag_coordinator.apps.api import account, admin, chat, docs, jobs, network
 from archipelag_coordinator.apps.api.envelope import Envelope
 from archipelag_coordinator.apps.api.errors import (
+    INTERNAL_MESSAGE,
     BadRequest,
     MethodNotAllowed,
     Problem,
@@ -87,6 +88,11 @@ def _answer_errors(app: FastAPI) -> None:
     async def unavailable(request: Request, error: Exception) -> Response:  # noqa: ARG001
         return respond(problem_of(Unavailable("the network's database or broker is out of reach")))
 
+    async def our_mistake(request: Request, error: Exception) -> Response:  # noqa: ARG001
+        return respond(Problem(500, "internal_error", INTERNAL_MESSAGE))
+
+    # Told here, logged by the envelope, which the error goes on to.
+    app.add_exception_handler(Exception, our_mistake)
     app.add_exception_handler(CoordinatorError, expected)
     app.add_exception_handler(HTTPException, from_routing)
     app.add_exception_handler(RequestValidationError, from_parameters)
