@@ -40,6 +40,10 @@ HELD_BYTES_MAX: Final = 4 << 20
 # After a reconnect, an attempt whose next chunk fits has missed nothing; ask the stream only for the others.
 SETTLE_S: Final = 0.3
 
+# How the broker's own messages begin, and no Chunk does. Another Island can have one sent under this attempt's subject,
+# by naming it as the reply subject of its own report; that must not end the attempt.
+BROKERS_WORD: Final = b'{"'
+
 OnEvent = Callable[[JobId, IslandId, Epoch], None]
 
 
@@ -160,6 +164,10 @@ class NatsChunkRelay:
         try:
             chunk = pb.Chunk.FromString(payload)
         except DecodeError:
+            if payload.startswith(BROKERS_WORD):
+                log.debug("brokers_word subject=%r payload=%r", line.subject, payload[:200])
+                self.counts.unknown += 1
+                return None
             # protobuf refuses a string that is not UTF-8, too.
             return self._wrong(line, "a chunk that cannot be read")
         answer = line.answer
