@@ -32,8 +32,8 @@ LOCKS = {
 }
 OUTPUT_LINES = 30
 QUIET = ("--quiet", "--disable-pip-version-check", "--no-input")
-ENVIRONMENT = {**os.environ, "PIP_ROOT_USER_ACTION": "ignore"}
-"""Else pip warns of root even inside an environment of its own."""
+ENVIRONMENT = {**os.environ, "PIP_ROOT_USER_ACTION": "ignore", "PIP_USER": "0"}
+"""Else pip warns of root even inside an environment of its own, or looks for the user's packages."""
 
 
 class Failed(Exception):

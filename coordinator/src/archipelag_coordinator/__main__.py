@@ -10,6 +10,8 @@ import os
 import sys
 from pathlib import Path
 
+import nats.errors
+import psycopg
 from archipelag_contracts.errors import ContractError
 
 from archipelag_coordinator import __version__, commands, config
@@ -49,7 +51,11 @@ def main(argv: list[str] | None = None) -> int:
         return _run(arguments)
     except (CoordinatorError, ContractError, KeysUnusable, OSError, ValueError) as error:
         print(f"archipelag-coordinator: {error}", file=sys.stderr)
-        return 1
+    except psycopg.Error as error:
+        print(f"archipelag-coordinator: PostgreSQL: {error}", file=sys.stderr)
+    except nats.errors.Error as error:
+        print(f"archipelag-coordinator: NATS: {error!r}", file=sys.stderr)
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:

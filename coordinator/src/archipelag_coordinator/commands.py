@@ -58,7 +58,7 @@ async def bootstrap(settings: Settings, wanted: Wanted) -> dict[str, str]:
     """The first user, and what else is wanted of: a key, a pairing code, Cargos."""
     clock, ids = SystemClock(), SystemIds()
     made: dict[str, str] = {}
-    async with PostgresStore.open(settings.database_url, pool_max=2) as store:
+    async with PostgresStore(settings.database_url, pool_max=2) as store:
         user = await bootstrap_verb(store, clock, ids, settings.policy, FIRST_USER)
         made["user_id"] = user.id
         if wanted.new_key:
@@ -77,7 +77,7 @@ async def add_user(
 ) -> dict[str, str]:
     """A user with credits and a key; the user who stands under this address gets another key."""
     amount = from_credits(credit)
-    async with PostgresStore.open(settings.database_url, pool_max=2) as store:
+    async with PostgresStore(settings.database_url, pool_max=2) as store:
         user = await add_user_verb(store, SystemClock(), SystemIds(), email, credit=amount)
         return {
             "user_id": user.id,
@@ -86,7 +86,7 @@ async def add_user(
 
 
 async def publish_cargo(settings: Settings, path: Path) -> str:
-    async with PostgresStore.open(settings.database_url, pool_max=2) as store:
+    async with PostgresStore(settings.database_url, pool_max=2) as store:
         cargo = await _publish(store, settings, path)
     return json.dumps(
         {"slug": cargo.slug, "version": cargo.manifest.version, "digest": cargo.digest}

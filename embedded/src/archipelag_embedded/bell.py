@@ -42,7 +42,8 @@ class Bell:
             os.set_blocking(descriptor, False)
         self._former_descriptor = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         for number in STOPPING:
-            self._former[number] = signal.signal(number, self._ask)
+            if signal.getsignal(number) != signal.SIG_IGN:  # `nohup` and `&` mean it.
+                self._former[number] = signal.signal(number, self._ask)
         self._former[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
         return self
 

@@ -22,6 +22,8 @@ EXIT_CANNOT_BECOME = 121
 
 def enter_namespace() -> None:
     """Gives up root by a user namespace: files keep their owner, every capability is gone after exec."""
+    if not sys.platform.startswith("linux"):
+        raise OSError("this system knows no user namespaces")
     uid, gid = os.geteuid(), os.getegid()
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWUSER) != 0:

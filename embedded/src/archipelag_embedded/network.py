@@ -53,7 +53,13 @@ class Network:
             self._command("Account, key and Cargos", self._bootstrap, take=self._take_bootstrap),
             self._fetching_models(),
             Service("Coordinator", self._start_coordinator, self._coordinator_ready),
-            Service("Island with a warm model", self._start_island, self._warm, ready_s=WARM_S),
+            Service(
+                "Island with a warm model",
+                self._start_island,
+                self._warm,
+                ready_s=WARM_S,
+                poll_s=0.2,
+            ),
         ]
 
     @property

@@ -261,7 +261,13 @@ class Postgres:
             self._home = self._far_home
             SYSTEM_HOME.mkdir(mode=0o755, parents=True, exist_ok=True)
         self._home.mkdir(mode=0o700, exist_ok=True)
-        os.chown(self._home, uid, gid)
+        try:
+            os.chown(self._home, uid, gid)
+        except OSError as error:
+            raise CannotStart(
+                "PostgreSQL refuses to run as root, and here root can neither make a user namespace nor "
+                f"become `nobody` ({error}): start the network as an ordinary user"
+            ) from None
         if not open_to_all(self._install):
             self._install = copied(self._install, self._home)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -20,6 +21,9 @@ LAUNCHER = Path(__file__).with_name("launch.py")
 LOG_BYTES_MAX = 5_000_000
 TAIL_LINES = 15
 TAIL_BYTES_MAX = 8_000
+PORTS = range(20_000, 32_000)
+"""Below those that the system gives to outgoing connections, so that none takes a port before its server does."""
+PORT_TRIES = 100
 STATE_MARK = "ARCHIPELAG_EMBEDDED_STATE"
 """Every child's environment names the state directory it works for; so its orphans can be found."""
 
@@ -169,17 +173,22 @@ def bound_log(log: Path, *, bytes_max: int = LOG_BYTES_MAX) -> bool:
 
 def free_port(preferred: int | None = None) -> int:
     """A TCP port of the loopback nobody listens on: the preferred one when it is still free."""
-    for candidate in (preferred, 0):
-        if candidate is None:
-            continue
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", candidate))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
+    if preferred is not None and _is_free(preferred):
+        return preferred
+    for candidate in random.sample(PORTS, PORT_TRIES):
+        if _is_free(candidate):
+            return candidate
     raise CannotStart("no TCP port of 127.0.0.1 is free: close programs that hold many ports")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def kept_port(file: Path) -> int:

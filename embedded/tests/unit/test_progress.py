@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 
 from archipelag_embedded.progress import Progress
 
@@ -60,6 +61,17 @@ def test_a_terminal_sees_seconds_count_on_the_same_line() -> None:
 
     assert "\n" not in out.getvalue()
     assert out.getvalue().endswith("… 7 s")
+
+
+def test_a_reader_that_left_stops_nothing() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as out:
+        progress = Progress(out)
+        os.close(reading)
+
+        progress.begin("NATS")
+        progress.done()
+        progress.say("on it goes")
 
 
 def test_failing_outside_a_step_writes_nothing() -> None:

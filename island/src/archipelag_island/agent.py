@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 DRAIN_S: Final = 5.0
 LAST_REPORTS_S: Final = 2.0
 STATUS_S: Final = 1.0
+REFRESH_LOOKS: Final = 600
 # Disk and graphics processors change while we run; they are looked at again this often.
 PROBE_AGAIN_S: Final = 60.0
 
@@ -60,6 +61,7 @@ class Agent:
         self._runs: set[asyncio.Task[None]] = set()
         self._standing: Standing | None = None
         self._capabilities: Capabilities | None = None
+        self._renewed = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set, and then until everything has ended.
@@ -145,7 +147,7 @@ class Agent:
         )
         world = self.world = self._world(link, journal)
         reconcile.load_catalogue(world)
-        renewals = self._renew(key, refused, link) if self.settings.coordinator else _never()
+        renewals = self._renew(key, refused, world) if self.settings.coordinator else _never()
         cargos = asyncio.create_task(offer.offer_for_ever(world), name="cargos")
         others = [
             asyncio.create_task(work, name=name)
@@ -156,6 +158,7 @@ class Agent:
                 ),
                 "reports": deliver.deliver_for_ever(world),
                 "credentials": renewals,
+                "refresh": self._refresh(link, world),
                 "status": self._tell(world, link),
                 "probes": self._probe_again(info),
             }.items()
@@ -246,13 +249,14 @@ class Agent:
             await asyncio.sleep(PROBE_AGAIN_S)
             self._probe(info)
 
-    async def _renew(self, key: SigningKey, refused: asyncio.Event, link: NatsLink) -> None:
+    async def _renew(self, key: SigningKey, refused: asyncio.Event, world: World) -> None:
         assert self._standing is not None
         await enrol.renew_for_ever(
             GrpcEnrolment(self.settings.coordinator, key),
             self._standing,
             refused,
             self._keep,
+            partial(setattr, world.now, "notice"),
             self.clock,
             self.chance,
         )
@@ -260,6 +264,18 @@ class Agent:
     def _keep(self, standing: Standing) -> None:
         self._standing = standing
         self.home.save(standing)
+        self._renewed.set()
+
+    async def _refresh(self, link: NatsLink, world: World) -> None:
+        """The broker ends a connection together with the credentials it began with: begin anew before, when idle."""
+        while True:
+            await self._renewed.wait()
+            self._renewed.clear()
+            for _ in range(REFRESH_LOOKS):
+                if not world.now.runs:
+                    break
+                await asyncio.sleep(STATUS_S)
+            await link.refresh()
 
     async def _tell(self, world: World, link: NatsLink) -> None:
         while True:

@@ -36,11 +36,15 @@ async def test_death_in_a_run_tells_the_last_words(runtime: NativeRuntime) -> No
     handle = await runtime.start(a_spec())
     request = RunRequest("run", an_input("a b c", die_at=1), output_items_max=10)
 
-    said = []
-    with pytest.raises(CargoDied, match="status 3.*told to die at position 1"):
+    said: list[str] = []
+
+    async def listen() -> None:
         async with aclosing(runtime.run(handle, request)) as events:
             async for event in events:
-                said += event.texts
+                said.extend(event.texts)
+
+    with pytest.raises(CargoDied, match=r"status 3.*told to die at position 1"):
+        await listen()
 
     assert said == ["a "]
 
@@ -60,6 +64,14 @@ def status_of(pid: int) -> dict[str, str]:
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
+def namespace(pid: int) -> str:
+    return str(Path(f"/proc/{pid}/ns/net").readlink())
+
+
+def environment_of(pid: int) -> list[bytes]:
+    return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+
+
 async def test_cargo_has_no_rights_it_does_not_need(runtime: NativeRuntime) -> None:
     info = await runtime.probe()
     handle = await runtime.start(a_spec())
@@ -74,8 +86,8 @@ async def test_cargo_has_no_rights_it_does_not_need(runtime: NativeRuntime) -> N
     if "user-of-its-own" in info.isolation:
         assert status["Uid"].split()[0] not in ("0", str(os.getuid()))
     if "no-network" in info.isolation:
-        assert os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net")
-    environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        assert namespace(pid) != namespace(os.getpid())
+    environment = environment_of(pid)
     assert {e.split(b"=")[0] for e in environment if e} == {b"PATH", b"HOME", b"TMPDIR", b"LANG"}
     assert os.getsid(pid) == pid
 
@@ -86,7 +98,8 @@ async def test_nothing_is_left_after_stop(runtime: NativeRuntime) -> None:
 
     await runtime.stop(handle, 2.0)
 
-    assert not Path(f"/proc/{started.process.pid}").exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(started.process.pid, 0)
     assert not started.folder.exists()
 
 

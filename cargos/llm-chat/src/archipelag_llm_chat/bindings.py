@@ -104,14 +104,14 @@ LOG_CALLBACK: Final = c.CFUNCTYPE(None, c.c_int, c.c_char_p, c.c_void_p)
 LOAD_CALLBACK: Final = c.CFUNCTYPE(c.c_bool, c.c_float, c.c_void_p)
 
 # What a field must hold when the library has filled the struct; fields left out must be zero.
-_MODEL_DEFAULTS: Final[dict[str, Any]] = {
+MODEL_DEFAULTS: Final[dict[str, Any]] = {
     "n_gpu_layers": -1,
     "split_mode": 1,
     "load_mode": -1,
     "lazy_mode": 1,
     "use_extra_bufts": True,
 }
-_CONTEXT_DEFAULTS: Final[dict[str, Any]] = {
+CONTEXT_DEFAULTS: Final[dict[str, Any]] = {
     "n_ctx": 512,
     "n_batch": 2048,
     "n_ubatch": 512,
@@ -235,8 +235,8 @@ def _declare(loaded: c.CDLL) -> None:
             function = getattr(loaded, name)
             function.restype, function.argtypes = result, parameters
         for name, kind, expected in (
-            ("llama_model_default_params", ModelParams, _MODEL_DEFAULTS),
-            ("llama_context_default_params", ContextParams, _CONTEXT_DEFAULTS),
+            ("llama_model_default_params", ModelParams, MODEL_DEFAULTS),
+            ("llama_context_default_params", ContextParams, CONTEXT_DEFAULTS),
         ):
             function = getattr(loaded, name)
             # Room behind the struct: should this build's be longer, the call must not write beyond our memory.

@@ -17,6 +17,9 @@ log = logging.getLogger(__name__)
 
 # While others are answering, a prompt is read in smaller bites, so that their tokens keep coming.
 _PROMPT_BITE_TOKENS: Final = 16
+# A lone token may not be spread over threads: its attention would be rounded otherwise (docs/decisions/0004). With a
+# companion it may, at nearly twice the work, which pays from this many threads on.
+_COMPANION_THREADS_MIN: Final = 4
 
 
 class Engine:
@@ -27,15 +30,14 @@ class Engine:
         self.model = model
         self.slots = slots
         self.context_tokens = context_tokens
-        self._threads = threads
-        # With several threads a lone token gets a companion in a neighbouring sequence: one more than there are slots.
+        self._with_companion = threads >= _COMPANION_THREADS_MIN
         self._context = Context(
             model,
-            sequences=slots + (1 if threads > 1 else 0),
+            # The last slot's companion needs a sequence too.
+            sequences=slots + (1 if self._with_companion else 0),
             context_tokens=context_tokens,
             threads=threads,
         )
-        # A lone token without a companion is decoded by one thread.
         self._context.set_threads(1, threads)
         self._runs: dict[int, Run] = {}  # By slot.
         self._next_prompt = 0  # Slot whose prompt is read next, in turn.
@@ -58,17 +60,14 @@ class Engine:
         self._runs.clear()
         self._context.close()
 
-    @property
-    def running(self) -> int:
-        return len(self._runs)
-
     def submit(self, ask: Ask, wake: Callable[[], None]) -> Run:
         """Takes a run in; `wake` is called when its outbox has something new. Raises BadRequest, NoSlot, NotReady."""
         self._check(ask)
         with self._changed:
             if self._stopping:
                 raise NotReady("the Cargo is stopping")
-            free = [slot for slot in range(self.slots) if slot not in self._runs]
+            taken = {slot for slot, run in self._runs.items() if not _is_over(run)}
+            free = [slot for slot in range(self.slots) if slot not in taken]
             if not free:
                 raise NoSlot(f"all {self.slots} slots are taken")
             # The lowest: llama.cpp decodes neighbouring sequences in one go.
@@ -78,7 +77,7 @@ class Engine:
         return run
 
     def cancel(self, run: Run) -> None:
-        """The slot is free after the step under way. Does nothing to a run that has ended."""
+        """The slot is free at once. Does nothing to a run that has ended."""
         run.cancelled = True
         self.wake()
 
@@ -125,7 +124,7 @@ class Engine:
 
     def _drop_over(self) -> None:
         for slot, run in list(self._runs.items()):
-            if run.cancelled or run.ended:
+            if _is_over(run):
                 self._context.forget(slot)
                 del self._runs[slot]
 
@@ -133,6 +132,8 @@ class Engine:
         """One token for everybody who is answering, and one bite of somebody's prompt."""
         for run in runs:
             if run.cells == 0:
+                # The slot's last run may have been cancelled in the middle of a step.
+                self._context.forget(run.slot)
                 run.begin()
         runs = [run for run in runs if not run.ended]
         answering = [run for run in runs if len(run.unread) == 1 and run.cells > 0]
@@ -180,11 +181,15 @@ class Engine:
     def _companion(self, batch: list[BatchToken]) -> int | None:
         """Adds a token of an unused neighbouring sequence to a lone one, so that all threads may work on it."""
         lone = batch[0]
-        if self._threads == 1 or len(batch) > 1 or lone.sequence + 1 in self._runs:
+        if not self._with_companion or len(batch) > 1 or lone.sequence + 1 in self._runs:
             return None
         batch.append(BatchToken(lone.token, 0, lone.sequence + 1, wanted=False))
         return lone.sequence + 1
 
 
+def _is_over(run: Run) -> bool:
+    return run.ended or run.cancelled
+
+
 def _wants_work(run: Run) -> bool:
-    return not run.ended and not run.cancelled and not run.outbox.full
+    return not _is_over(run) and not run.outbox.full

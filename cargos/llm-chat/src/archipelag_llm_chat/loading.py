@@ -158,6 +158,7 @@ def determinism_class(sha256: str, context_tokens: int) -> str:
         lib.llama_version().decode(),
         lib.llama_print_system_info().decode(),
         platform.machine(),
+        "-".join(platform.libc_ver()),  # llama.cpp takes exp, sin and cos from there.
         sha256,
         str(context_tokens),
         str(UBATCH_TOKENS),

@@ -170,6 +170,7 @@ class Context:
         threads: int,
         ubatch_tokens: int = UBATCH_TOKENS,
         flash_attention: bool = True,
+        unified: bool = False,
     ) -> None:
         self._lib = bindings.library()
         self._model = model
@@ -182,7 +183,7 @@ class Context:
         params.flash_attn_type = bindings.FLASH_ATTENTION_ON if flash_attention else 0
         # Each sequence has cells of its own, in the order of its positions. In a unified memory the order would
         # depend on the neighbours, and with it the rounding of sums.
-        params.kv_unified = False
+        params.kv_unified = unified
         self._handle = self._lib.llama_init_from_model(model.handle, params)
         if not self._handle:
             raise EngineUnusable(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from archipelag_contracts.ids import Epoch, JobId
+from archipelag_contracts.ids import Epoch, IslandId, JobId
 
 from archipelag_coordinator.domain.attempt import Cause, Usage
 
@@ -41,6 +41,7 @@ class Answer:
         "first_item_at",
         "heard_at",
         "interactive",
+        "island_id",
         "items_max",
         "job_id",
         "left_at",
@@ -75,6 +76,8 @@ class Answer:
         self.items_max = items_max
         self.size_bytes_max = size_bytes_max
         self.epoch = Epoch(0)
+        self.island_id: IslandId | None = None
+        """Who makes the current attempt."""
         self.texts: list[str] = []
         self.tokens: list[int] = []
         self.size_bytes = 0
@@ -107,10 +110,11 @@ class Answer:
         """The position that is expected next."""
         return len(self.texts)
 
-    def begin(self, epoch: Epoch, now: float) -> None:
+    def begin(self, epoch: Epoch, now: float, island_id: IslandId | None = None) -> None:
         """A new attempt carries on from `next`."""
         assert epoch > self.epoch
         self.epoch = epoch
+        self.island_id = island_id
         self.heard_at = now
         self.attempt_end = None
         self.running = False

@@ -137,7 +137,7 @@ def _listen(world: World, given: _Given) -> Answer:
         now=now,
         interactive=job.interactive,
     )
-    answer.begin(attempt.epoch, now)
+    answer.begin(attempt.epoch, now, attempt.island_id)
     world.relay.open(answer, attempt.island_id, attempt.epoch)
     return answer
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from archipelag_contracts.ids import JobId
+from archipelag_contracts.ids import IslandId, JobId
 
 from archipelag_coordinator.domain.answer import Answer, Ending
 from archipelag_coordinator.domain.job import Job, JobStatus
@@ -12,6 +12,7 @@ from archipelag_coordinator.errors import NotFound
 from archipelag_coordinator.services.ending import ending_of
 from archipelag_coordinator.services.world import World
 
+WAIT_S = 60.0
 POLL_S = 0.5
 """How often a job that another Coordinator relays is looked at."""
 
@@ -60,6 +61,7 @@ class Reader:
         self._deadline = 0.0
         self._told: tuple[object, ...] = (None, ())
         self._closed = False
+        self._only_final = False
         self.position = 0
         """The next position to take."""
         answer.readers += 1
@@ -75,6 +77,11 @@ class Reader:
     def waiting(self) -> tuple[str, ...]:
         """Why no Island has taken the job yet."""
         return self._answer.waiting
+
+    @property
+    def island_id(self) -> IslandId | None:
+        """Whose items these are; None before an Island was asked, and where another Coordinator relays."""
+        return self._answer.island_id
 
     @property
     def final(self) -> Ending | None:
@@ -125,6 +132,16 @@ class Reader:
         finally:
             self._waiter = None
 
+    async def wait_final(self) -> Ending:
+        """How the job ended, once it is settled. Takes nothing meanwhile: who has seen nothing can be served anew."""
+        self._only_final = True
+        try:
+            while self._answer.final is None:
+                await self.wait(WAIT_S)
+        finally:
+            self._only_final = False
+        return self._answer.final
+
     def close(self) -> None:
         """The reader has left."""
         if self._closed:
@@ -140,7 +157,11 @@ class Reader:
 
     def _news(self) -> bool:
         answer = self._answer
-        if len(answer.texts) > self.position or answer.final is not None:
+        if answer.final is not None:
+            return True
+        if self._only_final:
+            return False
+        if len(answer.texts) > self.position:
             return True
         told = (answer.note, answer.waiting)
         if told != self._told:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -168,7 +169,8 @@ def a_job(
         "prompt_tokens_max": 100,
         "output_items_max": 16,
     }
-    return Job(**sane | changes)
+    job = Job(**sane | changes)
+    return replace(job, ended_at=at) if job.finished and job.ended_at is None else job
 
 
 def a_placement(island: IslandId) -> Placement:
@@ -188,7 +190,9 @@ def an_attempt(job: Job, island: Island, **changes: Any) -> Attempt:
         "lease_until": START + timedelta(seconds=60),
         "placement": a_placement(island.id),
     }
-    return Attempt(**sane | changes)
+    attempt = Attempt(**sane | changes)
+    ended = attempt.finished and attempt.ended_at is None
+    return replace(attempt, ended_at=START) if ended else attempt
 
 
 def a_reservation(job: Job, amount: int | None = None, **changes: Any) -> Reservation:

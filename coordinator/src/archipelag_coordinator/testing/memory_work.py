@@ -131,6 +131,8 @@ class MemoryAttempts:
     async def add(self, attempt: Attempt) -> None:
         if attempt.job_id not in self._state.jobs or attempt.island_id not in self._state.islands:
             raise Conflict(f"an attempt of {attempt.job_id} names a job or Island that is unknown")
+        if not attempt.finished and any(not a.finished for a in await self.of_job(attempt.job_id)):
+            raise Conflict(f"{attempt.job_id} has an attempt that has not ended")
         self._state.attempts.add((attempt.job_id, attempt.epoch), attempt)
 
     async def get(self, job: JobId, epoch: Epoch) -> Attempt | None:

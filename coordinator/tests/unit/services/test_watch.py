@@ -96,6 +96,24 @@ async def test_waiting_ends_in_time_also_after_an_earlier_longer_wait() -> None:
     reader.close()
 
 
+async def test_waiting_for_the_end_sleeps_through_items_and_takes_none() -> None:
+    scene = await a_scene()
+    await scene.island()
+    job = await scene.running()
+    reader = await watch(scene.world, job.id)
+    waiting = asyncio.ensure_future(reader.wait_final())
+    scene.stream(job, "a", "b")
+    for _ in range(10):
+        await asyncio.sleep(0)
+    before = waiting.done()
+
+    await track(scene.world, scene.report(job, "a", "b"))
+
+    assert not before
+    assert (await waiting).status == "succeeded"
+    assert reader.position == 0 and reader.take() == ["a", "b"]
+
+
 async def test_a_reader_goes_on_at_a_position_within_what_there_is() -> None:
     scene = await a_scene()
     await scene.island()

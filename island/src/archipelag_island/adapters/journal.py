@@ -47,6 +47,7 @@ class FileJournal:
         self._torn = self._read()
         self._file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._size = os.fstat(self._file).st_size
+        self._compacted_size = 0
         self._closed = False
         self._finish_what_died()
 
@@ -159,9 +160,11 @@ class FileJournal:
                 log.warning("journal_line_unknown op=%s", other)
 
     def _hold(self, remembered: Remembered) -> None:
-        self._drop(remembered.key)
+        was = self._held.get(remembered.key)
+        self._live_bytes += len(remembered.sealed or b"") - len(
+            (was.sealed if was else None) or b""
+        )
         self._held[remembered.key] = remembered
-        self._live_bytes += len(remembered.sealed or b"")
 
     def _drop(self, key: AttemptKey) -> None:
         was = self._held.pop(key, None)
@@ -194,7 +197,8 @@ class FileJournal:
             self._note(key, {"op": "ended", "next": first, "sealed": _text(sealed)})
 
     def _compact_if_due(self) -> None:
-        if self._size < COMPACT_BYTES or self._size < 4 * self._live_bytes:
+        # Twice what was left the last time: else a journal of what must stay would be rewritten at every line.
+        if self._size < max(COMPACT_BYTES, 2 * self._compacted_size, 4 * self._live_bytes):
             return
         horizon = milliseconds(self._clock) - 2 * FRESH_MS
         self._seen = {
@@ -215,7 +219,7 @@ class FileJournal:
             return
         os.close(self._file)
         self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
-        self._size = os.fstat(self._file).st_size
+        self._size = self._compacted_size = os.fstat(self._file).st_size
 
     def _snapshot(self) -> list[bytes]:
         lines = []

@@ -123,7 +123,7 @@ class NatsLink:
         credentials = self._credentials()
         options: dict[str, Any] = {}
         if credentials.jwt:
-            options["user_jwt_cb"] = lambda: self._credentials().jwt.encode()
+            options["user_jwt_cb"] = self._jwt
             options["signature_cb"] = self._sign
         closed = self._closed
 
@@ -156,6 +156,9 @@ class NatsLink:
             await client.close()
             raise
         return client
+
+    def _jwt(self) -> bytes:
+        return self._credentials().jwt.encode()
 
     def _sign(self, nonce: str) -> bytes:
         # NATS signs the bare nonce: the one place where this key signs without our prefix. A nonce is the

@@ -46,10 +46,14 @@ async def renew_for_ever(
     standing: Standing,
     refused: asyncio.Event,
     keep: Callable[[Standing], None],
+    explain: Callable[[str], None],
     clock: Clock,
     chance: Random,
 ) -> None:
-    """Renews in good time, and at once when `refused` says that the broker no longer takes our credentials."""
+    """Renews in good time, and at once when `refused` says that the broker no longer takes our credentials.
+
+    `keep` takes what is new, `explain` why there is nothing new.
+    """
     backoff = Backoff(1.0, WAIT_MOST_S, chance)
     while True:
         left_s = (standing.broker_jwt_expires_at - clock.now()).total_seconds()
@@ -62,6 +66,7 @@ async def renew_for_ever(
             standing = await enrolment.renew(standing.island_id)
         except (CoordinatorUnreachable, EnrolmentRefused) as error:
             log.warning("credentials_not_renewed error=%s", error)
+            explain(str(error))
             await asyncio.sleep(backoff.next_s())
             continue
         refused.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from itertools import pairwise
 from typing import Final
 
 from archipelag_island.errors import BadInput, CargoDied, NoSlot, RuntimeFailed
@@ -12,14 +13,17 @@ from archipelag_island.runtime import CargoState, Handle, RunEvent, RunRequest, 
 from archipelag_island.testing.builders import a_spec, an_input
 
 WAIT_S: Final = 30.0
+# Many more items than any buffer on the way holds, so that it cannot have ended by itself.
+ENDLESS: Final = RunRequest("run", an_input("x", items=1_000_000), output_items_max=1_000_000)
 
 
 async def _ready(runtime: Runtime, *, slots: int = 4) -> Handle:
     handle = await runtime.start(a_spec(slots=slots))
     async with asyncio.timeout(WAIT_S):
-        while (await runtime.describe(handle)).state is not CargoState.READY:
+        while True:
+            if (await runtime.describe(handle)).state is CargoState.READY:
+                return handle
             await asyncio.sleep(0.01)
-    return handle
 
 
 async def _all(runtime: Runtime, handle: Handle, request: RunRequest) -> list[RunEvent]:
@@ -68,8 +72,8 @@ async def refuses_bad_input(runtime: Runtime) -> None:
     handle = await _ready(runtime)
     try:
         await _all(runtime, handle, RunRequest("run", b"{}", output_items_max=5))
-    except BadInput as error:
-        assert str(error)
+    except BadInput:
+        pass
     else:
         raise AssertionError("bad input was accepted")
     assert _texts(await _all(runtime, handle, _request("still there"))) == ["still ", "there "]
@@ -77,7 +81,7 @@ async def refuses_bad_input(runtime: Runtime) -> None:
 
 async def holds_no_more_runs_than_slots(runtime: Runtime) -> None:
     handle = await _ready(runtime, slots=1)
-    async with aclosing(runtime.run(handle, _request(" ".join("x" * 500)))) as first:
+    async with aclosing(runtime.run(handle, ENDLESS)) as first:
         await anext(first)
         try:
             await _all(runtime, handle, _request())
@@ -89,7 +93,7 @@ async def holds_no_more_runs_than_slots(runtime: Runtime) -> None:
 
 async def closing_a_run_frees_its_slot(runtime: Runtime) -> None:
     handle = await _ready(runtime, slots=1)
-    async with aclosing(runtime.run(handle, _request(" ".join("x" * 500)))) as first:
+    async with aclosing(runtime.run(handle, ENDLESS)) as first:
         await anext(first)
     async with asyncio.timeout(WAIT_S):
         while True:
@@ -136,9 +140,7 @@ async def a_stopped_cargo_has_died(runtime: Runtime) -> None:
 
 async def stopping_ends_its_runs(runtime: Runtime) -> None:
     handle = await _ready(runtime)
-    # Many more items than any buffer between us holds, so that it cannot have ended by itself.
-    endless = RunRequest("run", an_input("x", items=1_000_000), 0, (), (), 1_000_000)
-    async with aclosing(runtime.run(handle, endless)) as events:
+    async with aclosing(runtime.run(handle, ENDLESS)) as events:
         await anext(events)
         await runtime.stop(handle, 2.0)
         try:
@@ -158,7 +160,7 @@ async def usage_never_decreases(runtime: Runtime) -> None:
         seen.append(runtime.usage(handle))
     await runtime.stop(handle, 2.0)
     seen.append(runtime.usage(handle))
-    for earlier, later in zip(seen, seen[1:], strict=False):
+    for earlier, later in pairwise(seen):
         assert later.cpu_ms >= earlier.cpu_ms
         assert later.memory_peak_bytes >= earlier.memory_peak_bytes
     assert seen[-1].memory_peak_bytes > 0

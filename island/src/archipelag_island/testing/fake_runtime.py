@@ -47,7 +47,7 @@ class _Cargo:
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
     running: int = 0
-    used: Consumption = Consumption()
+    used: Consumption = field(default_factory=Consumption)
 
 
 class FakeRuntime:

@@ -13,6 +13,7 @@ import resource
 import signal
 import sys
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 PR_CAPBSET_DROP = 24
@@ -20,9 +21,12 @@ PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 CAP_LAST = 63
+CLONE_NEWNS = 0x00020000
 CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND = 1, 2, 4, 32, 4096
+MS_REC_PRIVATE = 16384 | (1 << 18)
 # Exit status that says: the confinement failed, the Cargo never began.
 NOT_CONFINED = 125
 
@@ -41,6 +45,8 @@ class Confinement:
     own_user_namespace: bool = False
     """How to get a network of our own without being root."""
     drop_capabilities: bool = False
+    show: list[str] = field(default_factory=list)
+    """Folders to show read-only where a folder above them is closed to others; the rest of that one is hidden."""
     limits: dict[str, int] = field(default_factory=dict)
     """Name of a resource limit → soft and hard value."""
 
@@ -57,6 +63,9 @@ def confine(c: Confinement) -> None:
             number = ctypes.get_errno()
             raise OSError(number, f"{what}: {os.strerror(number)}")
 
+    if c.show:
+        check(libc.unshare(CLONE_NEWNS), "own mount namespace")
+        _show(libc, c.show)
     if c.own_user_namespace:
         uid, gid = os.getuid(), os.getgid()
         check(libc.unshare(CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWIPC), "own user namespace")
@@ -91,6 +100,39 @@ def confine(c: Confinement) -> None:
         raise OSError(3, "the Island is gone already")
 
 
+def _show(libc: ctypes.CDLL, folders: list[str]) -> None:
+    """Puts an empty folder over each closed one, and into it only what must be seen."""
+
+    def mount(source: str, target: str, kind: str | None, flags: int, data: str | None) -> None:
+        texts = [None if t is None else t.encode() for t in (source, target, kind, data)]
+        if libc.mount(texts[0], texts[1], texts[2], ctypes.c_ulong(flags), texts[3]) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, f"mount {target}: {os.strerror(number)}")
+
+    mount("none", "/", None, MS_REC_PRIVATE, None)
+    shown = [(folder, closed) for folder in folders if (closed := closed_above(folder))]
+    # Opened before they are covered.
+    handles = {folder: os.open(folder, os.O_PATH) for folder, _ in shown}
+    for closed in {closed for _, closed in shown}:
+        mount("none", closed, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m")
+    for folder, _ in shown:
+        Path(folder).mkdir(mode=0o755, parents=True, exist_ok=True)
+        mount(f"/proc/self/fd/{handles[folder]}", folder, None, MS_BIND, None)
+        flags = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV
+        mount("none", folder, None, flags, None)
+        os.close(handles[folder])
+
+
+def closed_above(path: str) -> str | None:
+    """The first folder on the way down to `path` that others may not pass; None when all is open."""
+    at = ""
+    for part in path.strip("/").split("/")[:-1]:
+        at += "/" + part
+        if not Path(at).stat().st_mode & 0o001:
+            return at
+    return None
+
+
 def _clear_capabilities(libc: ctypes.CDLL) -> None:
     """Permitted, effective and inheritable: none. The bounding set keeps them from coming back at exec."""
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3, this process
@@ -112,7 +154,7 @@ def main() -> None:
     c = Confinement(**json.loads(sys.argv[1]))
     try:
         confine(c)
-        os.execve(c.command[0], c.command, c.environment)
+        os.execve(c.command[0], c.command, c.environment)  # noqa: S606 - this is the point
     except OSError as error:
         sys.stderr.write(f"could not be confined: {error}\n")
         sys.stderr.flush()

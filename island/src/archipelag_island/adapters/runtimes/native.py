@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from archipelag_island.adapters.runtimes.cargo_client import CargoClient
-from archipelag_island.adapters.runtimes.launch import Confinement
+from archipelag_island.adapters.runtimes.launch import Confinement, closed_above
 from archipelag_island.adapters.runtimes.process import ConfinedProcess
 from archipelag_island.errors import CargoDied, StartFailed
 from archipelag_island.runtime import (
@@ -59,6 +59,8 @@ class Rights:
     own_network: bool = False
     own_user_namespace: bool = False
     drop_capabilities: bool = False
+    show: tuple[str, ...] = ()
+    """Folders of the interpreter that this user could not reach, shown in a mount namespace."""
 
 
 @dataclass
@@ -92,6 +94,8 @@ class NativeRuntime:
         if rights.uid >= 0:
             isolation.append("user-of-its-own")
             missing.append("can read every file on this host that any user may read")
+            if rights.show:
+                isolation.append("mount-namespace")
         else:
             missing.append("can read and change the files of the user that runs the Island")
         if rights.drop_capabilities or rights.uid >= 0 or os.getuid() != 0:
@@ -104,6 +108,9 @@ class NativeRuntime:
 
     async def recover(self) -> int:
         """Processes died with the Island that started them; only their folders can be left."""
+        return await asyncio.to_thread(self._remove_leftovers)
+
+    def _remove_leftovers(self) -> int:
         removed = 0
         for folder in self._scratch.glob(f"{FOLDER_PREFIX}*"):
             owner = folder.name.removeprefix(FOLDER_PREFIX).split("-")[0]
@@ -238,8 +245,10 @@ class NativeRuntime:
         if os.getuid() == 0:
             uid = _own_uid(b"probe")
             own = Rights(own_network=True, drop_capabilities=True)
+            mine = replace(own, uid=uid, gid=uid)
             candidates = [
-                replace(own, uid=uid, gid=uid),
+                mine,
+                *([replace(mine, show=hidden)] if (hidden := _hidden()) else []),
                 Rights(uid, uid, drop_capabilities=True),
                 own,
                 Rights(drop_capabilities=True),
@@ -294,6 +303,7 @@ def _base(command: list[str], folder: Path, rights: Rights) -> Confinement:
         own_network=rights.own_network,
         own_user_namespace=rights.own_user_namespace,
         drop_capabilities=rights.drop_capabilities,
+        show=list(rights.show),
         limits={"RLIMIT_CORE": 0},
     )
 
@@ -316,7 +326,7 @@ def _confinement(spec: CargoSpec, command: list[str], folder: Path, rights: Righ
 async def _until_there(process: ConfinedProcess, socket: Path) -> None:
     """Raises StartFailed when the process ends first."""
     wait_s = 0.005
-    while not socket.exists():
+    while not os.access(socket, os.F_OK):
         if process.ended:
             raise StartFailed(str(await process.wait()))
         await asyncio.sleep(wait_s)
@@ -332,6 +342,13 @@ def _own_uid(seed: bytes) -> int:
         for step in range(UID_COUNT)
         if UID_FIRST + (start + step) % UID_COUNT not in taken
     )
+
+
+def _hidden() -> tuple[str, ...]:
+    """Folders that an interpreter needs and that lie in a closed one, outermost only."""
+    paths = {str(Path(p).resolve()) for p in (sys.prefix, sys.base_prefix, *sys.path) if p}
+    closed = sorted(p for p in paths if Path(p).is_dir() and closed_above(p))
+    return tuple(p for p in closed if not any(p.startswith(other + "/") for other in closed))
 
 
 def _open_to_all(path: Path) -> bool:

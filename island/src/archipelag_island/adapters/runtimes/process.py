@@ -17,6 +17,7 @@ from archipelag_island.adapters.runtimes import launch
 from archipelag_island.adapters.runtimes.launch import Confinement
 from archipelag_island.runtime import Consumption, Exit
 
+SCRIPT: Final = str(Path(launch.__file__).resolve())
 LAST_LINES: Final = 20
 LINE_BYTES_MAX: Final = 2_000
 _TICK_MS: Final = 1000 // os.sysconf("SC_CLK_TCK")
@@ -39,12 +40,11 @@ class ConfinedProcess:
         cls, confinement: Confinement, *, pass_fds: Sequence[int] = ()
     ) -> ConfinedProcess:
         """Raises OSError."""
-        script = str(Path(launch.__file__).resolve())
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-I",
             "-S",
-            script,
+            SCRIPT,
             confinement.encode(),
             stdin=DEVNULL,
             stdout=DEVNULL,

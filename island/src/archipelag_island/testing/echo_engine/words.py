@@ -1,4 +1,4 @@
-"""What the echo Cargo says: a pure function of its input and the position, so that any run can go on where another ended."""
+"""What the echo Cargo says: a function of input and position alone, so that any run can go on where another ended."""
 
 from __future__ import annotations
 
