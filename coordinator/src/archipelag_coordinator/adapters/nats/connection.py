@@ -8,7 +8,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import nats
 import nats.errors
@@ -17,8 +17,7 @@ from archipelag_contracts.signing import SigningKey
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
-from nats.js.errors import APIError, BadRequestError
-from nats.js.errors import Error as JetStreamError
+from nats.js.errors import BadRequestError
 
 from archipelag_coordinator.adapters.nats.jwt import base64url
 
@@ -246,6 +245,3 @@ async def _log_error(error: Exception) -> None:
 
 def _jitter() -> float:
     return random.uniform(*RECONNECT_S)
-
-
-JetStreamErrors: Any = (JetStreamError, APIError, nats.errors.Error, OSError, asyncio.TimeoutError)
