@@ -114,7 +114,8 @@ HOSTS: Final = tuple(
         ("proxy", "golang", "org"),
     )
 )
-MACHINE_PATHS: Final = tuple("/".join(("", *parts, "")) for parts in (("work",), ("root",))) + (
+MACHINE_PATHS: Final = (
+    *tuple("/".join(("", *parts, "")) for parts in (("work",), ("root",))),
     "/".join(("", "tmp", "bash")),
 )
 
