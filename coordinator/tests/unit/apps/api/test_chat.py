@@ -116,7 +116,7 @@ async def test_nobody_there_is_503_with_the_reasons(stream: bool) -> None:
     api = await an_api()
     async with api.client() as http:
         asking = asyncio.create_task(http.post("/chat/completions", json=chat(stream=stream)))
-        await until(lambda: api.scene.world.answers.all())
+        await until(api.scene.world.answers.all)
         await until(lambda: api.scene.world.answers.all()[0].waiting)
         api.scene.clock.advance(Policy().queue_wait_interactive_s + 1)
         await table.end_overdue(api.scene.world)
@@ -163,9 +163,7 @@ async def test_too_little_credit_is_402_and_nothing_ran(api: Api) -> None:
 async def test_the_same_idempotency_key_gives_the_same_answer_and_one_charge(api: Api) -> None:
     headers = {"Idempotency-Key": "once"}
     async with api.client() as http:
-        asking = asyncio.create_task(
-            http.post("/chat/completions", json=chat(), headers=headers)
-        )
+        asking = asyncio.create_task(http.post("/chat/completions", json=chat(), headers=headers))
         await api.answer("Hello")
         first = await asking
         paid = await api.scene.balance()
