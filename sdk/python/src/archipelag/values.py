@@ -1,0 +1,338 @@
+"""What the API gives back, as frozen values; unknown fields stay readable in `raw`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+from archipelag.errors import BadAnswer
+
+FINISHED: Final = frozenset({"completed", "failed", "cancelled", "timeout"})
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a request used. Credits are exact decimals."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+    credits_used: Decimal | None = None
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try of a job on one Island."""
+
+    island: str
+    epoch: int
+    reason: str = ""
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Job:
+    id: str
+    status: str
+    workload: str
+    input: Mapping[str, Any]
+    output: str | None
+    error: str | None
+    created_at: datetime | None
+    started_at: datetime | None
+    completed_at: datetime | None
+    duration_ms: int | None
+    usage: Usage | None
+    attempts: tuple[Attempt, ...]
+    raw: Mapping[str, Any] = field(repr=False, compare=False)
+
+    @property
+    def finished(self) -> bool:
+        return self.status in FINISHED
+
+
+@dataclass(frozen=True)
+class JobPage:
+    jobs: tuple[Job, ...]
+    total: int
+    limit: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class JobEvent:
+    """One event of a job's stream; `type` is token, status, progress, image, error or done."""
+
+    type: str
+    id: str = ""
+    text: str = ""
+    step: int | None = None
+    total: int | None = None
+    usage: Usage | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class ChatPiece:
+    """A piece of an answer as it is made. `usage` stands on the last one."""
+
+    text: str
+    job_id: str = ""
+    island: str = ""
+    finish_reason: str | None = None
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True)
+class ChatAnswer:
+    text: str
+    job_id: str
+    island: str
+    model: str
+    finish_reason: str | None
+    usage: Usage | None
+    raw: Mapping[str, Any] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Account:
+    id: str
+    email: str
+    credits: Decimal
+    created_at: datetime | None
+    raw: Mapping[str, Any] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Model:
+    id: str
+    owned_by: str
+    raw: Mapping[str, Any] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A Cargo of the catalogue."""
+
+    id: int
+    slug: str
+    name: str
+    description: str
+    price_per_job: Decimal | None
+    is_enabled: bool
+    raw: Mapping[str, Any] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Host:
+    """An Island that one may see."""
+
+    id: str
+    name: str
+    status: str
+    region: str
+    raw: Mapping[str, Any] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """`key` is the secret; the API shows it once, when the key is made."""
+
+    id: str
+    name: str
+    prefix: str
+    scopes: tuple[str, ...]
+    created_at: datetime | None
+    last_used_at: datetime | None
+    expires_at: datetime | None
+    key: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Stats:
+    online_islands: int
+    jobs_completed: int
+    raw: Mapping[str, Any] = field(repr=False, compare=False)
+
+
+def usage(raw: Any) -> Usage | None:
+    if not isinstance(raw, Mapping):
+        return None
+    prompt, completion = _int(raw.get("prompt_tokens")), _int(raw.get("completion_tokens"))
+    total = _int(raw.get("total_tokens")) or prompt + completion
+    return Usage(prompt, completion, total, money(raw.get("credits_used")))
+
+
+def job(raw: Any) -> Job:
+    raw = table(raw, "a job")
+    tries = raw.get("attempts")
+    given = raw.get("input")
+    return Job(
+        id=_text(raw, "id"),
+        status=_text(raw, "status"),
+        workload=str(raw.get("workload_slug") or raw.get("workload") or ""),
+        input=given if isinstance(given, Mapping) else {},
+        output=raw.get("output"),
+        error=raw.get("error"),
+        created_at=moment(raw.get("created_at")),
+        started_at=moment(raw.get("started_at")),
+        completed_at=moment(raw.get("completed_at")),
+        duration_ms=raw.get("duration_ms"),
+        usage=usage(raw.get("usage")),
+        attempts=tuple(attempt(one) for one in tries) if isinstance(tries, list) else (),
+        raw=raw,
+    )
+
+
+def attempt(raw: Any) -> Attempt:
+    raw = table(raw, "an attempt")
+    island = raw.get("island") or raw.get("island_name") or raw.get("island_id") or ""
+    if isinstance(island, Mapping):
+        island = island.get("name") or island.get("id") or ""
+    return Attempt(str(island), _int(raw.get("epoch")), str(raw.get("reason") or ""), raw)
+
+
+def job_event(raw: Any, event_id: str) -> JobEvent:
+    raw = table(raw, "an event")
+    text = raw.get("content") or raw.get("note") or raw.get("error") or ""
+    if isinstance(text, Mapping):
+        text = text.get("message") or ""
+    return JobEvent(
+        type=_text(raw, "type"),
+        id=event_id,
+        text=str(text),
+        step=raw.get("step"),
+        total=raw.get("total"),
+        usage=usage(raw.get("usage")),
+        raw=raw,
+    )
+
+
+def chat_answer(raw: Any, job_id: str, island: str) -> ChatAnswer:
+    raw = table(raw, "an answer")
+    choices = raw.get("choices")
+    if not isinstance(choices, list) or not choices:
+        raise BadAnswer("the answer has no choices")
+    choice = table(choices[0], "a choice")
+    message = table(choice.get("message"), "a message")
+    return ChatAnswer(
+        text=str(message.get("content") or ""),
+        job_id=job_id,
+        island=island,
+        model=str(raw.get("model") or ""),
+        finish_reason=choice.get("finish_reason"),
+        usage=usage(raw.get("usage")),
+        raw=raw,
+    )
+
+
+def chat_piece(raw: Any, job_id: str, island: str) -> ChatPiece:
+    """One chunk of OpenAI's shape; the one with the usage has no choices."""
+    raw = table(raw, "a chunk")
+    choices = raw.get("choices")
+    choice = table(choices[0], "a choice") if isinstance(choices, list) and choices else {}
+    delta = choice.get("delta")
+    text = delta.get("content") if isinstance(delta, Mapping) else ""
+    return ChatPiece(
+        str(text or ""), job_id, island, choice.get("finish_reason"), usage(raw.get("usage"))
+    )
+
+
+def account(raw: Any) -> Account:
+    raw = table(raw, "an account")
+    return Account(
+        _text(raw, "id"),
+        str(raw.get("email") or ""),
+        money(raw.get("credits")) or Decimal(0),
+        moment(raw.get("created_at")),
+        raw,
+    )
+
+
+def model(raw: Any) -> Model:
+    raw = table(raw, "a model")
+    return Model(_text(raw, "id"), str(raw.get("owned_by") or ""), raw)
+
+
+def workload(raw: Any) -> Workload:
+    raw = table(raw, "a workload")
+    return Workload(
+        _int(raw.get("id")),
+        _text(raw, "slug"),
+        str(raw.get("name") or ""),
+        str(raw.get("description") or ""),
+        money(raw.get("price_per_job")),
+        bool(raw.get("is_enabled", True)),
+        raw,
+    )
+
+
+def host(raw: Any) -> Host:
+    raw = table(raw, "a host")
+    return Host(
+        _text(raw, "id"),
+        str(raw.get("name") or ""),
+        str(raw.get("status") or ""),
+        str(raw.get("region") or ""),
+        raw,
+    )
+
+
+def api_key(raw: Any, secret: str | None = None) -> ApiKey:
+    raw = table(raw, "a key")
+    scopes = raw.get("scopes")
+    return ApiKey(
+        _text(raw, "id"),
+        str(raw.get("name") or ""),
+        str(raw.get("prefix") or ""),
+        tuple(map(str, scopes)) if isinstance(scopes, list) else (),
+        moment(raw.get("created_at")),
+        moment(raw.get("last_used_at")),
+        moment(raw.get("expires_at")),
+        secret,
+    )
+
+
+def stats(raw: Any) -> Stats:
+    raw = table(raw, "statistics")
+    return Stats(_int(raw.get("online_islands")), _int(raw.get("jobs_completed")), raw)
+
+
+def table(raw: Any, what: str) -> Mapping[str, Any]:
+    """`raw`, once it is a JSON object. Raises BadAnswer."""
+    if not isinstance(raw, Mapping):
+        raise BadAnswer(f"the answer is not {what}")
+    return raw
+
+
+def money(raw: Any) -> Decimal | None:
+    """Exact credits from text or number."""
+    if raw is None or isinstance(raw, bool):
+        return None
+    try:
+        return Decimal(str(raw))
+    except InvalidOperation:
+        raise BadAnswer(f"not an amount: {str(raw)[:50]!r}") from None
+
+
+def moment(raw: Any) -> datetime | None:
+    if not isinstance(raw, str):
+        return None
+    try:
+        return datetime.fromisoformat(raw)
+    except ValueError:
+        raise BadAnswer(f"not a time: {raw[:50]!r}") from None
+
+
+def _text(raw: Mapping[str, Any], name: str) -> str:
+    value = raw.get(name)
+    if value is None:
+        raise BadAnswer(f"the answer has no {name!r}")
+    return str(value)
+
+
+def _int(raw: Any) -> int:
+    return raw if isinstance(raw, int) else 0
