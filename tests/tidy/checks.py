@@ -87,6 +87,8 @@ PLACES: Final[Mapping[str, tuple[str, ...]]] = {
     "psycopg": ("*/adapters/postgres/*", "*/adapters/postgres.py", "embedded/*"),
     "psycopg_pool": ("*/adapters/postgres/*", "*/__main__.py"),
     "nats": ("*/adapters/nats/*", "island/src/archipelag_island/adapters/link*", "embedded/*"),
+    "archipelag_coordinator.config": ("*/__main__.py", "embedded/*"),
+    "archipelag_island.config": ("*/__main__.py", "embedded/*"),
     "archipelag_contracts.pb": ("contracts/*", "*/adapters/*", "*/apps/islands/*", "cargos/*"),
 }
 
@@ -114,8 +116,8 @@ HOSTS: Final = tuple(
         ("proxy", "golang", "org"),
     )
 )
-MACHINE_PATHS: Final = tuple("/".join(("", *parts, "")) for parts in (("work",), ("root",))) + (
-    "/".join(("", "tmp", "bash")),
+MACHINE_PATHS: Final = tuple(
+    "/".join(("", *parts)) for parts in (("work", ""), ("root", ""), ("tmp", "bash"))
 )
 
 
