@@ -29,7 +29,8 @@ NOUNS: Mapping[str, tuple[str, Mapping[Any, Any]]] = {
 
 def diagram(moves: Mapping[Any, Any]) -> str:
     """One Mermaid diagram, in the order in which the states are declared."""
-    states = list(type(next(iter(moves))))
+    kind: Any = type(next(iter(moves)))
+    states = list(kind)
     lines = ["stateDiagram-v2", f"    [*] --> {states[0].value}"]
     for state in states:
         lines += [f"    {state.value} --> {to.value}" for to in states if to in moves[state]]
