@@ -19,6 +19,8 @@ from archipelag_contracts.ids import CargoDigest
 from archipelag_contracts.pb.archipelag.v1.common_pb2 import Signed
 
 CHAIN_START: Final = bytes(32)
+MANIFEST_PREFIX: Final = b"archipelag.v1.manifest\n"
+"""Before the canonical bytes of a manifest, which are signed as they are."""
 
 M = TypeVar("M", bound=Message)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from archipelag_contracts.ids import Epoch, JobId
+from archipelag_contracts.ids import Epoch, IslandId, JobId
 
 from archipelag_coordinator.domain.attempt import Cause, Usage
 
@@ -30,7 +30,7 @@ class Ending:
 class Answer:
     """Guards a running job's output in the process that relays it: no position twice, none left out.
 
-    Not for two threads. `wake` is called after anything that a reader may wait for; it must not block.
+    Not for two threads. Listeners are called after anything that a reader may wait for; they must not block.
     """
 
     __slots__ = (
@@ -40,32 +40,57 @@ class Answer:
         "final",
         "first_item_at",
         "heard_at",
+        "interactive",
+        "island_id",
         "items_max",
         "job_id",
         "left_at",
+        "listeners",
         "note",
+        "opened_at",
         "prompt_tokens",
         "readers",
         "refused",
+        "running",
         "size_bytes",
         "size_bytes_max",
+        "taken",
         "texts",
         "tokens",
-        "wake",
+        "waiting",
     )
 
-    def __init__(self, job_id: JobId, *, items_max: int, size_bytes_max: int, now: float) -> None:
+    def __init__(
+        self,
+        job_id: JobId,
+        *,
+        items_max: int,
+        size_bytes_max: int,
+        now: float,
+        interactive: bool = True,
+    ) -> None:
         self.job_id = job_id
+        self.interactive = interactive
+        """A reader waits for it: silence and a reader's leaving end it soon."""
+        self.opened_at = now
         self.items_max = items_max
         self.size_bytes_max = size_bytes_max
         self.epoch = Epoch(0)
+        self.island_id: IslandId | None = None
+        """Who makes the current attempt."""
         self.texts: list[str] = []
         self.tokens: list[int] = []
         self.size_bytes = 0
         self.prompt_tokens = 0
         self.note: tuple[int, int, str] | None = None  # newest progress: step, total, note
+        self.waiting: tuple[str, ...] = ()
+        """Why no Island has taken the job yet, in words."""
+        self.taken = 0
+        """One past the highest position that was handed to any reader for writing."""
         self.delivered = 0
         """One past the highest position that was written to any reader."""
+        self.running = False
+        """An Island has accepted the current attempt."""
         self.refused = 0
         """Items dropped because they were there already."""
         self.heard_at = now
@@ -78,19 +103,21 @@ class Answer:
         self.readers = 0
         self.left_at: float | None = None
         """When the last reader left; None while there is one, or before the first."""
-        self.wake: Callable[[], None] = _nobody
+        self.listeners: set[Callable[[], None]] = set()
 
     @property
     def next(self) -> int:
         """The position that is expected next."""
         return len(self.texts)
 
-    def begin(self, epoch: Epoch, now: float) -> None:
+    def begin(self, epoch: Epoch, now: float, island_id: IslandId | None = None) -> None:
         """A new attempt carries on from `next`."""
         assert epoch > self.epoch
         self.epoch = epoch
+        self.island_id = island_id
         self.heard_at = now
         self.attempt_end = None
+        self.running = False
 
     def accept(
         self, first: int, texts: Sequence[str], tokens: Sequence[int], now: float
@@ -126,6 +153,37 @@ class Answer:
         self.wake()
         return None
 
+    def accepted(self, now: float) -> None:
+        """The Island has said yes; from now on its silence counts."""
+        self.running = True
+        self.heard_at = max(self.heard_at, now)
+        self.waiting = ()
+        self.wake()
+
+    def wait(self, reasons: tuple[str, ...]) -> None:
+        """No Island takes the job now, and why."""
+        if reasons != self.waiting:
+            self.waiting = reasons
+            self.wake()
+
+    def restart(self) -> None:
+        """Forgets what an attempt said that came to nothing. Nobody may have been given any of it."""
+        assert self.taken == 0 == self.delivered
+        self.texts.clear()
+        self.tokens.clear()
+        self.size_bytes = 0
+        self.prompt_tokens = 0
+        self.first_item_at = None
+        self.running = False
+
+    def complete(self, output: str, items: int) -> None:
+        """Fills up what was lost on the way from the settled output: `items` positions, `output` in all."""
+        have = "".join(self.texts)
+        missing = items - len(self.texts)
+        if missing > 0 and output.startswith(have):
+            self.texts += [output[len(have) :], *[""] * (missing - 1)]
+            self.tokens += [0] * missing
+
     def end_attempt(self, ending: Ending) -> None:
         self.attempt_end = ending
         self.wake()
@@ -134,8 +192,9 @@ class Answer:
         """The job is settled. The first word stays."""
         if self.final is None:
             self.final = ending
+            self.running = False
             self.wake()
 
-
-def _nobody() -> None:
-    """Nobody waits."""
+    def wake(self) -> None:
+        for listener in tuple(self.listeners):
+            listener()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from archipelag_contracts.ids import Epoch, IslandId, JobId
@@ -35,6 +35,7 @@ class Fleet:
 
     def __init__(self) -> None:
         self._berths: dict[IslandId, Berth] = {}
+        self._beats: dict[IslandId, Island] = {}
 
     def saw(self, island: Island, held: Iterable[AttemptKey]) -> None:
         """A heartbeat came in here."""
@@ -42,6 +43,13 @@ class Fleet:
         berth.island = island
         berth.held = set(held)
         berth.ended &= berth.held
+        self._beats[island.id] = island
+
+    def take_beats(self) -> list[Island]:
+        """Islands heard from since the last call, to be saved together."""
+        beats = list(self._beats.values())
+        self._beats.clear()
+        return beats
 
     def load(self, islands: Iterable[Island]) -> None:
         """Takes over what PostgreSQL says where it is newer than what this process has heard itself."""
@@ -49,8 +57,11 @@ class Fleet:
             berth = self._berths.get(island.id)
             if berth is None:
                 self._berths[island.id] = Berth(island)
-            elif _seen(island) > _seen(berth.island) or island.status is not berth.island.status:
+            elif _seen(island) >= _seen(berth.island):
                 berth.island = island
+            elif not island.may_connect or island.approved is not berth.island.approved:
+                # An operator's word is newer than any heartbeat.
+                berth.island = replace(berth.island, status=island.status, approved=island.approved)
 
     def assigned(self, island: IslandId, key: AttemptKey) -> None:
         if (berth := self._berths.get(island)) is not None:

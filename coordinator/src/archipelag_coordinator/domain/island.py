@@ -95,6 +95,10 @@ class Island:
     def accepts_work(self) -> bool:
         return self.approved and self.status is IslandStatus.READY
 
+    @property
+    def may_connect(self) -> bool:
+        return self.status not in _ENDS
+
     def check_may_connect(self) -> None:
         """Raises IslandRefused when an operator or the owner ended this Island's right to be here."""
         if self.status in _ENDS:

@@ -35,6 +35,9 @@ MOVES: Final = {
     JobStatus.CANCELLED: set[JobStatus](),
 }
 
+EPOCHS_MAX: Final = 1_000
+"""A job that was refused so often is not going to be taken."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -125,11 +128,16 @@ class Job:
         )
 
     def fail(self, now: datetime, cause: Cause, error: str, *, delivered: int = 0) -> Job:
-        """Through us or the Cargo: the customer pays nothing."""
+        """Through us or the Cargo: the customer pays nothing, and may ask again under the same idempotency key."""
         moved = self._move(JobStatus.FAILED)
-        mark = Position(max(delivered, self.delivered))
         return replace(
-            moved, ended_at=now, cause=cause, error=error[:2000], delivered=mark, waiting_for=()
+            moved,
+            ended_at=now,
+            cause=cause,
+            error=error[:2000],
+            delivered=Position(max(delivered, self.delivered)),
+            idempotency_key=None,
+            waiting_for=(),
         )
 
     def cancel(
@@ -161,11 +169,15 @@ class Job:
         if epoch != self.epoch or self.status is not JobStatus.RUNNING:
             raise StaleAttempt(self.id, epoch)
 
-    def may_try_again(self, cause: Cause, delivered: int) -> bool:
-        """Whether a lost attempt gives the job to another Island. Nothing may have reached the reader."""
+    def may_try_again(self, cause: Cause, *, tries: int, delivered: int) -> bool:
+        """Whether a lost attempt gives the job to another Island. Nothing may have reached the reader.
+
+        `tries` counts the attempts that an Island accepted; a refusal costs nothing.
+        """
         return (
             cause in RETRYABLE
-            and self.epoch < self.attempts_max
+            and tries < self.attempts_max
+            and self.epoch < EPOCHS_MAX
             and delivered == 0 == self.delivered
         )
 

@@ -171,7 +171,8 @@ class Attempts(Protocol):
         ...
 
     async def save(self, attempt: Attempt, *, was: Attempt) -> None:
-        """Guarded by the status of `was`. Raises StaleAttempt when somebody was faster."""
+        """Guarded by the status of `was`. Raises StaleAttempt when somebody was faster; a heartbeat that meanwhile
+        called an assigned attempt running is nobody."""
         ...
 
     async def extend(

@@ -1,0 +1,1 @@
+"""Hosts as an audience: enrolment, heartbeats and reports."""

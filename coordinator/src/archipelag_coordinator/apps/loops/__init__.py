@@ -1,0 +1,1 @@
+"""Time as an audience: what must happen within a second, again and again."""

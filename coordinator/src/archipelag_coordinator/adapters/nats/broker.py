@@ -1,0 +1,109 @@
+"""Who may speak on the message fabric: tokens for Islands, and cutting off those who may not."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+import nats.errors
+from archipelag_contracts.ids import IslandId, RelayId
+
+from archipelag_coordinator.adapters.nats import credentials, nkey
+from archipelag_coordinator.adapters.nats.connection import REQUEST_TIMEOUT_S, Connection, Identity
+from archipelag_coordinator.adapters.nats.credentials import Keys
+from archipelag_coordinator.clock import Clock
+
+log = logging.getLogger(__name__)
+
+CREDENTIALS_LIFE_MAX: Final = timedelta(days=7)
+# Every token that an Island was given is void once it is older than this, so its revocation may be forgotten.
+REVOKED_FOR: Final = CREDENTIALS_LIFE_MAX + timedelta(days=1)
+# A token that was being made while the Island was suspended must be void too, so a revocation covers the future.
+ANY_TOKEN: Final = 253_402_300_799
+ANSWER_BYTES_MAX: Final = 64 << 10
+
+
+class BrokerUnreachable(ConnectionError):
+    """The broker could not be told; it is told again at the next connect and the next time round."""
+
+
+class NatsBroker:
+    """Implements `Broker` with a user token per Island and revocations in the account's own token."""
+
+    def __init__(self, keys: Keys, urls: Sequence[str], relay: RelayId, clock: Clock) -> None:
+        self._keys = keys
+        self._clock = clock
+        self._revoked: dict[str, int] | None = None
+        self._token = ""
+        self._system = Connection(
+            urls,
+            Identity(
+                key=keys.system_user,
+                token=lambda: credentials.system_token(keys, relay, issued_at=clock.now()),
+                inbox_prefix=credentials.inbox_of(relay),
+                name=f"{relay} claims",
+            ),
+            on_connected=self._remind,
+        )
+
+    async def open(self) -> None:
+        await self._system.open()
+
+    async def close(self) -> None:
+        await self._system.close()
+
+    def credentials(
+        self, public_key: bytes, island: IslandId, name: str, expires_at: datetime
+    ) -> str:
+        now = self._clock.now()
+        return credentials.island_token(
+            self._keys,
+            public_key,
+            island,
+            name,
+            issued_at=now,
+            expires_at=min(expires_at, now + CREDENTIALS_LIFE_MAX),
+        )
+
+    async def enforce(self, cut_off: Mapping[bytes, datetime]) -> None:
+        """Raises BrokerUnreachable; what is wanted is kept and told at the next connect."""
+        now = self._clock.now()
+        revoked = {
+            nkey.public(nkey.USER, key): ANY_TOKEN
+            for key, since in sorted(cut_off.items())
+            if now - since <= REVOKED_FOR
+        }
+        if revoked != self._revoked:
+            self._revoked = revoked
+            self._token = credentials.account_token(
+                self._keys, revoked, issued_at=int(now.timestamp())
+            )
+        # The same token again costs the broker nothing when it has it already.
+        await self._push()
+
+    async def _push(self) -> None:
+        try:
+            answer = await self._system.request(
+                credentials.CLAIMS_UPDATE, self._token.encode(), REQUEST_TIMEOUT_S
+            )
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            raise BrokerUnreachable(f"the broker was not told who is cut off: {error!r}") from error
+        _check(answer)
+
+    async def _remind(self, _: Connection) -> None:
+        """A broker that was restarted may have forgotten."""
+        if self._revoked is not None:
+            await self._push()
+
+
+def _check(answer: bytes) -> None:
+    try:
+        said = json.loads(answer[:ANSWER_BYTES_MAX])
+    except ValueError:
+        said = {}
+    if "error" in said or said.get("data", {}).get("code") != 200:
+        log.error("broker_refused_claims answer=%r", answer[:500])
+        raise BrokerUnreachable("the broker refused the account's token: is it of this network?")

@@ -1,0 +1,318 @@
+"""Hands each attempt's chunks to its Answer alone: the subject is the fence, and the broker enforces it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import nats.errors
+from archipelag_contracts import subjects
+from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
+from archipelag_contracts.pb.archipelag.v1 import job_pb2 as pb
+from google.protobuf.message import DecodeError
+
+from archipelag_coordinator.adapters.nats.causes import cause_of, usage_of
+from archipelag_coordinator.adapters.nats.replay import Replay
+from archipelag_coordinator.adapters.nats.text import plain
+from archipelag_coordinator.adapters.nats.wire import Wire
+from archipelag_coordinator.clock import Clock
+from archipelag_coordinator.domain.answer import ITEM_BYTES_MAX, Answer, Ending
+from archipelag_coordinator.domain.attempt import Cause
+
+log = logging.getLogger(__name__)
+
+CHUNK_BYTES_MAX: Final = 512 << 10
+# Far above any honest Cargo and far below what would trouble others.
+CHUNKS_PER_S_MAX: Final = 4_000
+ITEMS_PER_S_MAX: Final = 20_000
+NOTE_MAX: Final = 200
+ERROR_MAX: Final = 500
+FINISH_REASON_MAX: Final = 32
+PROMPT_TOKENS_MAX: Final = 1 << 24
+REPAIRS_MAX: Final = 8
+REPAIRS_AT_ONCE: Final = 8
+HELD_CHUNKS_MAX: Final = 8_192
+HELD_BYTES_MAX: Final = 4 << 20
+# After a reconnect, an attempt whose next chunk fits has missed nothing; ask the stream only for the others.
+SETTLE_S: Final = 0.3
+# So long may our own connection be away before the attempts that we cannot hear count as silent.
+DEAF_GRACE_S: Final = 5.0
+
+# How the broker's own messages begin, and no Chunk does. Another Island can have one sent under this attempt's subject,
+# by naming it as the reply subject of its own report; that must not end the attempt.
+BROKERS_WORD: Final = b'{"'
+
+OnEvent = Callable[[JobId, IslandId, Epoch], None]
+
+
+def _ignore(_: JobId, __: IslandId, ___: Epoch) -> None:
+    """Nobody asked to be told."""
+
+
+@dataclass(slots=True)
+class _Line:
+    """One open attempt, and what is measured of it."""
+
+    subject: bytes
+    answer: Answer
+    island: IslandId
+    epoch: Epoch
+    second: float
+    """When the running second of the rate limit began."""
+    chunks: int = 0
+    items: int = 0
+    in_doubt: bool = False
+    """Something may have been missed since the last item."""
+    deaf: bool = False
+    """The broker could not be heard for a while since this began."""
+    repairs: int = 0
+    held: deque[bytes] | None = None
+    """What arrives while a gap is being filled."""
+    held_bytes: int = 0
+
+
+@dataclass
+class Counts:
+    """What was refused, for the metrics."""
+
+    unknown: int = 0
+    """No attempt is open under that subject: an old epoch, another job, a finished attempt."""
+    wrong: int = 0
+    """Attempts ended because their output broke the protocol."""
+    repaired: int = 0
+    """Gaps that were looked up in the stream."""
+
+
+class NatsChunkRelay:
+    """Implements `ChunkRelay`. Not for two threads.
+
+    `on_end` is called when an attempt said that it ended, `on_wrong` when its output broke the protocol.
+    """
+
+    def __init__(
+        self,
+        home: RelayId,
+        clock: Clock,
+        replay: Replay,
+        *,
+        on_end: OnEvent = _ignore,
+        on_wrong: OnEvent = _ignore,
+    ) -> None:
+        self.counts = Counts()
+        self.on_end = on_end
+        self.on_wrong = on_wrong
+        self._home = home
+        self._clock = clock
+        self._replay = replay
+        self._lines: dict[bytes, _Line] = {}
+        self._repairing = asyncio.Semaphore(REPAIRS_AT_ONCE)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def attach(self, wire: Wire) -> None:
+        """One subscription for everything that this process relays."""
+        wire.subscribe(subjects.output_of(self._home), self.heard)
+        wire.on_lost = self.deafened
+        wire.on_gap = self.interrupted
+
+    def open(self, answer: Answer, island: IslandId, epoch: Epoch) -> None:
+        assert answer.epoch == epoch
+        subject = subjects.out(island, self._home, answer.job_id, epoch).encode()
+        now = self._clock.monotonic()
+        self._lines[subject] = _Line(subject, answer, island, epoch, second=now)
+
+    def close(self, island: IslandId, job: JobId, epoch: Epoch) -> None:
+        self._lines.pop(subjects.out(island, self._home, job, epoch).encode(), None)
+
+    async def stop(self) -> None:
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def heard(self, subject: bytes, payload: bytes) -> None:
+        """A message of the one subscription."""
+        line = self._lines.get(subject)
+        if line is None:
+            self.counts.unknown += 1
+            return
+        now = self._clock.monotonic()
+        if now - line.second >= 1.0:
+            line.second, line.chunks, line.items = now, 0, 0
+        line.chunks += 1
+        if line.chunks > CHUNKS_PER_S_MAX:
+            self._wrong(line, f"more than {CHUNKS_PER_S_MAX} chunks in a second")
+        elif not payload:
+            line.answer.heard_at = now
+        elif line.held is not None:
+            self._hold(line, payload)
+        else:
+            self._take(line, payload, now, from_stream=False)
+
+    def deafened(self) -> None:
+        """The connection is gone. For a while, silence is ours and not the Islands'."""
+        until = self._clock.monotonic() + DEAF_GRACE_S
+        for line in self._lines.values():
+            line.answer.heard_at = max(line.answer.heard_at, until)
+
+    def interrupted(self) -> None:
+        """The connection was away for a while: whatever was said then may be missing."""
+        now = self._clock.monotonic()
+        for line in self._lines.values():
+            line.in_doubt = line.deaf = True
+            line.answer.heard_at = now
+        if self._lines:
+            self._start(self._repair_doubtful())
+
+    def _take(self, line: _Line, payload: bytes, now: float, *, from_stream: bool) -> None:
+        if len(payload) > CHUNK_BYTES_MAX:
+            return self._wrong(line, f"a chunk of more than {CHUNK_BYTES_MAX} bytes")
+        try:
+            chunk = pb.Chunk.FromString(payload)
+        except DecodeError:
+            if payload.startswith(BROKERS_WORD):
+                log.debug("brokers_word subject=%r payload=%r", line.subject, payload[:200])
+                self.counts.unknown += 1
+                return None
+            # protobuf refuses a string that is not UTF-8, too.
+            return self._wrong(line, "a chunk that cannot be read")
+        answer = line.answer
+        if answer.epoch != line.epoch or answer.final is not None:
+            self.counts.unknown += 1
+            self._lines.pop(line.subject, None)
+            return None
+        if chunk.prompt_tokens and not answer.prompt_tokens:
+            answer.prompt_tokens = min(chunk.prompt_tokens, PROMPT_TOKENS_MAX)
+        # What the stream repeats is no overlap of the Island's making.
+        if chunk.texts and not (from_stream and chunk.first + len(chunk.texts) <= answer.next):
+            if chunk.first > answer.next:
+                if not from_stream:
+                    return self._repair(line, payload)
+                return self._gap(line, chunk.first)
+            line.in_doubt = False
+            if (wrong := self._accept(line, chunk, now)) is not None:
+                return self._wrong(line, wrong)
+        if chunk.HasField("progress"):
+            step = chunk.progress
+            answer.note = (step.step, step.total, plain(step.note, NOTE_MAX))
+            answer.wake()
+        if chunk.HasField("end"):
+            return self._end(line, chunk.end, payload, from_stream=from_stream)
+        answer.heard_at = now
+        return None
+
+    def _accept(self, line: _Line, chunk: Any, now: float) -> str | None:
+        texts = chunk.texts
+        line.items += len(texts)
+        if line.items > ITEMS_PER_S_MAX:
+            return f"more than {ITEMS_PER_S_MAX} items in a second"
+        # Only a chunk that is larger than an item may hold an item that is too large.
+        if chunk.ByteSize() > ITEM_BYTES_MAX and any(
+            len(text.encode()) > ITEM_BYTES_MAX for text in texts
+        ):
+            return f"an item of more than {ITEM_BYTES_MAX} bytes"
+        return line.answer.accept(chunk.first, texts, chunk.tokens, now)
+
+    def _end(self, line: _Line, end: Any, payload: bytes, *, from_stream: bool) -> None:
+        answer = line.answer
+        cause = cause_of(end.cause)
+        if cause is None:
+            return self._wrong(line, "an end without a cause that an Island may give")
+        if end.next > answer.next and cause is Cause.COMPLETED:
+            return self._gap(line, end.next) if from_stream else self._repair(line, payload)
+        if end.next < answer.next and cause is Cause.COMPLETED:
+            return self._wrong(line, f"an end at {end.next} after {answer.next} items")
+        self._lines.pop(line.subject, None)
+        answer.heard_at = self._clock.monotonic()
+        answer.end_attempt(
+            Ending(
+                cause,
+                finish_reason=plain(end.finish_reason, FINISH_REASON_MAX),
+                error=plain(end.error, ERROR_MAX),
+                usage=usage_of(end.usage),
+            )
+        )
+        self.on_end(answer.job_id, line.island, line.epoch)
+        return None
+
+    def _gap(self, line: _Line, came: int) -> None:
+        """Nobody has what is missing. It is the Island's fault only where our own ears were open all the time."""
+        cause = Cause.ISLAND_STOPPED if line.deaf else Cause.BAD_OUTPUT
+        self._wrong(line, f"a gap: {came} came, {line.answer.next} was expected", cause)
+
+    def _wrong(self, line: _Line, why: str, cause: Cause = Cause.BAD_OUTPUT) -> None:
+        """The attempt is over; what it says from now on is refused."""
+        self._lines.pop(line.subject, None)
+        self.counts.wrong += 1
+        answer = line.answer
+        log.warning(
+            "bad_output job=%s epoch=%d island=%s why=%s",
+            answer.job_id,
+            line.epoch,
+            line.island,
+            why,
+        )
+        if answer.epoch != line.epoch or answer.final is not None:
+            return
+        answer.end_attempt(Ending(cause, error=why))
+        self.on_wrong(answer.job_id, line.island, line.epoch)
+
+    # --- Filling gaps ----------------------------------------------------------------------------------------------
+
+    def _hold(self, line: _Line, payload: bytes) -> None:
+        assert line.held is not None
+        line.held_bytes += len(payload)
+        line.held.append(payload)
+        line.answer.heard_at = self._clock.monotonic()
+        if len(line.held) > HELD_CHUNKS_MAX or line.held_bytes > HELD_BYTES_MAX:
+            self._wrong(line, "a gap, and too much output after it")
+
+    def _repair(self, line: _Line, payload: bytes) -> None:
+        """Something is missing before `payload`: fetch it while new chunks wait."""
+        line.repairs += 1
+        if line.repairs > REPAIRS_MAX:
+            return self._wrong(line, f"more than {REPAIRS_MAX} gaps")
+        line.held = deque([payload])
+        line.held_bytes = len(payload)
+        self._start(self._refill(line))
+        return None
+
+    async def _repair_doubtful(self) -> None:
+        await asyncio.sleep(SETTLE_S)
+        for line in tuple(self._lines.values()):
+            if line.in_doubt and line.held is None:
+                line.held, line.held_bytes = deque(), 0
+                self._start(self._refill(line))
+
+    async def _refill(self, line: _Line) -> None:
+        """Takes what the stream kept, then what has arrived in the meantime; a gap that is left is bad output."""
+        async with self._repairing:
+            try:
+                async for payload in self._replay.chunks(line.subject.decode()):
+                    if not self._open(line):
+                        return
+                    line.items = 0  # The rate was limited when these were said.
+                    if payload:
+                        self._take(line, payload, self._clock.monotonic(), from_stream=True)
+            except (nats.errors.Error, OSError, TimeoutError) as error:
+                log.warning("replay_failed subject=%r error=%r", line.subject, error)
+                line.deaf = True
+        held, line.held = line.held or deque(), None
+        line.in_doubt = False
+        while held and self._open(line):
+            payload = held.popleft()
+            self._take(line, payload, self._clock.monotonic(), from_stream=True)
+        self.counts.repaired += 1
+
+    def _open(self, line: _Line) -> bool:
+        return self._lines.get(line.subject) is line
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

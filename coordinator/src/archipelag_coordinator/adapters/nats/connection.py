@@ -1,0 +1,247 @@
+"""One connection to the broker that outlives every fault: it reconnects for ever and brings its subscriptions along."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import nats
+import nats.errors
+from archipelag_contracts import streams
+from archipelag_contracts.signing import SigningKey
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import BadRequestError
+
+from archipelag_coordinator.adapters.nats.jwt import base64url
+
+log = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_S: Final = 5
+RECONNECT_S: Final = (0.05, 0.5)
+# First wait, the wait after which `open` gives up, and the longest.
+GREETING_RETRY_S: Final = (0.1, 2.0, 5.0)
+PING_INTERVAL_S: Final = 5
+PINGS_OUTSTANDING_MAX: Final = 2
+PENDING_BYTES_MAX: Final = 16 << 20
+REQUEST_TIMEOUT_S: Final = 5.0
+# Reports of one Island that wait; one that floods fills up its own share and nobody else's.
+REPORTS_PER_ISLAND_MAX: Final = 256
+# A message id of an Island's own choosing must not silence another Island's message for long.
+DUPLICATE_WINDOW_S: Final = 0.1
+_ALREADY_OTHERWISE: Final = 10058  # JetStream's code: the stream stands with another configuration
+
+OnMessage = Callable[[Msg], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who connects: a key, and the token that was made for it."""
+
+    key: SigningKey
+    token: Callable[[], str]
+    inbox_prefix: str
+    name: str
+
+
+@dataclass(frozen=True)
+class _Subscription:
+    subject: str
+    queue: str
+    on_message: OnMessage
+
+
+class Connection:
+    """Guards one NATS client over time. `on_connected` runs after every connect, the first one included."""
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        identity: Identity,
+        *,
+        on_connected: Callable[[Connection], Awaitable[None]] | None = None,
+    ) -> None:
+        self._urls = list(urls)
+        self._identity = identity
+        self._on_connected = on_connected
+        self._client: Client | None = None
+        self._subscriptions: list[_Subscription] = []
+        self._closed = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+        self._hooks: set[asyncio.Task[None]] = set()
+
+    @property
+    def client(self) -> Client:
+        """Ask anew each time: it changes when the broker has closed the old one for good."""
+        assert self._client is not None, "open the connection first"
+        return self._client
+
+    @property
+    def connected(self) -> bool:
+        return self._client is not None and self._client.is_connected
+
+    async def open(self) -> None:
+        """Raises OSError or nats.errors.Error when the broker cannot be reached now."""
+        assert self._keeper is None
+        try:
+            await self._connect()
+        except BaseException:
+            if self._client is not None:
+                await self._client.close()
+            raise
+        self._keeper = asyncio.create_task(self._keep(), name=f"keep {self._identity.name}")
+
+    async def close(self) -> None:
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeper
+            self._keeper = None
+        for hook in tuple(self._hooks):
+            hook.cancel()
+        if self._client is not None:
+            await self._client.close()
+
+    async def subscribe(self, subject: str, on_message: OnMessage, *, queue: str = "") -> None:
+        """Stands until the connection is closed, whatever happens to the broker."""
+        subscription = _Subscription(subject, queue, on_message)
+        self._subscriptions.append(subscription)
+        await _subscribe(self.client, subscription)
+        # Twice: nats-py's first ping overtakes what it has not yet written.
+        await self.client.flush(CONNECT_TIMEOUT_S)
+        await self.client.flush(CONNECT_TIMEOUT_S)
+
+    async def request(self, subject: str, payload: bytes, timeout_s: float) -> bytes:
+        """Raises nats.errors.Error or TimeoutError."""
+        return (await self.client.request(subject, payload, timeout=timeout_s)).data
+
+    async def _connect(self) -> None:
+        key = self._identity.key
+        self._closed.clear()
+        client = await nats.connect(
+            servers=self._urls,
+            name=self._identity.name,
+            user_jwt_cb=lambda: bytearray(self._identity.token().encode()),
+            signature_cb=lambda nonce: base64url(key.sign(b"", nonce.encode())).encode(),
+            inbox_prefix=self._identity.inbox_prefix,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            max_reconnect_attempts=-1,
+            reconnect_to_server_handler=lambda servers, _: (random.choice(servers), _jitter()),
+            ping_interval=PING_INTERVAL_S,
+            max_outstanding_pings=PINGS_OUTSTANDING_MAX,
+            pending_size=PENDING_BYTES_MAX,
+            error_cb=_log_error,
+            disconnected_cb=self._log_disconnected,
+            reconnected_cb=self._reconnected,
+            closed_cb=self._was_closed,
+        )
+        old, self._client = self._client, client
+        if old is not None:
+            await old.close()
+            self._closed.clear()
+        for subscription in self._subscriptions:
+            await _subscribe(client, subscription)
+        if self._keeper is None:
+            await self._greet()
+        else:
+            await self._reconnected()
+
+    async def _keep(self) -> None:
+        """A client that the broker closed with an error never reconnects by itself: make a new one."""
+        while True:
+            await self._closed.wait()
+            await asyncio.sleep(_jitter())
+            try:
+                await self._connect()
+            except (TimeoutError, OSError, nats.errors.Error) as error:
+                log.warning("broker_unreachable name=%s error=%s", self._identity.name, error)
+                self._closed.set()
+
+    async def _reconnected(self) -> None:
+        # Not awaited here: nats-py reads nothing more before this returns, and greeting asks the broker something.
+        for before in self._hooks:
+            before.cancel()
+        task = asyncio.create_task(self._greet())
+        self._hooks.add(task)
+        task.add_done_callback(self._hooks.discard)
+
+    async def _greet(self) -> None:
+        """Until it works: a broker that has just started may not have its streams yet."""
+        client = self._client
+        log.info("broker_connected name=%s", self._identity.name)
+        wait = GREETING_RETRY_S[0]
+        while self._on_connected is not None and self._client is client:
+            try:
+                await self._on_connected(self)
+                return
+            except (OSError, nats.errors.Error) as error:
+                if self._keeper is None and wait > GREETING_RETRY_S[1]:
+                    raise  # At the start, somebody is there to hear of it.
+                log.warning("broker_greeting_failed name=%s error=%r", self._identity.name, error)
+            await asyncio.sleep(wait * random.uniform(0.5, 1.0))
+            wait = min(GREETING_RETRY_S[2], wait * 2)
+
+    async def _was_closed(self) -> None:
+        self._closed.set()
+
+    async def _log_disconnected(self) -> None:
+        log.info("broker_disconnected name=%s", self._identity.name)
+
+
+async def make_streams(connection: Connection) -> None:
+    """Every stream of the contracts, as the contracts say. Idempotent; a broker may have lost them."""
+    js = connection.client.jetstream(timeout=REQUEST_TIMEOUT_S)
+    for stream in streams.ALL:
+        config = _config(stream)
+        try:
+            await js.add_stream(config)
+        except BadRequestError as error:
+            if error.err_code != _ALREADY_OTHERWISE:
+                raise
+            log.info("stream_changed name=%s", stream.name)
+            await js.update_stream(config)
+
+
+def _config(stream: streams.Stream) -> StreamConfig:
+    refuse = stream.discard == "new"
+    return StreamConfig(
+        name=stream.name,
+        subjects=list(stream.subjects),
+        storage=StorageType.FILE if stream.storage == "file" else StorageType.MEMORY,
+        retention=RetentionPolicy.WORK_QUEUE
+        if stream.retention == "workqueue"
+        else RetentionPolicy.LIMITS,
+        max_age=stream.age_max_s,
+        max_bytes=stream.bytes_max,
+        max_msg_size=stream.message_bytes_max,
+        discard=DiscardPolicy.NEW if refuse else DiscardPolicy.OLD,
+        discard_new_per_subject=refuse,
+        max_msgs_per_subject=REPORTS_PER_ISLAND_MAX if refuse else -1,
+        duplicate_window=DUPLICATE_WINDOW_S,
+        allow_direct=True,
+        # An acknowledgement goes where the Island's message says, under any subject: only reports need one.
+        no_ack=not refuse,
+        deny_delete=False,
+        allow_rollup_hdrs=False,
+        num_replicas=1,
+    )
+
+
+async def _subscribe(client: Client, subscription: _Subscription) -> None:
+    await client.subscribe(
+        subscription.subject, queue=subscription.queue, cb=subscription.on_message
+    )
+
+
+async def _log_error(error: Exception) -> None:
+    log.warning("broker_error error=%r", error)
+
+
+def _jitter() -> float:
+    return random.uniform(*RECONNECT_S)

@@ -1,0 +1,205 @@
+"""What Coordinators say to Islands and to each other: assignments, cancels, and word of things that changed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Final
+
+import nats.errors
+from archipelag_contracts import subjects
+from archipelag_contracts.errors import ContractError
+from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId, job_id
+from archipelag_contracts.pb.archipelag.v1 import job_pb2 as pb
+from archipelag_contracts.signing import SigningKey
+from google.protobuf.message import DecodeError
+from nats.aio.msg import Msg
+
+from archipelag_coordinator.adapters.nats.connection import Connection
+from archipelag_coordinator.adapters.nats.text import plain
+from archipelag_coordinator.services.ports import Accepted, Assignment, Refused, Unreachable
+
+log = logging.getLogger(__name__)
+
+REPLY_BYTES_MAX: Final = 4096
+REASON_MAX: Final = 200
+HEARTBEAT_BYTES_MAX: Final = 256 << 10
+HEARTBEATS_AT_ONCE_MAX: Final = 64
+HEARTBEATS_WAITING_MAX: Final = 4096
+HEARTBEAT_QUEUE: Final = "coordinators"
+
+OnHeartbeat = Callable[[IslandId, bytes], Awaitable[bytes | None]]
+
+
+class NatsIslandBus:
+    """Implements `IslandBus`; the listeners are called by what other processes say."""
+
+    def __init__(self, connection: Connection, key: SigningKey) -> None:
+        self._connection = connection
+        self._key = key
+        self._heartbeats = asyncio.Semaphore(HEARTBEATS_AT_ONCE_MAX)
+        self._answering: set[asyncio.Task[None]] = set()
+        self.overlooked = 0
+        """Heartbeats that were dropped: too many at once, or addressed so that they may not be answered."""
+
+    async def assign(
+        self, assignment: Assignment, issued_at: datetime, timeout_s: float
+    ) -> Accepted | Refused | Unreachable:
+        client = self._connection.client
+        sealed = self._key.seal(_assignment(assignment, issued_at))
+        if len(sealed) > client.max_payload:
+            return Refused("the assignment is larger than the broker carries")
+        if not self._connection.connected:
+            return Unreachable("the message fabric cannot be reached")
+        try:
+            reply = await client.request(
+                subjects.assign(assignment.island_id), sealed, timeout=timeout_s
+            )
+        except nats.errors.NoRespondersError:
+            return Unreachable("the Island is not connected")
+        except (nats.errors.TimeoutError, TimeoutError):
+            return Unreachable(f"the Island did not answer within {timeout_s:g} s")
+        except (nats.errors.Error, OSError) as error:
+            return Unreachable(f"the message fabric cannot be reached: {error}")
+        return _verdict(reply.data)
+
+    async def cancel(
+        self, island: IslandId, job: JobId, epoch: Epoch, reason: str, issued_at: datetime
+    ) -> None:
+        """Said once; an Island that misses it hears the same from its next heartbeat's answer."""
+        message = pb.Cancel(
+            job_id=job,
+            epoch=epoch,
+            island_id=island,
+            reason=plain(reason, REASON_MAX),
+            issued_at_ms=_milliseconds(issued_at),
+        )
+        await self._say(subjects.cancel(island), self._key.seal(message))
+
+    async def ended(self, relay: RelayId, job: JobId) -> None:
+        await self._say(subjects.ended(relay), job.encode())
+
+    async def keys_changed(self) -> None:
+        await self._say(subjects.KEYS_CHANGED, b"")
+
+    async def listen_ended(
+        self, relay: RelayId, callback: Callable[[JobId], Awaitable[None]]
+    ) -> None:
+        """Calls back with every job of this relay that some process has settled."""
+
+        async def heard(message: Msg) -> None:
+            try:
+                await callback(job_id(message.data[:64].decode()))
+            except (ContractError, UnicodeDecodeError):
+                log.debug("ended_unreadable data=%r", message.data[:64])
+            except Exception:
+                log.exception("ended_failed")
+
+        await self._connection.subscribe(subjects.ended(relay), heard)
+
+    async def listen_keys_changed(self, callback: Callable[[], None]) -> None:
+        """Calls back when any process changed an API key."""
+
+        async def heard(message: Msg) -> None:
+            # An Island can have the broker acknowledge a report under this subject; that is never empty.
+            if not message.data:
+                callback()
+
+        await self._connection.subscribe(subjects.KEYS_CHANGED, heard)
+
+    async def listen_heartbeats(self, callback: OnHeartbeat) -> None:
+        """One Coordinator of all gets each heartbeat. What the callback returns goes to that Island's inbox alone."""
+
+        async def heard(message: Msg) -> None:
+            if len(self._answering) >= HEARTBEATS_WAITING_MAX:
+                # The Island's next one comes soon; a queue without end would answer only late ones.
+                self.overlooked += 1
+                return
+            task = asyncio.create_task(self._answer(message, callback))
+            self._answering.add(task)
+            task.add_done_callback(self._answering.discard)
+
+        await self._connection.subscribe(subjects.ALL_HEARTBEATS, heard, queue=HEARTBEAT_QUEUE)
+
+    async def close(self) -> None:
+        for task in tuple(self._answering):
+            task.cancel()
+        await asyncio.gather(*self._answering, return_exceptions=True)
+
+    async def _answer(self, message: Msg, callback: OnHeartbeat) -> None:
+        try:
+            island = subjects.island_of(message.subject)
+        except ContractError:
+            self.overlooked += 1
+            return
+        if not subjects.is_inbox_of(island, message.reply) or not _is_subject(message.reply):
+            self.overlooked += 1
+            log.warning("heartbeat_reply_refused island=%s reply=%r", island, message.reply[:100])
+            return
+        if len(message.data) > HEARTBEAT_BYTES_MAX:
+            self.overlooked += 1
+            return
+        async with self._heartbeats:
+            try:
+                answer = await callback(island, message.data)
+            except Exception:
+                log.exception("heartbeat_failed island=%s", island)
+                return
+        if answer is not None:
+            await self._say(message.reply, answer)
+
+    async def _say(self, subject: str, payload: bytes) -> None:
+        try:
+            await self._connection.client.publish(subject, payload)
+        except (nats.errors.Error, OSError) as error:
+            log.warning("not_said subject=%s error=%r", subject, error)
+
+
+def _assignment(a: Assignment, issued_at: datetime) -> pb.Assignment:
+    return pb.Assignment(
+        job_id=a.job_id,
+        epoch=a.epoch,
+        island_id=a.island_id,
+        cargo_slug=a.cargo_slug,
+        cargo_digest=a.cargo_digest,
+        input=a.input,
+        issued_at_ms=_milliseconds(issued_at),
+        lease_ms=a.lease_ms,
+        deadline_ms=a.deadline_ms,
+        relay=a.relay,
+        first_position=a.first_position,
+        resume_tokens=a.resume_tokens,
+        resume_texts=a.resume_texts,
+        output_items_max=a.output_items_max,
+        output_bytes_max=a.output_bytes_max,
+    )
+
+
+def _verdict(data: bytes) -> Accepted | Refused | Unreachable:
+    if len(data) > REPLY_BYTES_MAX:
+        return Unreachable("the Island's answer is too large")
+    try:
+        reply = pb.AssignmentReply.FromString(data)
+    except DecodeError:
+        return Unreachable("the Island's answer cannot be read")
+    if reply.accepted:
+        return Accepted()
+    if not reply.HasField("refusal"):
+        return Unreachable("the Island's answer says neither yes nor no")
+    try:
+        code = pb.Refusal.Code.Name(reply.refusal.code)
+    except ValueError:
+        code = "CODE_UNSPECIFIED"
+    word = code.removeprefix("CODE_").lower()
+    reason = plain(reply.refusal.reason, REASON_MAX)
+    return Refused(f"{word}: {reason}" if reason else word)
+
+
+def _is_subject(text: str) -> bool:
+    return len(text) <= 256 and text.isascii() and text.isprintable() and " " not in text
+
+
+def _milliseconds(at: datetime) -> int:
+    return int(at.timestamp() * 1000)

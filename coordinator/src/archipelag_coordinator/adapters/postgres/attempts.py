@@ -1,0 +1,138 @@
+"""Attempts and their leases in PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from datetime import datetime
+from typing import Any, Final
+
+from archipelag_contracts.ids import Epoch, IslandId, JobId
+
+from archipelag_coordinator.adapters.postgres.rows import (
+    INTEGER_MAX,
+    Connection,
+    at_most,
+    changed,
+    every,
+    inserts,
+    jsonb,
+    one,
+    plain,
+)
+from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus, Cause, Usage
+from archipelag_coordinator.domain.fleet import AttemptKey
+from archipelag_coordinator.domain.placement import Placement, Verdict
+from archipelag_coordinator.errors import StaleAttempt
+
+_FIELDS: Final = tuple(field.name for field in fields(Attempt))
+_UNFINISHED: Final = "('assigned', 'running')"
+
+ADD: Final = inserts("attempts", _FIELDS)
+ATTEMPT: Final = "SELECT * FROM attempts WHERE job_id = %(job)s AND epoch = %(epoch)s"
+OF_JOB: Final = "SELECT * FROM attempts WHERE job_id = %(job)s ORDER BY epoch"
+# A heartbeat that meanwhile called an assigned attempt running is no rival.
+SAVE_GUARDED: Final = """
+    UPDATE attempts SET status = %(status)s, lease_until = %(lease_until)s,
+        started_at = coalesce(%(started_at)s, started_at), ended_at = %(ended_at)s,
+        next_position = %(next_position)s, cause = %(cause)s, reason = %(reason)s, usage = %(usage)s,
+        report = %(report)s
+    WHERE job_id = %(job_id)s AND epoch = %(epoch)s
+        AND (status = %(was)s OR (%(was)s = 'assigned' AND status = 'running'))
+"""
+# In order of the key, so that two heartbeats never wait for each other.
+EXTEND: Final = f"""
+    WITH held AS (
+        SELECT a.job_id, a.epoch FROM attempts a
+        JOIN unnest(%(jobs)s::text[], %(epochs)s::int[]) AS h (job_id, epoch)
+            ON a.job_id = h.job_id COLLATE "C" AND a.epoch = h.epoch
+        WHERE a.island_id = %(island)s AND a.status IN {_UNFINISHED}
+        ORDER BY a.job_id, a.epoch FOR NO KEY UPDATE OF a
+    )
+    UPDATE attempts a SET status = 'running', started_at = coalesce(a.started_at, %(now)s),
+        lease_until = greatest(a.lease_until, %(lease_until)s)
+    FROM held WHERE a.job_id = held.job_id AND a.epoch = held.epoch
+    RETURNING a.job_id, a.epoch
+"""
+EXPIRED: Final = f"""
+    SELECT job_id, epoch FROM attempts WHERE status IN {_UNFINISHED} AND lease_until <= %(now)s
+    ORDER BY lease_until, job_id LIMIT %(limit)s
+"""
+UNFINISHED_OF: Final = f"""
+    SELECT job_id, epoch FROM attempts WHERE island_id = %(island)s AND status IN {_UNFINISHED}
+    ORDER BY job_id, epoch
+"""
+
+
+class PostgresAttempts:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def add(self, attempt: Attempt) -> None:
+        await changed(self._connection, ADD, _values(attempt))
+
+    async def get(self, job: JobId, epoch: Epoch) -> Attempt | None:
+        row = await one(self._connection, ATTEMPT, {"job": job, "epoch": epoch})
+        return _attempt(row) if row else None
+
+    async def of_job(self, job: JobId) -> list[Attempt]:
+        return [_attempt(row) for row in await every(self._connection, OF_JOB, {"job": job})]
+
+    async def save(self, attempt: Attempt, *, was: Attempt) -> None:
+        assert (attempt.job_id, attempt.epoch) == (was.job_id, was.epoch)
+        values = _values(attempt) | {"was": was.status.value}
+        if not await changed(self._connection, SAVE_GUARDED, values):
+            raise StaleAttempt(attempt.job_id, attempt.epoch)
+
+    async def extend(
+        self, island: IslandId, held: Sequence[AttemptKey], now: datetime, lease_until: datetime
+    ) -> set[AttemptKey]:
+        values = {
+            "island": island,
+            "jobs": [job for job, _ in held],
+            "epochs": [at_most(epoch, INTEGER_MAX) for _, epoch in held],
+            "now": now,
+            "lease_until": lease_until,
+        }
+        return set(map(_key, await every(self._connection, EXTEND, values)))
+
+    async def finished(self, island: IslandId, keys: Sequence[AttemptKey]) -> set[AttemptKey]:
+        return set(keys) - set(await self.unfinished_of(island))
+
+    async def expired(self, now: datetime, limit: int) -> list[AttemptKey]:
+        rows = await every(self._connection, EXPIRED, {"now": now, "limit": limit})
+        return [_key(row) for row in rows]
+
+    async def unfinished_of(self, island: IslandId) -> list[AttemptKey]:
+        rows = await every(self._connection, UNFINISHED_OF, {"island": island})
+        return [_key(row) for row in rows]
+
+
+def _key(row: Mapping[str, Any]) -> AttemptKey:
+    return (row["job_id"], row["epoch"])
+
+
+def _values(attempt: Attempt) -> dict[str, Any]:
+    values = {name: getattr(attempt, name) for name in _FIELDS}
+    return values | {
+        "status": attempt.status.value,
+        "placement": jsonb(asdict(attempt.placement)),
+        "cause": attempt.cause.value if attempt.cause else None,
+        "reason": plain(attempt.reason),
+        "usage": jsonb(asdict(attempt.usage)),
+    }
+
+
+def _attempt(row: Mapping[str, Any]) -> Attempt:
+    values = {name: row[name] for name in _FIELDS}
+    placement = dict(row["placement"])
+    verdicts = tuple(Verdict(**verdict) for verdict in placement.pop("verdicts"))
+    return Attempt(
+        **values
+        | {
+            "status": AttemptStatus(row["status"]),
+            "placement": Placement(**placement, verdicts=verdicts),
+            "cause": Cause(row["cause"]) if row["cause"] else None,
+            "usage": Usage(**row["usage"]),
+        }
+    )

@@ -1,0 +1,216 @@
+"""Jobs in PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any, Final
+
+from archipelag_contracts.ids import ApiKeyId, JobId, Position, RelayId, UserId
+
+from archipelag_coordinator.adapters.postgres.rows import (
+    INTEGER_MAX,
+    Connection,
+    assigns,
+    at_most,
+    changed,
+    every,
+    inserts,
+    one,
+    plain,
+)
+from archipelag_coordinator.domain.attempt import Cause
+from archipelag_coordinator.domain.job import Job, JobStatus
+from archipelag_coordinator.errors import Conflict, StaleAttempt
+
+ADD_TRIES_MAX: Final = 3
+_FIELDS: Final = tuple(field.name for field in fields(Job))
+# Everything that a move may change. Not the home, which another Coordinator may have adopted meanwhile.
+_MOVED: Final = (
+    "status",
+    "epoch",
+    "idempotency_key",
+    "started_at",
+    "ended_at",
+    "prompt_tokens",
+    "output_items",
+    "output",
+    "finish_reason",
+    "cause",
+    "error",
+    "charged",
+    "waiting_for",
+)
+
+ADD: Final = inserts(
+    "jobs",
+    _FIELDS,
+    beyond="ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL "
+    "DO NOTHING RETURNING id",
+)
+JOB: Final = "SELECT * FROM jobs WHERE id = %(id)s"
+LOCKED: Final = "SELECT * FROM jobs WHERE id = %(id)s FOR NO KEY UPDATE"
+OF_USER: Final = """
+    SELECT * FROM jobs WHERE user_id = %(user)s AND (%(status)s::text IS NULL OR status = %(status)s)
+    ORDER BY created_at DESC, id DESC LIMIT %(limit)s OFFSET %(offset)s
+"""
+COUNT_OF_USER: Final = """
+    SELECT count(*) AS count FROM jobs
+    WHERE user_id = %(user)s AND (%(status)s::text IS NULL OR status = %(status)s)
+"""
+BY_IDEMPOTENCY_KEY: Final = """
+    SELECT * FROM jobs WHERE user_id = %(user)s AND idempotency_key = %(key)s
+"""
+SAME_REQUEST: Final = """
+    SELECT * FROM jobs
+    WHERE key_id = %(key)s AND request_hash = %(hash)s AND request_hash <> '' AND user_id = %(user)s
+        AND created_at > %(since)s
+    ORDER BY created_at DESC, id DESC LIMIT 1
+"""
+SAVE_GUARDED: Final = f"""
+    UPDATE jobs SET {assigns(_MOVED)}, delivered = greatest(delivered, %(delivered)s)
+    WHERE id = %(id)s AND epoch = %(was_epoch)s AND status = %(was_status)s
+"""
+WAITING: Final = """
+    SELECT id FROM jobs WHERE status = 'queued' AND home = %(home)s
+    ORDER BY priority DESC, created_at, id LIMIT %(limit)s
+"""
+# Two halves, each with an index of its own.
+OVERDUE: Final = """
+    SELECT id FROM (
+        SELECT id, deadline_at FROM jobs
+        WHERE status IN ('queued', 'running') AND deadline_at <= %(now)s
+        UNION
+        SELECT id, deadline_at FROM jobs WHERE status = 'queued' AND queue_until <= %(now)s
+    ) AS late ORDER BY deadline_at, id LIMIT %(limit)s
+"""
+# Skips what somebody has locked: that one is alive, and the next turn sees what became of it.
+ADOPT: Final = """
+    WITH orphans AS (
+        SELECT id FROM jobs
+        WHERE status IN ('queued', 'running') AND home <> %(home)s AND home <> ALL(%(alive)s)
+        ORDER BY id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+    ), adopted AS (
+        UPDATE jobs SET home = %(home)s FROM orphans WHERE jobs.id = orphans.id RETURNING jobs.id
+    )
+    SELECT id FROM adopted ORDER BY id
+"""
+MARK_DELIVERED: Final = """
+    WITH marks AS (
+        SELECT * FROM unnest(%(ids)s::text[], %(positions)s::int[], %(tokens)s::int[])
+            AS m (id, position, prompt_tokens)
+    ), locked AS (
+        SELECT j.id FROM jobs j JOIN marks m ON m.id = j.id COLLATE "C" WHERE j.status = 'running'
+        ORDER BY j.id FOR NO KEY UPDATE OF j
+    )
+    UPDATE jobs j SET delivered = greatest(j.delivered, m.position),
+        prompt_tokens = greatest(j.prompt_tokens, m.prompt_tokens)
+    FROM locked, marks m WHERE j.id = locked.id AND m.id = j.id COLLATE "C"
+"""
+COUNT_COMPLETED: Final = "SELECT count(*) AS count FROM jobs WHERE status = 'succeeded'"
+
+
+class PostgresJobs:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def add(self, job: Job) -> Job:
+        for _ in range(ADD_TRIES_MAX):
+            if await one(self._connection, ADD, _values(job)) is not None:
+                return job
+            assert job.idempotency_key is not None
+            standing = await self.by_idempotency_key(job.user_id, job.idempotency_key)
+            if standing is not None:
+                return standing
+            # It failed between the two statements and gave its key up: now there is room.
+        raise Conflict(f"the idempotency key of {job.id} is contended; try again")
+
+    async def get(self, job: JobId) -> Job | None:
+        row = await one(self._connection, JOB, {"id": job})
+        return _job(row) if row else None
+
+    async def lock(self, job: JobId) -> Job | None:
+        row = await one(self._connection, LOCKED, {"id": job})
+        return _job(row) if row else None
+
+    async def of_user(
+        self, user: UserId, *, limit: int, offset: int, status: str | None = None
+    ) -> tuple[list[Job], int]:
+        values = {"user": user, "status": status, "limit": limit, "offset": offset}
+        rows = await every(self._connection, OF_USER, values)
+        counted = await one(self._connection, COUNT_OF_USER, values)
+        assert counted is not None
+        return [_job(row) for row in rows], counted["count"]
+
+    async def by_idempotency_key(self, user: UserId, key: str) -> Job | None:
+        values = {"user": user, "key": plain(key)}
+        row = await one(self._connection, BY_IDEMPOTENCY_KEY, values)
+        return _job(row) if row else None
+
+    async def same_request(
+        self, user: UserId, key: ApiKeyId, request_hash: bytes, since: datetime
+    ) -> Job | None:
+        values = {"user": user, "key": key, "hash": request_hash, "since": since}
+        row = await one(self._connection, SAME_REQUEST, values)
+        return _job(row) if row else None
+
+    async def save(self, job: Job, *, was: Job) -> None:
+        assert job.id == was.id
+        values = _values(job) | {"was_epoch": was.epoch, "was_status": was.status.value}
+        if not await changed(self._connection, SAVE_GUARDED, values):
+            raise StaleAttempt(job.id, was.epoch)
+
+    async def waiting(self, home: RelayId, limit: int) -> list[JobId]:
+        rows = await every(self._connection, WAITING, {"home": home, "limit": limit})
+        return [row["id"] for row in rows]
+
+    async def overdue(self, now: datetime, limit: int) -> list[JobId]:
+        rows = await every(self._connection, OVERDUE, {"now": now, "limit": limit})
+        return [row["id"] for row in rows]
+
+    async def adopt(self, home: RelayId, alive: Sequence[RelayId], limit: int) -> list[JobId]:
+        values = {"home": home, "alive": list(alive), "limit": limit}
+        return [row["id"] for row in await every(self._connection, ADOPT, values)]
+
+    async def mark_delivered(self, marks: Iterable[tuple[JobId, Position, int]]) -> None:
+        taken = list(marks)
+        if taken:
+            values = {
+                "ids": [job for job, _, _ in taken],
+                "positions": [at_most(position, INTEGER_MAX) for _, position, _ in taken],
+                "tokens": [at_most(tokens, INTEGER_MAX) for _, _, tokens in taken],
+            }
+            await changed(self._connection, MARK_DELIVERED, values)
+
+    async def count_completed(self) -> int:
+        row = await one(self._connection, COUNT_COMPLETED, {})
+        assert row is not None
+        return int(row["count"])
+
+
+def _values(job: Job) -> dict[str, Any]:
+    values = {name: getattr(job, name) for name in _FIELDS}
+    return values | {
+        "status": job.status.value,
+        "idempotency_key": None if job.idempotency_key is None else plain(job.idempotency_key),
+        "prompt_tokens": at_most(job.prompt_tokens, INTEGER_MAX),
+        "output": None if job.output is None else job.output.encode("utf-8", "replace"),
+        "finish_reason": plain(job.finish_reason),
+        "cause": job.cause.value if job.cause else None,
+        "error": plain(job.error),
+        "waiting_for": [plain(reason) for reason in job.waiting_for],
+    }
+
+
+def _job(row: Mapping[str, Any]) -> Job:
+    values = {name: row[name] for name in _FIELDS}
+    return Job(
+        **values
+        | {
+            "status": JobStatus(row["status"]),
+            "output": None if row["output"] is None else row["output"].decode(),
+            "cause": Cause(row["cause"]) if row["cause"] else None,
+            "waiting_for": tuple(row["waiting_for"]),
+        }
+    )

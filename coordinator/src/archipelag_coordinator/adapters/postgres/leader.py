@@ -1,0 +1,85 @@
+"""Which Coordinator leads: the one whose connection holds an advisory lock; who loses the connection leads no more."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.conninfo import make_conninfo
+
+log = logging.getLogger(__name__)
+
+LOCK: Final = 0x41524348_00000002
+CHECK_S: Final = 2.0
+"""A leader asks its connection this often whether it still stands; others ask for the lock as often."""
+ANSWER_S: Final = 2.0
+# Its own connection, apart from the pool: the lock lives exactly as long as the connection does.
+KEEPALIVE: Final = {
+    "keepalives_idle": "2",
+    "keepalives_interval": "1",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "5000",
+    "connect_timeout": "5",
+}
+TRY: Final = b"SELECT pg_try_advisory_lock(%s)"
+HOLDS: Final = b"""
+    SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND granted
+"""
+
+
+class Leader:
+    """`run` stands for election until it is cancelled; `is_leader` is the answer at this moment.
+
+    Two may believe that they lead for as long as a dead connection goes unnoticed (`CHECK_S + ANSWER_S`): what leaders
+    do is guarded row by row, so that it costs work and harms nothing.
+    """
+
+    def __init__(self, dsn: str, *, check_s: float = CHECK_S) -> None:
+        self._dsn = dsn
+        self._check_s = check_s
+        self._leads = False
+        self._changed = asyncio.Event()
+
+    @property
+    def is_leader(self) -> bool:
+        return self._leads
+
+    async def wait_leader(self) -> None:
+        """Returns once this process leads."""
+        while not self._leads:
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def run(self) -> None:
+        while True:
+            try:
+                connection = await AsyncConnection.connect(
+                    make_conninfo(self._dsn, **KEEPALIVE), autocommit=True
+                )
+                async with connection:
+                    await self._stand(connection)
+            except (psycopg.Error, TimeoutError) as error:
+                log.warning("leader_connection_lost error=%r", error)
+            finally:
+                self._set(False)
+            await asyncio.sleep(self._check_s)
+
+    async def _stand(self, connection: AsyncConnection) -> None:
+        """Asks for the lock and then again and again whether it is held. Ends by an error only."""
+        while True:
+            async with asyncio.timeout(ANSWER_S):
+                statement = HOLDS if self._leads else TRY
+                values = None if self._leads else [LOCK]
+                row = await (await connection.execute(statement, values)).fetchone()
+            assert row is not None
+            self._set(bool(row[0]))
+            await asyncio.sleep(self._check_s)
+
+    def _set(self, leads: bool) -> None:
+        if leads is not self._leads:
+            log.info("leader_elected" if leads else "leader_stepped_down")
+            self._leads = leads
+            self._changed.set()

@@ -1,0 +1,118 @@
+"""Users and API keys in PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from archipelag_contracts.ids import ApiKeyId, UserId
+from archipelag_contracts.units import Ucredits
+
+from archipelag_coordinator.adapters.postgres.rows import (
+    Connection,
+    changed,
+    every,
+    inserts,
+    one,
+    plain,
+)
+from archipelag_coordinator.domain.user import ApiKey, Role, Scope, User
+from archipelag_coordinator.errors import BudgetExceeded, NotFound
+
+_USER: Final = ("id", "email", "role", "created_at", "suspended")
+_KEY: Final = (
+    "id",
+    "user_id",
+    "name",
+    "prefix",
+    "hash",
+    "scopes",
+    "created_at",
+    "last_used_at",
+    "expires_at",
+    "revoked_at",
+    "budget",
+    "used",
+    "rate_per_minute",
+)
+ADD_USER: Final = inserts("users", _USER)
+USER: Final = "SELECT * FROM users WHERE id = %(id)s"
+BY_EMAIL: Final = "SELECT * FROM users WHERE lower(email) = lower(%(email)s)"
+
+ADD_KEY: Final = inserts("api_keys", _KEY)
+KEY: Final = "SELECT * FROM api_keys WHERE id = %(id)s AND user_id = %(user)s"
+KEYS_OF: Final = """
+    SELECT * FROM api_keys WHERE user_id = %(user)s ORDER BY created_at DESC, id DESC
+"""
+REVOKE: Final = """
+    UPDATE api_keys SET revoked_at = coalesce(revoked_at, %(now)s)
+    WHERE id = %(id)s AND user_id = %(user)s RETURNING *
+"""
+RESERVE: Final = """
+    UPDATE api_keys SET used = used + %(amount)s
+    WHERE id = %(id)s AND (budget IS NULL OR used + %(amount)s <= budget)
+"""
+BUDGET: Final = "SELECT budget - used AS available FROM api_keys WHERE id = %(id)s"
+RELEASE: Final = """
+    UPDATE api_keys SET used = greatest(0, used - %(amount)s) WHERE id = %(id)s
+"""
+
+
+class PostgresUsers:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def add(self, user: User) -> None:
+        values = {name: getattr(user, name) for name in _USER} | {"role": user.role.value}
+        await changed(self._connection, ADD_USER, values)
+
+    async def get(self, user: UserId) -> User | None:
+        row = await one(self._connection, USER, {"id": user})
+        return user_of(row) if row else None
+
+    async def by_email(self, email: str) -> User | None:
+        row = await one(self._connection, BY_EMAIL, {"email": plain(email)})
+        return user_of(row) if row else None
+
+
+class PostgresKeys:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def add(self, key: ApiKey) -> None:
+        values = {name: getattr(key, name) for name in _KEY}
+        values |= {"name": plain(key.name), "scopes": sorted(s.value for s in key.scopes)}
+        await changed(self._connection, ADD_KEY, values)
+
+    async def get(self, user: UserId, key: ApiKeyId) -> ApiKey | None:
+        row = await one(self._connection, KEY, {"user": user, "id": key})
+        return key_of(row) if row else None
+
+    async def of_user(self, user: UserId) -> list[ApiKey]:
+        return [key_of(row) for row in await every(self._connection, KEYS_OF, {"user": user})]
+
+    async def revoke(self, user: UserId, key: ApiKeyId, now: datetime) -> ApiKey | None:
+        row = await one(self._connection, REVOKE, {"user": user, "id": key, "now": now})
+        return key_of(row) if row else None
+
+    async def reserve(self, key: ApiKeyId, amount: Ucredits) -> None:
+        if await changed(self._connection, RESERVE, {"id": key, "amount": amount}):
+            return
+        row = await one(self._connection, BUDGET, {"id": key})
+        if row is None:
+            raise NotFound("API key", key)
+        raise BudgetExceeded(amount, max(0, row["available"]))
+
+    async def release(self, key: ApiKeyId, amount: Ucredits) -> None:
+        if not await changed(self._connection, RELEASE, {"id": key, "amount": amount}):
+            raise NotFound("API key", key)
+
+
+def user_of(row: Mapping[str, Any]) -> User:
+    return User(**{name: row[name] for name in _USER} | {"role": Role(row["role"])})
+
+
+def key_of(row: Mapping[str, Any]) -> ApiKey:
+    values = {name: row[name] for name in _KEY}
+    return ApiKey(**values | {"scopes": frozenset(Scope(s) for s in row["scopes"])})

@@ -1,0 +1,119 @@
+"""The public HTTP API as one ASGI application. Nothing here decides: it authenticates, parses, calls and presents."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from archipelag_coordinator.apps.api import account, admin, chat, docs, jobs, network
+from archipelag_coordinator.apps.api.envelope import Envelope
+from archipelag_coordinator.apps.api.errors import (
+    INTERNAL_MESSAGE,
+    BadRequest,
+    MethodNotAllowed,
+    Problem,
+    Unavailable,
+    problem_of,
+)
+from archipelag_coordinator.apps.api.openapi import describe
+from archipelag_coordinator.apps.ops import health
+from archipelag_coordinator.errors import CoordinatorError, InvalidInput, NotFound
+from archipelag_coordinator.services.world import World
+
+BASE = "/api/v1"
+OPENAI_BASE = "/v1"
+
+
+@dataclass(frozen=True)
+class ApiSettings:
+    """`unavailable` are the errors by which an adapter says that its server cannot be reached: 503, not 500."""
+
+    body_bytes_max: int = 1024 * 1024
+    unavailable: tuple[type[Exception], ...] = (ConnectionError, TimeoutError)
+
+
+def create_app(
+    world: World,
+    *,
+    settings: ApiSettings | None = None,
+    broker_connected: Callable[[], bool] | None = None,
+    new_request_id: Callable[[], str] = lambda: f"req_{uuid.uuid4().hex}",
+) -> ASGIApp:
+    """`broker_connected` is what readiness asks beside the database."""
+    app = FastAPI(
+        title="Archipelag",
+        version=world.version,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    app.state.world = world
+    app.state.settings = settings or ApiSettings()
+    app.state.checks = {"broker": broker_connected} if broker_connected is not None else {}
+    for router in (chat.router, network.models):
+        app.include_router(router, prefix=BASE)
+        app.include_router(router, prefix=OPENAI_BASE)
+    for router in (account.router, jobs.router, network.router, admin.router, health.router):
+        app.include_router(router, prefix=BASE)
+    app.openapi_schema = describe(app)
+    app.include_router(docs.router, prefix=BASE, include_in_schema=False)
+    _answer_errors(app)
+    return Envelope(app, new_request_id)
+
+
+def _answer_errors(app: FastAPI) -> None:
+    async def expected(request: Request, error: Exception) -> Response:  # noqa: ARG001
+        assert isinstance(error, CoordinatorError)
+        return respond(problem_of(error))
+
+    async def from_routing(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return respond(_routing_problem(request, error))
+
+    async def from_parameters(request: Request, error: Exception) -> Response:  # noqa: ARG001
+        assert isinstance(error, RequestValidationError)
+        fields: dict[str, list[str]] = {}
+        for one in error.errors():
+            name = ".".join(str(part) for part in one["loc"][1:]) or "request"
+            fields.setdefault(name, []).append(str(one["msg"]))
+        return respond(problem_of(InvalidInput(fields)))
+
+    async def unavailable(request: Request, error: Exception) -> Response:  # noqa: ARG001
+        return respond(problem_of(Unavailable("the network's database or broker is out of reach")))
+
+    async def our_mistake(request: Request, error: Exception) -> Response:  # noqa: ARG001
+        return respond(Problem(500, "internal_error", INTERNAL_MESSAGE))
+
+    # Told here, logged by the envelope, which the error goes on to.
+    app.add_exception_handler(Exception, our_mistake)
+    app.add_exception_handler(CoordinatorError, expected)
+    app.add_exception_handler(HTTPException, from_routing)
+    app.add_exception_handler(RequestValidationError, from_parameters)
+    for kind in app.state.settings.unavailable:
+        app.add_exception_handler(kind, unavailable)
+
+
+def _routing_problem(request: Request, error: HTTPException) -> Problem:
+    if error.status_code == 404:
+        return problem_of(NotFound("route", f"{request.method} {request.url.path}"))
+    if error.status_code == 405:
+        problem = problem_of(MethodNotAllowed(f"{request.method} is not possible here"))
+        headers = {k: v for k, v in (error.headers or {}).items() if k.lower() == "allow"}
+        return Problem(problem.status, problem.code, problem.message, headers=headers)
+    return problem_of(BadRequest(str(error.detail)))
+
+
+def respond(problem: Problem) -> Response:
+    return Response(
+        problem.as_json(),
+        status_code=problem.status,
+        headers=dict(problem.headers),
+        media_type="application/json",
+    )

@@ -1,0 +1,97 @@
+"""From a request to a reader of its answer: submit, dispatch, watch. Shared by the doors that make jobs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fastapi import Request
+
+from archipelag_coordinator.apps.api.auth import Caller
+from archipelag_coordinator.domain.cargo import Cargo
+from archipelag_coordinator.domain.job import Job
+from archipelag_coordinator.errors import InvalidInput
+from archipelag_coordinator.services.dispatch import dispatch
+from archipelag_coordinator.services.submit import Submission, Submitted, submit
+from archipelag_coordinator.services.watch import Reader, watch
+from archipelag_coordinator.services.world import World
+
+_IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
+# How an answer is delivered is not part of what is asked.
+_DELIVERY: Final = frozenset({"stream", "stream_options"})
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A job that stands, and a reader of its answer, to be closed by whoever has it."""
+
+    job: Job
+    cargo: Cargo
+    reader: Reader
+
+
+def submission_of(
+    request: Request,
+    caller: Caller,
+    workload: str,
+    given: Mapping[str, Any],
+    *,
+    interactive: bool,
+    priority: int = 0,
+) -> Submission:
+    """Raises InvalidInput for an Idempotency-Key that is none."""
+    return Submission(
+        user=caller.user,
+        key=caller.key,
+        workload=workload,
+        input=given,
+        interactive=interactive,
+        priority=priority,
+        idempotency_key=_idempotency_key(request),
+        retry=_is_retry(request),
+        request_hash=_hash(workload, given, interactive=interactive, priority=priority),
+    )
+
+
+async def make_job(world: World, submission: Submission) -> Submitted:
+    """Submit and dispatch; what was asked before is not dispatched again."""
+    submitted = await submit(world, submission)
+    if not submitted.fresh:
+        return submitted
+    try:
+        job = await dispatch(world, submitted.job.id)
+    except BaseException:
+        if submission.interactive:
+            # The client will not learn of this job: the same as if its reader had left.
+            (await watch(world, submitted.job.id)).close()
+        raise
+    return Submitted(job, submitted.cargo, fresh=True)
+
+
+async def ask(world: World, submission: Submission) -> Asked:
+    made = await make_job(world, submission)
+    return Asked(made.job, made.cargo, await watch(world, made.job.id))
+
+
+def _idempotency_key(request: Request) -> str | None:
+    given = request.headers.get("idempotency-key")
+    if given is not None and not _IDEMPOTENCY_KEY.fullmatch(given):
+        raise InvalidInput(
+            {"Idempotency-Key": ["must be 1 to 255 visible ASCII characters, without spaces"]}
+        )
+    return given
+
+
+def _is_retry(request: Request) -> bool:
+    count = request.headers.get("x-stainless-retry-count", "0")
+    return count.isdigit() and count.strip("0") != ""
+
+
+def _hash(workload: str, given: Mapping[str, Any], *, interactive: bool, priority: int) -> bytes:
+    asked = {name: value for name, value in given.items() if name not in _DELIVERY}
+    whole = json.dumps([workload, interactive, priority, asked], sort_keys=True)
+    return hashlib.sha256(whole.encode()).digest()

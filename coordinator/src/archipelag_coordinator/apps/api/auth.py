@@ -1,0 +1,91 @@
+"""Who is asking, may they, and are they asking too often: one question to the door for each request.
+
+Nothing is remembered between requests, so a revoked key is refused by the very next one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from archipelag_coordinator.domain.user import ApiKey, Role, Scope, User, hash_secret
+from archipelag_coordinator.errors import NotAuthenticated, NotPermitted, RateLimited
+from archipelag_coordinator.services.world import World
+
+HEADERS = "archipelag.headers"
+"""Where headers for the response stand in the ASGI scope, whatever the response will be."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """An authenticated request's key and the person it belongs to."""
+
+    key: ApiKey
+    user: User
+
+
+async def the_world(request: Request) -> World:
+    world = request.app.state.world
+    assert isinstance(world, World)
+    return world
+
+
+async def _admit(request: Request) -> Caller:
+    """Raises NotAuthenticated, NotPermitted, RateLimited."""
+    world = await the_world(request)
+    now = world.clock.now()
+    admission = await world.door.admit(
+        hash_secret(_secret(request)), now, world.policy.requests_per_minute
+    )
+    if admission is None:
+        raise NotAuthenticated("this API key is not known")
+    admission.key.check_usable(now)
+    if admission.user.suspended:
+        raise NotPermitted("an account that is not suspended")
+    request.scope[HEADERS] += [
+        (b"x-ratelimit-limit-requests", b"%d" % admission.limit),
+        (b"x-ratelimit-remaining-requests", b"%d" % max(0, admission.remaining)),
+        (b"x-ratelimit-reset-requests", b"%ds" % math.ceil(admission.reset_s)),
+    ]
+    if admission.retry_after_s is not None:
+        raise RateLimited(admission.retry_after_s, f"{admission.limit} requests a minute")
+    return Caller(admission.key, admission.user)
+
+
+def _secret(request: Request) -> str:
+    given = request.headers.getlist("authorization")
+    if not given:
+        raise NotAuthenticated("no API key: send the header Authorization: Bearer ak_…")
+    scheme, _, secret = given[0].partition(" ")
+    if len(given) > 1 or scheme.lower() != "bearer":
+        raise NotAuthenticated("the Authorization header must be: Bearer ak_…")
+    return secret.strip()
+
+
+async def _reading(request: Request) -> Caller:
+    caller = await _admit(request)
+    caller.key.check_scope(Scope.READ)
+    return caller
+
+
+async def _writing(request: Request) -> Caller:
+    caller = await _admit(request)
+    caller.key.check_scope(Scope.WRITE)
+    return caller
+
+
+async def _administering(request: Request) -> Caller:
+    """Looking needs the scope `read`, everything else `write`; both the role of an administrator."""
+    caller = await (_reading(request) if request.method == "GET" else _writing(request))
+    if caller.user.role is not Role.ADMIN:
+        raise NotPermitted("the role 'admin'")
+    return caller
+
+
+TheWorld = Annotated[World, Depends(the_world)]
+Reading = Annotated[Caller, Depends(_reading)]
+Writing = Annotated[Caller, Depends(_writing)]
+Administering = Annotated[Caller, Depends(_administering)]

@@ -1,0 +1,73 @@
+"""The outermost layer: an id for every request, the headers that every response carries, and the last catch."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from archipelag_coordinator.apps.api.auth import HEADERS
+from archipelag_coordinator.apps.api.errors import INTERNAL_MESSAGE, Problem
+
+log = logging.getLogger(__name__)
+
+RAW_SEND: Final = "archipelag.send"
+"""The server's own `send` in the ASGI scope: the token path writes to it, past every layer in between."""
+_REQUEST_ID: Final = re.compile(rb"[0-9A-Za-z._:-]{1,64}")
+_ALWAYS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+)
+
+
+class Envelope:
+    """`new_id` makes a request's id where the client sent none of the right shape."""
+
+    def __init__(self, app: ASGIApp, new_id: Callable[[], str]) -> None:
+        self._app = app
+        self._new_id = new_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = self._request_id(scope)
+        headers: list[tuple[bytes, bytes]] = [(b"x-request-id", request_id)]
+        scope[HEADERS] = headers
+        scope[RAW_SEND] = send
+        started = False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                own = list(message.get("headers", ()))
+                names = {name.lower() for name, _ in own}
+                always = [header for header in _ALWAYS if header[0] not in names]
+                message = {**message, "headers": [*own, *headers, *always]}
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception:
+            log.exception("request_failed request=%s path=%s", request_id.decode(), scope["path"])
+            if not started:
+                await _fail(send_with_headers)
+
+    def _request_id(self, scope: Scope) -> bytes:
+        for name, value in scope["headers"]:
+            if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+                return bytes(value)
+        return self._new_id().encode()
+
+
+async def _fail(send: Send) -> None:
+    body = Problem(500, "internal_error", INTERNAL_MESSAGE).as_json()
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 500, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

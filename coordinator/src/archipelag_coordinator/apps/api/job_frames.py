@@ -1,0 +1,70 @@
+"""A job's stream of events: token, status, progress, error, done."""
+
+from __future__ import annotations
+
+from json.encoder import encode_basestring_ascii as escape
+from typing import Any
+
+from archipelag_contracts.units import to_credits
+
+from archipelag_coordinator.apps.api import present
+from archipelag_coordinator.apps.api.errors import problem_of_ending
+from archipelag_coordinator.apps.api.sse import event, finish_reason_of, usage_of
+from archipelag_coordinator.domain.answer import Ending
+from archipelag_coordinator.domain.attempt import Cause
+from archipelag_coordinator.domain.job import Job
+from archipelag_coordinator.services.watch import Reader
+
+
+class JobFrames:
+    """Remembers what one reader was told, so that nothing is said twice."""
+
+    def __init__(self, job: Job, after: int) -> None:
+        self._status = present.status_text(job)
+        self._waiting = job.waiting_for
+        self._note: tuple[int, int, str] | None = None
+        self._after = after
+
+    def opening(self) -> bytes:
+        return self._say_status(self._after)
+
+    def items(self, text: str, position: int) -> bytes:
+        said = b""
+        if self._status == "queued":
+            self._status, self._waiting = "running", ()
+            said = self._say_status(position)
+        return b'%bid: %d\ndata: {"type":"token","content":%b}\n\n' % (
+            said,
+            position,
+            escape(text).encode(),
+        )
+
+    def news(self, reader: Reader) -> bytes:
+        said = b""
+        if reader.final is None and reader.waiting != self._waiting:
+            self._waiting = reader.waiting
+            self._status = "queued" if self._waiting else "running"
+            said += self._say_status(reader.position)
+        if reader.note is not None and reader.note != self._note:
+            self._note = reader.note
+            step, total, note = reader.note
+            shown: dict[str, Any] = {"type": "progress", "step": step, "total": total}
+            if note:
+                shown["content"] = note
+            said += event(shown, reader.position)
+        return said
+
+    def ending(self, reader: Reader, ending: Ending) -> bytes:
+        usage = usage_of(ending, to_credits(ending.charged))
+        if ending.cause is Cause.COMPLETED:
+            shown = {"type": "done", "usage": usage, "finish_reason": finish_reason_of(ending)}
+            return event(shown, reader.position)
+        problem = problem_of_ending(ending)
+        told = {"type": "error", "error": problem.message, "code": problem.code, "usage": usage}
+        return event(told, reader.position)
+
+    def _say_status(self, position: int) -> bytes:
+        shown: dict[str, Any] = {"type": "status", "content": self._status}
+        if self._waiting:
+            shown["reasons"] = list(self._waiting)
+        return event(shown, position)

@@ -1,0 +1,97 @@
+"""The API's description in OpenAPI 3.1: what FastAPI finds in the routes, with our shapes and our words."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from archipelag_coordinator.apps.api.shapes import SHAPES
+
+OPEN: Final[dict[str, Any]] = {"security": []}
+"""For routes that need no key."""
+
+DESCRIPTION: Final = """\
+An open compute network. Send work as jobs; Islands all over the network run it.
+
+The OpenAI-shaped routes also answer under `/v1`: an OpenAI client needs only this base URL and a key. Every error has
+one shape, with a stable `code`. Credits are decimal text; 1 credit is worth about one US cent.
+"""
+
+_MEANINGS: Final = {
+    200: "Done",
+    201: "Made",
+    400: "Not readable, or not possible with this model",
+    401: "No API key, or one that does not hold",
+    402: "Not enough credits: `required`, `available`",
+    403: "The key lacks a scope, or the person a role",
+    404: "No such thing, or not yours",
+    409: "In conflict with what stands",
+    413: "Too large",
+    422: "Not valid; `errors` names the fields",
+    429: "Too many requests; see Retry-After",
+    503: "Nobody can take it now; see `reasons` and Retry-After",
+}
+
+
+def takes(shape: str) -> dict[str, Any]:
+    """A JSON body of this shape."""
+    content = {"application/json": {"schema": _ref(shape)}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def answers(
+    status: int, shape: str | None, *errors: int, stream: bool = False
+) -> dict[int | str, dict[str, Any]]:
+    """What a route may answer; 401, 403 and 429 are added where a key is needed."""
+    content: dict[str, Any] = {}
+    if shape is not None:
+        content["application/json"] = {"schema": _ref(shape)}
+    if stream:
+        content["text/event-stream"] = {"schema": {"type": "string"}}
+    told: dict[int | str, dict[str, Any]] = {
+        status: {"description": _MEANINGS[status], "content": content}
+    }
+    return told | {error: _error(error) for error in errors}
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(
+        title="Archipelag",
+        version=app.version,
+        openapi_version="3.1.0",
+        description=DESCRIPTION,
+        routes=app.routes,
+    )
+    parts = document.setdefault("components", {})
+    parts["schemas"] = dict(SHAPES)
+    parts["securitySchemes"] = {
+        "key": {"type": "http", "scheme": "bearer", "description": "An API key: ak_…"}
+    }
+    document["security"] = [{"key": []}]
+    for path in document["paths"].values():
+        for operation in path.values():
+            _complete(operation)
+    return document
+
+
+def _complete(operation: dict[str, Any]) -> None:
+    told = operation["responses"]
+    told.pop("200", None) if told.get("200", {}).get("description") == "Successful Response" else 0
+    errors = [] if operation.get("security") == [] else [401, 403, 429]
+    if operation.get("parameters"):
+        errors.append(422)
+    for status in (*errors, 500):
+        told[str(status)] = _error(status)
+    operation["responses"] = dict(sorted(told.items()))
+
+
+def _error(status: int) -> dict[str, Any]:
+    content = {"application/json": {"schema": _ref("Error")}}
+    return {"description": _MEANINGS.get(status, "Our mistake"), "content": content}
+
+
+def _ref(shape: str) -> dict[str, str]:
+    assert shape in SHAPES, shape
+    return {"$ref": f"#/components/schemas/{shape}"}

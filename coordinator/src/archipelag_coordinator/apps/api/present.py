@@ -1,0 +1,186 @@
+"""How our nouns look outside: the JSON of jobs, Cargos, Islands, keys and money."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from archipelag_contracts.units import to_credits
+
+from archipelag_coordinator.domain.attempt import Attempt, Cause
+from archipelag_coordinator.domain.cargo import Cargo, CargoStatus
+from archipelag_coordinator.domain.island import Island
+from archipelag_coordinator.domain.job import Job, JobStatus
+from archipelag_coordinator.domain.ledger import Account
+from archipelag_coordinator.domain.user import ApiKey, User
+
+
+def time_text(at: datetime | None) -> str | None:
+    if at is None:
+        return None
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def status_text(job: Job) -> str:
+    """The edge knows two more words: `completed` for what succeeded, `timeout` for a deadline missed."""
+    if job.status is JobStatus.SUCCEEDED:
+        return "completed"
+    if job.status is JobStatus.FAILED and job.cause is Cause.DEADLINE:
+        return "timeout"
+    return job.status.value
+
+
+def job_object(job: Job, attempts: Sequence[Attempt] | None = None) -> dict[str, Any]:
+    """`attempts` only where one job is read."""
+    failed = job.status in (JobStatus.FAILED, JobStatus.CANCELLED)
+    duration = job.ended_at - (job.started_at or job.created_at) if job.ended_at else None
+    shown: dict[str, Any] = {
+        "id": job.id,
+        "workload_id": job.cargo_id,
+        "workload_slug": job.cargo_slug,
+        "status": status_text(job),
+        "input": json.loads(job.input),
+        "output": job.output,
+        "error": job.error or None if failed else None,
+        "cause": job.cause.value if job.cause else None,
+        "finish_reason": job.finish_reason or None,
+        "priority": job.priority,
+        "created_at": time_text(job.created_at),
+        "started_at": time_text(job.started_at),
+        "completed_at": time_text(job.ended_at),
+        "deadline_at": time_text(job.deadline_at),
+        "duration_ms": round(duration.total_seconds() * 1000) if duration else None,
+        "reserved": to_credits(job.reserved),
+        "waiting_for": list(job.waiting_for),
+        "usage": {
+            "prompt_tokens": job.prompt_tokens,
+            "completion_tokens": job.output_items,
+            "total_tokens": job.prompt_tokens + job.output_items,
+            "credits_used": to_credits(job.charged),
+        },
+    }
+    if attempts is not None:
+        shown["attempts"] = [attempt_object(attempt) for attempt in attempts]
+    return shown
+
+
+def attempt_object(attempt: Attempt) -> dict[str, Any]:
+    chosen = attempt.island_id
+    verdicts = attempt.placement.verdicts
+    return {
+        "epoch": attempt.epoch,
+        "island_id": chosen,
+        "island": next((v.name for v in verdicts if v.island_id == chosen), None),
+        "status": attempt.status.value,
+        "cause": attempt.cause.value if attempt.cause else None,
+        "reason": attempt.reason or None,
+        "placement": attempt.placement.why,
+        "assigned_at": time_text(attempt.assigned_at),
+        "ended_at": time_text(attempt.ended_at),
+        "first_position": attempt.first_position,
+        "next_position": attempt.next_position,
+    }
+
+
+def cargo_object(cargo: Cargo) -> dict[str, Any]:
+    """`price_per_job` is the fixed part; the metered parts stand under `price`."""
+    manifest = cargo.manifest
+    return {
+        "id": cargo.id,
+        "name": manifest.name,
+        "slug": cargo.slug,
+        "description": manifest.description,
+        "version": manifest.version,
+        "license": manifest.license,
+        "kind": manifest.kind,
+        "runtime_type": "wasm" if manifest.runtime == "wasm" else "container",
+        "runtime": manifest.runtime,
+        "model": manifest.model.name if manifest.model else None,
+        "required_vram_mb": manifest.needs.vram_mb,
+        "required_ram_mb": manifest.needs.memory_mb,
+        "price_per_job": to_credits(manifest.price.job_ucredits),
+        "price": {
+            "per_job": to_credits(manifest.price.job_ucredits),
+            "per_prompt_token": to_credits(manifest.price.prompt_token_ucredits),
+            "per_output_item": to_credits(manifest.price.output_item_ucredits),
+        },
+        "output_items_max": manifest.limits.output_items_max,
+        "seconds_max": manifest.limits.seconds,
+        "digest": cargo.digest,
+        "is_enabled": cargo.status is CargoStatus.LISTED,
+        "created_at": time_text(cargo.created_at),
+    }
+
+
+def model_object(cargo: Cargo) -> dict[str, Any]:
+    return {
+        "id": cargo.model_name,
+        "object": "model",
+        "created": int(cargo.created_at.timestamp()),
+        "owned_by": "archipelag",
+    }
+
+
+def island_object(island: Island, *, whole: bool) -> dict[str, Any]:
+    """`whole` for its owner and for operators; others see what matters to their work."""
+    shown: dict[str, Any] = {
+        "id": island.id,
+        "name": island.name,
+        "status": island.status.value,
+        "approved": island.approved,
+        "region": island.region or None,
+        "slots": island.slots,
+        "load": island.load,
+        "seen_at": time_text(island.seen_at),
+        "cargos": [
+            {
+                "slug": offer.slug,
+                "digest": offer.digest,
+                "state": offer.state,
+                "reason": offer.reason or None,
+                "slots": offer.slots,
+                "items_per_s": offer.items_per_s,
+                "first_item_ms": offer.first_item_ms,
+            }
+            for offer in island.offers
+        ],
+    }
+    if whole:
+        shown |= {
+            "owner_id": island.owner_id,
+            "created_at": time_text(island.created_at),
+            "capabilities": dict(island.capabilities),
+            "broker_rtt_ms": island.broker_rtt_ms,
+        }
+    return shown
+
+
+def key_object(key: ApiKey) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "name": key.name,
+        "prefix": key.prefix,
+        "scopes": sorted(scope.value for scope in key.scopes),
+        "created_at": time_text(key.created_at),
+        "last_used_at": time_text(key.last_used_at),
+        "expires_at": time_text(key.expires_at),
+        "revoked_at": time_text(key.revoked_at),
+        "budget": None if key.budget is None else to_credits(key.budget),
+        "used": to_credits(key.used),
+        "rate_per_minute": key.rate_per_minute,
+    }
+
+
+def account_object(user: User, account: Account) -> dict[str, Any]:
+    """`credits` is the balance; `held` of it is reserved for running jobs."""
+    return {
+        "id": user.id,
+        "email": user.email,
+        "role": user.role.value,
+        "credits": to_credits(account.balance),
+        "held": to_credits(account.held),
+        "available": to_credits(account.available),
+        "created_at": time_text(user.created_at),
+    }

@@ -1,0 +1,338 @@
+"""The JSON shapes of the API as JSON Schema, for its description. Tests hold real answers against them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+Schema = dict[str, Any]
+
+TEXT: Final[Schema] = {"type": "string"}
+WHOLE: Final[Schema] = {"type": "integer"}
+NUMBER: Final[Schema] = {"type": "number"}
+TRUTH: Final[Schema] = {"type": "boolean"}
+TIME: Final[Schema] = {"type": "string", "format": "date-time"}
+CREDITS: Final[Schema] = {"type": "string", "description": "Credits, decimal", "examples": ["1.5"]}
+ANYTHING: Final[Schema] = {"type": "object", "additionalProperties": True}
+
+
+def maybe(schema: Schema) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def many(schema: Schema) -> Schema:
+    return {"type": "array", "items": schema}
+
+
+def one_of(*words: str) -> Schema:
+    return {"type": "string", "enum": list(words)}
+
+
+def ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def shape(properties: dict[str, Schema], *optional: str, closed: bool = False) -> Schema:
+    """An object whose properties are all there, but for the optional ones."""
+    made: Schema = {
+        "type": "object",
+        "properties": properties,
+        "required": [name for name in properties if name not in optional],
+    }
+    return made | {"additionalProperties": False} if closed else made
+
+
+def data(schema: Schema) -> Schema:
+    return shape({"data": schema})
+
+
+_USAGE: Final = shape(
+    {
+        "prompt_tokens": WHOLE,
+        "completion_tokens": WHOLE,
+        "total_tokens": WHOLE,
+        "credits_used": CREDITS,
+    }
+)
+_JOB_STATUS: Final = one_of(
+    "pending", "queued", "running", "completed", "failed", "cancelled", "timeout"
+)
+
+_PROBLEMS: Final[dict[str, Schema]] = {
+    "Error": shape(
+        {
+            "error": shape(
+                {
+                    "code": TEXT,
+                    "message": TEXT,
+                    "type": TEXT,
+                    "param": TEXT,
+                    "required": CREDITS,
+                    "available": CREDITS,
+                    "reasons": many(TEXT),
+                },
+                "param",
+                "required",
+                "available",
+                "reasons",
+            ),
+            "errors": {"type": "object", "additionalProperties": many(TEXT)},
+        },
+        "errors",
+    ),
+}
+
+_JOBS: Final[dict[str, Schema]] = {
+    "Usage": _USAGE,
+    "JobRequest": shape(
+        {
+            "workload": {"type": "string", "description": "A workload's slug"},
+            "input": ANYTHING,
+            "priority": {"type": "integer", "minimum": 0, "maximum": 10, "default": 0},
+        },
+        "priority",
+        closed=True,
+    ),
+    "Attempt": shape(
+        {
+            "epoch": WHOLE,
+            "island_id": TEXT,
+            "island": maybe(TEXT),
+            "status": TEXT,
+            "cause": maybe(TEXT),
+            "reason": maybe(TEXT),
+            "placement": {"type": "string", "description": "Why this Island"},
+            "assigned_at": TIME,
+            "ended_at": maybe(TIME),
+            "first_position": WHOLE,
+            "next_position": WHOLE,
+        }
+    ),
+    "Job": shape(
+        {
+            "id": TEXT,
+            "workload_id": WHOLE,
+            "workload_slug": TEXT,
+            "status": _JOB_STATUS,
+            "input": ANYTHING,
+            "output": maybe(TEXT),
+            "error": maybe(TEXT),
+            "cause": maybe(TEXT),
+            "finish_reason": maybe(TEXT),
+            "priority": WHOLE,
+            "created_at": TIME,
+            "started_at": maybe(TIME),
+            "completed_at": maybe(TIME),
+            "deadline_at": TIME,
+            "duration_ms": maybe(WHOLE),
+            "reserved": CREDITS,
+            "waiting_for": many(TEXT),
+            "usage": ref("Usage"),
+            "attempts": many(ref("Attempt")),
+        },
+        "attempts",
+    ),
+    "JobAnswer": data(ref("Job")),
+    "JobList": shape(
+        {
+            "data": many(ref("Job")),
+            "meta": shape({"total": WHOLE, "limit": WHOLE, "offset": WHOLE}),
+        }
+    ),
+    "JobOutputAnswer": data(
+        shape(
+            {
+                "id": TEXT,
+                "status": _JOB_STATUS,
+                "output": maybe(TEXT),
+                "error": maybe(TEXT),
+                "finish_reason": maybe(TEXT),
+                "usage": ref("Usage"),
+            }
+        )
+    ),
+}
+
+_CHAT: Final[dict[str, Schema]] = {
+    "ChatMessage": shape(
+        {
+            "role": one_of("system", "developer", "user", "assistant", "tool"),
+            "content": {
+                "anyOf": [TEXT, many(shape({"type": one_of("text"), "text": TEXT}))],
+                "description": "At most 32 KB of text",
+            },
+        }
+    ),
+    "ChatRequest": shape(
+        {
+            "model": TEXT,
+            "messages": many(ref("ChatMessage")) | {"minItems": 1, "maxItems": 128},
+            "stream": maybe(TRUTH),
+            "stream_options": maybe(shape({"include_usage": TRUTH}, "include_usage")),
+            "max_tokens": maybe(WHOLE),
+            "max_completion_tokens": maybe(WHOLE),
+            "temperature": maybe({"type": "number", "minimum": 0, "maximum": 2}),
+            "top_p": maybe({"type": "number", "minimum": 0, "maximum": 1}),
+            "min_p": maybe({"type": "number", "minimum": 0, "maximum": 1}),
+            "top_k": maybe({"type": "integer", "minimum": 0}),
+            "frequency_penalty": maybe({"type": "number", "minimum": -2, "maximum": 2}),
+            "presence_penalty": maybe({"type": "number", "minimum": -2, "maximum": 2}),
+            "seed": maybe(WHOLE),
+            "stop": {"anyOf": [TEXT, many(TEXT) | {"maxItems": 4}, {"type": "null"}]},
+            "n": maybe({"type": "integer", "const": 1}),
+            "response_format": maybe(shape({"type": one_of("text")})),
+            "user": maybe(TEXT),
+        },
+        *("stream", "stream_options", "max_tokens", "max_completion_tokens", "temperature"),
+        *("top_p", "min_p", "top_k", "frequency_penalty", "presence_penalty", "seed", "stop"),
+        *("n", "response_format", "user"),
+    ),
+    "ChatCompletion": shape(
+        {
+            "id": TEXT,
+            "object": one_of("chat.completion"),
+            "created": WHOLE,
+            "model": TEXT,
+            "system_fingerprint": TEXT,
+            "choices": many(
+                shape(
+                    {
+                        "index": WHOLE,
+                        "message": shape(
+                            {"role": TEXT, "content": TEXT, "refusal": {"type": "null"}}
+                        ),
+                        "logprobs": {"type": "null"},
+                        "finish_reason": one_of("stop", "length"),
+                    }
+                )
+            ),
+            "usage": ref("Usage"),
+        }
+    ),
+}
+
+_NETWORK: Final[dict[str, Schema]] = {
+    "Model": shape({"id": TEXT, "object": one_of("model"), "created": WHOLE, "owned_by": TEXT}),
+    "ModelList": shape({"object": one_of("list"), "data": many(ref("Model"))}),
+    "Workload": shape(
+        {
+            "id": WHOLE,
+            "name": TEXT,
+            "slug": TEXT,
+            "description": TEXT,
+            "version": TEXT,
+            "license": TEXT,
+            "kind": TEXT,
+            "runtime_type": one_of("container", "wasm"),
+            "runtime": TEXT,
+            "model": maybe(TEXT),
+            "required_vram_mb": WHOLE,
+            "required_ram_mb": WHOLE,
+            "price_per_job": CREDITS,
+            "price": shape(
+                {"per_job": CREDITS, "per_prompt_token": CREDITS, "per_output_item": CREDITS}
+            ),
+            "output_items_max": WHOLE,
+            "seconds_max": WHOLE,
+            "digest": TEXT,
+            "is_enabled": TRUTH,
+            "created_at": TIME,
+        }
+    ),
+    "WorkloadList": data(many(ref("Workload"))),
+    "WorkloadAnswer": data(ref("Workload")),
+    "Host": shape(
+        {
+            "id": TEXT,
+            "name": TEXT,
+            "status": TEXT,
+            "approved": TRUTH,
+            "region": maybe(TEXT),
+            "slots": WHOLE,
+            "load": NUMBER,
+            "seen_at": maybe(TIME),
+            "cargos": many(
+                shape(
+                    {
+                        "slug": TEXT,
+                        "digest": TEXT,
+                        "state": TEXT,
+                        "reason": maybe(TEXT),
+                        "slots": WHOLE,
+                        "items_per_s": NUMBER,
+                        "first_item_ms": NUMBER,
+                    }
+                )
+            ),
+            "owner_id": TEXT,
+            "created_at": TIME,
+            "capabilities": ANYTHING,
+            "broker_rtt_ms": NUMBER,
+        },
+        *("owner_id", "created_at", "capabilities", "broker_rtt_ms"),
+    ),
+    "HostList": data(many(ref("Host"))),
+    "HostAnswer": data(ref("Host")),
+    "Stats": data(shape({"online_islands": WHOLE, "regions": WHOLE, "jobs_completed": WHOLE})),
+    "SigningKeyList": data(many(shape({"algorithm": one_of("ed25519"), "public_key": TEXT}))),
+    "Health": shape({"status": one_of("ok"), "version": TEXT}),
+    "Ready": shape({"status": one_of("ready", "not ready"), "checks": ANYTHING}),
+}
+
+_ACCOUNT_OBJECT: Final = shape(
+    {
+        "id": TEXT,
+        "email": TEXT,
+        "role": TEXT,
+        "credits": CREDITS,
+        "held": CREDITS,
+        "available": CREDITS,
+        "created_at": TIME,
+    }
+)
+_KEY: Final = shape(
+    {
+        "id": TEXT,
+        "name": TEXT,
+        "prefix": TEXT,
+        "scopes": many(one_of("read", "write")),
+        "created_at": TIME,
+        "last_used_at": maybe(TIME),
+        "expires_at": maybe(TIME),
+        "revoked_at": maybe(TIME),
+        "budget": maybe(CREDITS),
+        "used": CREDITS,
+        "rate_per_minute": maybe(WHOLE),
+    }
+)
+_ACCOUNT: Final[dict[str, Schema]] = {
+    "Account": data(_ACCOUNT_OBJECT),
+    "KeyRequest": shape(
+        {
+            "name": {"type": "string", "minLength": 1, "maxLength": 100},
+            "scopes": many(one_of("read", "write")) | {"minItems": 1},
+            "expires_at": maybe(TIME),
+            "budget": {"anyOf": [CREDITS, NUMBER, {"type": "null"}]},
+            "rate_per_minute": maybe(WHOLE),
+        },
+        "expires_at",
+        "budget",
+        "rate_per_minute",
+        closed=True,
+    ),
+    "Key": data(_KEY),
+    "KeyList": data(many(_KEY)),
+    "NewKey": shape({"data": _KEY, "key": {"type": "string", "description": "Shown once"}}),
+    "PairingCode": data(shape({"code": TEXT, "expires_at": TIME})),
+    "GrantRequest": shape(
+        {"user_id": TEXT, "credits": {"anyOf": [CREDITS, NUMBER]}, "cause": TEXT}, closed=True
+    ),
+    "GrantAnswer": data(
+        _ACCOUNT_OBJECT
+        | {
+            "properties": _ACCOUNT_OBJECT["properties"] | {"granted": TRUTH},
+            "required": [*_ACCOUNT_OBJECT["required"], "granted"],
+        }
+    ),
+}
+
+SHAPES: Final[dict[str, Schema]] = _PROBLEMS | _JOBS | _CHAT | _NETWORK | _ACCOUNT

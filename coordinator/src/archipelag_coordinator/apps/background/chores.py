@@ -1,0 +1,68 @@
+"""Persistent periodic work on Procrastinate: survives restarts, is retried, and one of all Coordinators does it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Final
+
+from procrastinate import App, RetryStrategy
+from procrastinate.connector import BaseConnector
+
+from archipelag_coordinator.services.audit import audit_ledger
+from archipelag_coordinator.services.upkeep import expire_reservations
+from archipelag_coordinator.services.world import World
+
+log = logging.getLogger(__name__)
+
+QUEUE: Final = "chores"
+AT_ONCE_MAX: Final = 500
+SHUTDOWN_S: Final = 5.0
+RETRY: Final = RetryStrategy(max_attempts=3, exponential_wait=2)
+
+PruneRates = Callable[[datetime], Awaitable[int]]
+
+
+def chores_app(connector: BaseConnector, world: World, prune_rates: PruneRates) -> App:
+    """The tasks over what the composition root passes in."""
+    app = App(connector=connector)
+
+    @app.periodic(cron="* * * * *")
+    @app.task(name="expire_reservations", queue=QUEUE, retry=RETRY, queueing_lock="expire")
+    async def expire(timestamp: int) -> int:
+        """A net below the net: credits whose job ended without letting go of them."""
+        expired = await expire_reservations(world, AT_ONCE_MAX)
+        if expired:
+            log.warning("reservations_expired turn=%s jobs=%s", timestamp, ",".join(expired))
+        return len(expired)
+
+    @app.periodic(cron="*/10 * * * *")
+    @app.task(name="prune_rate_windows", queue=QUEUE, retry=RETRY, queueing_lock="prune")
+    async def prune(timestamp: int) -> int:
+        removed = await prune_rates(world.clock.now())
+        log.info("rates_pruned turn=%s count=%s", timestamp, removed)
+        return removed
+
+    @app.periodic(cron="17 * * * *")
+    @app.task(name="ledger_audit", queue=QUEUE, retry=RETRY, queueing_lock="audit")
+    async def audit(timestamp: int) -> int:
+        drifted = await audit_ledger(world)
+        for kept, rebuilt in drifted:
+            log.error("ledger_drifted turn=%s kept=%s rebuilt=%s", timestamp, kept, rebuilt)
+        return len(drifted)
+
+    return app
+
+
+async def run_chores(app: App) -> None:
+    """Works until it is cancelled; what runs then may finish within `SHUTDOWN_S`."""
+    async with app.open_async():
+        await app.run_worker_async(
+            queues=[QUEUE],
+            name="chores",
+            concurrency=1,
+            install_signal_handlers=False,
+            shutdown_graceful_timeout=SHUTDOWN_S,
+            delete_jobs="successful",
+        )

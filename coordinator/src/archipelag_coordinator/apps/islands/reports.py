@@ -1,0 +1,55 @@
+"""Islands' reports: is it signed by that very Island, and what does it say? Then `track` settles it."""
+
+from __future__ import annotations
+
+import logging
+
+from archipelag_contracts.errors import ContractError
+from archipelag_contracts.ids import IslandId
+from archipelag_contracts.pb.archipelag.v1.job_pb2 import Report
+from archipelag_contracts.signing import open_sealed
+
+from archipelag_coordinator.apps.islands.decode import report_of
+from archipelag_coordinator.apps.islands.known import KnownKeys
+from archipelag_coordinator.errors import CoordinatorError, StaleAttempt
+from archipelag_coordinator.services.track import track
+from archipelag_coordinator.services.world import World
+
+log = logging.getLogger(__name__)
+
+
+class Reports:
+    """Takes reports as they come from the broker, which has checked whose subject it was."""
+
+    def __init__(self, world: World, keys: KnownKeys) -> None:
+        self._world = world
+        self._keys = keys
+
+    async def take(self, island: IslandId, data: bytes) -> bool:
+        """True: it is dealt with, be it settled or stale. False: it can never be accepted.
+
+        Raises what the store raises when it is away: the report must then be delivered again.
+        """
+        try:
+            key = await self._keys.of(island)
+            report = report_of(open_sealed(data, Report, {key}), island, data)
+        except ContractError as error:
+            log.warning("report_refused island=%s error=%s", island, error)
+            return False
+        try:
+            job = await track(self._world, report)
+        except StaleAttempt as stale:
+            log.warning("report_stale island=%s job=%s epoch=%d", island, stale.job, stale.epoch)
+            return True
+        except CoordinatorError as error:
+            # Expected, and no better the next time; the lease or the deadline ends the attempt.
+            log.error("report_not_settled island=%s job=%s error=%s", island, report.job_id, error)
+            return False
+        log.info(
+            "report_settled island=%s job=%s epoch=%d status=%s",
+            island,
+            job.id,
+            report.epoch,
+            job.status,
+        )
+        return True

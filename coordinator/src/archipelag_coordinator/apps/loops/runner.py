@@ -1,0 +1,67 @@
+"""Runs loops: each at its interval, by itself, logging what fails and going on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from archipelag_coordinator.services.world import World
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A verb that is called every `every_s` seconds, and at once when nudged."""
+
+    name: str
+    every_s: float
+    verb: Callable[[World], Awaitable[None]]
+    leader_only: bool = False
+    nudged: bool = False
+
+
+class Runner:
+    """Owns one task for each loop, from `run` until it is cancelled."""
+
+    def __init__(self, loops: Sequence[Loop], is_leader: Callable[[], bool]) -> None:
+        self._loops = loops
+        self._is_leader = is_leader
+        self._nudged = {loop.name: asyncio.Event() for loop in loops if loop.nudged}
+
+    def nudge(self) -> None:
+        """The nudged loops run now rather than at their next turn."""
+        for event in self._nudged.values():
+            event.set()
+
+    async def run(self, world: World) -> None:
+        async with asyncio.TaskGroup() as group:
+            for loop in self._loops:
+                group.create_task(self._again_and_again(loop, world), name=f"loop {loop.name}")
+
+    async def _again_and_again(self, loop: Loop, world: World) -> None:
+        failing = False
+        while True:
+            if not loop.leader_only or self._is_leader():
+                try:
+                    await loop.verb(world)
+                    failing = False
+                except Exception:
+                    # Once with the trace, then one line a turn: a database that is away is away for all loops.
+                    log.error("loop_failed loop=%s", loop.name, exc_info=not failing)
+                    failing = True
+            await self._until_next(loop)
+
+    async def _until_next(self, loop: Loop) -> None:
+        event = self._nudged.get(loop.name)
+        if event is None:
+            await asyncio.sleep(loop.every_s)
+            return
+        try:
+            async with asyncio.timeout(loop.every_s):
+                await event.wait()
+        except TimeoutError:
+            pass
+        event.clear()

@@ -1,0 +1,129 @@
+"""What runs how often."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final, TypeVar
+
+from archipelag_contracts.ids import Epoch, JobId
+
+from archipelag_coordinator.apps.loops.runner import Loop
+from archipelag_coordinator.domain.attempt import Cause
+from archipelag_coordinator.errors import CoordinatorError, StaleAttempt
+from archipelag_coordinator.services import upkeep
+from archipelag_coordinator.services.cancel import cancel
+from archipelag_coordinator.services.dispatch import dispatch
+from archipelag_coordinator.services.failover import expire_job, expire_lease, failover
+from archipelag_coordinator.services.suspend import enforce
+from archipelag_coordinator.services.world import World
+
+log = logging.getLogger(__name__)
+
+AT_ONCE_MAX: Final = 100
+SIDE_BY_SIDE_MAX: Final = 8
+
+T = TypeVar("T")
+
+
+async def dispatch_waiting(world: World) -> None:
+    """Queued jobs, oldest first, as long as somebody takes them."""
+
+    async def one(job_id: JobId) -> None:
+        await dispatch(world, job_id)
+
+    await _side_by_side(await upkeep.waiting_jobs(world, AT_ONCE_MAX), one)
+
+
+async def end_overdue(world: World) -> None:
+    async def one(job_id: JobId) -> None:
+        job = await expire_job(world, job_id)
+        if job is not None:
+            log.info("job_overdue job=%s cause=%s", job.id, job.cause)
+
+    await _side_by_side(await upkeep.overdue_jobs(world, AT_ONCE_MAX), one)
+
+
+async def break_leases(world: World) -> None:
+    async def one(key: tuple[JobId, Epoch]) -> None:
+        if await expire_lease(world, *key) is not None:
+            log.warning("lease_lost job=%s epoch=%s", *key)
+
+    await _side_by_side(await upkeep.expired_leases(world, AT_ONCE_MAX), one)
+
+
+async def watch_silence(world: World) -> None:
+    async def one(silent: upkeep.Silent) -> None:
+        log.warning("stream_silent job=%s epoch=%s", silent.job_id, silent.epoch)
+        reason = f"the Island was not heard from for {silent.for_s:.1f} s"
+        await failover(world, silent.job_id, silent.epoch, Cause.LEASE_LOST, reason)
+
+    await _side_by_side(upkeep.silent_streams(world), one)
+
+
+async def cancel_left(world: World) -> None:
+    async def one(job_id: JobId) -> None:
+        owner = await upkeep.owner_of(world, job_id)
+        if owner is not None:
+            await cancel(world, owner, job_id, "the reader left")
+            log.info("job_left job=%s", job_id)
+
+    await _side_by_side(upkeep.left_jobs(world), one)
+    upkeep.drop_old_answers(world)
+
+
+async def watch_islands(world: World) -> None:
+    async def one(key: tuple[JobId, Epoch]) -> None:
+        await failover(world, *key, Cause.LEASE_LOST, "the Island was lost")
+
+    await _side_by_side(await upkeep.watch_islands(world), one)
+
+
+async def take_over(world: World) -> None:
+    for user_id, job_id, _ in await upkeep.adopt(world, AT_ONCE_MAX):
+        log.warning("job_orphaned job=%s", job_id)
+        await cancel(world, user_id, job_id, "the Coordinator that relayed it stopped")
+
+
+async def save_beats(world: World) -> None:
+    await upkeep.save_beats(world)
+
+
+async def save_marks(world: World) -> None:
+    await upkeep.save_marks(world)
+
+
+TABLE: Final = (
+    Loop("dispatch_waiting", 0.5, dispatch_waiting, nudged=True),
+    Loop("watch_silence", 0.25, watch_silence),
+    Loop("cancel_left", 0.5, cancel_left),
+    Loop("save_beats", 1.0, save_beats),
+    Loop("save_marks", 1.0, save_marks),
+    Loop("beat", 2.0, upkeep.beat),
+    Loop("load_fleet", 2.0, upkeep.load_fleet),
+    Loop("load_catalogue", 1.0, upkeep.load_catalogue),
+    Loop("enforce_broker", 2.0, enforce),
+    Loop("end_overdue", 0.5, end_overdue, leader_only=True),
+    Loop("break_leases", 1.0, break_leases, leader_only=True),
+    Loop("watch_islands", 5.0, watch_islands, leader_only=True),
+    Loop("take_over", 2.0, take_over, leader_only=True),
+)
+
+
+async def _side_by_side(things: Iterable[T], verb: Callable[[T], Awaitable[None]]) -> None:
+    """A few at a time. One that fails does not stop the others."""
+    room = asyncio.Semaphore(SIDE_BY_SIDE_MAX)
+
+    async def one(thing: T) -> None:
+        async with room:
+            try:
+                await verb(thing)
+            except StaleAttempt:
+                pass  # Somebody else ended it first.
+            except CoordinatorError as error:
+                log.warning("loop_item_failed item=%s code=%s: %s", thing, error.code, error)
+
+    async with asyncio.TaskGroup() as group:
+        for thing in things:
+            group.create_task(one(thing))

@@ -1,0 +1,121 @@
+"""What an operator does once: keys, schema, the first user, publishing. Each command says what it did."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from archipelag_contracts import manifest as manifests
+from archipelag_contracts.units import from_credits
+
+from archipelag_coordinator.adapters.nats import credentials
+from archipelag_coordinator.adapters.postgres.migrate import migrate
+from archipelag_coordinator.adapters.postgres.store import PostgresStore
+from archipelag_coordinator.clock import SystemClock
+from archipelag_coordinator.config import Settings
+from archipelag_coordinator.domain.cargo import Cargo
+from archipelag_coordinator.domain.island import PairingCode
+from archipelag_coordinator.domain.user import Scope, User, new_key
+from archipelag_coordinator.ids import SystemIds
+from archipelag_coordinator.services.bootstrap import add_user as add_user_verb
+from archipelag_coordinator.services.bootstrap import bootstrap as bootstrap_verb
+from archipelag_coordinator.services.keys import make_pairing_code
+from archipelag_coordinator.services.ports import Store
+from archipelag_coordinator.services.publish import publish
+
+FIRST_USER = "admin@archipelag.local"
+FIRST_KEY_RATE = 100_000
+"""Requests a minute: whoever starts a network of their own is not held to a stranger's limit."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What `bootstrap` is asked for beside the user."""
+
+    new_key: bool = False
+    pairing_code: bool = False
+    cargos: tuple[Path, ...] = ()
+
+
+def init_keys(state_dir: Path) -> str:
+    credentials.init_keys(state_dir)
+    return f"keys stand in {state_dir}"
+
+
+def broker_config(state_dir: Path) -> str:
+    keys = credentials.load_keys(state_dir)
+    return credentials.broker_config(keys, resolver_dir=state_dir / "accounts")
+
+
+def migrate_database(settings: Settings) -> str:
+    migrate(settings.database_url)
+    return "the database has the newest schema"
+
+
+async def bootstrap(settings: Settings, wanted: Wanted) -> dict[str, str]:
+    """The first user, and what else is wanted of: a key, a pairing code, Cargos."""
+    clock, ids = SystemClock(), SystemIds()
+    made: dict[str, str] = {}
+    async with PostgresStore(settings.database_url, pool_max=2) as store:
+        user = await bootstrap_verb(store, clock, ids, settings.policy, FIRST_USER)
+        made["user_id"] = user.id
+        if wanted.new_key:
+            made["api_key"] = await _new_key(store, user, "first key", FIRST_KEY_RATE)
+        if wanted.pairing_code:
+            code = await _pairing_code(store, settings, user)
+            made["pairing_code"] = code.code
+        for path in wanted.cargos:
+            cargo = await _publish(store, settings, path)
+            made[f"cargo:{cargo.slug}"] = cargo.digest
+    return made
+
+
+async def add_user(
+    settings: Settings, email: str, credit: str, rate_per_minute: int | None
+) -> dict[str, str]:
+    """A user with credits and a key; the user who stands under this address gets another key."""
+    amount = from_credits(credit)
+    async with PostgresStore(settings.database_url, pool_max=2) as store:
+        user = await add_user_verb(store, SystemClock(), SystemIds(), email, credit=amount)
+        return {
+            "user_id": user.id,
+            "api_key": await _new_key(store, user, "first key", rate_per_minute),
+        }
+
+
+async def publish_cargo(settings: Settings, path: Path) -> str:
+    async with PostgresStore(settings.database_url, pool_max=2) as store:
+        cargo = await _publish(store, settings, path)
+    return json.dumps(
+        {"slug": cargo.slug, "version": cargo.manifest.version, "digest": cargo.digest}
+    )
+
+
+async def _new_key(store: Store, user: User, name: str, rate_per_minute: int | None) -> str:
+    now, ids = SystemClock().now(), SystemIds()
+    secret = ids.secret()
+    key = new_key(
+        ids.api_key(now),
+        user.id,
+        secret,
+        name=name,
+        scopes=frozenset(Scope),
+        now=now,
+        rate_per_minute=rate_per_minute,
+    )
+    async with store.begin() as tx:
+        await tx.keys.add(key)
+    return secret
+
+
+async def _pairing_code(store: Store, settings: Settings, user: User) -> PairingCode:
+    return await make_pairing_code(store, SystemClock(), SystemIds(), settings.policy, user)
+
+
+async def _publish(store: Store, settings: Settings, path: Path) -> Cargo:
+    text = await asyncio.to_thread(path.read_text, encoding="utf-8")
+    manifest = manifests.parse_toml(text)
+    key = credentials.load_keys(settings.state_dir).publisher
+    return await publish(store, SystemClock(), manifest, sign=key.sign, public_key=key.public)

@@ -1,0 +1,223 @@
+"""Puts a running Coordinator together: adapters behind the ports, apps in front of the verbs, and their tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final
+
+import nats.errors
+import procrastinate
+import psycopg
+import uvicorn
+from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
+
+from archipelag_coordinator import __version__
+from archipelag_coordinator.adapters.nats import credentials
+from archipelag_coordinator.adapters.nats.broker import NatsBroker
+from archipelag_coordinator.adapters.nats.chunk_relay import NatsChunkRelay
+from archipelag_coordinator.adapters.nats.connection import Connection, Identity, make_streams
+from archipelag_coordinator.adapters.nats.credentials import Keys
+from archipelag_coordinator.adapters.nats.island_bus import NatsIslandBus
+from archipelag_coordinator.adapters.nats.replay import StreamReplay
+from archipelag_coordinator.adapters.nats.reports import ReportQueue
+from archipelag_coordinator.adapters.nats.wire import Wire
+from archipelag_coordinator.adapters.postgres.leader import Leader
+from archipelag_coordinator.adapters.postgres.store import PostgresStore
+from archipelag_coordinator.apps.api.app import ApiSettings, create_app
+from archipelag_coordinator.apps.background.chores import chores_app, run_chores
+from archipelag_coordinator.apps.islands.enrolment import EnrolmentService, start_enrolment
+from archipelag_coordinator.apps.islands.heartbeats import Heartbeats
+from archipelag_coordinator.apps.islands.known import KnownKeys
+from archipelag_coordinator.apps.islands.nonces import Nonces
+from archipelag_coordinator.apps.islands.reports import Reports
+from archipelag_coordinator.apps.loops.runner import Runner
+from archipelag_coordinator.apps.loops.table import TABLE
+from archipelag_coordinator.clock import SystemClock
+from archipelag_coordinator.config import Settings
+from archipelag_coordinator.domain.attempt import Cause
+from archipelag_coordinator.errors import CoordinatorError, StaleAttempt
+from archipelag_coordinator.ids import SystemIds
+from archipelag_coordinator.services import upkeep
+from archipelag_coordinator.services.failover import failover
+from archipelag_coordinator.services.settled import settled
+from archipelag_coordinator.services.world import World
+
+log = logging.getLogger(__name__)
+
+HTTP_BACKLOG: Final = 2_048
+STREAMS_END_S: Final = 3
+"""How long open streams may go on after SIGTERM."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What was opened, with the world over it."""
+
+    world: World
+    store: PostgresStore
+    connection: Connection
+    bus: NatsIslandBus
+    relay: NatsChunkRelay
+    leader: Leader
+    runner: Runner
+    keys: Keys
+
+
+async def serve(settings: Settings) -> None:
+    """Runs until SIGTERM or SIGINT. Raises OSError and the drivers' errors when it cannot start."""
+    async with _open(settings) as parts:
+        world = parts.world
+        await upkeep.beat(world)
+        await upkeep.load_catalogue(world)
+        await upkeep.load_fleet(world)
+        known = KnownKeys(world)
+        await parts.bus.listen_heartbeats(Heartbeats(world, known, parts.keys.assignment).take)
+        await parts.bus.listen_ended(world.home, lambda job_id: settled(world, job_id))
+        reports = ReportQueue(parts.connection, Reports(world, known).take)
+        nonces = Nonces(_nonce_secret(parts.keys), world.clock, os.urandom)
+        address = f"{settings.grpc_host}:{settings.grpc_port}"
+        enrolment, _ = await start_enrolment(EnrolmentService(world, nonces), address)
+        try:
+            async with asyncio.TaskGroup() as group:
+                others = [
+                    group.create_task(parts.leader.run(), name="leader"),
+                    group.create_task(parts.runner.run(world), name="loops"),
+                    group.create_task(reports.run(), name="reports"),
+                    group.create_task(run_chores(_chores(settings, parts)), name="chores"),
+                ]
+                await _http(settings, parts).serve()
+                for task in others:
+                    task.cancel()
+        finally:
+            await enrolment.stop(grace=1)
+
+
+@asynccontextmanager
+async def _open(settings: Settings) -> AsyncIterator[Parts]:
+    clock, ids = SystemClock(), SystemIds()
+    home = ids.relay(clock.now())
+    keys = credentials.load_keys(settings.state_dir)
+    urls = settings.nats_url.split(",")
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(
+            PostgresStore(settings.database_url, pool_max=settings.database_pool_max)
+        )
+        who = _identity(keys, home, clock)
+        connection = Connection(urls, who, on_connected=make_streams)
+        broker = NatsBroker(keys, urls, home, clock)
+        relay = NatsChunkRelay(home, clock, StreamReplay(connection))
+        wire = Wire(urls, who)
+        for part in (connection, broker, wire):
+            await part.open()
+            stack.push_async_callback(part.close)
+        relay.attach(wire)
+        stack.push_async_callback(relay.stop)
+        bus = NatsIslandBus(connection, keys.assignment)
+        stack.push_async_callback(bus.close)
+        leader = Leader(settings.database_url)
+        runner = Runner(TABLE, lambda: leader.is_leader)
+        world = World(
+            store=store,
+            door=store,
+            clock=clock,
+            ids=ids,
+            bus=bus,
+            relay=relay,
+            broker=broker,
+            home=home,
+            policy=settings.policy,
+            assignment_keys=(keys.assignment.public,),
+            publisher_keys=(keys.publisher.public,),
+            broker_urls=settings.broker_public_urls or tuple(urls),
+            version=__version__,
+            nudge=runner.nudge,
+        )
+        errands = _Errands()
+        stack.push_async_callback(errands.close)
+        relay.on_wrong = lambda job, island, epoch: errands.run(
+            _end_wrong(world, job, island, epoch)
+        )
+        yield Parts(world, store, connection, bus, relay, leader, runner, keys)
+
+
+def _identity(keys: Keys, home: RelayId, clock: SystemClock) -> Identity:
+    return Identity(
+        key=keys.coordinator_user,
+        token=lambda: credentials.coordinator_token(keys, home, issued_at=clock.now()),
+        inbox_prefix=credentials.inbox_of(home),
+        name=str(home),
+    )
+
+
+def _chores(settings: Settings, parts: Parts) -> procrastinate.App:
+    connector = procrastinate.PsycopgConnector(
+        conninfo=settings.database_url, min_size=1, max_size=4
+    )
+    return chores_app(connector, parts.world, parts.store.prune_rates)
+
+
+def _http(settings: Settings, parts: Parts) -> uvicorn.Server:
+    # What the drivers say when their server is away: the customer gets a 503, to be tried again.
+    api = ApiSettings(
+        unavailable=(ConnectionError, TimeoutError, psycopg.OperationalError, nats.errors.Error)
+    )
+    app = create_app(parts.world, settings=api, broker_connected=lambda: parts.connection.connected)
+    config = uvicorn.Config(
+        app,
+        host=settings.http_host,
+        port=settings.http_port,
+        loop="none",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        backlog=HTTP_BACKLOG,
+        timeout_graceful_shutdown=STREAMS_END_S,
+    )
+    return uvicorn.Server(config)
+
+
+def _nonce_secret(keys: Keys) -> bytes:
+    """The same for every Coordinator of a network, and nobody else's."""
+    return sha256(b"archipelag nonces\n" + keys.assignment.seed()).digest()
+
+
+class _Errands:
+    """Owns the short tasks that callbacks start."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def run(self, errand: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(errand)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _end_wrong(world: World, job_id: JobId, island: IslandId, epoch: Epoch) -> None:
+    """An attempt whose output broke the protocol is ended at once."""
+    answer = world.answers.get(job_id)
+    said = answer.attempt_end if answer else None
+    cause = said.cause if said else Cause.BAD_OUTPUT
+    reason = (said.error if said else "") or "the Island's output broke the protocol"
+    log.warning("output_wrong job=%s island=%s epoch=%s: %s", job_id, island, epoch, reason)
+    try:
+        await failover(world, job_id, epoch, cause, reason)
+    except StaleAttempt:
+        pass
+    except CoordinatorError:
+        log.exception("failover_failed job=%s", job_id)

@@ -1,0 +1,110 @@
+"""Every setting with its unit and default; the one reader of the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from archipelag_coordinator.domain.policy import Policy
+from archipelag_coordinator.errors import InvalidInput
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`ARCHIPELAG_DATABASE_URL` and so on; every limit of `Policy` as `ARCHIPELAG_POLICY_<NAME>`."""
+
+    database_url: str = field(repr=False)
+    nats_url: str
+    state_dir: Path
+    http_host: str = "127.0.0.1"
+    http_port: int = 8420
+    grpc_host: str = "127.0.0.1"
+    grpc_port: int = 8421
+    broker_public_urls: tuple[str, ...] = ()
+    """Where Islands reach the broker, when that is another address than the Coordinator's own."""
+    database_pool_max: int = 16
+    log_level: str = "INFO"
+    policy: Policy = field(default_factory=Policy)
+
+    def describe(self) -> str:
+        """For the log: no secrets."""
+        return (
+            f"http={self.http_host}:{self.http_port} grpc={self.grpc_host}:{self.grpc_port} "
+            f"nats={self.nats_url} state_dir={self.state_dir}"
+        )
+
+
+def read(environ: Mapping[str, str]) -> Settings:
+    """Raises InvalidInput with every setting that is missing or cannot be read."""
+    errors: dict[str, list[str]] = {}
+    given: dict[str, Any] = {}
+    for one in fields(Settings):
+        name = f"ARCHIPELAG_{one.name.upper()}"
+        raw = environ.get(name)
+        if one.name == "policy" or raw is None or raw == "":
+            continue
+        try:
+            given[one.name] = _READERS[one.name](raw) if one.name in _READERS else raw
+        except ValueError as error:
+            errors[name] = [str(error)]
+    for name in ("database_url", "nats_url", "state_dir"):
+        if name not in given:
+            given[name] = Path() if name == "state_dir" else ""
+            if f"ARCHIPELAG_{name.upper()}" not in errors:
+                errors[f"ARCHIPELAG_{name.upper()}"] = ["is required"]
+    policy = _policy(environ, errors)
+    if errors:
+        raise InvalidInput(errors)
+    return Settings(**given, policy=policy)
+
+
+def _policy(environ: Mapping[str, str], errors: dict[str, list[str]]) -> Policy:
+    default = Policy()
+    given: dict[str, Any] = {}
+    for one in fields(Policy):
+        name = f"ARCHIPELAG_POLICY_{one.name.upper()}"
+        raw = environ.get(name)
+        if not raw or one.name == "shares":
+            continue
+        kind = type(getattr(default, one.name))
+        try:
+            given[one.name] = _truth(raw) if kind is bool else kind(raw)
+        except ValueError:
+            errors[name] = [f"must be a {kind.__name__}"]
+    return replace(default, **given)
+
+
+def _port(raw: str) -> int:
+    if not raw.isascii() or not raw.isdigit() or not 0 <= int(raw) <= 65535:
+        raise ValueError("must be a port, 0 to 65535")
+    return int(raw)
+
+
+def _count(raw: str) -> int:
+    if not raw.isascii() or not raw.isdigit() or not 1 <= int(raw) <= 1000:
+        raise ValueError("must be a whole number, 1 to 1000")
+    return int(raw)
+
+
+def _truth(raw: str) -> bool:
+    if raw.lower() not in ("1", "0", "true", "false", "yes", "no"):
+        raise ValueError("must be true or false")
+    return raw.lower() in ("1", "true", "yes")
+
+
+def _level(raw: str) -> str:
+    if raw.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise ValueError("must be DEBUG, INFO, WARNING or ERROR")
+    return raw.upper()
+
+
+_READERS = {
+    "state_dir": lambda raw: Path(raw).absolute(),
+    "http_port": _port,
+    "grpc_port": _port,
+    "database_pool_max": _count,
+    "broker_public_urls": lambda raw: tuple(url.strip() for url in raw.split(",") if url.strip()),
+    "log_level": _level,
+}

@@ -1,0 +1,52 @@
+"""The answers that one Coordinator process relays, by job."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from archipelag_contracts.ids import JobId
+
+from archipelag_coordinator.domain.answer import Answer
+
+ANSWERS_MAX: Final = 20_000
+
+
+class Answers:
+    """A registry of running and lately finished answers. Not for two threads."""
+
+    def __init__(self) -> None:
+        self._by_job: dict[JobId, Answer] = {}
+
+    def open(
+        self,
+        job_id: JobId,
+        *,
+        items_max: int,
+        size_bytes_max: int,
+        now: float,
+        interactive: bool = True,
+    ) -> Answer:
+        """The answer of this job; a new one where there is none yet."""
+        answer = self._by_job.get(job_id)
+        if answer is None:
+            answer = Answer(
+                job_id,
+                items_max=items_max,
+                size_bytes_max=size_bytes_max,
+                now=now,
+                interactive=interactive,
+            )
+            self._by_job[job_id] = answer
+        return answer
+
+    def get(self, job_id: JobId) -> Answer | None:
+        return self._by_job.get(job_id)
+
+    def drop(self, job_id: JobId) -> None:
+        self._by_job.pop(job_id, None)
+
+    def all(self) -> list[Answer]:
+        return list(self._by_job.values())
+
+    def __len__(self) -> int:
+        return len(self._by_job)

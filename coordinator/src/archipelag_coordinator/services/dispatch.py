@@ -1,0 +1,190 @@
+"""Gives a queued job to an Island: place, commit, then send; again elsewhere when that Island says no."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from archipelag_contracts.ids import IslandId, JobId
+
+from archipelag_coordinator.domain.answer import Answer
+from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus
+from archipelag_coordinator.domain.cargo import Cargo
+from archipelag_coordinator.domain.job import Job, JobStatus
+from archipelag_coordinator.domain.placement import Wanted, place
+from archipelag_coordinator.errors import NoPlacement, NotFound, StaleAttempt
+from archipelag_coordinator.services.ports import (
+    Accepted,
+    Assignment,
+    Refused,
+    Tx,
+    Unreachable,
+)
+from archipelag_coordinator.services.world import World
+
+TRIES_MAX: Final = 8
+"""Islands asked in one go; after that the job waits for the next turn."""
+REFUSED_AVOID_S: Final = 1.0
+"""An Island that just said no is not asked again at once; an Island that lost the job is not asked again at all."""
+
+
+@dataclass(frozen=True)
+class _Given:
+    """An attempt that was committed and is to be sent."""
+
+    job: Job
+    attempt: Attempt
+    cargo: Cargo
+
+
+async def dispatch(world: World, job_id: JobId) -> Job:
+    """Returns the job as it then stands: running, or queued with the reasons why nobody takes it.
+
+    Raises NotFound. Never raises NoPlacement: waiting is a state, and its reasons are kept with the job.
+    """
+    for _ in range(TRIES_MAX):
+        given = await _give(world, job_id)
+        if isinstance(given, Job):
+            return given
+        answer = _listen(world, given)
+        said = await world.bus.assign(
+            _assignment(world, given), given.attempt.assigned_at, world.policy.assign_timeout_s
+        )
+        # Items say yes as well as the reply does, which may have been lost.
+        if isinstance(said, Accepted) or (isinstance(said, Unreachable) and answer.next):
+            answer.accepted(world.clock.monotonic())
+            return given.job
+        await _take_back(world, given, said)
+    async with world.store.begin() as tx:
+        job = await tx.jobs.get(job_id)
+    assert job is not None
+    return job
+
+
+async def _give(world: World, job_id: JobId) -> Job | _Given:
+    """One transaction: the job's next epoch begins on the chosen Island, or the reasons are kept."""
+    now = world.clock.now()
+    async with world.store.begin() as tx:
+        job = await tx.jobs.lock(job_id)
+        if job is None:
+            raise NotFound("job", job_id)
+        if job.status is not JobStatus.QUEUED or job.home != world.home:
+            return job
+        cargo = world.catalogue.by_digest(job.cargo_digest)
+        cargo = cargo or await tx.cargos.by_digest(job.cargo_digest)
+        if cargo is None:
+            raise NotFound("workload", job.cargo_slug)
+        wanted = Wanted(
+            slug=job.cargo_slug,
+            digest=job.cargo_digest,
+            prompt_tokens=job.prompt_tokens_max,
+            output_items=job.output_items_max,
+            avoid=await _to_avoid(world, tx, job),
+        )
+        candidates = world.fleet.candidates(wanted.slug, wanted.digest)
+        try:
+            placement = place(wanted, candidates, world.ids.chance())
+        except NoPlacement as nobody:
+            return await _keep_reasons(world, tx, job, nobody)
+        started = job.start(now)
+        attempt = Attempt(
+            job_id=job.id,
+            epoch=started.epoch,
+            island_id=placement.island_id,
+            relay=world.home,
+            status=AttemptStatus.ASSIGNED,
+            assigned_at=now,
+            lease_until=now + timedelta(seconds=world.policy.lease_s),
+            placement=placement,
+        )
+        await tx.jobs.save(started, was=job)
+        await tx.attempts.add(attempt)
+    # Counted at once, so that a hundred requests in the same instant do not all see the same free slot.
+    world.fleet.assigned(attempt.island_id, (job.id, attempt.epoch))
+    return _Given(started, attempt, cargo)
+
+
+async def _to_avoid(world: World, tx: Tx, job: Job) -> frozenset[IslandId]:
+    if not job.epoch:
+        return frozenset()
+    lately = world.clock.now() - timedelta(seconds=REFUSED_AVOID_S)
+    return frozenset(
+        a.island_id
+        for a in await tx.attempts.of_job(job.id)
+        if a.status is not AttemptStatus.REFUSED or (a.ended_at or lately) > lately
+    )
+
+
+async def _keep_reasons(world: World, tx: Tx, job: Job, nobody: NoPlacement) -> Job:
+    reasons = tuple(nobody.reasons) or ("no Island is connected",)
+    waiting = job.wait(reasons)
+    if waiting != job:
+        await tx.jobs.save(waiting, was=job)
+    if (answer := world.answers.get(job.id)) is not None:
+        answer.wait(reasons)
+    return waiting
+
+
+def _listen(world: World, given: _Given) -> Answer:
+    """The relay is open before the Island hears of the job, so that no chunk comes too early."""
+    job, attempt = given.job, given.attempt
+    now = world.clock.monotonic()
+    answer = world.answers.open(
+        job.id,
+        items_max=job.output_items_max,
+        size_bytes_max=given.cargo.manifest.limits.output_bytes_max,
+        now=now,
+        interactive=job.interactive,
+    )
+    answer.begin(attempt.epoch, now, attempt.island_id)
+    world.relay.open(answer, attempt.island_id, attempt.epoch)
+    return answer
+
+
+def _assignment(world: World, given: _Given) -> Assignment:
+    job, attempt, limits = given.job, given.attempt, given.cargo.manifest.limits
+    left_s = (job.deadline_at - attempt.assigned_at).total_seconds()
+    return Assignment(
+        job_id=job.id,
+        epoch=attempt.epoch,
+        island_id=attempt.island_id,
+        relay=world.home,
+        cargo_slug=job.cargo_slug,
+        cargo_digest=job.cargo_digest,
+        input=job.input,
+        lease_ms=int(world.policy.lease_s * 1000),
+        deadline_ms=int(1000 * max(1.0, min(left_s, limits.seconds))),
+        first_position=attempt.first_position,
+        resume_tokens=(),
+        resume_texts=(),
+        output_items_max=job.output_items_max,
+        output_bytes_max=limits.output_bytes_max,
+    )
+
+
+async def _take_back(world: World, given: _Given, said: Refused | Unreachable) -> None:
+    """The Island said no, or nothing: this epoch is given up and the job is queued again."""
+    job, attempt = given.job, given.attempt
+    world.relay.close(attempt.island_id, attempt.job_id, attempt.epoch)
+    world.fleet.freed(attempt.island_id, (attempt.job_id, attempt.epoch))
+    now = world.clock.now()
+    try:
+        async with world.store.begin() as tx:
+            current = await tx.jobs.lock(job.id)
+            assert current is not None
+            waiting = current.requeue(attempt.epoch, f"{_name(given)} said: {said.reason}")
+            await tx.attempts.save(attempt.refuse(now, said.reason), was=attempt)
+            await tx.jobs.save(waiting, was=current)
+    except StaleAttempt:
+        return  # Cancelled, or ended otherwise, in the meantime.
+    if isinstance(said, Unreachable):
+        # It may have heard us all the same.
+        await world.bus.cancel(
+            attempt.island_id, job.id, attempt.epoch, "no answer in time", issued_at=now
+        )
+
+
+def _name(given: _Given) -> str:
+    chosen = given.attempt.placement.island_id
+    return next((v.name for v in given.attempt.placement.verdicts if v.island_id == chosen), chosen)

@@ -1,0 +1,273 @@
+"""How a job or an attempt ends, whatever ended it: money, states and notices. Common ground of the verbs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from archipelag_contracts.ids import Position
+from archipelag_contracts.manifest import Price
+from archipelag_contracts.units import ZERO, Ucredits
+
+from archipelag_coordinator.domain.answer import Ending
+from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus, Cause, Usage
+from archipelag_coordinator.domain.job import Job, JobStatus
+from archipelag_coordinator.domain.ledger import INSURANCE
+from archipelag_coordinator.domain.settlement import Work, charge_for, insured_pay_for
+from archipelag_coordinator.errors import NotFound
+from archipelag_coordinator.services.ports import Tx
+from archipelag_coordinator.services.world import World
+
+# Output that broke the protocol is not paid; everything else that was accepted is.
+UNPAID = frozenset({Cause.BAD_OUTPUT, Cause.REFUSED})
+
+
+@dataclass(frozen=True)
+class Closed:
+    """What a verb did to a job: the attempt that ended, and whether another Island may try."""
+
+    job: Job
+    attempt: Attempt | None = None
+    again: bool = False
+
+
+async def price_of(world: World, tx: Tx, job: Job) -> Price:
+    """Of the very version that the job runs: a digest names one price for ever."""
+    cargo = world.catalogue.by_digest(job.cargo_digest)
+    cargo = cargo or await tx.cargos.by_digest(job.cargo_digest)
+    if cargo is None:
+        raise NotFound("workload", job.cargo_slug)
+    return cargo.manifest.price
+
+
+async def succeed(
+    world: World,
+    tx: Tx,
+    job: Job,
+    attempt: Attempt,
+    *,
+    output: str,
+    finish_reason: str,
+    prompt_tokens: int,
+    output_items: int,
+    usage: Usage,
+    report: bytes,
+    now: datetime,
+) -> Closed:
+    """The attempt completed: the user is charged once, the Islands are paid, the rest is released."""
+    ended = attempt.succeed(now, usage, Position(output_items), report)
+    await tx.attempts.save(ended, was=attempt)
+    work = await _work(tx, job, ended)
+    charged = await _charge(world, tx, job, work, prompt_tokens, output_items, now)
+    done = job.succeed(
+        attempt.epoch,
+        now,
+        output=output,
+        finish_reason=finish_reason,
+        prompt_tokens=prompt_tokens,
+        output_items=output_items,
+        charged=charged,
+    )
+    await tx.jobs.save(done, was=job)
+    return Closed(done, ended)
+
+
+async def cancel(
+    world: World,
+    tx: Tx,
+    job: Job,
+    attempt: Attempt | None,
+    *,
+    reason: str,
+    mark: int,
+    now: datetime,
+) -> Closed:
+    """By the customer: what was delivered until now is charged."""
+    answer = world.answers.get(job.id)
+    prompt_tokens = job.prompt_tokens if answer is None else answer.prompt_tokens
+    prompt_tokens = min(prompt_tokens, job.prompt_tokens_max) if mark else 0
+    charged = ZERO
+    ended = None
+    if attempt is not None and not attempt.finished:
+        usage = Usage(prompt_tokens=prompt_tokens, output_items=mark - attempt.first_position)
+        ended = attempt.cancel(now, reason, Position(max(mark, attempt.first_position)), usage)
+        await tx.attempts.save(ended, was=attempt)
+    if mark and ended is not None:
+        work = await _work(tx, job, ended)
+        charged = await _charge(world, tx, job, work, prompt_tokens, mark, now)
+    else:
+        await _release(tx, job)
+    done = job.cancel(
+        now,
+        reason=reason,
+        delivered=mark,
+        prompt_tokens=prompt_tokens,
+        output="".join(answer.texts[:mark]) if answer else "",
+        charged=charged,
+    )
+    await tx.jobs.save(done, was=job)
+    return Closed(done, ended)
+
+
+async def end_attempt(
+    world: World,
+    tx: Tx,
+    job: Job,
+    attempt: Attempt,
+    *,
+    cause: Cause,
+    reason: str,
+    now: datetime,
+    next_position: int | None = None,
+    usage: Usage | None = None,
+    report: bytes | None = None,
+) -> Closed:
+    """The current attempt came to nothing: another Island may try, or the job fails and costs nothing."""
+    answer = world.answers.get(job.id)
+    handed_out = answer.taken if answer else job.delivered
+    before = await tx.attempts.of_job(job.id)
+    tries = sum(1 for a in before if a.status is not AttemptStatus.REFUSED)
+    again = job.may_try_again(cause, tries=tries, delivered=handed_out)
+    # What another Island makes anew is not accepted from this one.
+    accepted = 0 if again else max(answer.next if answer else 0, next_position or 0)
+    at = Position(max(accepted, attempt.first_position))
+    if cause is Cause.LEASE_LOST:
+        ended = attempt.lose(now, reason, at)
+    else:
+        ended = attempt.fail(now, cause, reason, at, usage, report)
+    await tx.attempts.save(ended, was=attempt)
+    if again:
+        waiting = job.requeue(attempt.epoch, reason)
+        await tx.jobs.save(waiting, was=job)
+        return Closed(waiting, ended, again=True)
+    closed = await fail(world, tx, job, cause=cause, error=reason, now=now, delivered=handed_out)
+    return replace(closed, attempt=ended)
+
+
+async def fail(
+    world: World, tx: Tx, job: Job, *, cause: Cause, error: str, now: datetime, delivered: int = 0
+) -> Closed:
+    """The job fails: the user pays nothing; Islands keep the pay for accepted positions, from the insurance."""
+    price = await price_of(world, tx, job)
+    for attempt in await tx.attempts.of_job(job.id):
+        if not attempt.positions or not attempt.finished or attempt.cause in UNPAID:
+            continue
+        work = (await _work_of(tx, [attempt]))[0]
+        fund = (await tx.ledger.account(INSURANCE)).available
+        pay = insured_pay_for(job.id, price, world.policy.shares, work, fund=fund, at=now)
+        if pay is not None:
+            await tx.ledger.transfer(pay)
+    # Last, as a charge does: platform accounts are locked before a user's, or two endings could wait for each other.
+    await _release(tx, job)
+    failed = job.fail(now, cause, error, delivered=delivered)
+    await tx.jobs.save(failed, was=job)
+    return Closed(failed)
+
+
+async def announce(world: World, closed: Closed) -> None:
+    """After commit: the slot is free, the relay lets go, and whoever reads is told."""
+    job, attempt = closed.job, closed.attempt
+    if attempt is not None:
+        world.relay.close(attempt.island_id, attempt.job_id, attempt.epoch)
+        world.fleet.freed(attempt.island_id, (attempt.job_id, attempt.epoch))
+    if job.finished:
+        await _tell_readers(world, job)
+    elif closed.again and (answer := world.answers.get(job.id)) is not None:
+        answer.restart()
+        answer.wait(job.waiting_for)
+    world.nudge()
+
+
+async def _tell_readers(world: World, job: Job) -> None:
+    answer = world.answers.get(job.id)
+    if answer is not None:
+        finish_answer(world, job)
+    elif job.home != world.home:
+        await world.bus.ended(job.home, job.id)
+
+
+def finish_answer(world: World, job: Job) -> None:
+    """Ends the answer that this process relays with what the settled job says."""
+    answer = world.answers.get(job.id)
+    if answer is None:
+        return
+    if job.status is JobStatus.SUCCEEDED:
+        answer.complete(job.output or "", job.output_items)
+    answer.finish(ending_of(job))
+
+
+def ending_of(job: Job) -> Ending:
+    """What a reader is told of a finished job."""
+    assert job.finished and job.cause is not None
+    return Ending(
+        cause=job.cause,
+        finish_reason=job.finish_reason,
+        error=job.error,
+        usage=Usage(prompt_tokens=job.prompt_tokens, output_items=job.output_items),
+        charged=job.charged,
+        status=job.status.value,
+        reasons=tuple(job.error.split("; ")) if job.cause is Cause.NO_CAPACITY else (),
+    )
+
+
+async def current_attempt(tx: Tx, job: Job) -> Attempt | None:
+    return await tx.attempts.get(job.id, job.epoch) if job.epoch else None
+
+
+def mark_of(world: World, job: Job) -> int:
+    """The position up to which a customer who cancels now pays: what was written to the reader, or, where nobody
+    waits, what was accepted and can be read at `output`."""
+    answer = world.answers.get(job.id)
+    if answer is None:
+        return job.delivered
+    return max(job.delivered, answer.delivered if job.interactive else answer.next)
+
+
+async def _charge(
+    world: World,
+    tx: Tx,
+    job: Job,
+    work: list[Work],
+    prompt_tokens: int,
+    output_items: int,
+    now: datetime,
+) -> Ucredits:
+    charged, transfer = charge_for(
+        job.id,
+        job.user_id,
+        await price_of(world, tx, job),
+        world.policy.shares,
+        prompt_tokens=prompt_tokens,
+        output_items=output_items,
+        work=work,
+        reserved=job.reserved,
+        at=now,
+    )
+    await tx.ledger.post(job.id, transfer)
+    if job.key_id is not None and job.reserved > charged:
+        await tx.keys.release(job.key_id, Ucredits(job.reserved - charged))
+    return charged
+
+
+async def _release(tx: Tx, job: Job) -> None:
+    if await tx.ledger.void(job.id) and job.key_id is not None and job.reserved:
+        await tx.keys.release(job.key_id, job.reserved)
+
+
+async def _work(tx: Tx, job: Job, last: Attempt) -> list[Work]:
+    """Every attempt with accepted positions, and the last one in any case."""
+    before = [
+        a
+        for a in await tx.attempts.of_job(job.id)
+        if a.epoch != last.epoch and a.finished and a.positions and a.cause not in UNPAID
+    ]
+    return await _work_of(tx, [*before, last])
+
+
+async def _work_of(tx: Tx, attempts: list[Attempt]) -> list[Work]:
+    work = []
+    for attempt in attempts:
+        island = await tx.islands.get(attempt.island_id)
+        assert island is not None, "an attempt names an Island that never was"
+        work.append(Work(island.owner_id, attempt.epoch, attempt.positions))
+    return work

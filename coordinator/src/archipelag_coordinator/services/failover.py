@@ -1,0 +1,85 @@
+"""Takes back an attempt that came to nothing, and ends jobs whose time is up."""
+
+from __future__ import annotations
+
+from archipelag_contracts.ids import Epoch, JobId
+
+from archipelag_coordinator.domain.attempt import Attempt, Cause
+from archipelag_coordinator.domain.job import Job, JobStatus
+from archipelag_coordinator.errors import StaleAttempt
+from archipelag_coordinator.services import ending
+from archipelag_coordinator.services.ending import Closed
+from archipelag_coordinator.services.world import World
+
+
+async def failover(world: World, job_id: JobId, epoch: Epoch, cause: Cause, reason: str) -> Job:
+    """Ends the current attempt: the job is queued again for another Island, or fails and costs nothing.
+
+    Raises StaleAttempt when that epoch is no longer the current one.
+    """
+    now = world.clock.now()
+    async with world.store.begin() as tx:
+        job = await tx.jobs.lock(job_id)
+        attempt = await tx.attempts.get(job_id, epoch)
+        if job is None or attempt is None:
+            raise StaleAttempt(job_id, epoch)
+        job.check_current(epoch)
+        closed = await ending.end_attempt(
+            world, tx, job, attempt, cause=cause, reason=reason, now=now
+        )
+    await _after(world, closed, reason)
+    return closed.job
+
+
+async def expire_lease(world: World, job_id: JobId, epoch: Epoch) -> Job | None:
+    """Breaks a lease that ran out. None when it was extended in the meantime."""
+    async with world.store.begin() as tx:
+        attempt = await tx.attempts.get(job_id, epoch)
+    if attempt is None or attempt.finished or attempt.lease_until > world.clock.now():
+        return None
+    reason = "the Island was not heard from until its lease ran out"
+    return await failover(world, job_id, epoch, Cause.LEASE_LOST, reason)
+
+
+async def expire_job(world: World, job_id: JobId) -> Job | None:
+    """Fails a job that waited too long for an Island, or that runs past its deadline. None when it need not end."""
+    now = world.clock.now()
+    async with world.store.begin() as tx:
+        job = await tx.jobs.lock(job_id)
+        if job is None or job.finished:
+            return None
+        if job.status is JobStatus.QUEUED and now >= min(job.queue_until, job.deadline_at):
+            cause, error = (
+                Cause.NO_CAPACITY,
+                "; ".join(job.waiting_for) or "no Island took it in time",
+            )
+        elif now >= job.deadline_at:
+            cause, error = Cause.DEADLINE, "the job's time ran out before it was done"
+        else:
+            return None
+        attempt = await ending.current_attempt(tx, job)
+        if attempt is not None and not attempt.finished:
+            closed = await ending.end_attempt(
+                world, tx, job, attempt, cause=cause, reason=error, now=now
+            )
+        else:
+            closed = await ending.fail(world, tx, job, cause=cause, error=error, now=now)
+    await _after(world, closed, error)
+    return closed.job
+
+
+async def _after(world: World, closed: Closed, reason: str) -> None:
+    await ending.announce(world, closed)
+    if closed.attempt is not None:
+        # It may still be at work; its epoch is no longer valid whether it hears this or not.
+        await _stop(world, closed.attempt, reason)
+
+
+async def _stop(world: World, attempt: Attempt, reason: str) -> None:
+    await world.bus.cancel(
+        attempt.island_id,
+        attempt.job_id,
+        attempt.epoch,
+        reason,
+        issued_at=world.clock.now(),
+    )

@@ -1,0 +1,121 @@
+"""Hears an Island and answers: what it may keep, what it must stop, what it may forget. The answer wins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from archipelag_contracts.ids import IslandId
+
+from archipelag_coordinator.domain.cargo import Cargo
+from archipelag_coordinator.domain.fleet import AttemptKey
+from archipelag_coordinator.domain.island import Beat, Island, IslandStatus
+from archipelag_coordinator.errors import IslandRefused, NotFound
+from archipelag_coordinator.services.world import World
+
+
+@dataclass(frozen=True)
+class HeldNow:
+    """An attempt that an Island says it holds. `reported`: it has ended there and its report was sent."""
+
+    key: AttemptKey
+    reported: bool
+    next_position: int
+
+
+@dataclass(frozen=True)
+class BeatAnswer:
+    next_interval_ms: int
+    stop: tuple[AttemptKey, ...]
+    forget: tuple[AttemptKey, ...]
+    resend: tuple[AttemptKey, ...]
+    accepts_work: bool
+    notice: str
+    catalogue_version: str
+    catalogue: tuple[Cargo, ...] | None
+    """None: the Island has the newest already."""
+
+
+async def heartbeat(
+    world: World,
+    island_id: IslandId,
+    beat: Beat,
+    held: Sequence[HeldNow],
+    catalogue_version: str,
+) -> BeatAnswer:
+    """Notes the sign of life in the fleet (saved with others once a second) and extends the leases it holds.
+
+    Raises NotFound for an Island that is not known.
+    """
+    before = world.fleet.get(island_id) or await _stored(world, island_id)
+    try:
+        island = before.beat(beat, world.clock.now())
+    except IslandRefused as refused:
+        return _dismiss(world, held, str(refused))
+    running = [one.key for one in held if not one.reported]
+    world.fleet.saw(island, running)
+    stop, forget, resend = await _reconcile(world, island_id, held)
+    if island.offers != before.offers or not before.accepts_work or len(running) < island.slots:
+        world.nudge()
+    news = catalogue_version != world.catalogue.version
+    return BeatAnswer(
+        next_interval_ms=int(1000 * world.policy.heartbeat_interval_s(len(world.fleet.islands()))),
+        stop=stop,
+        forget=forget,
+        resend=resend,
+        accepts_work=island.accepts_work,
+        notice=_notice(island),
+        catalogue_version=world.catalogue.version,
+        catalogue=world.catalogue.cargos if news else None,
+    )
+
+
+async def _stored(world: World, island_id: IslandId) -> Island:
+    async with world.store.begin() as tx:
+        island = await tx.islands.get(island_id)
+    if island is None:
+        raise NotFound("island", island_id)
+    return island
+
+
+async def _reconcile(
+    world: World, island_id: IslandId, held: Sequence[HeldNow]
+) -> tuple[tuple[AttemptKey, ...], tuple[AttemptKey, ...], tuple[AttemptKey, ...]]:
+    """(stop, forget, resend): both sides say what they believe, and what PostgreSQL says wins."""
+    if not held:
+        return (), (), ()
+    now = world.clock.now()
+    running = [one.key for one in held if not one.reported]
+    reported = [one.key for one in held if one.reported]
+    async with world.store.begin() as tx:
+        lease_until = now + timedelta(seconds=world.policy.lease_s)
+        kept = await tx.attempts.extend(island_id, running, now, lease_until) if running else set()
+        settled = await tx.attempts.finished(island_id, reported) if reported else set()
+    return (
+        tuple(key for key in running if key not in kept),
+        tuple(key for key in reported if key in settled),
+        tuple(key for key in reported if key not in settled),
+    )
+
+
+def _dismiss(world: World, held: Sequence[HeldNow], notice: str) -> BeatAnswer:
+    """To an Island that may not be here: stop everything."""
+    return BeatAnswer(
+        next_interval_ms=int(1000 * world.policy.heartbeat_s),
+        stop=tuple(one.key for one in held if not one.reported),
+        forget=(),
+        resend=(),
+        accepts_work=False,
+        notice=notice,
+        catalogue_version="",
+        catalogue=None,
+    )
+
+
+def _notice(island: Island) -> str:
+    if not island.approved:
+        return "awaiting approval by an operator"
+    if island.status is IslandStatus.DRAINING:
+        return "draining: no new work"
+    return ""

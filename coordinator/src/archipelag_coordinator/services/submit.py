@@ -1,0 +1,174 @@
+"""Takes a customer's request: everything checked and the upper bound reserved, in one transaction, or nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from archipelag_contracts.units import Ucredits
+
+from archipelag_coordinator.domain.cargo import Cargo
+from archipelag_coordinator.domain.chat import INPUT_BYTES_MAX, ChatInput, parse_chat
+from archipelag_coordinator.domain.job import Job, JobStatus
+from archipelag_coordinator.domain.ledger import Reservation, ReservationStatus, user_account
+from archipelag_coordinator.domain.pricing import charge
+from archipelag_coordinator.domain.user import ApiKey, Scope, User
+from archipelag_coordinator.errors import IdempotencyMismatch, InvalidInput, TooLarge
+from archipelag_coordinator.services.ports import Tx
+from archipelag_coordinator.services.world import World
+
+PRIORITY_MAX = 10
+RESERVATION_EXTRA_S = 3600.0
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A request as a door hands it over. `input` is the chat request's body, or a JSON Cargo's input."""
+
+    user: User
+    key: ApiKey
+    workload: str
+    """Slug or model name."""
+    input: Mapping[str, Any]
+    interactive: bool
+    priority: int = 0
+    idempotency_key: str | None = None
+    retry: bool = False
+    """The client says that it sent this before and saw no answer."""
+    request_hash: bytes = b""
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """`fresh` is false when the same request stood already: nothing was reserved again."""
+
+    job: Job
+    cargo: Cargo
+    fresh: bool
+
+
+async def submit(world: World, submission: Submission) -> Submitted:
+    """Reserves the upper bound of the price and queues the job.
+
+    Raises NotPermitted, NotFound (the workload), InvalidInput, Unsupported, TooLarge, InsufficientCredits,
+    BudgetExceeded, IdempotencyMismatch.
+    """
+    submission.key.check_scope(Scope.WRITE)
+    cargo = world.catalogue.find(submission.workload)
+    wanted = _read(world, cargo, submission)
+    now = world.clock.now()
+    job = _job(world, submission, cargo, wanted, now)
+    async with world.store.begin() as tx:
+        before = await _same_request(world, tx, submission, now)
+        standing = before or await tx.jobs.add(job)
+        if standing.id != job.id:
+            return await _joined(tx, submission, standing, cargo)
+        await tx.ledger.reserve(
+            Reservation(
+                job_id=job.id,
+                account_id=user_account(job.user_id),
+                amount=job.reserved,
+                status=ReservationStatus.PENDING,
+                created_at=now,
+                expires_at=job.deadline_at + timedelta(seconds=RESERVATION_EXTRA_S),
+            )
+        )
+        # The account before the key, as an ending does: locked the other way round, the two could wait for each other.
+        if job.reserved:
+            await tx.keys.reserve(submission.key.id, job.reserved)
+    world.answers.open(
+        job.id,
+        items_max=job.output_items_max,
+        size_bytes_max=cargo.manifest.limits.output_bytes_max,
+        now=world.clock.monotonic(),
+        interactive=job.interactive,
+    )
+    return Submitted(job, cargo, fresh=True)
+
+
+def _read(world: World, cargo: Cargo, submission: Submission) -> ChatInput:
+    """The input as the Cargo gets it, with the bounds that price it."""
+    if not 0 <= submission.priority <= PRIORITY_MAX:
+        raise InvalidInput({"priority": [f"must be 0 to {PRIORITY_MAX}"]})
+    limits = cargo.manifest.limits
+    if cargo.manifest.kind == "chat":
+        return parse_chat(
+            submission.input,
+            seed=world.ids.seed(),
+            items_default=world.policy.output_items_default,
+            items_max=limits.output_items_max,
+        )
+    try:
+        encoded = json.dumps(
+            dict(submission.input), ensure_ascii=False, separators=(",", ":"), allow_nan=False
+        ).encode()
+    except (ValueError, RecursionError):
+        raise InvalidInput({"input": ["must be plain JSON: no NaN, no half characters"]}) from None
+    if len(encoded) > INPUT_BYTES_MAX:
+        raise TooLarge("the input", INPUT_BYTES_MAX)
+    return ChatInput(
+        encoded, prompt_tokens_max=len(encoded), output_items_max=limits.output_items_max
+    )
+
+
+def _job(
+    world: World, submission: Submission, cargo: Cargo, wanted: ChatInput, now: datetime
+) -> Job:
+    policy = world.policy
+    queue_s = (
+        policy.queue_wait_interactive_s if submission.interactive else policy.queue_wait_batch_s
+    )
+    queue_until = now + timedelta(seconds=queue_s)
+    price = charge(cargo.manifest.price, wanted.prompt_tokens_max, wanted.output_items_max)
+    return Job(
+        id=world.ids.job(now),
+        user_id=submission.user.id,
+        key_id=submission.key.id,
+        cargo_id=cargo.id,
+        cargo_slug=cargo.slug,
+        cargo_digest=cargo.digest,
+        input=wanted.cargo_input,
+        status=JobStatus.QUEUED,
+        created_at=now,
+        queue_until=queue_until,
+        deadline_at=queue_until + timedelta(seconds=cargo.manifest.limits.seconds),
+        home=world.home,
+        reserved=Ucredits(price),
+        prompt_tokens_max=wanted.prompt_tokens_max,
+        output_items_max=wanted.output_items_max,
+        attempts_max=policy.attempts_max,
+        priority=submission.priority,
+        interactive=submission.interactive,
+        idempotency_key=submission.idempotency_key,
+        request_hash=submission.request_hash,
+    )
+
+
+async def _same_request(world: World, tx: Tx, submission: Submission, now: datetime) -> Job | None:
+    """The job of this very request, when it came before."""
+    user = submission.user.id
+    if submission.idempotency_key is not None:
+        return await tx.jobs.by_idempotency_key(user, submission.idempotency_key)
+    if submission.retry and submission.request_hash:
+        since = now - timedelta(seconds=world.policy.retry_window_s)
+        key = submission.key.id
+        before = await tx.jobs.same_request(user, key, submission.request_hash, since)
+        # What failed or was cancelled is asked for anew; only what runs or succeeded is joined.
+        ended_badly = before is not None and before.status in (
+            JobStatus.FAILED,
+            JobStatus.CANCELLED,
+        )
+        return None if ended_badly else before
+    return None
+
+
+async def _joined(tx: Tx, submission: Submission, standing: Job, cargo: Cargo) -> Submitted:
+    if standing.request_hash != submission.request_hash:
+        raise IdempotencyMismatch(
+            "this Idempotency-Key was used for another request; use a new key for a new request"
+        )
+    stored = await tx.cargos.by_digest(standing.cargo_digest)
+    return Submitted(standing, stored or cargo, fresh=False)

@@ -1,0 +1,60 @@
+"""An operator's word on an Island: approve, suspend, restore. A suspended one is cut off within seconds."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+from archipelag_contracts.ids import IslandId
+
+from archipelag_coordinator.domain.fleet import AttemptKey
+from archipelag_coordinator.domain.island import Island
+from archipelag_coordinator.errors import NotFound
+from archipelag_coordinator.services.world import World
+
+
+async def approve_island(world: World, island_id: IslandId) -> Island:
+    """Raises NotFound."""
+    island, _ = await _change(world, island_id, Island.approve)
+    return island
+
+
+async def suspend_island(world: World, island_id: IslandId) -> tuple[Island, list[AttemptKey]]:
+    """Refused from now on. Returns the attempts that it held, for failover. Raises NotFound, IllegalMove."""
+    island, held = await _change(world, island_id, Island.suspend)
+    await _enforce_now(world)
+    return island, held
+
+
+async def restore_island(world: World, island_id: IslandId) -> Island:
+    """It may connect again, with new credentials. Raises NotFound, IllegalMove."""
+    island, _ = await _change(world, island_id, Island.restore)
+    await _enforce_now(world)
+    return island
+
+
+async def enforce(world: World) -> None:
+    """Tells the broker who may not connect: at every change, and again and again, since a broker may forget."""
+    async with world.store.begin() as tx:
+        cut_off = await tx.islands.cut_off()
+    await world.broker.enforce(cut_off)
+
+
+async def _enforce_now(world: World) -> None:
+    with contextlib.suppress(ConnectionError):
+        # What was decided stands; a broker that cannot be reached is told again within seconds.
+        await enforce(world)
+
+
+async def _change(
+    world: World, island_id: IslandId, move: Callable[[Island], Island]
+) -> tuple[Island, list[AttemptKey]]:
+    async with world.store.begin() as tx:
+        before = await tx.islands.lock(island_id)
+        if before is None:
+            raise NotFound("host", island_id)
+        island = move(before)
+        await tx.islands.save(island)
+        held = await tx.attempts.unfinished_of(island_id)
+    world.fleet.load([island])
+    return island, held

@@ -1,0 +1,202 @@
+"""Reads a job's answer as it arrives. Each reader has a place of its own; a slow one slows only itself."""
+
+from __future__ import annotations
+
+import asyncio
+
+from archipelag_contracts.ids import IslandId, JobId
+
+from archipelag_coordinator.domain.answer import Answer, Ending
+from archipelag_coordinator.domain.job import Job, JobStatus
+from archipelag_coordinator.errors import NotFound
+from archipelag_coordinator.services.ending import ending_of
+from archipelag_coordinator.services.world import World
+
+WAIT_S = 60.0
+POLL_S = 0.5
+"""How often a job that another Coordinator relays is looked at."""
+
+
+async def watch(world: World, job_id: JobId) -> Reader:
+    """A reader of this job: live where this process relays it, otherwise of the stored output. Raises NotFound."""
+    answer = world.answers.get(job_id)
+    if answer is not None:
+        return Reader(world, answer)
+    async with world.store.begin() as tx:
+        job = await tx.jobs.get(job_id)
+    if job is None:
+        raise NotFound("job", job_id)
+    answer = Answer(
+        job_id,
+        items_max=job.output_items_max,
+        size_bytes_max=2**31,
+        now=world.clock.monotonic(),
+        interactive=False,
+    )
+    _follow(answer, job)
+    return Reader(world, answer, far=True)
+
+
+def _follow(answer: Answer, job: Job) -> None:
+    """Brings a copy of an answer up to what the stored job says."""
+    answer.epoch = job.epoch
+    answer.wait(job.waiting_for)
+    if job.finished and answer.final is None:
+        answer.prompt_tokens = job.prompt_tokens
+        if job.output:
+            items = job.output_items if job.status is JobStatus.SUCCEEDED else job.delivered
+            answer.complete(job.output, max(1, items))
+        answer.finish(ending_of(job))
+
+
+class Reader:
+    """One reader's place in an answer. `close` it when the reader has gone."""
+
+    def __init__(self, world: World, answer: Answer, *, far: bool = False) -> None:
+        self._world = world
+        self._answer = answer
+        self._far = far
+        self._waiter: asyncio.Future[bool] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = 0.0
+        self._told: tuple[object, ...] = (None, ())
+        self._closed = False
+        self._only_final = False
+        self.position = 0
+        """The next position to take."""
+        answer.readers += 1
+        answer.left_at = None
+        answer.listeners.add(self._wake)
+
+    @property
+    def note(self) -> tuple[int, int, str] | None:
+        """Newest progress: step, total, note."""
+        return self._answer.note
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """Why no Island has taken the job yet."""
+        return self._answer.waiting
+
+    @property
+    def island_id(self) -> IslandId | None:
+        """Whose items these are; None before an Island was asked, and where another Coordinator relays."""
+        return self._answer.island_id
+
+    @property
+    def final(self) -> Ending | None:
+        """How the job ended; set once it is settled. There may be items left to take."""
+        return self._answer.final
+
+    @property
+    def prompt_tokens(self) -> int:
+        return self._answer.prompt_tokens
+
+    @property
+    def first_item_s(self) -> float | None:
+        """Seconds from the request to the first item."""
+        first = self._answer.first_item_at
+        return None if first is None else first - self._answer.opened_at
+
+    def take(self) -> list[str]:
+        """The items from `position` to what is there."""
+        answer = self._answer
+        texts = answer.texts[self.position :]
+        self.position += len(texts)
+        answer.taken = max(answer.taken, self.position)
+        return texts
+
+    def delivered(self) -> None:
+        """All that was taken has been written to the response."""
+        answer = self._answer
+        answer.delivered = max(answer.delivered, self.position)
+
+    def seek(self, position: int) -> None:
+        """Goes on at this position, or as near to it as there is."""
+        self.position = max(0, min(position, self._answer.next))
+
+    async def wait(self, timeout_s: float) -> bool:
+        """True once there is something new: items, progress, reasons or the end. False after `timeout_s`."""
+        if self._news():
+            return True
+        if self._far:
+            return await self._wait_far(timeout_s)
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        # One timer for many waits: setting and cancelling one a token would cost more than the token.
+        self._deadline = loop.time() + timeout_s
+        if self._timer is None or self._timer.when() > self._deadline:
+            self._set_timer(self._deadline)
+        try:
+            return await self._waiter
+        finally:
+            self._waiter = None
+
+    async def wait_final(self) -> Ending:
+        """How the job ended, once it is settled. Takes nothing meanwhile: who has seen nothing can be served anew."""
+        self._only_final = True
+        try:
+            while self._answer.final is None:
+                await self.wait(WAIT_S)
+        finally:
+            self._only_final = False
+        return self._answer.final
+
+    def close(self) -> None:
+        """The reader has left."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        answer = self._answer
+        answer.listeners.discard(self._wake)
+        answer.readers -= 1
+        if answer.readers == 0:
+            answer.left_at = self._world.clock.monotonic()
+
+    def _news(self) -> bool:
+        answer = self._answer
+        if answer.final is not None:
+            return True
+        if self._only_final:
+            return False
+        if len(answer.texts) > self.position:
+            return True
+        told = (answer.note, answer.waiting)
+        if told != self._told:
+            self._told = told
+            return True
+        return False
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done() and self._news():
+            self._waiter.set_result(True)
+
+    def _set_timer(self, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(at, self._time_up)
+
+    def _time_up(self) -> None:
+        self._timer = None
+        if self._waiter is None or self._waiter.done():
+            return
+        if asyncio.get_running_loop().time() >= self._deadline:
+            self._waiter.set_result(False)
+        else:
+            self._set_timer(self._deadline)
+
+    async def _wait_far(self, timeout_s: float) -> bool:
+        """Looks at the stored job now and then: its tokens go to another process."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        while (left := deadline - loop.time()) > 0:
+            await asyncio.sleep(min(POLL_S, left))
+            async with self._world.store.begin() as tx:
+                job = await tx.jobs.get(self._answer.job_id)
+            if job is not None:
+                _follow(self._answer, job)
+            if self._news():
+                return True
+        return False

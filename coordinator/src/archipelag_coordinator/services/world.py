@@ -1,0 +1,47 @@
+"""Everything that the verbs need from the world, in one value that is passed to each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from archipelag_contracts.ids import RelayId
+
+from archipelag_coordinator.clock import Clock
+from archipelag_coordinator.domain.answers import Answers
+from archipelag_coordinator.domain.catalogue import Catalogue
+from archipelag_coordinator.domain.fleet import Fleet
+from archipelag_coordinator.domain.policy import Policy
+from archipelag_coordinator.services.ports import Broker, ChunkRelay, Door, Ids, IslandBus, Store
+
+
+def _nothing() -> None:
+    """Nobody waits for a nudge."""
+
+
+@dataclass(frozen=True)
+class World:
+    """Ports, and what this one process knows. Made by the composition root, or by a test."""
+
+    store: Store
+    door: Door
+    clock: Clock
+    ids: Ids
+    bus: IslandBus
+    relay: ChunkRelay
+    broker: Broker
+    home: RelayId
+    """This process, as the one that relays."""
+    policy: Policy = field(default_factory=Policy)
+    fleet: Fleet = field(default_factory=Fleet)
+    answers: Answers = field(default_factory=Answers)
+    catalogue: Catalogue = field(default_factory=Catalogue)
+    assignment_keys: tuple[bytes, ...] = ()
+    """Public keys whose assignments Islands obey."""
+    publisher_keys: tuple[bytes, ...] = ()
+    """Public keys whose manifests Islands run."""
+    broker_urls: tuple[str, ...] = ()
+    """Where Islands reach the message fabric."""
+    version: str = "0"
+    nudge: Callable[[], None] = _nothing
+    """Says that waiting jobs may find an Island now. Must not block."""

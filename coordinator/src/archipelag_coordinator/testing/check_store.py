@@ -1,0 +1,33 @@
+"""What every store must do, the memory one like PostgreSQL: a class of tests over a fixture `store`.
+
+Make a subclass whose name begins with `Test`, and a fixture `store` that gives an empty store.
+"""
+
+from __future__ import annotations
+
+from archipelag_coordinator.testing.check_ledger import CheckLedger
+from archipelag_coordinator.testing.check_nouns import (
+    CheckCargos,
+    CheckCoordinators,
+    CheckDoor,
+    CheckIslands,
+    CheckKeys,
+    CheckTransactions,
+    CheckUsers,
+)
+from archipelag_coordinator.testing.check_work import CheckAttempts, CheckJobs
+
+
+class CheckStore(
+    CheckTransactions,
+    CheckUsers,
+    CheckKeys,
+    CheckCargos,
+    CheckIslands,
+    CheckJobs,
+    CheckAttempts,
+    CheckLedger,
+    CheckCoordinators,
+    CheckDoor,
+):
+    """Every promise of the port."""

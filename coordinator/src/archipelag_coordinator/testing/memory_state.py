@@ -1,0 +1,91 @@
+"""Tables in memory whose changes can be taken back: what MemoryStore keeps its rows in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from archipelag_contracts.ids import ApiKeyId, IslandId, JobId, RelayId, UserId
+
+from archipelag_coordinator.domain.attempt import Attempt
+from archipelag_coordinator.domain.cargo import Cargo
+from archipelag_coordinator.domain.fleet import AttemptKey
+from archipelag_coordinator.domain.island import Island, PairingCode
+from archipelag_coordinator.domain.job import Job
+from archipelag_coordinator.domain.ledger import Account, AccountId, Reservation, Transfer
+from archipelag_coordinator.domain.user import ApiKey, User
+from archipelag_coordinator.errors import Conflict
+
+K = TypeVar("K")
+V = TypeVar("V")
+Undo = list[Callable[[], None]]
+
+
+class Table(Generic[K, V]):
+    """Rows by key. Every change notes in `undo` how to take it back."""
+
+    def __init__(self, undo: Undo) -> None:
+        self._rows: dict[K, V] = {}
+        self._undo = undo
+
+    def get(self, key: K) -> V | None:
+        return self._rows.get(key)
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._rows
+
+    def __iter__(self) -> Iterator[V]:
+        return iter(list(self._rows.values()))
+
+    def items(self) -> list[tuple[K, V]]:
+        return list(self._rows.items())
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, key: K, row: V) -> None:
+        """Raises Conflict when the key is taken, as a primary key does."""
+        if key in self._rows:
+            raise Conflict(f"{key!r} stands already")
+        self.put(key, row)
+
+    def put(self, key: K, row: V) -> None:
+        if key in self._rows:
+            before = self._rows[key]
+            self._undo.append(lambda: self._rows.__setitem__(key, before))
+        else:
+            self._undo.append(lambda: self._rows.__delitem__(key))
+        self._rows[key] = row
+
+
+@dataclass
+class State:
+    """All tables, and how to take back what the running transaction did."""
+
+    undo: Undo = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        undo = self.undo
+        self.users: Table[UserId, User] = Table(undo)
+        self.keys: Table[ApiKeyId, ApiKey] = Table(undo)
+        self.cargos: Table[int, Cargo] = Table(undo)
+        self.islands: Table[IslandId, Island] = Table(undo)
+        self.cut_off_at: Table[IslandId, datetime] = Table(undo)
+        self.codes: Table[str, PairingCode] = Table(undo)
+        self.jobs: Table[JobId, Job] = Table(undo)
+        self.attempts: Table[AttemptKey, Attempt] = Table(undo)
+        self.accounts: Table[AccountId, Account] = Table(undo)
+        self.transfers: Table[str, Transfer] = Table(undo)
+        self.reservations: Table[JobId, Reservation] = Table(undo)
+        self.coordinators: Table[RelayId, datetime] = Table(undo)
+        self.rates: dict[str, int] = {}
+        """Bucket → when it is empty again, in microseconds since 1970; no transaction takes that back."""
+
+    def commit(self) -> None:
+        self.undo.clear()
+
+    def roll_back(self) -> None:
+        while self.undo:
+            self.undo.pop()()

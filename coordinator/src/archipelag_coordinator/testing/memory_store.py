@@ -1,0 +1,256 @@
+"""The whole of PostgreSQL's part in memory: transactions one after another, everything or nothing, the same guards."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime
+
+from archipelag_contracts.ids import ApiKeyId, CargoDigest, IslandId, RelayId, UserId
+from archipelag_contracts.units import Ucredits
+
+from archipelag_coordinator.clock import Clock, SystemClock
+from archipelag_coordinator.domain import rate
+from archipelag_coordinator.domain.cargo import Cargo, CargoStatus
+from archipelag_coordinator.domain.island import MOVES, Island, IslandStatus, PairingCode
+from archipelag_coordinator.domain.user import ApiKey, User
+from archipelag_coordinator.errors import Conflict, IllegalMove, NotFound, PairingRefused
+from archipelag_coordinator.services.ports import Admission
+from archipelag_coordinator.testing.memory_state import State
+from archipelag_coordinator.testing.memory_work import MemoryAttempts, MemoryJobs, MemoryLedger
+
+
+class MemoryUsers:
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def add(self, user: User) -> None:
+        if await self.by_email(user.email) is not None:
+            raise Conflict("a user with this e-mail address stands already")
+        self._state.users.add(user.id, user)
+
+    async def get(self, user: UserId) -> User | None:
+        return self._state.users.get(user)
+
+    async def by_email(self, email: str) -> User | None:
+        wanted = email.lower()
+        return next((u for u in self._state.users if u.email.lower() == wanted), None)
+
+
+class MemoryKeys:
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def add(self, key: ApiKey) -> None:
+        if key.user_id not in self._state.users:
+            raise Conflict(f"{key.id} names a user that is not stored")
+        if any(k.hash == key.hash for k in self._state.keys):
+            raise Conflict("an API key with this secret stands already")
+        self._state.keys.add(key.id, key)
+
+    async def get(self, user: UserId, key: ApiKeyId) -> ApiKey | None:
+        found = self._state.keys.get(key)
+        return found if found is not None and found.user_id == user else None
+
+    async def of_user(self, user: UserId) -> list[ApiKey]:
+        found = [k for k in self._state.keys if k.user_id == user]
+        return sorted(found, key=lambda k: (k.created_at, k.id), reverse=True)
+
+    async def revoke(self, user: UserId, key: ApiKeyId, now: datetime) -> ApiKey | None:
+        found = await self.get(user, key)
+        if found is None:
+            return None
+        revoked = found.revoke(now)
+        self._state.keys.put(key, revoked)
+        return revoked
+
+    async def reserve(self, key: ApiKeyId, amount: Ucredits) -> None:
+        found = self._known(key)
+        found.check_budget(amount)
+        self._state.keys.put(key, replace(found, used=Ucredits(found.used + amount)))
+
+    async def release(self, key: ApiKeyId, amount: Ucredits) -> None:
+        found = self._known(key)
+        self._state.keys.put(key, replace(found, used=Ucredits(max(0, found.used - amount))))
+
+    def _known(self, key: ApiKeyId) -> ApiKey:
+        found = self._state.keys.get(key)
+        if found is None:
+            raise NotFound("API key", key)
+        return found
+
+
+class MemoryCargos:
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def add(self, cargo: Cargo) -> Cargo:
+        standing = await self.by_digest(cargo.digest)
+        if standing is not None:
+            return standing
+        stored = replace(cargo, id=len(self._state.cargos) + 1)
+        self._state.cargos.add(stored.id, stored)
+        return stored
+
+    async def save(self, cargo: Cargo) -> None:
+        if cargo.id not in self._state.cargos:
+            raise NotFound("Cargo", str(cargo.id))
+        self._state.cargos.put(cargo.id, cargo)
+
+    async def get(self, number: int) -> Cargo | None:
+        return self._state.cargos.get(number)
+
+    async def by_digest(self, digest: CargoDigest) -> Cargo | None:
+        return next((c for c in self._state.cargos if c.digest == digest), None)
+
+    async def listed(self) -> list[Cargo]:
+        newest: dict[str, Cargo] = {}
+        for cargo in sorted(self._state.cargos, key=lambda c: c.id):
+            if cargo.status is CargoStatus.LISTED:
+                newest[cargo.slug] = cargo
+        return [newest[slug] for slug in sorted(newest)]
+
+
+class MemoryIslands:
+    def __init__(self, state: State, clock: Clock) -> None:
+        self._state = state
+        self._clock = clock
+
+    async def add(self, island: Island) -> None:
+        if island.owner_id not in self._state.users:
+            raise Conflict(f"{island.id} names an owner that is not stored")
+        if await self.by_public_key(island.public_key) is not None:
+            raise Conflict("an Island with this key stands already")
+        self._state.islands.add(island.id, island)
+        if not island.may_connect:
+            self._state.cut_off_at.put(island.id, self._clock.now())
+
+    async def get(self, island: IslandId) -> Island | None:
+        return self._state.islands.get(island)
+
+    async def lock(self, island: IslandId) -> Island | None:
+        return self._state.islands.get(island)
+
+    async def by_public_key(self, public_key: bytes) -> Island | None:
+        return next((i for i in self._state.islands if i.public_key == public_key), None)
+
+    async def all(self) -> list[Island]:
+        gone = (IslandStatus.RETIRED, IslandStatus.BANNED)
+        return sorted((i for i in self._state.islands if i.status not in gone), key=lambda i: i.id)
+
+    async def save(self, island: Island) -> None:
+        stored = self._state.islands.get(island.id)
+        if stored is None:
+            raise NotFound("Island", island.id)
+        if stored.status is not island.status and island.status not in MOVES[stored.status]:
+            raise IllegalMove("island", stored.status, island.status)
+        if stored.may_connect and not island.may_connect:
+            self._state.cut_off_at.put(island.id, self._clock.now())
+        self._state.islands.put(island.id, island)
+
+    async def save_beats(self, islands: Sequence[Island]) -> None:
+        for island in islands:
+            stored = self._state.islands.get(island.id)
+            if stored is None or not stored.may_connect or not island.may_connect:
+                continue
+            if stored.seen_at and island.seen_at and stored.seen_at > island.seen_at:
+                continue
+            beaten = replace(island, name=stored.name, approved=stored.approved)
+            self._state.islands.put(island.id, beaten)
+
+    async def cut_off(self) -> Mapping[bytes, datetime]:
+        found = {}
+        for island in self._state.islands:
+            since = self._state.cut_off_at.get(island.id)
+            if not island.may_connect and since is not None:
+                found[island.public_key] = since
+        return found
+
+    async def add_code(self, code: PairingCode) -> None:
+        if code.owner_id not in self._state.users:
+            raise Conflict("a pairing code names an owner that is not stored")
+        self._state.codes.add(code.code, code)
+
+    async def take_code(self, code: str, island: IslandId, now: datetime) -> PairingCode:
+        found = self._state.codes.get(code)
+        if found is None:
+            raise PairingRefused("is unknown")
+        if found.used_by is not None:
+            raise PairingRefused("was used already")
+        if found.expires_at <= now:
+            raise PairingRefused("has expired")
+        taken = replace(found, used_by=island)
+        self._state.codes.put(code, taken)
+        return taken
+
+
+class MemoryCoordinators:
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def beat(self, relay: RelayId, now: datetime) -> None:
+        self._state.coordinators.put(relay, now)
+
+    async def alive(self, since: datetime) -> list[RelayId]:
+        return sorted(relay for relay, at in self._state.coordinators.items() if at >= since)
+
+
+class MemoryTx:
+    """Every noun's rows, over one state."""
+
+    def __init__(self, state: State, clock: Clock) -> None:
+        self.users = MemoryUsers(state)
+        self.keys = MemoryKeys(state)
+        self.cargos = MemoryCargos(state)
+        self.islands = MemoryIslands(state, clock)
+        self.jobs = MemoryJobs(state)
+        self.attempts = MemoryAttempts(state)
+        self.ledger = MemoryLedger(state)
+        self.coordinators = MemoryCoordinators(state)
+
+
+class MemoryStore:
+    """Implements `Store` and `Door`. `clock` says when an Island was cut off, where PostgreSQL uses its own."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._state = State()
+        self._tx = MemoryTx(self._state, clock or SystemClock())
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[MemoryTx]:
+        async with self._turn:
+            try:
+                yield self._tx
+            except BaseException:
+                self._state.roll_back()
+                raise
+            self._state.commit()
+
+    async def admit(
+        self, key_hash: bytes, now: datetime, requests_per_minute: int
+    ) -> Admission | None:
+        async with self._turn:
+            key = next((k for k in self._state.keys if k.hash == key_hash), None)
+            if key is None:
+                return None
+            if key.last_used_at is None or now - key.last_used_at >= rate.LAST_USED_EVERY:
+                key = replace(key, last_used_at=now)
+                self._state.keys.put(key.id, key)
+                self._state.commit()
+            user = self._state.users.get(key.user_id)
+            assert user is not None
+            limit = key.rate_per_minute or requests_per_minute
+            taken = self._take(f"key:{key.id}", now, limit)
+        return Admission(key, user, limit, taken.remaining, taken.reset_s, taken.retry_after_s)
+
+    async def count(self, bucket: str, now: datetime, per_minute: int) -> float | None:
+        async with self._turn:
+            return self._take(bucket, now, per_minute).retry_after_s
+
+    def _take(self, bucket: str, now: datetime, per_minute: int) -> rate.Taken:
+        taken = rate.take(self._state.rates.get(bucket), rate.microseconds(now), per_minute)
+        self._state.rates[bucket] = taken.empty_at
+        return taken

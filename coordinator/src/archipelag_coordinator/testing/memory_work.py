@@ -1,0 +1,297 @@
+"""Jobs, attempts and the ledger in memory, with the guards of the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from archipelag_contracts.ids import ApiKeyId, Epoch, IslandId, JobId, Position, RelayId, UserId
+from archipelag_contracts.units import ZERO, Ucredits
+
+from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus
+from archipelag_coordinator.domain.fleet import AttemptKey
+from archipelag_coordinator.domain.job import Job, JobStatus
+from archipelag_coordinator.domain.ledger import (
+    MAY_OVERDRAW,
+    Account,
+    AccountId,
+    Reservation,
+    ReservationStatus,
+    Transfer,
+)
+from archipelag_coordinator.errors import (
+    AlreadyPosted,
+    Conflict,
+    InsufficientCredits,
+    StaleAttempt,
+)
+from archipelag_coordinator.testing.memory_state import State
+
+
+class MemoryJobs:
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def add(self, job: Job) -> Job:
+        if job.idempotency_key is not None:
+            standing = await self.by_idempotency_key(job.user_id, job.idempotency_key)
+            if standing is not None:
+                return standing
+        if job.user_id not in self._state.users or job.cargo_id not in self._state.cargos:
+            raise Conflict(f"{job.id} names a user or a Cargo that is not stored")
+        if job.key_id is not None and job.key_id not in self._state.keys:
+            raise Conflict(f"{job.id} names an API key that is not stored")
+        self._state.jobs.add(job.id, job)
+        return job
+
+    async def get(self, job: JobId) -> Job | None:
+        return self._state.jobs.get(job)
+
+    async def lock(self, job: JobId) -> Job | None:
+        return self._state.jobs.get(job)
+
+    async def of_user(
+        self, user: UserId, *, limit: int, offset: int, status: str | None = None
+    ) -> tuple[list[Job], int]:
+        jobs = [
+            j for j in self._state.jobs if j.user_id == user and status in (None, j.status.value)
+        ]
+        jobs.sort(key=lambda j: (j.created_at, j.id), reverse=True)
+        return jobs[offset : offset + limit], len(jobs)
+
+    async def by_idempotency_key(self, user: UserId, key: str) -> Job | None:
+        return next(
+            (j for j in self._state.jobs if j.user_id == user and j.idempotency_key == key), None
+        )
+
+    async def same_request(
+        self, user: UserId, key: ApiKeyId, request_hash: bytes, since: datetime
+    ) -> Job | None:
+        same = [
+            j
+            for j in self._state.jobs
+            if (j.user_id, j.key_id, j.request_hash) == (user, key, request_hash)
+            and j.created_at > since
+        ]
+        return max(same, key=lambda j: (j.created_at, j.id), default=None)
+
+    async def save(self, job: Job, *, was: Job) -> None:
+        assert job.id == was.id
+        stored = self._state.jobs.get(job.id)
+        if stored is None or (stored.epoch, stored.status) != (was.epoch, was.status):
+            raise StaleAttempt(job.id, was.epoch)
+        # Another Coordinator may have adopted it or moved the mark since `was` was read.
+        mark = Position(max(job.delivered, stored.delivered))
+        self._state.jobs.put(job.id, replace(job, home=stored.home, delivered=mark))
+
+    async def waiting(self, home: RelayId, limit: int) -> list[JobId]:
+        queued = [j for j in self._state.jobs if j.status is JobStatus.QUEUED and j.home == home]
+        queued.sort(key=lambda j: (-j.priority, j.created_at, j.id))
+        return [j.id for j in queued[:limit]]
+
+    async def overdue(self, now: datetime, limit: int) -> list[JobId]:
+        late = [
+            j
+            for j in self._state.jobs
+            if not j.finished
+            and (j.deadline_at <= now or (j.status is JobStatus.QUEUED and j.queue_until <= now))
+        ]
+        late.sort(key=lambda j: (j.deadline_at, j.id))
+        return [j.id for j in late[:limit]]
+
+    async def adopt(self, home: RelayId, alive: Sequence[RelayId], limit: int) -> list[JobId]:
+        orphans = [
+            j for j in self._state.jobs if not j.finished and j.home != home and j.home not in alive
+        ]
+        orphans.sort(key=lambda j: j.id)
+        for job in orphans[:limit]:
+            self._state.jobs.put(job.id, replace(job, home=home))
+        return [j.id for j in orphans[:limit]]
+
+    async def mark_delivered(self, marks: Iterable[tuple[JobId, Position, int]]) -> None:
+        for job_id, position, prompt_tokens in marks:
+            job = self._state.jobs.get(job_id)
+            if job is not None and job.status is JobStatus.RUNNING:
+                moved = replace(
+                    job,
+                    delivered=Position(max(job.delivered, position)),
+                    prompt_tokens=max(job.prompt_tokens, prompt_tokens),
+                )
+                self._state.jobs.put(job_id, moved)
+
+    async def count_completed(self) -> int:
+        return sum(1 for j in self._state.jobs if j.status is JobStatus.SUCCEEDED)
+
+
+class MemoryAttempts:
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def add(self, attempt: Attempt) -> None:
+        if attempt.job_id not in self._state.jobs or attempt.island_id not in self._state.islands:
+            raise Conflict(f"an attempt of {attempt.job_id} names a job or Island that is unknown")
+        if not attempt.finished and any(not a.finished for a in await self.of_job(attempt.job_id)):
+            raise Conflict(f"{attempt.job_id} has an attempt that has not ended")
+        self._state.attempts.add((attempt.job_id, attempt.epoch), attempt)
+
+    async def get(self, job: JobId, epoch: Epoch) -> Attempt | None:
+        return self._state.attempts.get((job, epoch))
+
+    async def of_job(self, job: JobId) -> list[Attempt]:
+        found = [a for a in self._state.attempts if a.job_id == job]
+        return sorted(found, key=lambda a: a.epoch)
+
+    async def save(self, attempt: Attempt, *, was: Attempt) -> None:
+        key = (attempt.job_id, attempt.epoch)
+        assert key == (was.job_id, was.epoch)
+        stored = self._state.attempts.get(key)
+        # A heartbeat that meanwhile called an assigned attempt running is no rival.
+        meanwhile = was.status is AttemptStatus.ASSIGNED
+        allowed = {was.status} | ({AttemptStatus.RUNNING} if meanwhile else set())
+        if stored is None or stored.status not in allowed:
+            raise StaleAttempt(attempt.job_id, attempt.epoch)
+        started = attempt.started_at or stored.started_at
+        self._state.attempts.put(key, replace(attempt, started_at=started))
+
+    async def extend(
+        self, island: IslandId, held: Sequence[AttemptKey], now: datetime, lease_until: datetime
+    ) -> set[AttemptKey]:
+        kept = set()
+        for key in held:
+            attempt = self._state.attempts.get(key)
+            if attempt is None or attempt.finished or attempt.island_id != island:
+                continue
+            longer = replace(
+                attempt,
+                status=AttemptStatus.RUNNING,
+                started_at=attempt.started_at or now,
+                lease_until=max(attempt.lease_until, lease_until),
+            )
+            self._state.attempts.put(key, longer)
+            kept.add(key)
+        return kept
+
+    async def finished(self, island: IslandId, keys: Sequence[AttemptKey]) -> set[AttemptKey]:
+        return set(keys) - set(await self.unfinished_of(island))
+
+    async def expired(self, now: datetime, limit: int) -> list[AttemptKey]:
+        late = [a for a in self._state.attempts if not a.finished and a.lease_until <= now]
+        late.sort(key=lambda a: (a.lease_until, a.job_id))
+        return [(a.job_id, a.epoch) for a in late[:limit]]
+
+    async def unfinished_of(self, island: IslandId) -> list[AttemptKey]:
+        return sorted(
+            (a.job_id, a.epoch)
+            for a in self._state.attempts
+            if a.island_id == island and not a.finished
+        )
+
+
+class MemoryLedger:
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def account(self, account: AccountId) -> Account:
+        return self._state.accounts.get(account) or Account(account, ZERO, ZERO)
+
+    async def transfer(self, transfer: Transfer) -> bool:
+        return await self._transfer(transfer, {})
+
+    async def reserve(self, reservation: Reservation) -> None:
+        assert reservation.amount >= 0
+        if reservation.job_id in self._state.reservations:
+            return
+        account = await self.account(reservation.account_id)
+        if account.id not in MAY_OVERDRAW and account.available < reservation.amount:
+            raise InsufficientCredits(reservation.amount, account.available)
+        self._hold(account, reservation.amount)
+        self._state.reservations.add(reservation.job_id, reservation)
+
+    async def post(self, job: JobId, transfer: Transfer | None) -> bool:
+        reservation = self._pending(job)
+        if reservation is None:
+            return False
+        if transfer is not None:
+            await self._transfer(transfer, {reservation.account_id: reservation.amount})
+        self._release(reservation.post())
+        return True
+
+    async def void(self, job: JobId) -> bool:
+        reservation = self._pending(job)
+        if reservation is None:
+            return False
+        self._release(reservation.void())
+        return True
+
+    async def expire(self, now: datetime, limit: int) -> list[JobId]:
+        late = []
+        for reservation in self._state.reservations:
+            job = self._state.jobs.get(reservation.job_id)
+            pending = reservation.status is ReservationStatus.PENDING
+            if pending and reservation.expires_at <= now and (job is None or job.finished):
+                late.append(reservation)
+        late.sort(key=lambda r: (r.expires_at, r.job_id))
+        for reservation in late[:limit]:
+            self._release(reservation.expire())
+        return [r.job_id for r in late[:limit]]
+
+    async def reservation(self, job: JobId) -> Reservation | None:
+        return self._state.reservations.get(job)
+
+    async def transfers_of(self, account: AccountId, *, limit: int, offset: int) -> list[Transfer]:
+        found = [t for t in self._state.transfers if account in t.entries]
+        found.sort(key=lambda t: (t.at, t.id), reverse=True)
+        return found[offset : offset + limit]
+
+    async def rebuild(self) -> list[tuple[Account, Account]]:
+        balances: dict[AccountId, int] = {}
+        held: dict[AccountId, int] = {}
+        for transfer in self._state.transfers:
+            for account_id, amount in transfer.entries.items():
+                balances[account_id] = balances.get(account_id, 0) + amount
+        for one in self._state.reservations:
+            if one.status is ReservationStatus.PENDING:
+                held[one.account_id] = held.get(one.account_id, 0) + one.amount
+        names = balances.keys() | held.keys() | {a.id for a in self._state.accounts}
+        pairs = []
+        for name in sorted(names):
+            kept = await self.account(name)
+            rebuilt = Account(name, Ucredits(balances.get(name, 0)), Ucredits(held.get(name, 0)))
+            if kept != rebuilt:
+                pairs.append((kept, rebuilt))
+        return pairs
+
+    async def _transfer(self, transfer: Transfer, released: dict[AccountId, Ucredits]) -> bool:
+        """`released` is about to be let go in the same step, and may be spent by it."""
+        standing = self._state.transfers.get(transfer.id)
+        if standing is not None:
+            if dict(standing.entries) != dict(transfer.entries):
+                raise AlreadyPosted(f"{transfer.id} stands with other entries")
+            return False
+        for account_id, amount in sorted(transfer.entries.items()):
+            available = (await self.account(account_id)).available + released.get(account_id, 0)
+            if account_id not in MAY_OVERDRAW and amount < 0 and available + amount < 0:
+                raise InsufficientCredits(-amount, available)
+        self._state.transfers.add(transfer.id, transfer)
+        for account_id, amount in transfer.entries.items():
+            account = await self.account(account_id)
+            self._state.accounts.put(
+                account_id, replace(account, balance=Ucredits(account.balance + amount))
+            )
+        return True
+
+    def _pending(self, job: JobId) -> Reservation | None:
+        reservation = self._state.reservations.get(job)
+        if reservation is None or reservation.status is not ReservationStatus.PENDING:
+            return None
+        return reservation
+
+    def _release(self, ended: Reservation) -> None:
+        account = self._state.accounts.get(ended.account_id)
+        assert account is not None and account.held >= ended.amount
+        self._hold(account, -ended.amount)
+        self._state.reservations.put(ended.job_id, ended)
+
+    def _hold(self, account: Account, amount: int) -> None:
+        self._state.accounts.put(account.id, replace(account, held=Ucredits(account.held + amount)))

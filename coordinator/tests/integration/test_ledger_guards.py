@@ -1,0 +1,84 @@
+"""The database itself keeps the ledger honest, whoever writes to it with whatever SQL."""
+
+import psycopg
+import pytest
+from archipelag_coordinator.domain.ledger import user_account
+from archipelag_coordinator.testing.builders import a_customer, a_job, a_reservation
+from psycopg import IntegrityError
+
+
+@pytest.fixture
+async def books(store, database):
+    """A user with 100 of which 60 are reserved."""
+    user, _, _ = await a_customer(store, 100)
+    held = a_reservation(a_job(user), 60)
+    async with store.begin() as tx:
+        await tx.ledger.reserve(held)
+    return {"user": user_account(user.id), "job": held.job_id}
+
+
+CHEATS = {
+    "unbalanced entries": """
+        WITH t AS (INSERT INTO transfers (id, at, note) VALUES ('cheat', now(), '') RETURNING id)
+        INSERT INTO entries SELECT id, %(user)s, 5, now() FROM t""",
+    "a transfer without entries": "INSERT INTO transfers (id, at, note) VALUES ('cheat', now(), '')",
+    "one more entry under a posted transfer": """
+        INSERT INTO entries (transfer_id, account_id, amount, at)
+        SELECT id, 'platform:fees', 5, now() FROM transfers LIMIT 1""",
+    "an entry of zero": """
+        WITH t AS (INSERT INTO transfers (id, at, note) VALUES ('cheat', now(), '') RETURNING id)
+        INSERT INTO entries SELECT id, %(user)s, 0, now() FROM t""",
+    "an edited entry": "UPDATE entries SET amount = amount * 2",
+    "a removed entry": "DELETE FROM entries",
+    "emptied entries": "TRUNCATE entries",
+    "an edited transfer": "UPDATE transfers SET note = 'better'",
+    "a removed transfer": "DELETE FROM transfers",
+    "emptied transfers": "TRUNCATE transfers CASCADE",
+    "a removed account": "DELETE FROM accounts WHERE id = %(user)s",
+    "a balance below zero": "UPDATE accounts SET balance = -1 WHERE id = %(user)s",
+    "a balance below what is held": "UPDATE accounts SET balance = 59 WHERE id = %(user)s",
+    "more held than there is": "UPDATE accounts SET held = 101 WHERE id = %(user)s",
+    "less than nothing held": "UPDATE accounts SET held = -1 WHERE id = %(user)s",
+    "fees below zero": "INSERT INTO accounts (id, balance) VALUES ('platform:fees', -1)",
+    "insurance below zero": "INSERT INTO accounts (id, balance) VALUES ('platform:insurance', -1)",
+    "a smaller reservation": "UPDATE reservations SET amount = 1 WHERE job_id = %(job)s",
+    "a removed pending reservation": "DELETE FROM reservations WHERE job_id = %(job)s",
+    "an unknown reservation state": "UPDATE reservations SET status = 'lent'",
+}
+
+
+@pytest.mark.parametrize("cheat", CHEATS.values(), ids=CHEATS.keys())
+async def test_cheating_by_sql_is_refused(cheat, books, database, store):
+    before = database.execute("SELECT * FROM accounts ORDER BY id").fetchall()
+
+    with pytest.raises(IntegrityError):
+        database.execute(cheat, books)
+
+    assert database.execute("SELECT * FROM accounts ORDER BY id").fetchall() == before
+    async with store.begin() as tx:
+        assert await tx.ledger.rebuild() == []
+
+
+async def test_reservation_that_has_ended_stays_ended(books, database, store):
+    async with store.begin() as tx:
+        await tx.ledger.void(books["job"])
+
+    for status in ("pending", "posted", "voided"):
+        with pytest.raises(IntegrityError):
+            database.execute("UPDATE reservations SET status = %s", [status])
+
+
+async def test_balance_that_was_edited_is_found_by_rebuilding(books, database, store):
+    database.execute("UPDATE accounts SET balance = 1000 WHERE id = %(user)s", books)
+
+    async with store.begin() as tx:
+        ((kept, rebuilt),) = await tx.ledger.rebuild()
+
+    assert (kept.id, kept.balance, rebuilt.balance) == (books["user"], 1000, 100)
+
+
+async def test_key_over_its_budget_is_refused_by_the_database(store, database):
+    _, key, _ = await a_customer(store)
+
+    with pytest.raises(psycopg.errors.CheckViolation):
+        database.execute("UPDATE api_keys SET budget = 10, used = 11 WHERE id = %s", [key.id])

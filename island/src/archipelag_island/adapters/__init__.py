@@ -1,0 +1,1 @@
+"""Technologies: broker, enrolment, disk, probes, runtimes."""

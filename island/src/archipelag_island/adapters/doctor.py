@@ -1,0 +1,148 @@
+"""The doctor: looks at everything an Island needs and says what to do about what is missing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from archipelag_island.adapters import engines
+from archipelag_island.adapters.enrolment import GrpcEnrolment
+from archipelag_island.adapters.identity import Home
+from archipelag_island.adapters.probe import cpu, gpu, memory
+from archipelag_island.adapters.runtimes.native import NativeRuntime
+from archipelag_island.config import Settings
+from archipelag_island.errors import IslandError
+from archipelag_island.services.ports import Standing
+
+CONNECT_S: Final = 5.0
+DISK_FREE_MIN: Final = 2 << 30
+BROKER_PORT: Final = 4222
+
+
+@dataclass(frozen=True)
+class Finding:
+    what: str
+    well: bool
+    found: str
+    advice: str = ""
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    home = Home(settings.home)
+    findings = [_folder(home)]
+    standing: Standing | None = None
+    if findings[0].well:
+        try:
+            standing = home.load()
+        except IslandError as error:
+            findings.append(Finding("identity", False, "not readable", str(error)))
+    findings += [_enrolled(settings, standing), *await _coordinator(settings, home)]
+    if standing is not None:
+        findings += [await _broker(url) for url in standing.broker_urls]
+        findings.append(_credentials(standing))
+    findings += [_disk(settings.home), _machine(), await _native(), *_engines(settings)]
+    return findings
+
+
+def _folder(home: Home) -> Finding:
+    try:
+        home.prepare()
+    except IslandError as error:
+        return Finding("folder", False, str(home.folder), str(error))
+    return Finding("folder", True, str(home.folder))
+
+
+def _enrolled(settings: Settings, standing: Standing | None) -> Finding:
+    if standing is not None:
+        return Finding("enrolment", True, f"{standing.island_id}")
+    ready = bool(settings.coordinator and settings.pairing_code)
+    return Finding(
+        "enrolment",
+        ready,
+        "not yet; a pairing code is set" if ready else "not yet",
+        ""
+        if ready
+        else "make a pairing code on the Coordinator; set ARCHIPELAG_COORDINATOR and ARCHIPELAG_PAIRING_CODE",
+    )
+
+
+async def _coordinator(settings: Settings, home: Home) -> list[Finding]:
+    if not settings.coordinator:
+        advice = (
+            "set ARCHIPELAG_COORDINATOR=host:port; without it broker credentials cannot be renewed"
+        )
+        return [Finding("Coordinator", False, "not named", advice)]
+    try:
+        await GrpcEnrolment(settings.coordinator, home.key()).reachable()
+    except IslandError as error:
+        return [Finding("Coordinator", False, settings.coordinator, str(error))]
+    return [Finding("Coordinator", True, f"{settings.coordinator} answers")]
+
+
+async def _broker(url: str) -> Finding:
+    parts = urlsplit(url if "//" in url else f"nats://{url}")
+    where = f"{parts.hostname}:{parts.port or BROKER_PORT}"
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            _, writer = await asyncio.open_connection(parts.hostname, parts.port or BROKER_PORT)
+        writer.close()
+    except (OSError, TimeoutError) as error:
+        advice = "check that outgoing connections to it are allowed; nothing incoming is needed"
+        return Finding("broker", False, f"{where}: {error or 'no answer'}", advice)
+    return Finding("broker", True, f"{where} can be reached")
+
+
+def _credentials(standing: Standing) -> Finding:
+    """Credentials that seem to have ended are mostly a wrong clock."""
+    left = standing.broker_jwt_expires_at - datetime.now(UTC)
+    hours = left.total_seconds() / 3600
+    if hours > 0:
+        return Finding("clock and credentials", True, f"valid for {hours:.1f} more hours")
+    advice = "check this machine's clock (timedatectl); a running agent renews them by itself"
+    return Finding("clock and credentials", False, f"ended {-hours:.1f} hours ago", advice)
+
+
+def _disk(home: Path) -> Finding:
+    free = shutil.disk_usage(home if home.exists() else tempfile.gettempdir()).free
+    well = free >= DISK_FREE_MIN
+    advice = "" if well else "free some: weights and reports need at least 2 GB"
+    return Finding("disk", well, f"{free / 1e9:.1f} GB free", advice)
+
+
+def _machine() -> Finding:
+    found = f"{cpu.cores()} cores, {memory.usable_bytes() / 1e9:.1f} GB"
+    for device in gpu.gpus():
+        found += f", {device.name} {device.memory_bytes / 1e9:.0f} GB"
+    return Finding("machine", True, found)
+
+
+async def _native() -> Finding:
+    info = await NativeRuntime().probe()
+    found = f"isolates by {', '.join(info.isolation)}; but a Cargo {', '.join(info.not_isolated)}"
+    advice = ""
+    if os.getuid() == 0 and "user-of-its-own" not in info.isolation:
+        advice = "install Python and this agent where every user can read them, so that Cargos get their own user"
+    return Finding("native runtime", True, found, advice)
+
+
+def _engines(settings: Settings) -> list[Finding]:
+    found = []
+    for name, module in sorted(engines.installed(settings.extra_engines).items()):
+        try:
+            there = find_spec(module) is not None
+        except ModuleNotFoundError:
+            there = False
+        advice = "" if there else f"install the package that has {module}, or correct its name"
+        found.append(Finding(f"engine {name}", there, module if there else "missing", advice))
+    if not found:
+        advice = "install one, for example archipelag-cargo-llm-chat"
+        found.append(Finding("engines", False, "none", advice))
+    return found

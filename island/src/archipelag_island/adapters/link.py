@@ -1,0 +1,290 @@
+"""The line to the Coordinators: one NATS connection that comes back for ever, as this Island and nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final
+
+from archipelag_contracts import subjects
+from archipelag_contracts.errors import ContractError
+from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
+from archipelag_contracts.signing import SigningKey
+from nats import errors as nats_errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import errors as js_errors
+
+from archipelag_island.adapters import codec
+from archipelag_island.domain.attempt import (
+    Assignment,
+    Cancel,
+    Chunk,
+    Refusal,
+    RefusalCode,
+    Report,
+)
+from archipelag_island.domain.backoff import Backoff
+from archipelag_island.domain.beat import Beat, BeatReply
+from archipelag_island.errors import BrokerUnreachable, NoAnswer
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_TIMEOUT_S: Final = 3.0
+REPORT_TIMEOUT_S: Final = 5.0
+RTT_TIMEOUT_S: Final = 2.0
+CONNECT_TIMEOUT_S: Final = 5
+# A dead line is noticed after two pings without an answer.
+PING_S: Final = 3
+PENDING_BYTES_MAX: Final = 4 << 20
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What this Island shows the broker; read at each connection, since it is renewed."""
+
+    urls: tuple[str, ...]
+    jwt: str
+    """Empty for a broker without accounts, as in tests."""
+    assignment_keys: tuple[bytes, ...]
+
+
+class NatsLink:
+    """`accept` and `cancel` are called for what a trusted Coordinator sends; they must not wait."""
+
+    def __init__(
+        self,
+        *,
+        island: IslandId,
+        key: SigningKey,
+        credentials: Callable[[], Credentials],
+        accept: Callable[[Assignment], Refusal | None],
+        cancel: Callable[[Cancel], bool],
+        up: Callable[[], None],
+        refused: Callable[[], None],
+        chance: Random,
+    ) -> None:
+        self._island = island
+        self._key = key
+        self._credentials = credentials
+        self._accept = accept
+        self._cancel = cancel
+        self._up = up
+        self._refused = refused
+        self._chance = chance
+        self._client: Client | None = None
+        self._opening = False
+        self._rtt_us = 0
+        self._given_up = asyncio.Event()
+
+    async def run(self) -> None:
+        """Keeps the connection until cancelled."""
+        backoff = Backoff(0.2, 10.0, self._chance)
+        try:
+            while True:
+                try:
+                    self._client = await self._connect()
+                except (OSError, TimeoutError, nats_errors.Error) as error:
+                    log.warning("broker_unreachable error=%s", error or type(error).__name__)
+                    await asyncio.sleep(backoff.next_s())
+                    continue
+                backoff.reset()
+                log.info("broker_connected url=%s", _shown(self._client))
+                self._up()
+                await self._given_up.wait()
+                log.warning("broker_connection_closed")
+                await _close(self._client)
+                await asyncio.sleep(backoff.next_s())
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None and not client.is_closed:
+            try:
+                async with asyncio.timeout(1.0):
+                    await client.flush()
+            except (TimeoutError, OSError, nats_errors.Error):
+                log.debug("broker_not_flushed")
+            await _close(client)
+
+    async def refresh(self) -> None:
+        """Connects anew, with credentials as they are now."""
+        if self._client is not None and self._client.is_connected:
+            await self._client.force_reconnect()
+
+    async def _connect(self) -> Client:
+        """Tries once; afterwards the client comes back by itself, until its credentials are refused."""
+        self._given_up = given_up = asyncio.Event()
+        self._opening = True
+        credentials = self._credentials()
+        options: dict[str, Any] = {}
+        if credentials.jwt:
+            options["user_jwt_cb"] = self._jwt
+            options["signature_cb"] = self._sign
+
+        async def on_closed() -> None:
+            given_up.set()
+
+        client = Client()
+        try:
+            await client.connect(
+                servers=list(credentials.urls),
+                name=f"island {self._island}",
+                inbox_prefix=subjects.inbox_prefix(self._island),
+                connect_timeout=CONNECT_TIMEOUT_S,
+                allow_reconnect=True,
+                max_reconnect_attempts=-1,
+                # Jitter per Island: a fleet must not come back in step.
+                reconnect_time_wait=0.2 + 0.8 * self._chance.random(),  # type: ignore[arg-type]
+                ping_interval=PING_S,
+                max_outstanding_pings=2,
+                pending_size=PENDING_BYTES_MAX,
+                error_cb=self._on_error,
+                disconnected_cb=self._on_disconnected,
+                reconnected_cb=self._on_reconnected,
+                closed_cb=on_closed,
+                **options,
+            )
+            await client.subscribe(subjects.assign(self._island), cb=self._on_assign)
+            await client.subscribe(subjects.cancel(self._island), cb=self._on_cancel)
+            await client.flush()
+        except BaseException:
+            await _close(client)
+            raise
+        finally:
+            self._opening = False
+        return client
+
+    def _jwt(self) -> bytes:
+        return self._credentials().jwt.encode()
+
+    def _sign(self, nonce: str) -> bytes:
+        # NATS signs the bare nonce: the one place where this key signs without our prefix. A nonce is the
+        # broker's own short text, and every message of ours begins with its kind's name, so neither can be the other.
+        if len(nonce) > 64:
+            raise nats_errors.Error("the broker's nonce is not a nonce")
+        return base64.b64encode(self._key.sign(b"", nonce.encode()))
+
+    async def _on_error(self, error: Exception) -> None:
+        refused = "auth" in str(error).lower()
+        if refused:
+            log.warning("broker_refused error=%s", error)
+            self._refused()
+        else:
+            log.warning("broker_error error=%s", error or type(error).__name__)
+        if self._opening:
+            # Ends the client's own loop, which would try on without our backoff and lose a socket each time.
+            raise error
+        if refused:
+            self._given_up.set()
+
+    async def _on_disconnected(self) -> None:
+        log.warning("broker_disconnected")
+
+    async def _on_reconnected(self) -> None:
+        log.info("broker_reconnected")
+        self._up()
+
+    async def _on_assign(self, message: Msg) -> None:
+        try:
+            assignment = codec.read_assignment(message.data, self._credentials().assignment_keys)
+        except ContractError as error:
+            log.warning("assignment_not_trusted error=%s", error)
+            refusal: Refusal | None = Refusal(RefusalCode.BAD_SIGNATURE, str(error))
+        else:
+            refusal = self._accept(assignment)
+        if message.reply:
+            await self._publish(message.reply, codec.assignment_reply(refusal))
+
+    async def _on_cancel(self, message: Msg) -> None:
+        try:
+            self._cancel(codec.read_cancel(message.data, self._credentials().assignment_keys))
+        except ContractError as error:
+            log.warning("cancel_not_trusted error=%s", error)
+
+    async def heartbeat(self, beat: Beat) -> BeatReply:
+        client = self._connected()
+        await self._measure(client)
+        subject = subjects.heartbeat(self._island)
+        sealed = codec.seal_beat(self._key, beat)
+        try:
+            reply = await client.request(subject, sealed, timeout=HEARTBEAT_TIMEOUT_S)
+        except nats_errors.NoRespondersError:
+            raise NoAnswer("no Coordinator listens for heartbeats") from None
+        except (TimeoutError, nats_errors.TimeoutError):
+            raise NoAnswer("no Coordinator answered the heartbeat in time") from None
+        except (OSError, nats_errors.Error) as error:
+            raise BrokerUnreachable(str(error)) from error
+        return codec.read_beat_reply(reply.data, self._credentials().assignment_keys)
+
+    async def _measure(self, client: Client) -> None:
+        began = time.perf_counter()
+        try:
+            async with asyncio.timeout(RTT_TIMEOUT_S):
+                await client.flush()
+        except (TimeoutError, OSError, nats_errors.Error):
+            raise BrokerUnreachable("the broker does not answer pings") from None
+        self._rtt_us = int((time.perf_counter() - began) * 1e6)
+
+    async def send(self, relay: RelayId, job: JobId, epoch: Epoch, chunk: Chunk) -> None:
+        await self._publish(subjects.out(self._island, relay, job, epoch), codec.chunk(chunk))
+
+    def seal(self, report: Report) -> bytes:
+        return codec.seal_report(self._key, report)
+
+    async def deliver(self, sealed: bytes) -> None:
+        client = self._connected()
+        try:
+            await client.jetstream(timeout=REPORT_TIMEOUT_S).publish(
+                subjects.report(self._island), sealed
+            )
+        except js_errors.NoStreamResponseError:
+            raise NoAnswer("the broker has no stream for reports yet") from None
+        except (TimeoutError, nats_errors.TimeoutError):
+            raise NoAnswer("the report was not acknowledged in time") from None
+        except js_errors.APIError as error:
+            raise NoAnswer(f"the broker did not take the report: {error.description}") from None
+        except (OSError, nats_errors.Error) as error:
+            raise BrokerUnreachable(str(error)) from error
+
+    def rtt_us(self) -> int:
+        return self._rtt_us
+
+    @property
+    def connected(self) -> bool:
+        return self._client is not None and self._client.is_connected
+
+    def _connected(self) -> Client:
+        if self._client is None or not self._client.is_connected:
+            raise BrokerUnreachable("not connected to the broker")
+        return self._client
+
+    async def _publish(self, subject: str, data: bytes) -> None:
+        # While the client reconnects it buffers up to PENDING_BYTES_MAX.
+        if self._client is None:
+            raise BrokerUnreachable("not connected to the broker")
+        try:
+            await self._client.publish(subject, data)
+        except (OSError, nats_errors.Error) as error:
+            raise BrokerUnreachable(str(error) or type(error).__name__) from error
+
+
+async def _close(client: Client) -> None:
+    """To the end, also when we are cancelled meanwhile: a client that was half closed keeps its socket."""
+    closing = asyncio.create_task(client.close())
+    try:
+        await asyncio.shield(closing)
+    except asyncio.CancelledError:
+        await closing
+        raise
+
+
+def _shown(client: Client) -> str:
+    url = client.connected_url
+    return f"{url.hostname}:{url.port}" if url else "?"

@@ -1,0 +1,128 @@
+"""Speaks the Cargo protocol (gRPC over a Unix socket) and turns its failures into the Island's errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Final
+
+import grpc
+import grpc.aio
+from archipelag_contracts.pb.archipelag.v1 import cargo_pb2 as pb
+from archipelag_contracts.pb.archipelag.v1.cargo_pb2_grpc import CargoStub
+
+from archipelag_island.errors import (
+    BadInput,
+    CargoDied,
+    CargoFailed,
+    NoSlot,
+    NotReady,
+    RuntimeFailed,
+)
+from archipelag_island.runtime import CargoState, Description, RunEnd, RunEvent, RunRequest
+
+DESCRIBE_S: Final = 5.0
+MESSAGE_BYTES_MAX: Final = 8 << 20
+
+_STATES: Final = {
+    pb.DescribeReply.STATE_READY: CargoState.READY,
+    pb.DescribeReply.STATE_FAILED: CargoState.FAILED,
+}
+_OPTIONS: Final = (
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+)
+
+
+class CargoClient:
+    def __init__(self, socket: str) -> None:
+        self._channel = grpc.aio.insecure_channel(f"unix:{socket}", options=_OPTIONS)
+        self._stub = CargoStub(self._channel)
+
+    async def close(self) -> None:
+        await self._channel.close(None)
+
+    async def describe(self) -> Description:
+        """Raises RuntimeFailed."""
+        try:
+            reply = await self._stub.Describe(pb.DescribeRequest(), timeout=DESCRIBE_S)
+        except grpc.aio.AioRpcError as error:
+            raise explained(error) from error
+        return Description(
+            state=_STATES.get(reply.state, CargoState.LOADING),
+            error=reply.error[:500],
+            progress=reply.progress,
+            slots=max(1, reply.slots),
+            resumable=reply.resumable,
+            determinism_class=reply.determinism_class,
+            items_per_s=reply.items_per_s,
+            first_item_ms=reply.first_item_ms,
+            prompt_tokens_per_s=reply.prompt_tokens_per_s,
+            context_tokens=reply.context_tokens,
+        )
+
+    async def run(self, request: RunRequest) -> AsyncGenerator[RunEvent, None]:
+        """Raises RuntimeFailed; closing it cancels the call."""
+        call = self._stub.Run(
+            pb.RunRequest(
+                run_id=request.run_id,
+                input=request.input,
+                first_position=request.first_position,
+                resume_tokens=request.resume_tokens,
+                resume_texts=request.resume_texts,
+                output_items_max=request.output_items_max,
+            )
+        )
+        try:
+            async for message in call:
+                event = _event(message)
+                yield event
+                if event.end is not None:
+                    return
+        except grpc.aio.AioRpcError as error:
+            raise explained(error) from error
+        except asyncio.CancelledError:
+            # gRPC says this also when the channel was closed under us: nobody cancelled our task then.
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise CargoDied("it was stopped") from None
+        finally:
+            call.cancel()
+
+
+def _event(message: pb.RunEvent) -> RunEvent:
+    progress = None
+    if message.HasField("progress"):
+        progress = (message.progress.step, message.progress.total, message.progress.note[:200])
+    end = None
+    if message.HasField("end"):
+        end = RunEnd(message.end.finish_reason[:32], message.end.error)
+    return RunEvent(
+        message.first,
+        tuple(message.texts),
+        tuple(message.tokens),
+        message.prompt_tokens,
+        progress,
+        end,
+    )
+
+
+def explained(error: grpc.aio.AioRpcError) -> RuntimeFailed:
+    """The Island's error for a failed call; CargoDied where only its process can tell more."""
+    text = (error.details() or error.code().name)[:500]
+    match error.code():
+        case grpc.StatusCode.INVALID_ARGUMENT:
+            return BadInput(text)
+        case grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return NoSlot(text)
+        case grpc.StatusCode.FAILED_PRECONDITION | grpc.StatusCode.DEADLINE_EXCEEDED:
+            return NotReady(text)
+        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
+            return CargoDied(text)
+        case _:
+            return CargoFailed(f"the Cargo failed: {text}")

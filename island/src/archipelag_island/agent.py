@@ -1,0 +1,301 @@
+"""Puts the parts of a running Island together: the one place that knows them all, beside `__main__`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Coroutine
+from functools import partial
+from random import Random
+from typing import Any, Final
+
+from archipelag_contracts.signing import SigningKey
+
+from archipelag_island.adapters import engines, probe, status
+from archipelag_island.adapters.enrolment import GrpcEnrolment
+from archipelag_island.adapters.identity import Home
+from archipelag_island.adapters.journal import FileJournal
+from archipelag_island.adapters.link import Credentials, NatsLink
+from archipelag_island.adapters.models import FetchedModels
+from archipelag_island.adapters.probe import cpu, memory
+from archipelag_island.adapters.runtimes.native import NativeRuntime
+from archipelag_island.adapters.shelf import FileShelf
+from archipelag_island.clock import Clock, SystemClock
+from archipelag_island.config import Settings
+from archipelag_island.domain.capability import Capabilities
+from archipelag_island.errors import BrokerUnreachable, EnrolmentRefused, NoAnswer
+from archipelag_island.runtime import Runtime, RuntimeInfo
+from archipelag_island.services import announce, deliver, drain, enrol, execute, offer, reconcile
+from archipelag_island.services.ports import Standing
+from archipelag_island.services.world import Host, World
+
+log = logging.getLogger(__name__)
+
+DRAIN_S: Final = 5.0
+LAST_REPORTS_S: Final = 2.0
+STATUS_S: Final = 1.0
+REFRESH_LOOKS: Final = 600
+# Disk and graphics processors change while we run; they are looked at again this often.
+PROBE_AGAIN_S: Final = 60.0
+
+
+class Agent:
+    """One Island from start to stop. `run` once."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        runtime: Runtime | None = None,
+        clock: Clock | None = None,
+        chance: Random | None = None,
+    ) -> None:
+        self.settings = settings
+        self.home = Home(settings.home)
+        self.runtime = runtime or NativeRuntime()
+        self.clock = clock or SystemClock()
+        self.chance = chance or Random()
+        self.world: World | None = None
+        """There once the Island has enrolled."""
+        self._runs: set[asyncio.Task[None]] = set()
+        self._standing: Standing | None = None
+        self._capabilities: Capabilities | None = None
+        self._renewed = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set, and then until everything has ended.
+
+        Raises BadSettings, AlreadyRunning, or EnrolmentRefused when another pairing code is needed.
+        """
+        self.home.prepare()
+        self.home.lock()
+        try:
+            key = self.home.key()
+            info = await self.runtime.probe()
+            if leftovers := await self.runtime.recover():
+                log.info("leftovers_removed count=%d", leftovers)
+            self._probe(info)
+            if not await self._join(key, stop):
+                return
+            await self._serve(key, info, stop)
+        finally:
+            status.remove(self.settings.home)
+            self.home.unlock()
+
+    async def enrol(self) -> Standing:
+        """Joins the network and keeps what it gave; what stands already is returned. Raises like `run`."""
+        self.home.prepare()
+        self.home.lock()
+        try:
+            self._probe(await self.runtime.probe())
+            await self._join(self.home.key(), asyncio.Event())
+            assert self._standing is not None
+            return self._standing
+        finally:
+            self.home.unlock()
+
+    async def _join(self, key: SigningKey, stop: asyncio.Event) -> bool:
+        """False: told to stop before there was an answer."""
+        self._standing = self.home.load()
+        if self._standing is not None:
+            return True
+        if not self.settings.coordinator or not self.settings.pairing_code:
+            raise EnrolmentRefused(
+                "this Island is not enrolled yet: make a pairing code on the Coordinator and start with "
+                "ARCHIPELAG_COORDINATOR=host:port ARCHIPELAG_PAIRING_CODE=code"
+            )
+        assert self._capabilities is not None
+        enrolling = asyncio.create_task(
+            enrol.enrol(
+                GrpcEnrolment(self.settings.coordinator, key),
+                self.settings.pairing_code,
+                self.settings.name,
+                self._capabilities,
+                self.chance,
+            )
+        )
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({enrolling, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not enrolling.done():
+                return False
+            self._standing = enrolling.result()
+        finally:
+            enrolling.cancel()
+            stopping.cancel()
+            await asyncio.gather(enrolling, stopping, return_exceptions=True)
+        self.home.save(self._standing)
+        log.info(
+            "enrolled island=%s approved=%s", self._standing.island_id, self._standing.approved
+        )
+        return True
+
+    async def _serve(self, key: SigningKey, info: RuntimeInfo, stop: asyncio.Event) -> None:
+        assert self._standing is not None
+        refused = asyncio.Event()
+        journal = FileJournal(self.settings.home / "journal", self.clock)
+        link = NatsLink(
+            island=self._standing.island_id,
+            key=key,
+            credentials=self._credentials,
+            accept=lambda assignment: execute.accept(world, assignment),
+            cancel=lambda wish: execute.cancel(world, wish),
+            up=lambda: _came_up(world),
+            refused=refused.set,
+            chance=self.chance,
+        )
+        world = self.world = self._world(link, journal)
+        reconcile.load_catalogue(world)
+        renewals = self._renew(key, refused, world) if self.settings.coordinator else _never()
+        cargos = asyncio.create_task(offer.offer_for_ever(world), name="cargos")
+        others = [
+            asyncio.create_task(work, name=name)
+            for name, work in {
+                "link": link.run(),
+                "heartbeats": announce.announce_for_ever(
+                    world, partial(reconcile.reconcile, world)
+                ),
+                "reports": deliver.deliver_for_ever(world),
+                "credentials": renewals,
+                "refresh": self._refresh(link, world),
+                "status": self._tell(world, link),
+                "probes": self._probe_again(info),
+            }.items()
+        ]
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            done, _ = await asyncio.wait(
+                {cargos, stopping, *others}, return_when=asyncio.FIRST_COMPLETED
+            )
+            log.info("stopping runs=%d", len(world.now.runs))
+            await self._drain(world)
+            for task in done - {stopping}:
+                # None of these ends by itself: an error of ours, which must be seen.
+                task.result()
+        finally:
+            await _end([cargos, stopping, *self._runs])
+            await _end(others)
+            journal.close()
+
+    async def _drain(self, world: World) -> None:
+        await drain.drain(world, DRAIN_S)
+        try:
+            async with asyncio.timeout(LAST_REPORTS_S):
+                await deliver.deliver(world)
+        except (TimeoutError, BrokerUnreachable, NoAnswer) as error:
+            log.warning("reports_kept_for_next_start error=%s", error)
+
+    def _world(self, link: NatsLink, journal: FileJournal) -> World:
+        assert self._standing is not None
+        settings = self.settings
+        return World(
+            host=Host(
+                island_id=self._standing.island_id,
+                boot_id=secrets.token_hex(8),
+                slots=settings.slots,
+                threads=settings.threads or max(1, cpu.cores() - 1),
+                memory_bytes=memory.usable_bytes(),
+                engines=engines.installed(settings.extra_engines),
+                cargos=settings.cargos,
+            ),
+            clock=self.clock,
+            chance=self.chance,
+            link=link,
+            journal=journal,
+            shelf=FileShelf(settings.home / "catalogue.json"),
+            models=FetchedModels(settings.model_dir),
+            runtime=self.runtime,
+            publisher_keys=self._publisher_keys,
+            capabilities=self._current_capabilities,
+            load=partial(probe.load, cpu.cores()),
+            spawn=self._spawn,
+        )
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._runs.add(task)
+        task.add_done_callback(self._run_done)
+        return task
+
+    def _run_done(self, task: asyncio.Task[None]) -> None:
+        self._runs.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("run_task_broke", exc_info=task.exception())
+
+    def _credentials(self) -> Credentials:
+        s = self._standing
+        assert s is not None
+        return Credentials(s.broker_urls, s.broker_jwt, s.assignment_keys)
+
+    def _publisher_keys(self) -> tuple[bytes, ...]:
+        assert self._standing is not None
+        return self._standing.publisher_keys
+
+    def _current_capabilities(self) -> Capabilities:
+        assert self._capabilities is not None
+        return self._capabilities
+
+    def _probe(self, info: RuntimeInfo) -> None:
+        self._capabilities = probe.capabilities(
+            self.settings.home,
+            (info,),
+            tuple(engines.installed(self.settings.extra_engines)),
+            self.settings.region,
+        )
+
+    async def _probe_again(self, info: RuntimeInfo) -> None:
+        while True:
+            await asyncio.sleep(PROBE_AGAIN_S)
+            self._probe(info)
+
+    async def _renew(self, key: SigningKey, refused: asyncio.Event, world: World) -> None:
+        assert self._standing is not None
+        await enrol.renew_for_ever(
+            GrpcEnrolment(self.settings.coordinator, key),
+            self._standing,
+            refused,
+            self._keep,
+            partial(setattr, world.now, "notice"),
+            self.clock,
+            self.chance,
+        )
+
+    def _keep(self, standing: Standing) -> None:
+        self._standing = standing
+        self.home.save(standing)
+        self._renewed.set()
+
+    async def _refresh(self, link: NatsLink, world: World) -> None:
+        """The broker ends a connection together with the credentials it began with: begin anew before, when idle."""
+        while True:
+            await self._renewed.wait()
+            self._renewed.clear()
+            for _ in range(REFRESH_LOOKS):
+                if not world.now.runs:
+                    break
+                await asyncio.sleep(STATUS_S)
+            await link.refresh()
+
+    async def _tell(self, world: World, link: NatsLink) -> None:
+        while True:
+            status.write(
+                self.settings.home, status.snapshot(world, self.settings.name, link.connected)
+            )
+            await asyncio.sleep(STATUS_S)
+
+
+def _came_up(world: World) -> None:
+    """The line is there (again): say so, and send what waited."""
+    world.beat_soon.set()
+    world.reports_waiting.set()
+
+
+async def _never() -> None:
+    await asyncio.Event().wait()
+
+
+async def _end(tasks: list[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

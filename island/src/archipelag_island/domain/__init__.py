@@ -1,0 +1,1 @@
+"""Nouns: pure values and rules; no time, no disk, no network."""

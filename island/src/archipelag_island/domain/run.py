@@ -1,0 +1,175 @@
+"""A run: one attempt as this Island lives it, with its output in order, its bounds and its end."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+from archipelag_contracts.signing import CHAIN_START, chain
+
+from archipelag_island.domain.attempt import (
+    REPORT_TEXT_BYTES_MAX,
+    Assignment,
+    Cause,
+    Chunk,
+    Ending,
+    Report,
+    Usage,
+)
+from archipelag_island.runtime import RunEvent
+
+
+class Run:
+    """Guards a running attempt: takes the Cargo's events, hands out chunks, ends once. Not for two threads.
+
+    `items_max` and `bytes_max` are the tighter of what the assignment and the manifest allow.
+    """
+
+    def __init__(
+        self,
+        assignment: Assignment,
+        *,
+        items_max: int,
+        bytes_max: int,
+        now: float,
+        started_at_ms: int,
+    ) -> None:
+        self.assignment = assignment
+        self.key = assignment.key
+        self.items_max = items_max
+        self.bytes_max = bytes_max
+        self.started = now
+        self.started_at_ms = started_at_ms
+        self.heard = now
+        """Monotonic seconds of the Cargo's last item or progress."""
+        self.ending: Ending | None = None
+        self.stop_with: Ending | None = None
+        """Somebody asked the run to end like this; it has yet to happen."""
+        self.silent = False
+        """End without a report: the attempt is no longer ours."""
+        self.prompt_tokens = 0
+        self.size_bytes = 0
+        self._texts: list[str] = []
+        self._tokens: list[int] = []
+        self._has_tokens = False
+        self._sent = 0
+        self._told_prompt = False
+        self._note: tuple[int, int, str] | None = None
+        self._chain = CHAIN_START
+
+    @property
+    def next(self) -> int:
+        """The position after the last item taken."""
+        return self.assignment.first_position + len(self._texts)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to send."""
+        return self._sent < len(self._texts) or self._note is not None or self.ending is not None
+
+    def take(self, event: RunEvent, now: float) -> Ending | None:
+        """Takes what the Cargo said. Returns how the run ends, if it ends by this."""
+        self.heard = now
+        if event.prompt_tokens:
+            self.prompt_tokens = event.prompt_tokens
+        if event.progress is not None:
+            self._note = event.progress
+        if event.texts:
+            ending = self._take_items(event)
+            if ending is not None:
+                return ending
+        if event.end is None:
+            return None
+        if event.end.error:
+            return Ending(Cause.CARGO_FAILED, error=event.end.error)
+        return Ending(Cause.COMPLETED, finish_reason=event.end.finish_reason or "stop")
+
+    def _take_items(self, event: RunEvent) -> Ending | None:
+        if event.first != self.next or (event.tokens and len(event.tokens) != len(event.texts)):
+            return Ending(
+                Cause.CARGO_FAILED,
+                error=f"the Cargo broke its protocol: position {event.first} came, {self.next} was due",
+            )
+        self._has_tokens = self._has_tokens or bool(event.tokens)
+        for text, token in zip(event.texts, event.tokens or (0,) * len(event.texts), strict=True):
+            # A Cargo may count its own run only; positions count for the whole answer, so we cut.
+            if self.next >= self.items_max:
+                return Ending(Cause.COMPLETED, finish_reason="length")
+            size = self.size_bytes + len(text.encode())
+            if size > self.bytes_max:
+                return Ending(
+                    Cause.LIMIT_EXCEEDED, error=f"more than {self.bytes_max} bytes of output"
+                )
+            self.size_bytes = size
+            self._texts.append(text)
+            self._tokens.append(token)
+        return None
+
+    def flush(self) -> Chunk | None:
+        """Everything not yet handed out, in one chunk; None when there is nothing."""
+        if not self.waiting:
+            return None
+        first = self.assignment.first_position + self._sent
+        texts = tuple(self._texts[self._sent :])
+        tokens = tuple(self._tokens[self._sent :])
+        self._chain = chain(zip(texts, tokens, strict=True), self._chain)
+        self._sent = len(self._texts)
+        note, self._note = self._note, None
+        prompt = 0 if self._told_prompt else self.prompt_tokens
+        self._told_prompt = self._told_prompt or bool(prompt)
+        return Chunk(
+            first=first if texts else 0,
+            texts=texts,
+            tokens=tokens if self._has_tokens else (),
+            prompt_tokens=prompt,
+            progress=note,
+        )
+
+    def ask_to_stop(self, ending: Ending, *, silent: bool = False) -> bool:
+        """The first wish counts, but an attempt taken from us is never reported. False: it was ending already."""
+        self.silent = self.silent or silent
+        if self.ending is not None or self.stop_with is not None:
+            return False
+        self.stop_with = ending
+        return True
+
+    def end(self, ending: Ending) -> None:
+        """The first word stays."""
+        if self.ending is None:
+            self.ending = ending
+
+    def last_chunk(self, usage: Usage) -> Chunk:
+        """What is left, and the end."""
+        assert self.ending is not None
+        rest = self.flush() or Chunk()
+        return replace(rest, end=self.ending, next=self.next, usage=usage)
+
+    def usage(self, now: float, cpu_ms: int, memory_peak_bytes: int) -> Usage:
+        return Usage(
+            prompt_tokens=self.prompt_tokens,
+            output_items=len(self._texts),
+            cpu_ms=cpu_ms,
+            memory_peak_bytes=memory_peak_bytes,
+            wall_ms=int((now - self.started) * 1000),
+        )
+
+    def report(self, usage: Usage, ended_at_ms: int) -> Report:
+        """After the last chunk was taken: the whole of it, for signing."""
+        assert self.ending is not None and self._sent == len(self._texts)
+        # An item costs its text and a few bytes of framing and token.
+        fits = self.size_bytes + 8 * len(self._texts) <= REPORT_TEXT_BYTES_MAX
+        return Report(
+            key=self.key,
+            island_id=self.assignment.island_id,
+            cargo_digest=self.assignment.cargo_digest,
+            ending=self.ending,
+            first_position=self.assignment.first_position,
+            next_position=self.next,
+            usage=usage,
+            input_sha256=hashlib.sha256(self.assignment.input).digest(),
+            output_chain=self._chain,
+            started_at_ms=self.started_at_ms,
+            ended_at_ms=ended_at_ms,
+            texts=tuple(self._texts) if fits else (),
+            tokens=tuple(self._tokens) if fits and self._has_tokens else (),
+        )

@@ -1,0 +1,98 @@
+"""Errors of the Island. Data stands in attributes; `code` is stable; the text says what to do.
+
+IslandError
+├── BadSettings            the environment says something that cannot be
+├── AlreadyRunning         another agent uses this ISLAND_HOME
+├── EnrolmentRefused       `reason`; trying again with the same pairing code will not help
+├── CoordinatorUnreachable try again later
+├── BrokerUnreachable      no connection to the message broker; try again later
+├── NoAnswer               connected, but nobody answered in time
+├── JournalFull            no room to remember another attempt: disk full or too many unsettled ones
+├── BadEntry               a catalogue entry that is not signed by a trusted publisher, or is not what it claims
+├── ModelUnavailable       the weights could not be had
+└── RuntimeFailed
+    ├── StartFailed        the Cargo's process could not be started
+    ├── NotReady           it is there, but cannot take runs yet
+    ├── NoSlot             it holds as many runs as it can
+    ├── BadInput           it does not accept this input; the text is for the customer
+    ├── CargoFailed        it reported an error of its own
+    └── CargoDied          its process ended without saying so
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class IslandError(Exception):
+    """Something expected went wrong; the code is stable."""
+
+    code: ClassVar[str] = "error"
+
+
+class BadSettings(IslandError):
+    code = "bad_settings"
+
+
+class AlreadyRunning(IslandError):
+    code = "already_running"
+
+
+class EnrolmentRefused(IslandError):
+    code = "enrolment_refused"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class CoordinatorUnreachable(IslandError):
+    code = "coordinator_unreachable"
+
+
+class BrokerUnreachable(IslandError):
+    code = "broker_unreachable"
+
+
+class NoAnswer(IslandError):
+    code = "no_answer"
+
+
+class JournalFull(IslandError):
+    code = "journal_full"
+
+
+class BadEntry(IslandError):
+    code = "bad_entry"
+
+
+class ModelUnavailable(IslandError):
+    code = "model_unavailable"
+
+
+class RuntimeFailed(IslandError):
+    code = "runtime_failed"
+
+
+class StartFailed(RuntimeFailed):
+    code = "start_failed"
+
+
+class NotReady(RuntimeFailed):
+    code = "not_ready"
+
+
+class NoSlot(RuntimeFailed):
+    code = "no_slot"
+
+
+class BadInput(RuntimeFailed):
+    code = "bad_input"
+
+
+class CargoFailed(RuntimeFailed):
+    code = "cargo_failed"
+
+
+class CargoDied(RuntimeFailed):
+    code = "cargo_died"

@@ -1,0 +1,244 @@
+"""Accept an assignment or refuse it with a reason; run it, send what it makes, end it once, report it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import aclosing
+from typing import Final
+
+from archipelag_island.clock import milliseconds
+from archipelag_island.domain.admission import Situation, admit
+from archipelag_island.domain.attempt import (
+    KEEP_ALIVE,
+    Assignment,
+    Cancel,
+    Cause,
+    Chunk,
+    Ending,
+    Refusal,
+    RefusalCode,
+    Usage,
+)
+from archipelag_island.domain.offer import Offer, Warm
+from archipelag_island.domain.run import Run
+from archipelag_island.errors import (
+    BadInput,
+    BrokerUnreachable,
+    CargoDied,
+    CargoFailed,
+    JournalFull,
+    NoSlot,
+    NotReady,
+)
+from archipelag_island.runtime import RunRequest
+from archipelag_island.services.world import Running, World
+
+log = logging.getLogger(__name__)
+
+KEEP_ALIVE_S: Final = 0.5
+# Items that come within this time of a chunk travel together in the next one; the first never waits.
+COALESCE_S: Final = 0.005
+
+
+def accept(world: World, assignment: Assignment) -> Refusal | None:
+    """Starts the run and returns None, or says why not. Never waits."""
+    refusal = admit(assignment, _situation(world, assignment))
+    if refusal is None:
+        run = _new_run(world, assignment)
+        try:
+            world.journal.accepted(run.key, assignment.first_position, _unfinished(world, run))
+        except JournalFull as error:
+            refusal = Refusal(RefusalCode.NO_MEMORY, str(error))
+    if refusal is not None:
+        world.now.refused += 1
+        log.warning("assignment_refused job=%s reason=%s", assignment.key, refusal.reason)
+        return refusal
+    running = Running(run, assignment.cargo_slug)
+    world.now.runs[run.key] = running
+    world.spawn(_execute(world, running))
+    log.info("assignment_accepted job=%s cargo=%s", run.key, assignment.cargo_slug)
+    return None
+
+
+def cancel(world: World, cancel: Cancel) -> bool:
+    """Ends a run as cancelled. False: there is no such run here."""
+    if cancel.island_id != world.host.island_id:
+        return False
+    return world.stop_run(cancel.key, Ending(Cause.CANCELLED, error=cancel.reason))
+
+
+def _situation(world: World, assignment: Assignment) -> Situation:
+    runs = world.now.runs.values()
+    return Situation(
+        island=world.host.island_id,
+        now_ms=milliseconds(world.clock),
+        draining=world.now.draining,
+        slots=world.host.slots,
+        running=len(runs),
+        running_this_cargo=sum(r.slug == assignment.cargo_slug for r in runs),
+        offer=world.now.offers.get(assignment.cargo_slug),
+        epoch_seen=world.journal.epoch_seen(assignment.key.job_id),
+        trouble=world.journal.trouble(),
+    )
+
+
+def _new_run(world: World, assignment: Assignment) -> Run:
+    limits = world.now.offers[assignment.cargo_slug].manifest.limits
+    return Run(
+        assignment,
+        items_max=min(assignment.output_items_max, limits.output_items_max),
+        bytes_max=min(
+            assignment.output_bytes_max or limits.output_bytes_max, limits.output_bytes_max
+        ),
+        now=world.clock.monotonic(),
+        started_at_ms=milliseconds(world.clock),
+    )
+
+
+def _unfinished(world: World, run: Run) -> bytes:
+    """What is reported should this process die before the run ends."""
+    ghost = Run(
+        run.assignment,
+        items_max=run.items_max,
+        bytes_max=run.bytes_max,
+        now=run.started,
+        started_at_ms=run.started_at_ms,
+    )
+    ghost.end(Ending(Cause.ISLAND_STOPPED, error="the Island stopped while it ran this"))
+    return world.link.seal(ghost.report(Usage(), run.started_at_ms))
+
+
+async def _execute(world: World, running: Running) -> None:
+    """The whole life of a run, in a task of its own."""
+    run = running.run
+    offer = world.now.offers.get(running.slug)
+    if offer is None or offer.warm is None or offer.digest != run.assignment.cargo_digest:
+        run.end(Ending(Cause.ISLAND_STOPPED, error=f"{running.slug} was stopped here"))
+        await _conclude(world, running, Usage())
+        return
+    warm = offer.warm
+    warm.meter.begin(run.key, world.runtime.usage(warm.handle).cpu_ms)
+    wake = asyncio.Event()
+    sender = asyncio.create_task(_send(world, run, wake))
+    watch = asyncio.create_task(_watch(world, run, offer))
+    # A task of its own, so that a wish to stop ends the Cargo's work and nothing else.
+    drive = asyncio.create_task(_drive(world, run, warm, wake))
+    running.drive = drive
+    if run.stop_with is not None:
+        drive.cancel()
+    try:
+        await asyncio.wait([drive])
+    finally:
+        drive.cancel()
+        watch.cancel()
+        sender.cancel()
+        await asyncio.gather(drive, watch, sender, return_exceptions=True)
+        used = world.runtime.usage(warm.handle)
+        cpu_ms = warm.meter.end(run.key, used.cpu_ms)
+    run.end(_ending_of(run, drive))
+    await _conclude(
+        world, running, run.usage(world.clock.monotonic(), cpu_ms, used.memory_peak_bytes)
+    )
+
+
+def _ending_of(run: Run, drive: asyncio.Task[Ending]) -> Ending:
+    if not drive.cancelled() and drive.exception() is None:
+        return drive.result()
+    if run.stop_with is not None:
+        return run.stop_with
+    if drive.cancelled():
+        return Ending(Cause.ISLAND_STOPPED, error="the Island stopped while it ran this")
+    log.error("run_broke job=%s", run.key, exc_info=drive.exception())
+    return Ending(Cause.CARGO_FAILED, error="the Island could not run this: an error of its own")
+
+
+async def _drive(world: World, run: Run, warm: Warm, wake: asyncio.Event) -> Ending:
+    """Takes the Cargo's events until the run ends."""
+    a = run.assignment
+    request = RunRequest(
+        run_id=str(run.key),
+        input=a.input,
+        first_position=a.first_position,
+        resume_tokens=a.resume_tokens,
+        resume_texts=a.resume_texts,
+        output_items_max=run.items_max,
+    )
+    try:
+        async with aclosing(world.runtime.run(warm.handle, request)) as events:
+            async for event in events:
+                ending = run.take(event, world.clock.monotonic())
+                wake.set()
+                if ending is not None:
+                    return ending
+    except BadInput as error:
+        return Ending(Cause.BAD_INPUT, error=str(error))
+    except CargoDied as error:
+        return Ending(Cause.CARGO_DIED, error=f"the Cargo died: {error}")
+    except (NoSlot, NotReady) as error:
+        # It told us it had room; that it has none is between the two of us, and another Island may do better.
+        return Ending(Cause.ISLAND_STOPPED, error=f"the Cargo could not take it: {error}")
+    except CargoFailed as error:
+        return Ending(Cause.CARGO_FAILED, error=str(error))
+    return Ending(Cause.CARGO_FAILED, error="the Cargo stopped speaking before its end")
+
+
+async def _send(world: World, run: Run, wake: asyncio.Event) -> None:
+    """Sends what is there as soon as it is there, but at most one chunk in COALESCE_S."""
+    while True:
+        await wake.wait()
+        wake.clear()
+        chunk = run.flush()
+        if chunk is not None:
+            await _send_chunk(world, run, chunk)
+            await asyncio.sleep(COALESCE_S)
+
+
+async def _watch(world: World, run: Run, offer: Offer) -> None:
+    """Says that we are alive, and ends a run whose time is up or whose Cargo has frozen."""
+    limits = offer.manifest.limits
+    deadline = run.started + run.assignment.deadline_ms / 1000
+    longest = run.started + limits.seconds
+    while True:
+        await _send_chunk(world, run, KEEP_ALIVE)
+        now = world.clock.monotonic()
+        if now - run.heard > limits.progress_s:
+            stalled = f"no progress for {limits.progress_s} s"
+            world.stop_run(run.key, Ending(Cause.CARGO_STALLED, error=stalled))
+        if now >= deadline:
+            world.stop_run(run.key, Ending(Cause.DEADLINE, error="the job's deadline passed"))
+        if now >= longest:
+            over = f"more than the {limits.seconds} s that this Cargo may take"
+            world.stop_run(run.key, Ending(Cause.LIMIT_EXCEEDED, error=over))
+        await asyncio.sleep(max(0.0, min(KEEP_ALIVE_S, deadline - now, longest - now)))
+
+
+async def _send_chunk(world: World, run: Run, chunk: Chunk) -> None:
+    try:
+        await world.link.send(run.assignment.relay, run.key.job_id, run.key.epoch, chunk)
+    except BrokerUnreachable:
+        # The report carries the items again; the Coordinator decides whether it waits for it.
+        log.warning("chunk_dropped job=%s", run.key)
+
+
+async def _conclude(world: World, running: Running, usage: Usage) -> None:
+    """The last chunk, the report on disk, the slot free again."""
+    run = running.run
+    assert run.ending is not None
+    last = run.last_chunk(usage)
+    if run.silent:
+        world.journal.forget(run.key)
+    else:
+        await _send_chunk(world, run, last)
+        sealed = world.link.seal(run.report(usage, milliseconds(world.clock)))
+        await world.journal.ended(run.key, run.next, sealed)
+    del world.now.runs[run.key]
+    world.now.completed += run.ending.cause is Cause.COMPLETED
+    world.reports_waiting.set()
+    log.info(
+        "run_ended job=%s cause=%s items=%d error=%s",
+        run.key,
+        run.ending.cause.value,
+        usage.output_items,
+        run.ending.error,
+    )

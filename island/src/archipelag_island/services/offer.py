@@ -1,0 +1,126 @@
+"""Keep every offered Cargo warm: fetch its weights, start it, watch it, start it again when it dies."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from archipelag_contracts.ids import CargoDigest
+
+from archipelag_island.domain.backoff import Backoff
+from archipelag_island.domain.offer import Offer, Warm
+from archipelag_island.domain.usage import Meter
+from archipelag_island.errors import ModelUnavailable, NotReady, RuntimeFailed, StartFailed
+from archipelag_island.runtime import CargoSpec, CargoState, Description, Exit, Handle
+from archipelag_island.services.world import World
+
+log = logging.getLogger(__name__)
+
+STOP_GRACE_S: Final = 3.0
+RETRY_FIRST_S: Final = 1.0
+RETRY_MOST_S: Final = 60.0
+# A Cargo that lived so long did not die of its start: begin again without a long wait.
+HEALTHY_S: Final = 60.0
+LOOK_S: Final = 0.1
+MEMORY_LOOK_S: Final = 1.0
+
+
+async def offer_for_ever(world: World) -> None:
+    """One task a Cargo; those that left the catalogue are stopped. Ends them all when cancelled."""
+    keepers: dict[CargoDigest, asyncio.Task[None]] = {}
+    try:
+        while True:
+            world.offers_changed.clear()
+            wanted = {offer.digest: offer for offer in world.now.offers.values()}
+            gone = [keepers.pop(digest) for digest in set(keepers) - set(wanted)]
+            for digest in wanted.keys() - keepers.keys():
+                keepers[digest] = asyncio.create_task(_keep_warm(world, wanted[digest]))
+            await _end(gone)
+            await world.offers_changed.wait()
+    finally:
+        await _end(list(keepers.values()))
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _keep_warm(world: World, offer: Offer) -> None:
+    backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S, world.chance)
+    while True:
+        began = world.clock.monotonic()
+        try:
+            reason = await _live_once(world, offer)
+        except (ModelUnavailable, RuntimeFailed) as error:
+            reason = str(error)
+        except Exception:
+            log.exception("cargo_keeper_broke cargo=%s", offer.slug)
+            reason = "an error of the Island's own; see its log"
+        log.warning("cargo_down cargo=%s reason=%s", offer.slug, reason)
+        world.set_offer(offer.fail(reason))
+        if world.clock.monotonic() - began > HEALTHY_S:
+            backoff.reset()
+        await asyncio.sleep(backoff.next_s())
+
+
+async def _live_once(world: World, offer: Offer) -> str:
+    """From nothing to warm to its end; returns why it ended. Raises ModelUnavailable or RuntimeFailed."""
+    module = world.engine_of(offer.manifest)
+    assert module is not None
+    needed = offer.manifest.needs.memory_mb << 20
+    if needed > world.host.memory_bytes:
+        have = world.host.memory_bytes >> 20
+        raise StartFailed(f"needs {offer.manifest.needs.memory_mb} MB of memory; there are {have}")
+    model = None
+    if offer.manifest.model is not None:
+        world.set_offer(offer.load(f"fetching {offer.manifest.model.name}"))
+        model = await world.models.fetch(module, offer.manifest)
+    world.set_offer(offer.load("starting"))
+    spec = CargoSpec(
+        offer.manifest, offer.digest, module, model, world.host.slots, world.host.threads
+    )
+    handle = await world.runtime.start(spec)
+    try:
+        description = await _until_ready(world, handle)
+        warm = Warm(handle, description, Meter(world.runtime.usage(handle).cpu_ms))
+        world.set_offer(offer.get_warm(warm))
+        log.info("cargo_warm cargo=%s slots=%d", offer.slug, description.slots)
+        return await _until_ended(world, handle, offer)
+    finally:
+        await world.runtime.stop(handle, STOP_GRACE_S)
+
+
+async def _until_ready(world: World, handle: Handle) -> Description:
+    """Loading may take long and says nothing of when; its process decides. Raises CargoDied or StartFailed."""
+    while True:
+        try:
+            description = await world.runtime.describe(handle)
+        except NotReady:
+            pass
+        else:
+            if description.state is CargoState.READY:
+                return description
+            if description.state is CargoState.FAILED:
+                raise StartFailed(description.error or "the Cargo says that it failed")
+        await asyncio.sleep(LOOK_S)
+
+
+async def _until_ended(world: World, handle: Handle, offer: Offer) -> str:
+    """Waits for the Cargo's end, and ends one that takes far more memory than it said."""
+    # Generous: page cache of mapped weights counts too, and needs are an estimate.
+    bytes_max = (2 * offer.manifest.needs.memory_mb + 512) << 20
+    end = asyncio.create_task(world.runtime.wait(handle))
+    try:
+        while True:
+            done, _ = await asyncio.wait([end], timeout=MEMORY_LOOK_S)
+            if done:
+                ended: Exit = end.result()
+                return str(ended)
+            used = world.runtime.usage(handle).memory_bytes
+            if used > bytes_max:
+                return f"used {used >> 20} MB of memory, far more than its manifest says"
+    finally:
+        end.cancel()

@@ -1,0 +1,124 @@
+"""What the verbs need from the world."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
+from archipelag_contracts.manifest import Manifest
+
+from archipelag_island.domain.attempt import AttemptKey, Chunk, Report
+from archipelag_island.domain.beat import Beat, BeatReply
+from archipelag_island.domain.capability import Capabilities
+from archipelag_island.domain.offer import Entry
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What enrolment gave: who this Island is, how it reaches the broker, and whom it obeys."""
+
+    island_id: IslandId
+    broker_urls: tuple[str, ...]
+    broker_jwt: str
+    broker_jwt_expires_at: datetime
+    assignment_keys: tuple[bytes, ...]
+    publisher_keys: tuple[bytes, ...]
+    approved: bool
+
+
+class Enrolment(Protocol):
+    async def enrol(self, pairing_code: str, name: str, capabilities: Capabilities) -> Standing:
+        """Raises EnrolmentRefused or CoordinatorUnreachable."""
+        ...
+
+    async def renew(self, island: IslandId) -> Standing:
+        """Raises EnrolmentRefused or CoordinatorUnreachable."""
+        ...
+
+
+class Link(Protocol):
+    """The line to the Coordinators."""
+
+    async def heartbeat(self, beat: Beat) -> BeatReply:
+        """Raises BrokerUnreachable, NoAnswer, or a ContractError for an answer that nobody may trust."""
+        ...
+
+    async def send(self, relay: RelayId, job: JobId, epoch: Epoch, chunk: Chunk) -> None:
+        """May be lost. Raises BrokerUnreachable when not even a buffer would take it."""
+        ...
+
+    def seal(self, report: Report) -> bytes:
+        """The signed bytes of a report."""
+        ...
+
+    async def deliver(self, sealed: bytes) -> None:
+        """Returns once the stream has it. Raises BrokerUnreachable or NoAnswer."""
+        ...
+
+    def rtt_us(self) -> int:
+        """The newest measured round trip to the broker; 0: none yet."""
+        ...
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """An attempt in the journal. `sealed`: its report; None while it runs."""
+
+    key: AttemptKey
+    first_position: int
+    next_position: int
+    sealed: bytes | None
+    delivered: bool
+
+
+class Journal(Protocol):
+    """What was running, to survive a restart."""
+
+    def trouble(self) -> str:
+        """Why no further attempt can be remembered now; empty when all is well."""
+        ...
+
+    def epoch_seen(self, job: JobId) -> int:
+        """The highest epoch ever accepted here, as far back as a replay could reach; 0: none."""
+        ...
+
+    def all(self) -> Sequence[Remembered]: ...
+    def get(self, key: AttemptKey) -> Remembered | None: ...
+    def accepted(self, key: AttemptKey, first_position: int, unfinished: bytes) -> None:
+        """`unfinished` is the sealed report to send should this process die. Raises JournalFull."""
+        ...
+
+    async def ended(self, key: AttemptKey, next_position: int, sealed: bytes) -> None:
+        """On disk when it returns; without room there it is kept in memory."""
+        ...
+
+    def delivered(self, key: AttemptKey, *, yes: bool = True) -> None: ...
+    def forget(self, key: AttemptKey) -> None:
+        """Idempotent."""
+        ...
+
+
+class Shelf(Protocol):
+    """The catalogue on this disk."""
+
+    def load(self) -> tuple[str, tuple[Entry, ...]]:
+        """Version and entries; an empty version when there is none."""
+        ...
+
+    def save(self, version: str, entries: Sequence[Entry]) -> None: ...
+
+
+class Models(Protocol):
+    async def fetch(self, module: str, manifest: Manifest) -> Path:
+        """The verified weights on this disk. Raises ModelUnavailable."""
+        ...
+
+
+class Engines(Protocol):
+    def installed(self) -> Mapping[str, str]:
+        """Native engines on this host: name → Python package."""
+        ...

@@ -1,0 +1,109 @@
+"""Everything the Island's verbs need: the ports, what the owner decided, and what is going on now."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from archipelag_contracts.ids import IslandId
+from archipelag_contracts.manifest import Manifest
+
+from archipelag_island.clock import Clock
+from archipelag_island.domain.attempt import AttemptKey, Ending
+from archipelag_island.domain.capability import Capabilities
+from archipelag_island.domain.offer import Offer
+from archipelag_island.domain.run import Run
+from archipelag_island.runtime import Runtime
+from archipelag_island.services.ports import Journal, Link, Models, Shelf
+
+
+@dataclass(frozen=True)
+class Host:
+    """What does not change while the agent runs."""
+
+    island_id: IslandId
+    boot_id: str
+    slots: int
+    threads: int
+    memory_bytes: int
+    engines: Mapping[str, str]
+    """Engine name → Python package."""
+    cargos: frozenset[str] | None
+    """Slugs that the owner allows; None: all."""
+
+
+@dataclass
+class Running:
+    """A run and, once it has begun, the task that takes its Cargo's events."""
+
+    run: Run
+    slug: str
+    drive: asyncio.Task[Any] | None = None
+
+
+@dataclass
+class Now:
+    """What is going on; only the verbs change it."""
+
+    runs: dict[AttemptKey, Running] = field(default_factory=dict)
+    offers: dict[str, Offer] = field(default_factory=dict)
+    """By slug."""
+    draining: bool = False
+    connected: bool = False
+    accepts_work: bool = False
+    notice: str = "not yet heard from a Coordinator"
+    catalogue_version: str = ""
+    refused: int = 0
+    """Assignments that were refused since the start."""
+    completed: int = 0
+
+
+@dataclass
+class World:
+    host: Host
+    clock: Clock
+    chance: Random
+    link: Link
+    journal: Journal
+    shelf: Shelf
+    models: Models
+    runtime: Runtime
+    publisher_keys: Callable[[], tuple[bytes, ...]]
+    capabilities: Callable[[], Capabilities]
+    load: Callable[[], float]
+    spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+    """Starts a task that the agent owns and ends."""
+    now: Now = field(default_factory=Now)
+    beat_soon: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set: something changed that placement should know at once."""
+    reports_waiting: asyncio.Event = field(default_factory=asyncio.Event)
+    offers_changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def slots_free(self) -> int:
+        return max(0, self.host.slots - len(self.now.runs))
+
+    def set_offer(self, offer: Offer) -> None:
+        """Replaces what is known of a Cargo that is still offered, and lets the Coordinator know."""
+        if offer.slug in self.now.offers:
+            self.now.offers[offer.slug] = offer
+            self.beat_soon.set()
+
+    def stop_run(self, key: AttemptKey, ending: Ending, *, silent: bool = False) -> bool:
+        """Asks a run to end like this; `silent`: without a report. False: there is no such run."""
+        running = self.now.runs.get(key)
+        if running is None:
+            return False
+        if running.run.ask_to_stop(ending, silent=silent) and running.drive is not None:
+            running.drive.cancel()
+        return True
+
+    def engine_of(self, manifest: Manifest) -> str | None:
+        """The package that runs this Cargo here; None when it cannot run here."""
+        allowed = self.host.cargos is None or manifest.slug in self.host.cargos
+        if manifest.runtime != "native" or not allowed:
+            return None
+        return self.host.engines.get(manifest.engine)

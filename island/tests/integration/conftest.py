@@ -1,0 +1,287 @@
+"""A real NATS server and a Coordinator's side of the conversation, played by the test."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import nats
+import pytest
+from archipelag_contracts import streams, subjects
+from archipelag_contracts.manifest import Manifest
+from archipelag_contracts.pb.archipelag.v1 import island_pb2 as island
+from archipelag_contracts.pb.archipelag.v1 import job_pb2 as job
+from archipelag_contracts.signing import SigningKey, open_sealed
+from archipelag_island.adapters.identity import Home
+from archipelag_island.agent import Agent
+from archipelag_island.config import Settings
+from archipelag_island.domain.attempt import Assignment, AttemptKey
+from archipelag_island.services.ports import Standing
+from archipelag_island.testing.builders import (
+    ECHO_MODULE,
+    ISLAND,
+    RELAY,
+    the_echo_manifest,
+)
+from nats.js.api import StreamConfig
+
+WAIT_S = 20.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Broker:
+    port: int
+    store: Path
+    process: asyncio.subprocess.Process | None = None
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        binary = Path(sys.executable).parent / "nats-server"
+        self.process = await asyncio.create_subprocess_exec(
+            str(binary), "-a", "127.0.0.1", "-p", str(self.port), "-js", "-sd", str(self.store),
+            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                try:
+                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                    writer.close()
+                    await writer.wait_closed()
+                    return
+                except OSError:
+                    await asyncio.sleep(0.01)
+
+    async def stop(self) -> None:
+        if self.process is not None and self.process.returncode is None:
+            self.process.kill()
+            await self.process.wait()
+
+
+@pytest.fixture
+async def broker(tmp_path: Path) -> AsyncIterator[Broker]:
+    made = Broker(free_port(), tmp_path / "nats")
+    await made.start()
+    yield made
+    await made.stop()
+
+
+@dataclass
+class Coordinator:
+    """Answers heartbeats, assigns, listens to output and reports."""
+
+    url: str
+    key: SigningKey = field(default_factory=SigningKey.generate)
+    publisher: SigningKey = field(default_factory=SigningKey.generate)
+    manifests: list[Manifest] = field(default_factory=lambda: [the_echo_manifest()])
+    beats: list[island.Heartbeat] = field(default_factory=list)
+    chunks: list[job.Chunk] = field(default_factory=list)
+    keep_alives: int = 0
+    reports: list[job.Report] = field(default_factory=list)
+    next_reply: dict[str, Any] = field(default_factory=dict)
+    """Fields of the next heartbeat reply, used once."""
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    client: Any = None
+
+    async def start(self) -> None:
+        self.client = await nats.connect(self.url)
+        jetstream = self.client.jetstream()
+        await jetstream.add_stream(
+            StreamConfig(name=streams.REPORTS.name, subjects=list(streams.REPORTS.subjects))
+        )
+        await self.client.subscribe(subjects.ALL_HEARTBEATS, cb=self._on_beat)
+        await self.client.subscribe(subjects.output_of(RELAY), cb=self._on_chunk)
+        await self.client.subscribe(subjects.ALL_REPORTS, cb=self._on_report)
+        await self.client.flush()
+
+    async def close(self) -> None:
+        await self.client.close()
+
+    async def _on_beat(self, message: Any) -> None:
+        beat = open_sealed(message.data, island.Heartbeat, AnyKey())
+        self.beats.append(beat)
+        extra, self.next_reply = self.next_reply, {}
+        reply = island.HeartbeatReply(
+            next_interval_ms=1000,
+            accepts_work=True,
+            catalogue_version="v1",
+            sequence=beat.sequence,
+            island_id=beat.island_id,
+        )
+        if beat.catalogue_version != "v1":
+            for manifest in self.manifests:
+                data = manifest.canonical()
+                reply.catalogue.add(
+                    manifest=data,
+                    signature=self.publisher.sign(b"archipelag.v1.manifest\n", data),
+                    public_key=self.publisher.public,
+                )
+        for name, keys in extra.items():
+            getattr(reply, name).extend(
+                island.AttemptRef(job_id=k.job_id, epoch=k.epoch) for k in keys
+            )
+        assert subjects.is_inbox_of(subjects.island_of(message.subject), message.reply)
+        await self.client.publish(message.reply, self.key.seal(reply))
+        self.changed.set()
+
+    async def _on_chunk(self, message: Any) -> None:
+        chunk = job.Chunk.FromString(message.data)
+        if message.data:
+            self.chunks.append(chunk)
+        else:
+            self.keep_alives += 1
+        self.changed.set()
+
+    async def _on_report(self, message: Any) -> None:
+        self.reports.append(open_sealed(message.data, job.Report, AnyKey()))
+        self.changed.set()
+
+    async def until(self, holds: Callable[[], Any], what: str) -> None:
+        try:
+            async with asyncio.timeout(WAIT_S):
+                while not holds():
+                    self.changed.clear()
+                    await self.changed.wait()
+        except TimeoutError:
+            raise AssertionError(f"never came: {what}") from None
+
+    async def until_warm(self, slug: str = "echo") -> None:
+        def warm() -> bool:
+            return bool(self.beats) and any(
+                c.slug == slug and c.state == island.CargoState.STATE_WARM
+                for c in self.beats[-1].cargos
+            )
+
+        await self.until(warm, f"{slug} warm")
+
+    async def assign(
+        self, assignment: Assignment, *, key: SigningKey | None = None
+    ) -> job.AssignmentReply:
+        now_ms = int(datetime.now(UTC).timestamp() * 1000)
+        pb = job.Assignment(
+            job_id=assignment.key.job_id,
+            epoch=assignment.key.epoch,
+            island_id=assignment.island_id,
+            cargo_slug=assignment.cargo_slug,
+            cargo_digest=assignment.cargo_digest,
+            input=assignment.input,
+            issued_at_ms=now_ms,
+            lease_ms=60_000,
+            deadline_ms=assignment.deadline_ms,
+            relay=assignment.relay,
+            first_position=assignment.first_position,
+            resume_tokens=assignment.resume_tokens,
+            output_items_max=assignment.output_items_max,
+            output_bytes_max=assignment.output_bytes_max,
+        )
+        message = await self.client.request(
+            subjects.assign(ISLAND), (key or self.key).seal(pb), timeout=5
+        )
+        return job.AssignmentReply.FromString(message.data)
+
+    async def cancel(self, key: AttemptKey) -> None:
+        pb = job.Cancel(job_id=key.job_id, epoch=key.epoch, island_id=ISLAND, reason="enough")
+        await self.client.publish(subjects.cancel(ISLAND), self.key.seal(pb))
+
+    def texts(self) -> list[str]:
+        return [text for chunk in self.chunks for text in chunk.texts]
+
+    @property
+    def end(self) -> job.End | None:
+        return next((c.end for c in self.chunks if c.HasField("end")), None)
+
+
+class AnyKey:
+    def __contains__(self, key: object) -> bool:
+        return True
+
+
+@pytest.fixture
+async def coordinator(broker: Broker) -> AsyncIterator[Coordinator]:
+    made = Coordinator(broker.url)
+    await made.start()
+    yield made
+    await made.close()
+
+
+@dataclass
+class RunningAgent:
+    agent: Agent
+    stop_wish: asyncio.Event
+    task: asyncio.Task[None]
+
+    async def stop(self) -> None:
+        self.stop_wish.set()
+        async with asyncio.timeout(WAIT_S):
+            await self.task
+
+    async def crash(self) -> None:
+        """Ends at once, as if the process had been killed; its Cargos die with it."""
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+
+
+class StartAgent:
+    def __init__(self, home: Path, broker: Broker, coordinator: Coordinator) -> None:
+        self.home = home
+        self.broker = broker
+        self.coordinator = coordinator
+        self.started: list[RunningAgent] = []
+
+    def enrolled(self) -> None:
+        """As if enrolment had happened."""
+        home = Home(self.home)
+        home.prepare()
+        home.key()
+        home.save(
+            Standing(
+                island_id=ISLAND,
+                broker_urls=(self.broker.url,),
+                broker_jwt="",
+                broker_jwt_expires_at=datetime.now(UTC) + timedelta(days=1),
+                assignment_keys=(self.coordinator.key.public,),
+                publisher_keys=(self.coordinator.publisher.public,),
+                approved=True,
+            )
+        )
+
+    def __call__(self, **changes: Any) -> RunningAgent:
+        if not (self.home / "identity.json").exists():
+            self.enrolled()
+        settings = Settings(
+            home=self.home,
+            coordinator="",
+            name="test island",
+            model_dir=self.home / "models",
+            extra_engines={"echo": ECHO_MODULE},
+        )
+        agent = Agent(settings, **changes)
+        stop = asyncio.Event()
+        running = RunningAgent(agent, stop, asyncio.create_task(agent.run(stop)))
+        self.started.append(running)
+        return running
+
+
+@pytest.fixture
+async def start_agent(
+    tmp_path: Path, broker: Broker, coordinator: Coordinator
+) -> AsyncIterator[StartAgent]:
+    start = StartAgent(tmp_path / "island", broker, coordinator)
+    yield start
+    for running in start.started:
+        if not running.task.done():
+            await running.stop()

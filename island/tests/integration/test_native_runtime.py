@@ -1,0 +1,114 @@
+"""The native runtime with the echo Cargo: every promise of the protocol, and those that only it makes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+from archipelag_island.adapters.runtimes.native import NativeRuntime
+from archipelag_island.errors import CargoDied, StartFailed
+from archipelag_island.runtime import CargoSpec, Handle, RunRequest, Runtime
+from archipelag_island.testing.builders import a_spec, an_input, the_echo_manifest
+from archipelag_island.testing.check_runtime import CHECKS
+
+
+@pytest.fixture
+async def runtime(tmp_path: Path) -> AsyncIterator[NativeRuntime]:
+    made = NativeRuntime()
+    yield made
+    for name in list(made._started):
+        await made.stop(Handle(name), 0)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+async def test_keeps_promise(
+    check: Callable[[Runtime], Awaitable[None]], runtime: NativeRuntime
+) -> None:
+    await check(runtime)
+
+
+async def test_death_in_a_run_tells_the_last_words(runtime: NativeRuntime) -> None:
+    handle = await runtime.start(a_spec())
+    request = RunRequest("run", an_input("a b c", die_at=1), output_items_max=10)
+
+    said: list[str] = []
+
+    async def listen() -> None:
+        async with aclosing(runtime.run(handle, request)) as events:
+            async for event in events:
+                said.extend(event.texts)
+
+    with pytest.raises(CargoDied, match=r"status 3.*told to die at position 1"):
+        await listen()
+
+    assert said == ["a "]
+
+
+async def test_engine_that_is_missing_says_so_and_leaves_nothing(runtime: NativeRuntime) -> None:
+    manifest = the_echo_manifest()
+    spec = CargoSpec(manifest, manifest.digest, "no_such_engine", None, 1, 1)
+
+    with pytest.raises(StartFailed, match="no_such_engine"):
+        await runtime.start(spec)
+
+    assert not runtime._started
+
+
+def status_of(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def namespace(pid: int) -> str:
+    return str(Path(f"/proc/{pid}/ns/net").readlink())
+
+
+def environment_of(pid: int) -> list[bytes]:
+    return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+
+
+async def test_cargo_has_no_rights_it_does_not_need(runtime: NativeRuntime) -> None:
+    info = await runtime.probe()
+    handle = await runtime.start(a_spec())
+    pid = runtime._started[handle.id].process.pid
+
+    status = status_of(pid)
+
+    assert status["NoNewPrivs"] == "1"
+    assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
+    if os.getuid() == 0:
+        assert int(status["CapBnd"], 16) == 0
+    if "user-of-its-own" in info.isolation:
+        assert status["Uid"].split()[0] not in ("0", str(os.getuid()))
+    if "no-network" in info.isolation:
+        assert namespace(pid) != namespace(os.getpid())
+    environment = environment_of(pid)
+    assert {e.split(b"=")[0] for e in environment if e} == {b"PATH", b"HOME", b"TMPDIR", b"LANG"}
+    assert os.getsid(pid) == pid
+
+
+async def test_nothing_is_left_after_stop(runtime: NativeRuntime) -> None:
+    handle = await runtime.start(a_spec())
+    started = runtime._started[handle.id]
+
+    await runtime.stop(handle, 2.0)
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(started.process.pid, 0)
+    assert not started.folder.exists()
+
+
+async def test_cargo_that_ignores_sigterm_is_killed(runtime: NativeRuntime) -> None:
+    handle = await runtime.start(a_spec())
+    pid = runtime._started[handle.id].process.pid
+    os.kill(pid, signal.SIGSTOP)  # A stopped process takes no SIGTERM.
+
+    async with asyncio.timeout(20):
+        await runtime.stop(handle, 0.05)
+
+    assert (await runtime.wait(handle)).status == -signal.SIGKILL

@@ -1,0 +1,170 @@
+"""One whole network for the session: real PostgreSQL, real NATS, a Coordinator, an Island, the real model."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+START_S = 300.0
+STOP_S = 60.0
+CHAT_MODEL = "smollm2-135m-instruct"
+EXPORT = re.compile(r"export (\w+)='?([^'\n]*)'?")
+
+
+@dataclass(frozen=True)
+class Network:
+    """A running network and how to reach it."""
+
+    home: Path
+    process: subprocess.Popen[bytes]
+    api_url: str
+    api_key: str
+    database_url: str
+    nats_url: str
+
+    @property
+    def openai_url(self) -> str:
+        return self.api_url.removesuffix("/api/v1") + "/v1"
+
+    def http(self, key: str | None = None) -> httpx.Client:
+        """A client of `/api/v1` with this key, or the administrator's."""
+        base = self.api_url.removesuffix("/api/v1") + "/api/v1"
+        headers = {"Authorization": f"Bearer {key or self.api_key}"}
+        return httpx.Client(base_url=base, headers=headers, timeout=60)
+
+    def coordinator(self, *arguments: str) -> str:
+        """Runs an operator's command against this network and returns what it prints."""
+        env = os.environ | {
+            "ARCHIPELAG_DATABASE_URL": self.database_url,
+            "ARCHIPELAG_NATS_URL": self.nats_url,
+            "ARCHIPELAG_STATE_DIR": str(self.home / "coordinator"),
+        }
+        program = [sys.executable, "-m", "archipelag_coordinator", *arguments]
+        done = subprocess.run(
+            program, env=env, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def user(self, email: str, credit: str, rate: int = 1000) -> str:
+        """A new user with so many credits and requests a minute; returns an API key."""
+        asked = ("--email", email, "--credits", credit, "--rate", str(rate))
+        printed = self.coordinator("user", "add", *asked)
+        return str(json.loads(printed)["api_key"])
+
+    def processes(self, word: str) -> list[psutil.Process]:
+        """Processes of this network whose command line has this word."""
+        found = []
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            try:
+                if any(word in part for part in child.cmdline()):
+                    found.append(child)
+            except psutil.NoSuchProcess:
+                continue
+        return found
+
+
+def environment(home: Path) -> dict[str, str]:
+    echo = "archipelag_island.testing.echo_engine"
+    return os.environ | {
+        "ARCHIPELAG_HOME": str(home),
+        "ARCHIPELAG_ISLAND_EXTRA_ENGINES": f"echo={echo}",
+        "ARCHIPELAG_ISLAND_NAME": "test-island",
+        "ARCHIPELAG_POLICY_QUEUE_WAIT_INTERACTIVE_S": "6",
+        "ARCHIPELAG_POLICY_READER_GRACE_S": "1",
+        "ARCHIPELAG_POLICY_HEARTBEAT_S": "2",
+    }
+
+
+def start(home: Path) -> Network:
+    """`make up` without make: the same program, in a folder of its own."""
+    with (home / "up.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "archipelag_embedded", "up"],
+            env=environment(home),
+            stdout=log,
+            stderr=log,
+            cwd=home,
+        )
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        told = subprocess.run(
+            [sys.executable, "-m", "archipelag_embedded", "env"],
+            env=environment(home),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if told.returncode == 0:
+            values = dict(EXPORT.findall(told.stdout))
+            return Network(
+                home=home,
+                process=process,
+                api_url=values["ARCHIPELAG_API_URL"],
+                api_key=values["ARCHIPELAG_API_KEY"],
+                database_url=values["ARCHIPELAG_DATABASE_URL"],
+                nats_url=values["ARCHIPELAG_NATS_URL"],
+            )
+        time.sleep(0.5)
+    process.kill()
+    raise AssertionError(f"no network after {START_S} s:\n{(home / 'up.log').read_text()[-4000:]}")
+
+
+def stop(network: Network) -> None:
+    network.process.send_signal(signal.SIGTERM)
+    network.process.wait(STOP_S)
+
+
+@pytest.fixture(scope="session")
+def network() -> Iterator[Network]:
+    home = Path(tempfile.mkdtemp(prefix="archipelag-acceptance-"))
+    home.chmod(0o755)
+    running = start(home)
+    try:
+        running.coordinator("cargo", "publish", str(_echo_manifest()))
+        wait_for(lambda: "echo" in _warm(running), "the echo Cargo is warm")
+        yield running
+    finally:
+        stop(running)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _echo_manifest() -> Path:
+    import archipelag_island.testing.echo_engine as echo
+
+    assert echo.__file__ is not None
+    return Path(echo.__file__).parent / "manifest.toml"
+
+
+def _warm(network: Network) -> list[str]:
+    with network.http() as client:
+        hosts = client.get("/hosts").json()["data"]
+    return [offer["slug"] for host in hosts for offer in host["cargos"] if offer["state"] == "warm"]
+
+
+def wait_for(holds: Callable[[], Any], what: str, timeout_s: float = 30.0) -> Any:
+    """Returns what `holds` returns as soon as it is true."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if value := holds():
+            return value
+        time.sleep(0.1)
+    raise AssertionError(f"not within {timeout_s} s: {what}")
