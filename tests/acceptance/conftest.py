@@ -94,14 +94,14 @@ def environment(home: Path) -> dict[str, str]:
 
 def start(home: Path) -> Network:
     """`make up` without make: the same program, in a folder of its own."""
-    log = (home / "up.log").open("ab")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "archipelag_embedded", "up"],
-        env=environment(home),
-        stdout=log,
-        stderr=log,
-        cwd=home,
-    )
+    with (home / "up.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "archipelag_embedded", "up"],
+            env=environment(home),
+            stdout=log,
+            stderr=log,
+            cwd=home,
+        )
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         if process.poll() is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
 
 import openai
@@ -13,8 +14,11 @@ QUESTION = [{"role": "user", "content": "What is the capital of France? Answer i
 
 
 @pytest.fixture
-def client(network: Network) -> openai.OpenAI:
-    return openai.OpenAI(base_url=network.openai_url, api_key=network.api_key, max_retries=0)
+def client(network: Network) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(
+        base_url=network.openai_url, api_key=network.api_key, max_retries=0
+    ) as client:
+        yield client
 
 
 def balance(network: Network) -> Decimal:

@@ -23,7 +23,7 @@ RUNTIMES: Final = ("native", "oci", "wasm")
 TIERS: Final = ("restricted", "standard", "elevated")
 
 _SLUG: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-_VERSION: Final = re.compile(r"\d+\.\d+\.\d+(-[0-9A-Za-z.-]{1,32})?")
+_VERSION: Final = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]{1,32})?")
 _MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -113,7 +113,11 @@ def parse_canonical(data: bytes) -> Manifest:
     except (ValueError, RecursionError):
         raise BadManifest(["not JSON"]) from None
     manifest = _build(parsed)
-    if manifest.canonical() != data:
+    try:
+        same = manifest.canonical() == data
+    except UnicodeEncodeError:  # JSON can spell half a character, "\\ud800", which has no bytes
+        same = False
+    if not same:
         raise BadManifest(["not in canonical form"])
     return manifest
 

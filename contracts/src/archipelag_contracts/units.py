@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, DecimalException, Inexact, localcontext
 from typing import Final, NewType
 
 Ucredits = NewType("Ucredits", int)
@@ -17,8 +17,11 @@ UCREDITS_MAX: Final = 2**63 - 1
 def from_credits(text: str | int | Decimal) -> Ucredits:
     """Micro-credits from a decimal number of credits. Raises ValueError for more than six decimals or no number."""
     try:
-        exact = Decimal(text) * UCREDITS_PER_CREDIT
-    except InvalidOperation:
+        # Rounding would let a hundredth of a micro-credit pass as none.
+        with localcontext() as context:
+            context.traps[Inexact] = True
+            exact = Decimal(text) * UCREDITS_PER_CREDIT
+    except DecimalException:
         raise ValueError(f"not a number of credits: {text!r}") from None
     if not exact.is_finite() or exact != exact.to_integral_value() or abs(exact) > UCREDITS_MAX:
         raise ValueError(f"not a whole number of micro-credits: {text!r}")

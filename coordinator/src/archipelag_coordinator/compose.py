@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
 
+import nats.errors
 import procrastinate
+import psycopg
 import uvicorn
 from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
 
@@ -27,7 +29,7 @@ from archipelag_coordinator.adapters.nats.reports import ReportQueue
 from archipelag_coordinator.adapters.nats.wire import Wire
 from archipelag_coordinator.adapters.postgres.leader import Leader
 from archipelag_coordinator.adapters.postgres.store import PostgresStore
-from archipelag_coordinator.apps.api.app import create_app
+from archipelag_coordinator.apps.api.app import ApiSettings, create_app
 from archipelag_coordinator.apps.background.chores import chores_app, run_chores
 from archipelag_coordinator.apps.islands.enrolment import EnrolmentService, start_enrolment
 from archipelag_coordinator.apps.islands.heartbeats import Heartbeats
@@ -161,11 +163,11 @@ def _chores(settings: Settings, parts: Parts) -> procrastinate.App:
 
 
 def _http(settings: Settings, parts: Parts) -> uvicorn.Server:
-    async def broker() -> None:
-        if not parts.connection.connected:
-            raise ConnectionError("the message fabric cannot be reached")
-
-    app = create_app(parts.world, checks={"broker": broker})
+    # What the drivers say when their server is away: the customer gets a 503, to be tried again.
+    api = ApiSettings(
+        unavailable=(ConnectionError, TimeoutError, psycopg.OperationalError, nats.errors.Error)
+    )
+    app = create_app(parts.world, settings=api, broker_connected=lambda: parts.connection.connected)
     config = uvicorn.Config(
         app,
         host=settings.http_host,

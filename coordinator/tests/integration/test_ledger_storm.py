@@ -50,8 +50,16 @@ class Storm:
     async def worker(self, chance):
         for step in range(STEPS):
             act = chance.choice(
-                [self.reserve, self.reserve, self.post, self.post, self.void, self.expire, self.pay]
-                + [self.grant]
+                [
+                    self.reserve,
+                    self.reserve,
+                    self.post,
+                    self.post,
+                    self.void,
+                    self.expire,
+                    self.pay,
+                    self.grant,
+                ]
             )
             try:
                 async with self.store.begin() as tx:

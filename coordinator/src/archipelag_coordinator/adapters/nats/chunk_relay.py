@@ -39,6 +39,12 @@ HELD_CHUNKS_MAX: Final = 8_192
 HELD_BYTES_MAX: Final = 4 << 20
 # After a reconnect, an attempt whose next chunk fits has missed nothing; ask the stream only for the others.
 SETTLE_S: Final = 0.3
+# So long may our own connection be away before the attempts that we cannot hear count as silent.
+DEAF_GRACE_S: Final = 5.0
+
+# How the broker's own messages begin, and no Chunk does. Another Island can have one sent under this attempt's subject,
+# by naming it as the reply subject of its own report; that must not end the attempt.
+BROKERS_WORD: Final = b'{"'
 
 OnEvent = Callable[[JobId, IslandId, Epoch], None]
 
@@ -109,6 +115,7 @@ class NatsChunkRelay:
     def attach(self, wire: Wire) -> None:
         """One subscription for everything that this process relays."""
         wire.subscribe(subjects.output_of(self._home), self.heard)
+        wire.on_lost = self.deafened
         wire.on_gap = self.interrupted
 
     def open(self, answer: Answer, island: IslandId, epoch: Epoch) -> None:
@@ -147,10 +154,18 @@ class NatsChunkRelay:
         else:
             self._take(line, payload, now, from_stream=False)
 
+    def deafened(self) -> None:
+        """The connection is gone. For a while, silence is ours and not the Islands'."""
+        until = self._clock.monotonic() + DEAF_GRACE_S
+        for line in self._lines.values():
+            line.answer.heard_at = max(line.answer.heard_at, until)
+
     def interrupted(self) -> None:
         """The connection was away for a while: whatever was said then may be missing."""
+        now = self._clock.monotonic()
         for line in self._lines.values():
             line.in_doubt = line.deaf = True
+            line.answer.heard_at = now
         if self._lines:
             self._start(self._repair_doubtful())
 
@@ -160,6 +175,10 @@ class NatsChunkRelay:
         try:
             chunk = pb.Chunk.FromString(payload)
         except DecodeError:
+            if payload.startswith(BROKERS_WORD):
+                log.debug("brokers_word subject=%r payload=%r", line.subject, payload[:200])
+                self.counts.unknown += 1
+                return None
             # protobuf refuses a string that is not UTF-8, too.
             return self._wrong(line, "a chunk that cannot be read")
         answer = line.answer

@@ -8,7 +8,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import nats
 import nats.errors
@@ -17,8 +17,7 @@ from archipelag_contracts.signing import SigningKey
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
-from nats.js.errors import APIError, BadRequestError
-from nats.js.errors import Error as JetStreamError
+from nats.js.errors import BadRequestError
 
 from archipelag_coordinator.adapters.nats.jwt import base64url
 
@@ -26,6 +25,8 @@ log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S: Final = 5
 RECONNECT_S: Final = (0.05, 0.5)
+# First wait, the wait after which `open` gives up, and the longest.
+GREETING_RETRY_S: Final = (0.1, 2.0, 5.0)
 PING_INTERVAL_S: Final = 5
 PINGS_OUTSTANDING_MAX: Final = 2
 PENDING_BYTES_MAX: Final = 16 << 20
@@ -88,7 +89,12 @@ class Connection:
     async def open(self) -> None:
         """Raises OSError or nats.errors.Error when the broker cannot be reached now."""
         assert self._keeper is None
-        await self._connect()
+        try:
+            await self._connect()
+        except BaseException:
+            if self._client is not None:
+                await self._client.close()
+            raise
         self._keeper = asyncio.create_task(self._keep(), name=f"keep {self._identity.name}")
 
     async def close(self) -> None:
@@ -141,7 +147,10 @@ class Connection:
             self._closed.clear()
         for subscription in self._subscriptions:
             await _subscribe(client, subscription)
-        await self._greet()
+        if self._keeper is None:
+            await self._greet()
+        else:
+            await self._reconnected()
 
     async def _keep(self) -> None:
         """A client that the broker closed with an error never reconnects by itself: make a new one."""
@@ -156,18 +165,27 @@ class Connection:
 
     async def _reconnected(self) -> None:
         # Not awaited here: nats-py reads nothing more before this returns, and greeting asks the broker something.
+        for before in self._hooks:
+            before.cancel()
         task = asyncio.create_task(self._greet())
         self._hooks.add(task)
         task.add_done_callback(self._hooks.discard)
 
     async def _greet(self) -> None:
+        """Until it works: a broker that has just started may not have its streams yet."""
+        client = self._client
         log.info("broker_connected name=%s", self._identity.name)
-        if self._on_connected is None:
-            return
-        try:
-            await self._on_connected(self)
-        except (TimeoutError, OSError, nats.errors.Error) as error:
-            log.warning("broker_greeting_failed name=%s error=%r", self._identity.name, error)
+        wait = GREETING_RETRY_S[0]
+        while self._on_connected is not None and self._client is client:
+            try:
+                await self._on_connected(self)
+                return
+            except (OSError, nats.errors.Error) as error:
+                if self._keeper is None and wait > GREETING_RETRY_S[1]:
+                    raise  # At the start, somebody is there to hear of it.
+                log.warning("broker_greeting_failed name=%s error=%r", self._identity.name, error)
+            await asyncio.sleep(wait * random.uniform(0.5, 1.0))
+            wait = min(GREETING_RETRY_S[2], wait * 2)
 
     async def _was_closed(self) -> None:
         self._closed.set()
@@ -207,6 +225,8 @@ def _config(stream: streams.Stream) -> StreamConfig:
         max_msgs_per_subject=REPORTS_PER_ISLAND_MAX if refuse else -1,
         duplicate_window=DUPLICATE_WINDOW_S,
         allow_direct=True,
+        # An acknowledgement goes where the Island's message says, under any subject: only reports need one.
+        no_ack=not refuse,
         deny_delete=False,
         allow_rollup_hdrs=False,
         num_replicas=1,
@@ -225,6 +245,3 @@ async def _log_error(error: Exception) -> None:
 
 def _jitter() -> float:
     return random.uniform(*RECONNECT_S)
-
-
-JetStreamErrors: Any = (JetStreamError, APIError, nats.errors.Error, OSError, asyncio.TimeoutError)

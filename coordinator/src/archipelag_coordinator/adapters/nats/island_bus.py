@@ -93,7 +93,7 @@ class NatsIslandBus:
             try:
                 await callback(job_id(message.data[:64].decode()))
             except (ContractError, UnicodeDecodeError):
-                log.warning("ended_unreadable data=%r", message.data[:64])
+                log.debug("ended_unreadable data=%r", message.data[:64])
             except Exception:
                 log.exception("ended_failed")
 
@@ -102,8 +102,10 @@ class NatsIslandBus:
     async def listen_keys_changed(self, callback: Callable[[], None]) -> None:
         """Calls back when any process changed an API key."""
 
-        async def heard(_: Msg) -> None:
-            callback()
+        async def heard(message: Msg) -> None:
+            # An Island can have the broker acknowledge a report under this subject; that is never empty.
+            if not message.data:
+                callback()
 
         await self._connection.subscribe(subjects.KEYS_CHANGED, heard)
 

@@ -31,7 +31,7 @@ ASK_AGAIN: Final = ("404", "408")
 SILENCE_S: Final = 2.5
 """The broker says every second that it is still there."""
 RETRY_S: Final = (0.5, 2.0)
-# Waits between deliveries of a report that could not be settled just now; the Island sends it again after the last.
+# Waits between deliveries of a report that could not be settled just now.
 NAK_DELAYS_S: Final = (1.0, 5.0, 15.0, 60.0)
 UNACKED_MAX: Final = 1024
 
@@ -120,11 +120,13 @@ class ReportQueue:
             log.exception("report_failed subject=%s delivery=%d", message.subject, delivered)
         with contextlib.suppress(nats.errors.Error, OSError):
             # An acknowledgement that gets lost costs another delivery, which settles nothing twice.
-            if settled is None:
+            if settled is None and delivered < streams.REPORT_DELIVERIES_MAX:
                 await message.nak(delay=NAK_DELAYS_S[min(delivered, len(NAK_DELAYS_S)) - 1])
             elif settled:
                 await message.ack()
             else:
+                # Also after the last try: it would lie in the queue undelivered, while the Island keeps it in its
+                # journal and is asked for it by the answer to its next heartbeat.
                 await message.term()
 
 

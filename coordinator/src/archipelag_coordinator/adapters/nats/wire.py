@@ -215,6 +215,7 @@ class Wire:
         self._urls = list(urls)
         self._identity = identity
         self.on_gap = on_gap
+        self.on_lost: Callable[[], None] | None = None
         self._tls = tls
         self._subscriptions: dict[bytes, tuple[bytes, OnFrame]] = {}
         self._callbacks: dict[bytes, OnFrame] = {}
@@ -291,14 +292,18 @@ class Wire:
             assert protocol is not None
             await self._watch(protocol)
             log.info("wire_disconnected name=%s", self._identity.name)
+            if self.on_lost is not None:
+                self.on_lost()
             wait = RECONNECT_S[1]
             while True:
                 await asyncio.sleep(random.uniform(RECONNECT_S[0], wait))
                 try:
                     self._protocol = await self._connect_any()
                     break
-                except OSError as error:
-                    log.warning("wire_unreachable name=%s error=%s", self._identity.name, error)
+                except (
+                    Exception
+                ) as error:  # The top of the loop: this task may never end by itself.
+                    log.warning("wire_unreachable name=%s error=%r", self._identity.name, error)
                     wait = min(RECONNECT_MAX_S, wait * 2)
             log.info("wire_connected name=%s", self._identity.name)
             if self.on_gap is not None:

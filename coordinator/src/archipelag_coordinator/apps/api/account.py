@@ -79,8 +79,8 @@ async def post_pairing_code(world: TheWorld, caller: Writing) -> Response:
 def _wanted(body: dict[str, Any]) -> dict[str, Any]:
     """Raises InvalidInput with every problem of shape; bounds are the verb's business."""
     errors: dict[str, list[str]] = {}
-    for name in sorted(body.keys() - _FIELDS):
-        errors[name[:64]] = ["is not a known field"]
+    for field in sorted(body.keys() - _FIELDS):
+        errors[field[:64]] = ["is not a known field"]
     name, rate = body.get("name"), body.get("rate_per_minute")
     if not isinstance(name, str):
         errors["name"] = ["is required: text"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastapi import FastAPI, Request, Response
@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from archipelag_coordinator.apps.api import account, admin, chat, docs, jobs, network
 from archipelag_coordinator.apps.api.envelope import Envelope
 from archipelag_coordinator.apps.api.errors import (
+    INTERNAL_MESSAGE,
     BadRequest,
     MethodNotAllowed,
     Problem,
@@ -41,10 +42,10 @@ def create_app(
     world: World,
     *,
     settings: ApiSettings | None = None,
-    checks: Mapping[str, health.Check] | None = None,
+    broker_connected: Callable[[], bool] | None = None,
     new_request_id: Callable[[], str] = lambda: f"req_{uuid.uuid4().hex}",
 ) -> ASGIApp:
-    """`checks` are what readiness asks beside the database, by name; each raises, or takes too long, when it fails."""
+    """`broker_connected` is what readiness asks beside the database."""
     app = FastAPI(
         title="Archipelag",
         version=world.version,
@@ -55,7 +56,7 @@ def create_app(
     )
     app.state.world = world
     app.state.settings = settings or ApiSettings()
-    app.state.checks = dict(checks or {})
+    app.state.checks = {"broker": broker_connected} if broker_connected is not None else {}
     for router in (chat.router, network.models):
         app.include_router(router, prefix=BASE)
         app.include_router(router, prefix=OPENAI_BASE)
@@ -87,6 +88,11 @@ def _answer_errors(app: FastAPI) -> None:
     async def unavailable(request: Request, error: Exception) -> Response:  # noqa: ARG001
         return respond(problem_of(Unavailable("the network's database or broker is out of reach")))
 
+    async def our_mistake(request: Request, error: Exception) -> Response:  # noqa: ARG001
+        return respond(Problem(500, "internal_error", INTERNAL_MESSAGE))
+
+    # Told here, logged by the envelope, which the error goes on to.
+    app.add_exception_handler(Exception, our_mistake)
     app.add_exception_handler(CoordinatorError, expected)
     app.add_exception_handler(HTTPException, from_routing)
     app.add_exception_handler(RequestValidationError, from_parameters)

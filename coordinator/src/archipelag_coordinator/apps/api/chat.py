@@ -108,7 +108,7 @@ def _common(asked: Asked, shape: str) -> dict[str, Any]:
 
 
 def _headers(world: World, asked: Asked) -> dict[str, str]:
-    headers = {"X-Archipelag-Job": asked.job.id}
+    headers: dict[str, str] = {"X-Archipelag-Job": asked.job.id}
     island = asked.reader.island_id
     known = world.fleet.get(island) if island is not None else None
     if known is not None:

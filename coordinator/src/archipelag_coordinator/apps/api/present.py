@@ -76,7 +76,7 @@ def attempt_object(attempt: Attempt) -> dict[str, Any]:
         "status": attempt.status.value,
         "cause": attempt.cause.value if attempt.cause else None,
         "reason": attempt.reason or None,
-        "placement": attempt.placement.reason,
+        "placement": attempt.placement.why,
         "assigned_at": time_text(attempt.assigned_at),
         "ended_at": time_text(attempt.ended_at),
         "first_position": attempt.first_position,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Final
 
@@ -65,7 +66,7 @@ class RelayResponse(Response):
         frames: Frames,
         *,
         first: list[str],
-        headers: dict[str, str],
+        headers: Mapping[str, str],
         keep_alive_s: float = KEEP_ALIVE_S,
     ) -> None:
         self.status_code = 200
@@ -73,14 +74,14 @@ class RelayResponse(Response):
         self._reader = reader
         self._frames = frames
         self._first = first
-        self._headers = [
+        self._start_headers = [
             *_HEADERS,
             *((name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()),
         ]
         self._keep_alive_s = keep_alive_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        start = {"type": "http.response.start", "status": 200, "headers": self._headers}
+        start = {"type": "http.response.start", "status": 200, "headers": self._start_headers}
         try:
             async with Departure(receive):
                 await send(start)

@@ -1,0 +1,57 @@
+"""Draws docs/state-machines.md from the tables of moves; `--check` fails when the page is not what they say."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Set
+from enum import Enum
+from pathlib import Path
+
+from archipelag_coordinator.domain import attempt, cargo, island, job, ledger
+
+PAGE = Path(__file__).parent / "state-machines.md"
+
+HEAD = """\
+# State machines
+
+Drawn from the tables `MOVES` of the Coordinator's nouns by `python docs/diagrams.py`; do not edit.
+A state without a way out is final. Only the move's own method changes a state, and it asks the table first.
+"""
+
+NOUNS: Mapping[str, tuple[str, Mapping[Enum, Set[Enum]]]] = {
+    "Job": ("What a customer asked for.", job.MOVES),
+    "Attempt": ("One try of a job on one Island.", attempt.MOVES),
+    "Island": ("A host that runs our agent.", island.MOVES),
+    "Reservation": ("Credits held for a job.", ledger.MOVES),
+    "Cargo version": ("A signed version of a package of work.", cargo.MOVES),
+}
+
+
+def diagram(moves: Mapping[Enum, Set[Enum]]) -> str:
+    """One Mermaid diagram, in the order in which the states are declared."""
+    states = list(type(next(iter(moves))))
+    lines = ["stateDiagram-v2", f"    [*] --> {states[0].value}"]
+    for state in states:
+        lines += [f"    {state.value} --> {to.value}" for to in states if to in moves[state]]
+        if not moves[state]:
+            lines.append(f"    {state.value} --> [*]")
+    return "\n".join(lines)
+
+
+def page() -> str:
+    parts = [
+        f"\n## {name}\n\n{about}\n\n```mermaid\n{diagram(moves)}\n```\n"
+        for name, (about, moves) in NOUNS.items()
+    ]
+    return HEAD + "".join(parts)
+
+
+def main() -> None:
+    if "--check" not in sys.argv[1:]:
+        PAGE.write_text(page(), encoding="utf-8")
+    elif PAGE.read_text(encoding="utf-8") != page():
+        sys.exit("docs/state-machines.md is not what the tables say: run `python docs/diagrams.py`")
+
+
+if __name__ == "__main__":
+    main()
