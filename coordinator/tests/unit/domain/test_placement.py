@@ -39,7 +39,7 @@ def test_island_that_lost_the_job_is_avoided():
     chosen = place(wanted(avoid=frozenset({here.island_id})), [here, there], 0.0)
 
     assert chosen.island_id == there.island_id
-    assert [v.reason for v in chosen.verdicts][0] == "" and chosen.verdicts[1].reason
+    assert chosen.verdicts[0].reason == "" and chosen.verdicts[1].reason
 
 
 def test_nobody_at_all():

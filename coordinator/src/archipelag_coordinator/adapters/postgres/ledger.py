@@ -48,6 +48,8 @@ LOCK: Final = f"""
     )
     SELECT FROM accounts a
     WHERE a.id = ANY(%(accounts)s::text[] || ARRAY(SELECT account_id::text FROM pending))
+        AND (SELECT count(*) FROM accounts WHERE id = ANY(%(accounts)s::text[]))
+            = cardinality(%(accounts)s::text[])
     ORDER BY {_LOCK_ORDER} FOR NO KEY UPDATE
 """
 # Posts a transfer, and with it ends a reservation where one is named: all of it, or nothing and the reason.
