@@ -37,9 +37,7 @@ MINUTE = timedelta(minutes=1)
 class Scene:
     """A customer, a Cargo and an Island that stand, and stored jobs of theirs."""
 
-    def __init__(
-        self, store: Store, user: User, key: ApiKey, cargo: Cargo, island: Island
-    ) -> None:
+    def __init__(self, store: Store, user: User, key: ApiKey, cargo: Cargo, island: Island) -> None:
         self.store, self.user, self.key, self.cargo, self.island = store, user, key, cargo, island
 
     @classmethod
