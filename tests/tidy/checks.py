@@ -53,7 +53,7 @@ ALLOWED: Final[Mapping[str, tuple[str, ...]]] = {
     "*/__main__.py": ("os.environ", "os.getenv", "print"),
     # A program that starts others passes its own environment on to them, and talks to a person.
     "embedded/src/*": ("os.environ", "os.getenv", "print", *CLOCK, "time.sleep"),
-    # Jitter of reconnecting, and the names of inboxes: chance that decides nothing.
+    # Jitter, and the order in which servers and ports are tried: chance that decides nothing.
     "*/adapters/nats/*": ("random.uniform", "random.choice", "random.sample"),
     "embedded/src/archipelag_embedded/process.py": ("random.sample",),
     "coordinator/src/archipelag_coordinator/ids.py": ("random.random",),
