@@ -41,7 +41,7 @@ async def test_a_chat_is_answered_once_and_paid_once_and_a_key_is_revoked_at_onc
 
     async def answer() -> None:
         async with asyncio.timeout(10):
-            while not scene.bus.assigned:
+            while not scene.bus.assigned:  # noqa: ASYNC110 - a list has no event
                 await asyncio.sleep(0.002)
         async with store.begin() as tx:
             job = await tx.jobs.get(scene.bus.assigned[0].job_id)
