@@ -28,7 +28,7 @@ from archipelag_coordinator.adapters.nats.replay import StreamReplay
 from archipelag_coordinator.adapters.nats.reports import ReportQueue
 from archipelag_coordinator.adapters.nats.wire import Wire
 from archipelag_coordinator.adapters.postgres.leader import Leader
-from archipelag_coordinator.adapters.postgres.store import PostgresStore
+from archipelag_coordinator.adapters.postgres.store import UNREACHABLE, PostgresStore
 from archipelag_coordinator.apps.api.app import ApiSettings, create_app
 from archipelag_coordinator.apps.background.chores import chores_app, run_chores
 from archipelag_coordinator.apps.islands.enrolment import EnrolmentService, start_enrolment

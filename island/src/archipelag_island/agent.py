@@ -56,6 +56,7 @@ class Agent:
         self.runtime = runtime or NativeRuntime()
         self.clock = clock or SystemClock()
         self.chance = chance or Random()
+        self.coordinator = settings.coordinator
         self.world: World | None = None
         """There once the Island has enrolled."""
         self._runs: set[asyncio.Task[None]] = set()
@@ -71,6 +72,7 @@ class Agent:
         self.home.prepare()
         self.home.lock()
         try:
+            self.coordinator = self.home.coordinator(self.settings.coordinator)
             key = self.home.key()
             info = await self.runtime.probe()
             if leftovers := await self.runtime.recover():
@@ -88,6 +90,7 @@ class Agent:
         self.home.prepare()
         self.home.lock()
         try:
+            self.coordinator = self.home.coordinator(self.settings.coordinator)
             self._probe(await self.runtime.probe())
             await self._join(self.home.key(), asyncio.Event())
             assert self._standing is not None
@@ -100,7 +103,7 @@ class Agent:
         self._standing = self.home.load()
         if self._standing is not None:
             return True
-        if not self.settings.coordinator or not self.settings.pairing_code:
+        if not self.coordinator or not self.settings.pairing_code:
             raise EnrolmentRefused(
                 "this Island is not enrolled yet: make a pairing code on the Coordinator and start with "
                 "ARCHIPELAG_COORDINATOR=host:port ARCHIPELAG_PAIRING_CODE=code"
@@ -108,7 +111,7 @@ class Agent:
         assert self._capabilities is not None
         enrolling = asyncio.create_task(
             enrol.enrol(
-                GrpcEnrolment(self.settings.coordinator, key),
+                GrpcEnrolment(self.coordinator, key),
                 self.settings.pairing_code,
                 self.settings.name,
                 self._capabilities,
@@ -126,9 +129,9 @@ class Agent:
             stopping.cancel()
             await asyncio.gather(enrolling, stopping, return_exceptions=True)
         self.home.save(self._standing)
-        log.info(
-            "enrolled island=%s approved=%s", self._standing.island_id, self._standing.approved
-        )
+        log.info("enrolled island=%s", self._standing.island_id)
+        if not self._standing.approved:
+            log.warning("an operator has yet to approve this Island; it gets no work until then")
         return True
 
     async def _serve(self, key: SigningKey, info: RuntimeInfo, stop: asyncio.Event) -> None:
@@ -147,7 +150,7 @@ class Agent:
         )
         world = self.world = self._world(link, journal)
         reconcile.load_catalogue(world)
-        renewals = self._renew(key, refused, world) if self.settings.coordinator else _never()
+        renewals = self._renew(key, refused, world) if self.coordinator else _never()
         cargos = asyncio.create_task(offer.offer_for_ever(world), name="cargos")
         others = [
             asyncio.create_task(work, name=name)
@@ -252,7 +255,7 @@ class Agent:
     async def _renew(self, key: SigningKey, refused: asyncio.Event, world: World) -> None:
         assert self._standing is not None
         await enrol.renew_for_ever(
-            GrpcEnrolment(self.settings.coordinator, key),
+            GrpcEnrolment(self.coordinator, key),
             self._standing,
             refused,
             self._keep,

@@ -324,3 +324,36 @@ async def test_drain_ends_runs_and_takes_no_more(stage: Stage) -> None:
 
     assert refused is not None and refused.code is RefusalCode.DRAINING
     assert stage.link.delivered_reports()[0].ending.cause is Cause.ISLAND_STOPPED
+
+
+async def test_run_of_a_cargo_that_is_withdrawn_can_go_on_elsewhere(stage: Stage) -> None:
+    await stage.warm()
+    stage.runtime.knobs.stall_at = 1
+    execute.accept(stage.world, an_assignment())
+    await stage.until(stage.link.texts)
+
+    await obeyed(stage, catalogue_version="v2", catalogue=())
+    await stage.until(lambda: stage.link.delivered)
+
+    report = stage.link.delivered_reports()[0]
+    assert report.ending.cause is Cause.ISLAND_STOPPED
+    assert report.next_position == 1
+
+
+async def test_cargo_that_takes_too_much_memory_is_ended(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from archipelag_island.services import offer
+
+    monkeypatch.setattr(offer, "MEMORY_LOOK_S", 0.01)
+    warm = await stage.warm()
+    stage.runtime.knobs.stall_at = 1
+    execute.accept(stage.world, an_assignment())
+    await stage.until(stage.link.texts)
+
+    cargo = stage.runtime._cargos[warm.warm.handle.id]
+    cargo.used = replace(cargo.used, memory_bytes=10 << 30)
+    await stage.until(lambda: stage.link.delivered)
+
+    assert stage.link.delivered_reports()[0].ending.cause is Cause.LIMIT_EXCEEDED
+    assert cargo.end.done()

@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,7 +44,10 @@ async def examine(settings: Settings) -> list[Finding]:
             standing = home.load()
         except IslandError as error:
             findings.append(Finding("identity", False, "not readable", str(error)))
-    findings += [_enrolled(settings, standing), *await _coordinator(settings, home)]
+    if findings[0].well:
+        settings = replace(settings, coordinator=home.coordinator(settings.coordinator))
+        findings.append(_enrolled(settings, standing))
+        findings += await _coordinator(settings, home)
     if standing is not None:
         findings += [await _broker(url) for url in standing.broker_urls]
         findings.append(_credentials(standing))

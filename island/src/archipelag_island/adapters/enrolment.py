@@ -93,9 +93,13 @@ class GrpcEnrolment:
         text = _REFUSALS.get(error.code())
         if text is not None:
             return EnrolmentRefused(text.format(details))
+        if error.code() is grpc.StatusCode.UNAVAILABLE:
+            return CoordinatorUnreachable(
+                f"no Coordinator answers at {self._coordinator} ({details}); "
+                "check ARCHIPELAG_COORDINATOR and that it runs"
+            )
         return CoordinatorUnreachable(
-            f"no Coordinator answers at {self._coordinator} ({details}); "
-            "check ARCHIPELAG_COORDINATOR and that it runs"
+            f"the Coordinator at {self._coordinator} cannot help now ({details})"
         )
 
 

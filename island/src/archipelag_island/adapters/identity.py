@@ -19,6 +19,7 @@ from archipelag_island.services.ports import Standing
 
 KEY_FILE: Final = "key"
 STANDING_FILE: Final = "identity.json"
+COORDINATOR_FILE: Final = "coordinator"
 
 
 class Home:
@@ -84,6 +85,14 @@ class Home:
             raise BadSettings(
                 f"{path} cannot be read ({error}); remove it and enrol with a new pairing code"
             ) from None
+
+    def coordinator(self, named: str) -> str:
+        """Where enrolment is: as `named` now, or else as it was the last time; kept for the next start."""
+        path = self.folder / COORDINATOR_FILE
+        if named:
+            write_private(path, f"{named}\n".encode())
+            return named
+        return path.read_text().strip() if path.exists() else ""
 
     def save(self, standing: Standing) -> None:
         raw = {

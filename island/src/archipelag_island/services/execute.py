@@ -226,13 +226,15 @@ async def _conclude(world: World, running: Running, usage: Usage) -> None:
     run = running.run
     assert run.ending is not None
     last = run.last_chunk(usage)
-    if run.silent:
-        world.journal.forget(run.key)
-    else:
-        await _send_chunk(world, run, last)
-        sealed = world.link.seal(run.report(usage, milliseconds(world.clock)))
-        await world.journal.ended(run.key, run.next, sealed)
-    del world.now.runs[run.key]
+    try:
+        if run.silent:
+            world.journal.forget(run.key)
+        else:
+            await _send_chunk(world, run, last)
+            sealed = world.link.seal(run.report(usage, milliseconds(world.clock)))
+            await world.journal.ended(run.key, run.next, sealed)
+    finally:
+        del world.now.runs[run.key]
     world.now.completed += run.ending.cause is Cause.COMPLETED
     world.reports_waiting.set()
     log.info(

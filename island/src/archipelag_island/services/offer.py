@@ -8,6 +8,7 @@ from typing import Final
 
 from archipelag_contracts.ids import CargoDigest
 
+from archipelag_island.domain.attempt import Cause, Ending
 from archipelag_island.domain.backoff import Backoff
 from archipelag_island.domain.offer import Offer, Warm
 from archipelag_island.domain.usage import Meter
@@ -89,6 +90,11 @@ async def _live_once(world: World, offer: Offer) -> str:
         world.set_offer(offer.get_warm(warm))
         log.info("cargo_warm cargo=%s slots=%d", offer.slug, description.slots)
         return await _until_ended(world, handle, offer)
+    except asyncio.CancelledError:
+        # Not the Cargo's death: somebody else can go on with what it ran.
+        stopped = Ending(Cause.ISLAND_STOPPED, error=f"{offer.slug} was stopped on this Island")
+        _stop_runs(world, offer, stopped)
+        raise
     finally:
         await world.runtime.stop(handle, STOP_GRACE_S)
 
@@ -121,6 +127,14 @@ async def _until_ended(world: World, handle: Handle, offer: Offer) -> str:
                 return str(ended)
             used = world.runtime.usage(handle).memory_bytes
             if used > bytes_max:
-                return f"used {used >> 20} MB of memory, far more than its manifest says"
+                over = f"used {used >> 20} MB of memory, far more than its manifest says"
+                _stop_runs(world, offer, Ending(Cause.LIMIT_EXCEEDED, error=f"the Cargo {over}"))
+                return over
     finally:
         end.cancel()
+
+
+def _stop_runs(world: World, offer: Offer, ending: Ending) -> None:
+    for key, running in tuple(world.now.runs.items()):
+        if running.run.assignment.cargo_digest == offer.digest:
+            world.stop_run(key, ending)

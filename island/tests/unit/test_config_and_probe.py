@@ -1,0 +1,151 @@
+"""Settings, probes, and the echo Cargo's script: tables of what goes in and what comes out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from random import Random
+
+import pytest
+from archipelag_island import config
+from archipelag_island.adapters import status
+from archipelag_island.adapters.probe import cpu, gpu, memory
+from archipelag_island.domain.backoff import Backoff
+from archipelag_island.errors import BadSettings
+from archipelag_island.testing.echo_engine.words import NotAcceptable, script
+
+
+def test_settings_have_defaults() -> None:
+    settings = config.read({})
+
+    assert settings.home == Path("~/.archipelag/island").expanduser()
+    assert settings.model_dir == settings.home / "models"
+    assert settings.slots == 4
+    assert settings.cargos is None
+    assert settings.name
+
+
+def test_settings_are_read_from_the_environment() -> None:
+    settings = config.read(
+        {
+            "ARCHIPELAG_ISLAND_HOME": "/x",
+            "ARCHIPELAG_ISLAND_SLOTS": "2",
+            "ARCHIPELAG_ISLAND_CARGOS": "echo, llm-chat",
+            "ARCHIPELAG_ISLAND_EXTRA_ENGINES": "echo=a.b, other=c",
+            "ARCHIPELAG_PAIRING_CODE": "abc234",
+        }
+    )
+
+    assert (settings.home, settings.slots) == (Path("/x"), 2)
+    assert settings.cargos == {"echo", "llm-chat"}
+    assert settings.extra_engines == {"echo": "a.b", "other": "c"}
+    assert settings.pairing_code == "ABC234"
+    assert "ABC234" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ISLAND_SLOTS", "0"),
+        ("ISLAND_SLOTS", "many"),
+        ("ISLAND_SLOTS", "100000"),
+        ("ISLAND_CARGOS", "No Slug"),
+        ("ISLAND_EXTRA_ENGINES", "echo"),
+        ("ISLAND_EXTRA_ENGINES", "echo=a;rm -rf"),
+    ],
+)
+def test_bad_settings_are_named(name: str, value: str) -> None:
+    with pytest.raises(BadSettings, match=f"ARCHIPELAG_{name}"):
+        config.read({f"ARCHIPELAG_{name}": value})
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "100000 100000"}, 1),
+        ({"cpu.max": "50000 100000"}, 1),
+        ({"cpu.max": "max 100000"}, None),
+        ({"cpu.cfs_quota_us": "100000", "cpu.cfs_period_us": "100000"}, 1),
+        ({"cpu.cfs_quota_us": "-1", "cpu.cfs_period_us": "100000"}, None),
+        ({"cpu.max": "nonsense"}, None),
+        ({}, None),
+    ],
+)
+def test_cores_by_quota(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], cores: int | None
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(cpu, "cgroup_folders", lambda root, controller: [root])
+
+    unlimited = cpu.cores(tmp_path / "none")
+
+    assert cpu.cores(tmp_path) == (cores or unlimited)
+
+
+@pytest.mark.parametrize("name", ["memory.max", "memory.limit_in_bytes"])
+def test_memory_by_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(memory, "cgroup_folders", lambda root, controller: [root])
+    unlimited = memory.usable_bytes(tmp_path)
+
+    (tmp_path / name).write_text("1048576\n")
+    limited = memory.usable_bytes(tmp_path)
+    (tmp_path / name).write_text("9223372036854771712\n")
+
+    assert limited == 1048576
+    assert memory.usable_bytes(tmp_path) == unlimited > 1048576
+
+
+def test_cpu_features_are_those_we_tell(tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text("model name : x\nflags\t\t: fpu avx2 fma strange\n")
+
+    assert cpu.features(tmp_path / "cpuinfo") == ("avx2", "fma")
+    assert cpu.features(tmp_path / "missing") == ()
+
+
+def test_host_without_graphics_processors_has_none_or_names_them() -> None:
+    assert all(device.memory_bytes > 0 and device.name for device in gpu.gpus())
+
+
+def test_backoff_grows_stays_bounded_and_differs() -> None:
+    one, two = Backoff(1.0, 8.0, Random(1)), Backoff(1.0, 8.0, Random(2))
+
+    waits = [one.next_s() for _ in range(50)]
+
+    assert 0.5 <= waits[0] <= 1.0
+    assert 4.0 <= waits[-1] <= 8.0
+    assert waits != [two.next_s() for _ in range(50)]
+    one.reset()
+    assert one.next_s() <= 1.0
+
+
+def test_status_of_an_agent_that_died_is_not_shown(tmp_path: Path) -> None:
+    assert status.read(tmp_path) is None
+    status.write(tmp_path, {"pid": 2**22 + 1})
+    assert status.read(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "most", "words", "reason"),
+    [
+        ({"text": "a b"}, 10, ["a ", "b "], "stop"),
+        ({"text": "a b", "items": 3}, 10, ["a ", "b ", "a "], "stop"),
+        ({"text": "a b c"}, 2, ["a ", "b "], "length"),
+        ({"text": "a b c", "max_tokens": 1}, 10, ["a "], "length"),
+        ({"messages": [{"role": "user", "content": "old"}, {"role": "user", "content": "hi"}]}, 9,
+         ["hi "], "stop"),
+    ],
+)  # fmt: skip
+def test_echo_says(given: object, most: int, words: list[str], reason: str) -> None:
+    plan = script(json.dumps(given).encode(), most)
+
+    assert [plan.item(i)[0] for i in range(plan.items)] == words
+    assert plan.finish_reason == reason
+
+
+@pytest.mark.parametrize(
+    "given", [b"", b"[]", b"{}", b'{"text": " "}', b'{"text": "a", "items": -1}', b'{"text": 3}']
+)
+def test_echo_refuses(given: bytes) -> None:
+    with pytest.raises(NotAcceptable):
+        script(given, 10)
