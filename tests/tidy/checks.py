@@ -79,6 +79,9 @@ def banned_names(path: str, text: str) -> list[str]:
     return found
 
 
+# A Cargo that ships with the Island, for tests.
+ECHO: Final = "island/src/archipelag_island/testing/echo_engine/*"
+
 # Technology → the places that may say its name.
 PLACES: Final[Mapping[str, tuple[str, ...]]] = {
     "fastapi": ("*/apps/*", "*/__main__.py"),
@@ -87,7 +90,13 @@ PLACES: Final[Mapping[str, tuple[str, ...]]] = {
     "psycopg": ("*/adapters/postgres/*", "*/adapters/postgres.py", "embedded/*"),
     "psycopg_pool": ("*/adapters/postgres/*", "*/__main__.py"),
     "nats": ("*/adapters/nats/*", "island/src/archipelag_island/adapters/link*", "embedded/*"),
-    "archipelag_contracts.pb": ("contracts/*", "*/adapters/*", "*/apps/islands/*", "cargos/*"),
+    "archipelag_contracts.pb": (
+        "contracts/*",
+        "*/adapters/*",
+        "*/apps/islands/*",
+        "cargos/*",
+        ECHO,
+    ),
 }
 
 
