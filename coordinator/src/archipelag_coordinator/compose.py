@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import nats.errors
 import procrastinate
-import psycopg
 import uvicorn
 from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
 
@@ -164,9 +163,7 @@ def _chores(settings: Settings, parts: Parts) -> procrastinate.App:
 
 def _http(settings: Settings, parts: Parts) -> uvicorn.Server:
     # What the drivers say when their server is away: the customer gets a 503, to be tried again.
-    api = ApiSettings(
-        unavailable=(ConnectionError, TimeoutError, psycopg.OperationalError, nats.errors.Error)
-    )
+    api = ApiSettings(unavailable=(ConnectionError, TimeoutError, *UNREACHABLE, nats.errors.Error))
     app = create_app(parts.world, settings=api, broker_connected=lambda: parts.connection.connected)
     config = uvicorn.Config(
         app,

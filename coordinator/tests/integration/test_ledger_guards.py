@@ -36,6 +36,7 @@ CHEATS = {
     "a removed transfer": "DELETE FROM transfers",
     "emptied transfers": "TRUNCATE transfers CASCADE",
     "a removed account": "DELETE FROM accounts WHERE id = %(user)s",
+    "a removed account that was never used": "DELETE FROM accounts WHERE id = 'island_owner:spare'",
     "a balance below zero": "UPDATE accounts SET balance = -1 WHERE id = %(user)s",
     "a balance below what is held": "UPDATE accounts SET balance = 59 WHERE id = %(user)s",
     "more held than there is": "UPDATE accounts SET held = 101 WHERE id = %(user)s",
