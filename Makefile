@@ -44,11 +44,9 @@ test: $(VENV)/dev.stamp $(VENV)/model.stamp ## run the tests: real PostgreSQL, N
 	$(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/dev.stamp ## format, lint, types, import rules, tidy tests
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy $(SOURCES)
-	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q tests/tidy
+	@failed=; for step in 'ruff format --check .' 'ruff check .' 'mypy $(SOURCES)' 'lint-imports' 'python -m pytest -q tests/tidy'; do \
+		echo "== $$step"; $(BIN)/$$step || failed="$$failed, $${step%% *}"; done; \
+	test -z "$$failed" || { echo "error: these failed: $${failed#, }" >&2; exit 1; }
 
 format: $(VENV)/dev.stamp ## format the code and repair what the linter can
 	$(BIN)/ruff format .

@@ -160,6 +160,7 @@ def test_a_changed_table_changes_its_diagram() -> None:
         ("domain/planted.py", "from archipelag_contracts.pb import archipelag\n"),
         ("apps/planted.py", "from archipelag_coordinator.adapters import postgres\n"),
         ("services/planted.py", "import archipelag_island\n"),
+        ("services/planted.py", "from archipelag_coordinator.services import neighbour\n"),
         ("surprise/__init__.py", ""),
     ],
 )
@@ -173,6 +174,7 @@ def test_imports_against_the_layers_are_told(module: str, text: str, tmp_path: P
     planted = tmp_path / "archipelag_coordinator" / module
     planted.parent.mkdir(exist_ok=True)
     planted.write_text(text)
+    (planted.parent / "neighbour.py").write_text("")
     paths.append(str(tmp_path))
     script = (
         f"import sys; sys.path[:0] = {paths!r}; from importlinter.cli import lint_imports; "

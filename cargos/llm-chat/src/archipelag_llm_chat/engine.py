@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from archipelag_llm_chat.errors import BadRequest, DecodeFailed, NoSlot, NotReady
@@ -63,6 +64,9 @@ class Engine:
     def submit(self, ask: Ask, wake: Callable[[], None]) -> Run:
         """Takes a run in; `wake` is called when its outbox has something new. Raises BadRequest, NoSlot, NotReady."""
         self._check(ask)
+        # Prompt and answer share the context; a longer answer would fail in the middle.
+        room = max(1, self.context_tokens - len(ask.prompt))
+        ask = replace(ask, items_max=min(ask.items_max, room))
         with self._changed:
             if self._stopping:
                 raise NotReady("the Cargo is stopping")
@@ -160,8 +164,7 @@ class Engine:
         try:
             logits = iter(self._context.decode(batch))
         except DecodeFailed as error:
-            for run, _ in portions:
-                run.fail(str(error))
+            self._blame(portions, str(error))
             return
         finally:
             if companion is not None:
@@ -175,6 +178,15 @@ class Engine:
                 token = choose(next(logits), run.ask.sampling, run.position, run.counts)
                 run.cpu_s += time.process_time() - began
                 run.accept(token, is_end=self.model.is_end(token))
+
+    def _blame(self, portions: list[tuple[Run, int]], error: str) -> None:
+        """A batch failed: each run gets a try by itself, so that only the one that cannot go on ends."""
+        if len(portions) == 1:
+            portions[0][0].fail(error)
+            return
+        for run, count in portions:
+            self._context.forget(run.slot, run.cells)
+            self._decode([(run, count)])
 
     def _companion(self, batch: list[BatchToken]) -> int | None:
         """Adds a token of an unused neighbouring sequence to a lone one, so that all threads may work on it."""

@@ -108,7 +108,6 @@ class CargoService(cargo_pb2_grpc.CargoServicer):
         limits = [
             chat.max_tokens,
             self._loader.manifest.limits.output_items_max,
-            max(1, engine.context_tokens - len(prompt)),
         ]
         if request.output_items_max:
             limits.append(request.output_items_max)

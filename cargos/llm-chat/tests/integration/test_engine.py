@@ -1,7 +1,7 @@
 """The engine with the real model: resuming gives the undisturbed answer, alone and beside others."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +9,8 @@ import pytest
 from archipelag_llm_chat import engine as engines
 from archipelag_llm_chat.answer_text import Item
 from archipelag_llm_chat.engine import Engine
-from archipelag_llm_chat.errors import BadRequest, NoSlot
-from archipelag_llm_chat.model import Model
+from archipelag_llm_chat.errors import BadRequest, DecodeFailed, NoSlot
+from archipelag_llm_chat.model import BatchToken, Logits, Model
 from archipelag_llm_chat.run import OUTBOX_ITEMS_MAX, Ask, Ending, Run
 from archipelag_llm_chat.sampling import Sampling
 
@@ -203,6 +203,39 @@ def test_a_slow_reader_does_not_stop_the_others(engine: Engine, model: Model) ->
     assert ending is not None
     again, _ = answer(engine, an_ask(model, "Count from 1 to 500.", items_max=100))
     assert rest == again
+
+
+def test_an_answer_ends_where_the_context_does(engine: Engine, model: Model) -> None:
+    ask = an_ask(model, "word " * 440, temperature=2.0, items_max=10_000)
+
+    items, reason = answer(engine, ask)
+
+    assert reason == "length"
+    assert len(items) == CONTEXT_TOKENS - len(ask.prompt)
+    resumed = tuple(item.token for item in items)
+    again = Ask(ask.prompt, ask.sampling, 10_000, resumed=resumed)
+    assert answer(engine, again) == ([], "length")
+
+
+def test_a_run_that_cannot_be_decoded_ends_alone(
+    engine: Engine, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = answer(engine, an_ask(model, seed=2))
+    decode = engine._context.decode
+
+    def decode_but_one(batch: Sequence[BatchToken]) -> list[Logits]:
+        if any(one.sequence == broken.run.slot and one.position > 60 for one in batch):
+            raise DecodeFailed("llama.cpp could not decode a batch (code 1)")
+        return decode(batch)
+
+    broken = begin(engine, an_ask(model, "Count from 1 to 99.", items_max=200))
+    monkeypatch.setattr(engine._context, "decode", decode_but_one)
+    beside, _ = answer(engine, an_ask(model, seed=2))
+    _, ending = broken.read()
+
+    assert ending is not None
+    assert "could not decode" in ending.error
+    assert beside == whole
 
 
 def test_reading_a_long_prompt_tells_its_progress(engine: Engine, model: Model) -> None:

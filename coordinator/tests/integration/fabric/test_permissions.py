@@ -234,6 +234,12 @@ async def test_what_the_broker_says_for_an_island_does_no_harm(
     bus = NatsIslandBus(fabric.connection, SigningKey.generate())
     keys_changed: list[int] = []
     await bus.listen_keys_changed(lambda: keys_changed.append(1))
+    said: list[bytes] = []
+
+    async def heard(message: Any) -> None:
+        said.append(message.data)
+
+    await fabric.connection.subscribe(subjects.KEYS_CHANGED, heard)
     await fabric.wire.flush()
     victims = subjects.out(victim.id, fabric.relay, JOB, Epoch(1))
 
@@ -257,6 +263,8 @@ async def test_what_the_broker_says_for_an_island_does_no_harm(
 
     assert answer.texts == ["fine"] and answer.attempt_end is None
     assert keys_changed == []
+    await eventually(lambda: bool(said))
+    assert all(b"REPORTS" in one for one in said)  # output is never acknowledged
     js = fabric.connection.client.jetstream()
     assert (await js.stream_info("REPORTS")).state.first_seq == 1
     assert (await js.stream_info("OUTPUT")).state.first_seq == 1

@@ -1,6 +1,7 @@
 """A small NATS client for the output path: frames are parsed in place, and a message costs one call.
 
-nats-py stays in charge of everything else; `benchmarks/wire.py` says what this saves.
+nats-py stays in charge of everything else. `benchmarks/wire.py` measures what this saves: at 256 streams about 1.1
+instead of 3.6 µs of CPU a message (floor 0.8), and 3.9 instead of 6.2 with the relay's own work.
 """
 
 from __future__ import annotations
