@@ -89,7 +89,8 @@ def test_every_error_code_is_in_the_reference() -> None:
     kinds = [errors.CoordinatorError]
     for kind in kinds:
         kinds += kind.__subclasses__()
-    codes = sorted({kind.code for kind in kinds[1:]})
+    # An app may have errors of its own; whether they are imported yet depends on the order of the tests.
+    codes = sorted({kind.code for kind in kinds[1:] if kind.__module__ == errors.__name__})
     assert len(codes) > 10
 
     assert checks.undocumented(codes, read("docs/reference/api.md")) == []
