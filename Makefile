@@ -14,7 +14,7 @@ endif
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install model up demo env down status test check format lock proto bench clean
+.PHONY: help install model up demo env down status test coverage check format lock proto bench clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ status: ## say what runs, and where
 # another parse (pytest rewriting assertions) it fails with "AST constructor recursion depth mismatch".
 test: $(VENV)/dev.stamp $(VENV)/model.stamp ## run the tests: real PostgreSQL, NATS and model; ARGS="-k word"
 	PYTHONNODEBUGRANGES=1 $(BIN)/python -m pytest $(ARGS)
+
+coverage: ## the tests, and how much of domain and services they run, by branches; fails below 95 %
+	@$(MAKE) test ARGS="--cov $(ARGS)"
 
 check: $(VENV)/dev.stamp ## format, lint, types, import rules, tidy tests
 	@failed=; for step in 'ruff format --check .' 'ruff check .' 'mypy $(SOURCES)' 'lint-imports' 'python -m pytest -q tests/tidy'; do \
