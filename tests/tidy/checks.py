@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import PurePosixPath
 from typing import Final
@@ -246,3 +246,15 @@ def _normal(path: PurePosixPath) -> str:
         elif part != ".":
             parts.append(part)
     return "/".join(parts)
+
+
+_FILE: Final = re.compile(r"`([A-Za-z0-9_./…-]+\.py)`")
+
+
+def missing_rooms(page: str, text: str, files: Sequence[str]) -> list[str]:
+    """Source files that a page names and that do not stand: `services/submit.py` stands for any package's."""
+    return [
+        f"{page} names {named}, which is nowhere"
+        for named in _FILE.findall(text)
+        if not any(file.endswith("/" + named.split("…/")[-1]) for file in files)
+    ]

@@ -194,3 +194,12 @@ def copy(package: Path, to: Path) -> None:
         target = to / source.relative_to(package)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(source.read_bytes())
+
+
+def test_a_walk_through_a_room_that_is_not_there_is_found() -> None:
+    files = ["coordinator/src/archipelag_coordinator/services/submit.py"]
+
+    assert checks.missing_rooms("walk", "`services/submit.py`, `…/services/submit.py`", files) == []
+    assert checks.missing_rooms("walk", "`services/gone.py`", files) == [
+        "walk names services/gone.py, which is nowhere"
+    ]

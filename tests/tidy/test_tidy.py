@@ -109,6 +109,15 @@ def test_links_lead_somewhere() -> None:
     assert broken == []
 
 
+def test_the_walks_pass_through_rooms_that_stand() -> None:
+    pages = [name for name in files() if name.startswith("docs/walks/")]
+    assert len(pages) >= 3
+
+    found = [m for page in pages for m in checks.missing_rooms(page, read(page), files())]
+
+    assert found == []
+
+
 def test_changes_are_told() -> None:
     told = [n for n in files() if n.startswith("changes/") and n != "changes/README.md"]
 
