@@ -31,7 +31,7 @@ def test_200_requests_at_once_with_credits_for_20_run_exactly_20(network: Networ
     # Nobody works meanwhile: a job that ended would give back what it did not use, and make room for a 21st.
     with suspended(network):
         statuses = asyncio.run(_ask_all_at_once(network, key, body, 200))
-        waiting = Decimal(str(account(network, key)["credits"]))
+        waiting = Decimal(account(network, key)["available"])
 
     assert statuses.count(201) == 20
     assert statuses.count(402) == 180
