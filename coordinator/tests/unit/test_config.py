@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from archipelag_coordinator.config import read
 from archipelag_coordinator.errors import InvalidInput
 

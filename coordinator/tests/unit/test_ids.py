@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from archipelag_contracts import ids as shapes
-
 from archipelag_coordinator.domain.user import KEY_SHAPE
 from archipelag_coordinator.ids import PAIRING_ALPHABET, SystemIds
 
