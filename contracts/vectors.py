@@ -57,17 +57,11 @@ CHAINS: dict[str, list[tuple[str, int]]] = {
 
 def messages() -> dict[str, Message]:
     """One of each kind that travels, with its telling fields set."""
+    return _of_jobs() | _of_islands()
+
+
+def _of_jobs() -> dict[str, Message]:
     usage = common_pb2.Usage(prompt_tokens=12, output_items=3, cpu_ms=40, wall_ms=50)
-    held = island_pb2.HeldAttempt(
-        job_id=JOB, epoch=2, state=island_pb2.HeldAttempt.STATE_RUNNING, next_position=7
-    )
-    cargo = island_pb2.CargoState(
-        slug="echo",
-        digest=DIGEST,
-        state=island_pb2.CargoState.STATE_WARM,
-        items_per_s=42.5,
-        slots=2,
-    )
     return {
         "assignment": job_pb2.Assignment(
             job_id=JOB,
@@ -112,6 +106,21 @@ def messages() -> dict[str, Message]:
             tokens=[7],
         ),
         "cancel": job_pb2.Cancel(job_id=JOB, epoch=2, island_id=ISLAND, reason="asked"),
+    }
+
+
+def _of_islands() -> dict[str, Message]:
+    held = island_pb2.HeldAttempt(
+        job_id=JOB, epoch=2, state=island_pb2.HeldAttempt.STATE_RUNNING, next_position=7
+    )
+    cargo = island_pb2.CargoState(
+        slug="echo",
+        digest=DIGEST,
+        state=island_pb2.CargoState.STATE_WARM,
+        items_per_s=42.5,
+        slots=2,
+    )
+    return {
         "heartbeat": island_pb2.Heartbeat(
             island_id=ISLAND, sequence=9, boot_id="b", cargos=[cargo], slots=2, held=[held]
         ),

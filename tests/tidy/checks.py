@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import PurePosixPath
 from typing import Final
@@ -53,6 +53,15 @@ ALLOWED: Final[Mapping[str, tuple[str, ...]]] = {
     "*/__main__.py": ("os.environ", "os.getenv", "print"),
     # A program that starts others passes its own environment on to them, and talks to a person.
     "embedded/src/*": ("os.environ", "os.getenv", "print", *CLOCK, "time.sleep"),
+    # Jitter, and the order in which servers and ports are tried: chance that decides nothing.
+    "*/adapters/nats/*": ("random.uniform", "random.choice", "random.sample"),
+    "embedded/src/archipelag_embedded/process.py": ("random.sample",),
+    "coordinator/src/archipelag_coordinator/ids.py": ("random.random",),
+    # Defaults at the door, which a test replaces.
+    "coordinator/src/archipelag_coordinator/apps/api/app.py": ("uuid.uuid4",),
+    # Commands that a person runs once, by the clock on their wall.
+    "island/src/archipelag_island/adapters/doctor.py": ("datetime.datetime.now",),
+    "cargos/*/fetch_model.py": ("os.environ",),
     "sdk/python/src/archipelag/transport.py": ("os.environ",),
     # The waiting client really waits; tests pass in another sleep and another chance.
     "sdk/python/src/archipelag/client.py": ("time.sleep", "random.random"),
@@ -79,15 +88,33 @@ def banned_names(path: str, text: str) -> list[str]:
     return found
 
 
+# Where the parts are wired, and where drivers' errors become sentences for an operator.
+COMPOSITION: Final = ("*/__main__.py", "*/compose.py", "*/commands.py", "*/agent.py")
+
 # Technology → the places that may say its name.
 PLACES: Final[Mapping[str, tuple[str, ...]]] = {
-    "fastapi": ("*/apps/*", "*/__main__.py"),
+    "fastapi": ("*/apps/*", *COMPOSITION),
     "starlette": ("*/apps/*",),
-    "uvicorn": ("*/apps/*", "*/__main__.py", "embedded/*"),
-    "psycopg": ("*/adapters/postgres/*", "*/adapters/postgres.py", "embedded/*"),
-    "psycopg_pool": ("*/adapters/postgres/*", "*/__main__.py"),
-    "nats": ("*/adapters/nats/*", "island/src/archipelag_island/adapters/link*", "embedded/*"),
-    "archipelag_contracts.pb": ("contracts/*", "*/adapters/*", "*/apps/islands/*", "cargos/*"),
+    "uvicorn": ("*/apps/*", *COMPOSITION, "embedded/*"),
+    "psycopg": ("*/adapters/postgres/*", *COMPOSITION, "embedded/*"),
+    "psycopg_pool": ("*/adapters/postgres/*", *COMPOSITION),
+    "nats": (
+        "*/adapters/nats/*",
+        "island/src/archipelag_island/adapters/link*",
+        "coordinator/src/archipelag_coordinator/__main__.py",
+        "coordinator/src/archipelag_coordinator/compose.py",
+        "embedded/*",
+    ),
+    "archipelag_coordinator.config": (*COMPOSITION, "embedded/*"),
+    # The doctor looks at the very settings, to say what is wrong with them.
+    "archipelag_island.config": (*COMPOSITION, "*/adapters/doctor.py", "embedded/*"),
+    "archipelag_contracts.pb": (
+        "contracts/*",
+        "*/adapters/*",
+        "*/apps/islands/*",
+        "*/testing/*",
+        "cargos/*",
+    ),
 }
 
 
@@ -114,9 +141,8 @@ HOSTS: Final = tuple(
         ("proxy", "golang", "org"),
     )
 )
-MACHINE_PATHS: Final = (
-    *tuple("/".join(("", *parts, "")) for parts in (("work",), ("root",))),
-    "/".join(("", "tmp", "bash")),
+MACHINE_PATHS: Final = tuple(
+    "/".join(("", *parts)) for parts in (("work", ""), ("root", ""), ("tmp", "bash"))
 )
 
 
@@ -220,3 +246,15 @@ def _normal(path: PurePosixPath) -> str:
         elif part != ".":
             parts.append(part)
     return "/".join(parts)
+
+
+_FILE: Final = re.compile(r"`([A-Za-z0-9_./…-]+\.py)`")
+
+
+def missing_rooms(page: str, text: str, files: Sequence[str]) -> list[str]:
+    """Source files that a page names and that do not stand: `services/submit.py` stands for any package's."""
+    return [
+        f"{page} names {named}, which is nowhere"
+        for named in _FILE.findall(text)
+        if not any(file.endswith("/" + named.split("…/")[-1]) for file in files)
+    ]

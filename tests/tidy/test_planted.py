@@ -160,6 +160,7 @@ def test_a_changed_table_changes_its_diagram() -> None:
         ("domain/planted.py", "from archipelag_contracts.pb import archipelag\n"),
         ("apps/planted.py", "from archipelag_coordinator.adapters import postgres\n"),
         ("services/planted.py", "import archipelag_island\n"),
+        ("services/planted.py", "from archipelag_coordinator.services import neighbour\n"),
         ("surprise/__init__.py", ""),
     ],
 )
@@ -173,6 +174,7 @@ def test_imports_against_the_layers_are_told(module: str, text: str, tmp_path: P
     planted = tmp_path / "archipelag_coordinator" / module
     planted.parent.mkdir(exist_ok=True)
     planted.write_text(text)
+    (planted.parent / "neighbour.py").write_text("")
     paths.append(str(tmp_path))
     script = (
         f"import sys; sys.path[:0] = {paths!r}; from importlinter.cli import lint_imports; "
@@ -192,3 +194,12 @@ def copy(package: Path, to: Path) -> None:
         target = to / source.relative_to(package)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(source.read_bytes())
+
+
+def test_a_walk_through_a_room_that_is_not_there_is_found() -> None:
+    files = ["coordinator/src/archipelag_coordinator/services/submit.py"]
+
+    assert checks.missing_rooms("walk", "`services/submit.py`, `…/services/submit.py`", files) == []
+    assert checks.missing_rooms("walk", "`services/gone.py`", files) == [
+        "walk names services/gone.py, which is nowhere"
+    ]

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import nats.errors
 import procrastinate
-import psycopg
 import uvicorn
 from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
 
@@ -28,7 +27,7 @@ from archipelag_coordinator.adapters.nats.replay import StreamReplay
 from archipelag_coordinator.adapters.nats.reports import ReportQueue
 from archipelag_coordinator.adapters.nats.wire import Wire
 from archipelag_coordinator.adapters.postgres.leader import Leader
-from archipelag_coordinator.adapters.postgres.store import PostgresStore
+from archipelag_coordinator.adapters.postgres.store import UNREACHABLE, PostgresStore
 from archipelag_coordinator.apps.api.app import ApiSettings, create_app
 from archipelag_coordinator.apps.background.chores import chores_app, run_chores
 from archipelag_coordinator.apps.islands.enrolment import EnrolmentService, start_enrolment
@@ -164,9 +163,7 @@ def _chores(settings: Settings, parts: Parts) -> procrastinate.App:
 
 def _http(settings: Settings, parts: Parts) -> uvicorn.Server:
     # What the drivers say when their server is away: the customer gets a 503, to be tried again.
-    api = ApiSettings(
-        unavailable=(ConnectionError, TimeoutError, psycopg.OperationalError, nats.errors.Error)
-    )
+    api = ApiSettings(unavailable=(ConnectionError, TimeoutError, *UNREACHABLE, nats.errors.Error))
     app = create_app(parts.world, settings=api, broker_connected=lambda: parts.connection.connected)
     config = uvicorn.Config(
         app,

@@ -14,6 +14,7 @@ async def books(store, database):
     held = a_reservation(a_job(user), 60)
     async with store.begin() as tx:
         await tx.ledger.reserve(held)
+    database.execute("INSERT INTO accounts (id) VALUES ('island_owner:spare')")
     return {"user": user_account(user.id), "job": held.job_id}
 
 
@@ -24,7 +25,7 @@ CHEATS = {
     "a transfer without entries": "INSERT INTO transfers (id, at, note) VALUES ('cheat', now(), '')",
     "one more entry under a posted transfer": """
         INSERT INTO entries (transfer_id, account_id, amount, at)
-        SELECT id, 'platform:fees', 5, now() FROM transfers LIMIT 1""",
+        SELECT id, 'island_owner:spare', 5, now() FROM transfers LIMIT 1""",
     "an entry of zero": """
         WITH t AS (INSERT INTO transfers (id, at, note) VALUES ('cheat', now(), '') RETURNING id)
         INSERT INTO entries SELECT id, %(user)s, 0, now() FROM t""",
@@ -35,6 +36,7 @@ CHEATS = {
     "a removed transfer": "DELETE FROM transfers",
     "emptied transfers": "TRUNCATE transfers CASCADE",
     "a removed account": "DELETE FROM accounts WHERE id = %(user)s",
+    "a removed account that was never used": "DELETE FROM accounts WHERE id = 'island_owner:spare'",
     "a balance below zero": "UPDATE accounts SET balance = -1 WHERE id = %(user)s",
     "a balance below what is held": "UPDATE accounts SET balance = 59 WHERE id = %(user)s",
     "more held than there is": "UPDATE accounts SET held = 101 WHERE id = %(user)s",

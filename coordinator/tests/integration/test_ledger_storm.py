@@ -8,6 +8,7 @@ from datetime import timedelta
 import psycopg
 from archipelag_contracts.units import Ucredits
 from archipelag_coordinator.adapters.postgres.store import PostgresStore
+from archipelag_coordinator.domain.job import JobStatus
 from archipelag_coordinator.domain.ledger import (
     FEES,
     INSURANCE,
@@ -18,7 +19,7 @@ from archipelag_coordinator.domain.ledger import (
     user_account,
 )
 from archipelag_coordinator.errors import InsufficientCredits
-from archipelag_coordinator.testing.builders import a_job, a_reservation, a_user
+from archipelag_coordinator.testing.builders import a_cargo, a_job, a_reservation, a_user
 from archipelag_coordinator.testing.fakes import START
 from archipelag_embedded.postgres import Postgres
 from hypothesis import HealthCheck, given, settings
@@ -40,7 +41,10 @@ class Storm:
         self.store, self.seed = store, seed
         self.users = [a_user() for _ in range(USERS)]
         self.jobs = []
+        self.cargo = a_cargo()
         self.outcomes = Counter()
+        self.acts = (self.reserve, self.reserve, self.post, self.post, self.void, self.expire)
+        self.acts += (self.pay, self.grant)
 
     async def rage(self):
         async with asyncio.TaskGroup() as group:
@@ -49,18 +53,7 @@ class Storm:
 
     async def worker(self, chance):
         for step in range(STEPS):
-            act = chance.choice(
-                [
-                    self.reserve,
-                    self.reserve,
-                    self.post,
-                    self.post,
-                    self.void,
-                    self.expire,
-                    self.pay,
-                    self.grant,
-                ]
-            )
+            act = chance.choice(self.acts)
             try:
                 async with self.store.begin() as tx:
                     done = await act(tx, chance)
@@ -75,16 +68,17 @@ class Storm:
     async def grant(self, tx, chance):
         user = chance.choice(self.users)
         amount = Ucredits(chance.randint(1, 500))
-        return await tx.ledger.transfer(grant(user.id, amount, f"{chance.random()}", START))
+        return await tx.ledger.transfer(grant(user.id, amount, a_user().id, START))
 
     async def reserve(self, tx, chance):
-        job = a_job(chance.choice(self.users))
+        job = a_job(chance.choice(self.users), cargo=self.cargo, status=JobStatus.FAILED)
+        await tx.jobs.add(job)
         await tx.ledger.reserve(a_reservation(job, chance.randint(0, 400), expires_at=START))
         self.jobs.append(job)
         return True
 
     async def post(self, tx, chance):
-        job = self._some(chance)
+        job = await self._locked(tx, chance)
         held = await tx.ledger.reservation(job.id)
         amount = chance.randint(1, max(1, held.amount)) if held else 5
         fee, share = amount // 10, amount // 20
@@ -95,28 +89,34 @@ class Storm:
         return await tx.ledger.post(job.id, Transfer(f"charge:{job.id}:{amount}", paid, START))
 
     async def void(self, tx, chance):
-        return await tx.ledger.void(self._some(chance).id)
+        return await tx.ledger.void((await self._locked(tx, chance)).id)
 
     async def expire(self, tx, chance):
         return bool(await tx.ledger.expire(START + timedelta(1), chance.randint(1, 3)))
 
     async def pay(self, tx, chance):
         """Insured pay and a release in one transaction, in the order that the verbs keep."""
+        job = await self._locked(tx, chance)
         owner = owner_account(chance.choice(self.users).id)
         amount = chance.randint(1, 30)
         entries = {INSURANCE: Ucredits(-amount), owner: Ucredits(amount)}
-        await tx.ledger.transfer(Transfer(f"insured:{chance.random()}", entries, START))
-        return await tx.ledger.void(self._some(chance).id)
+        await tx.ledger.transfer(Transfer(f"insured:{a_user().id}", entries, START))
+        return await tx.ledger.void(job.id)
 
-    def _some(self, chance):
-        return chance.choice(self.jobs) if self.jobs else a_job(self.users[0])
+    async def _locked(self, tx, chance):
+        """A job that is locked before its money moves, as every verb does."""
+        job = chance.choice(self.jobs) if self.jobs else a_job(self.users[0])
+        await tx.jobs.lock(job.id)
+        return job
 
 
 async def storm(dsn, seed):
     async with PostgresStore(dsn, pool_max=WORKERS) as store:
         raging = Storm(store, seed)
         async with store.begin() as tx:
+            raging.cargo = await tx.cargos.add(a_cargo())
             for user in raging.users:
+                await tx.users.add(user)
                 await tx.ledger.transfer(grant(user.id, Ucredits(1_000), "storm", START))
             seed_id = f"insurance:{raging.users[0].id}"
             seeded = {ISSUANCE: Ucredits(-200), INSURANCE: Ucredits(200)}
@@ -134,7 +134,7 @@ def test_books_are_right_after_any_interleaving(
     dsn = postgres_server.create_database("storm", template=postgres_template)
 
     @settings(
-        max_examples=25,
+        max_examples=20,
         deadline=None,
         suppress_health_check=list(HealthCheck),
         database=None,

@@ -45,6 +45,8 @@ def _run(settings: Settings, state: State, bell: Bell, progress: Progress) -> in
     for log in (state.directory / "logs").glob("*.log"):
         bound_log(log)
     network = Network(settings, state)
+    for note in network.notes:
+        progress.say(f"  {note}")
     supervisor = Supervisor(network.parts(), bell=bell, progress=progress)
     try:
         supervisor.start()

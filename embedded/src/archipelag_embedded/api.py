@@ -6,6 +6,7 @@ import http.client
 import json
 import urllib.error
 import urllib.request
+from datetime import datetime
 from typing import Any
 
 TIMEOUT_S = 3.0
@@ -25,15 +26,25 @@ class Api:
     def ready(self) -> bool:
         return self._ask("/api/v1/ready") is not None
 
-    def model_warm(self) -> bool:
-        """True once an Island offers a model."""
-        return bool(self.models())
+    def cargo_warm(self, *, since: datetime) -> bool:
+        """True once an Island said after this time that it has a Cargo loaded.
+
+        The Coordinator remembers what an Island said before it was stopped; that counts for nothing.
+        """
+        return any(
+            cargo["state"] == "warm"
+            for host in self._listed("/api/v1/hosts")
+            if datetime.fromisoformat(host["seen_at"]) > since
+            for cargo in host["cargos"]
+        )
 
     def models(self) -> list[str]:
-        """The names of the models that can be asked now."""
-        answer = self._ask("/api/v1/models")
-        listed = answer.get("data", []) if isinstance(answer, dict) else []
-        return [str(model["id"]) for model in listed]
+        """The names of the models that the network lists."""
+        return [str(model["id"]) for model in self._listed("/api/v1/models")]
+
+    def _listed(self, path: str) -> list[dict[str, Any]]:
+        answer = self._ask(path)
+        return list(answer.get("data", [])) if isinstance(answer, dict) else []
 
     def _ask(self, path: str) -> Any:
         """The decoded answer; nothing when there is none or it is not a success."""

@@ -14,7 +14,7 @@ from archipelag_embedded.errors import CannotStart, StepFailed
 from archipelag_embedded.files import write_private
 from archipelag_embedded.nats import Nats
 from archipelag_embedded.postgres import Postgres
-from archipelag_embedded.process import STATE_MARK, Process, free_port
+from archipelag_embedded.process import STATE_MARK, Process, free_port, kept_port
 from archipelag_embedded.settings import GRPC_PORT, HTTP_PORT, Settings
 from archipelag_embedded.state import Facts, State
 from archipelag_embedded.supervisor import Service, Step
@@ -34,9 +34,14 @@ class Network:
         self._settings = settings
         self._postgres = Postgres(state.postgres, log=state.log("postgres"))
         self._nats = Nats(state.nats, log=state.log("nats"))
-        self._http_port = choose_port("ARCHIPELAG_HTTP_PORT", settings.http_port, HTTP_PORT)
-        self._grpc_port = choose_port("ARCHIPELAG_GRPC_PORT", settings.grpc_port, GRPC_PORT)
+        self._http_port = choose_port(
+            "ARCHIPELAG_HTTP_PORT", settings.http_port, HTTP_PORT, state.directory / "http-port"
+        )
+        self._grpc_port = choose_port(
+            "ARCHIPELAG_GRPC_PORT", settings.grpc_port, GRPC_PORT, state.directory / "grpc-port"
+        )
         self._pairing_code: str | None = None
+        self._island_started = datetime.now(UTC)
 
     def parts(self) -> list[Step | Service]:
         folder = str(self._state.coordinator)
@@ -67,6 +72,13 @@ class Network:
         everywhere = self._settings.http_host in {"0.0.0.0", "::"}  # noqa: S104
         host = "127.0.0.1" if everywhere else self._settings.http_host
         return f"http://{host}:{self._http_port}"
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person may not expect."""
+        if self._settings.http_port is None and self._http_port != HTTP_PORT:
+            return [f"Port {HTTP_PORT} is taken by another program, so this uses {self._http_port}"]
+        return []
 
     def facts(self, processes: dict[str, int]) -> Facts:
         return Facts(
@@ -180,6 +192,7 @@ class Network:
         env.setdefault("ARCHIPELAG_ISLAND_NAME", ISLAND_NAME)
         if self._pairing_code and not self._island_enrolled():
             env["ARCHIPELAG_PAIRING_CODE"] = self._pairing_code
+        self._island_started = datetime.now(UTC)
         return Process(
             "Island",
             [sys.executable, "-m", "archipelag_island", "run"],
@@ -191,7 +204,8 @@ class Network:
         return (self._state.island / "identity.json").exists()
 
     def _warm(self) -> bool:
-        return Api(self.api_url, self._state.read_api_key()).model_warm()
+        api = Api(self.api_url, self._state.read_api_key())
+        return api.cargo_warm(since=self._island_started)
 
     def _env(self) -> dict[str, str]:
         """The person's own settings pass through; the mark lets a later start find orphans."""
@@ -199,15 +213,20 @@ class Network:
         return inherited | {STATE_MARK: str(self._state.directory), "PYTHONUNBUFFERED": "1"}
 
 
-def choose_port(setting: str, ordered: int | None, usual: int) -> int:
-    """The port a person ordered, or it is an error; else the usual one, or any when that is taken."""
-    port = free_port(ordered or usual)
-    if ordered and port != ordered:
+def choose_port(setting: str, ordered: int | None, usual: int, kept: Path) -> int:
+    """The port a person ordered, or it is an error; else the usual one, or another when that is taken.
+
+    The other one is written into `kept`, so that it is the same at the next start.
+    """
+    wanted = ordered or usual
+    if free_port(wanted) == wanted:
+        return wanted
+    if ordered:
         raise CannotStart(
             f"port {ordered} is taken: end the program that listens there, or set {setting} "
             "to another"
         )
-    return port
+    return kept_port(kept)
 
 
 def manifests() -> list[Path]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-import random
 import shutil
 import signal
 import socket
@@ -24,6 +24,8 @@ TAIL_BYTES_MAX = 8_000
 PORTS = range(20_000, 32_000)
 """Below those that the system gives to outgoing connections, so that none takes a port before its server does."""
 PORT_TRIES = 100
+# Each process begins elsewhere and none asks twice for the same, so that those who start together do not meet.
+_numbers = itertools.count(os.getpid() * 131)
 STATE_MARK = "ARCHIPELAG_EMBEDDED_STATE"
 """Every child's environment names the state directory it works for; so its orphans can be found."""
 
@@ -175,7 +177,8 @@ def free_port(preferred: int | None = None) -> int:
     """A TCP port of the loopback nobody listens on: the preferred one when it is still free."""
     if preferred is not None and _is_free(preferred):
         return preferred
-    for candidate in random.sample(PORTS, PORT_TRIES):
+    for number in itertools.islice(_numbers, PORT_TRIES):
+        candidate = PORTS[number % len(PORTS)]
         if _is_free(candidate):
             return candidate
     raise CannotStart("no TCP port of 127.0.0.1 is free: close programs that hold many ports")

@@ -125,15 +125,15 @@ def test_the_password_is_needed_and_private(postgres_server: Postgres, postgres_
 
 
 def test_each_test_gets_an_empty_database(postgres_server: Postgres) -> None:
-    postgres_server.create_database("schema")
-    put(postgres_server.dsn("schema"), 5)
+    postgres_server.create_database("pattern")
+    put(postgres_server.dsn("pattern"), 5)
 
-    copy = postgres_server.create_database("copy", template="schema")
+    copy = postgres_server.create_database("copy", template="pattern")
     put(copy, 6)
 
     assert kept(copy) == [5, 6]
-    assert kept(postgres_server.dsn("schema")) == [5]
-    for name in ("copy", "schema"):
+    assert kept(postgres_server.dsn("pattern")) == [5]
+    for name in ("copy", "pattern"):
         postgres_server.drop_database(name)
         assert not postgres_server.has_database(name)
 

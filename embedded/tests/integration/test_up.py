@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -95,8 +96,11 @@ def wait_until(met: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def terminal(tmp_path: Path) -> Iterator[Terminal]:
-    terminal = Terminal(tmp_path / "var")
+def terminal(embedded_directory: Path) -> Iterator[Terminal]:
+    # Not `tmp_path`: it is private, and `nobody`, where the server must be that, would keep its files elsewhere.
+    directory = Path(tempfile.mkdtemp(dir=embedded_directory))
+    directory.chmod(0o711)
+    terminal = Terminal(directory / "var")
     yield terminal
     terminal.leave()
     assert terminal.left() == []

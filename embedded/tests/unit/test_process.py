@@ -120,15 +120,18 @@ def test_a_port_is_kept_while_it_is_free_and_left_to_who_took_it(tmp_path: Path)
     assert kept_port(file) == other
 
 
-def test_an_ordered_port_that_is_taken_is_an_error_a_usual_one_is_not() -> None:
+def test_an_ordered_port_that_is_taken_is_an_error_a_usual_one_is_not(tmp_path: Path) -> None:
+    kept = tmp_path / "http-port"
     with socket.socket() as taker:
         taker.bind(("127.0.0.1", 0))
         taker.listen()
         taken = taker.getsockname()[1]
 
         with pytest.raises(CannotStart, match=f"port {taken} is taken"):
-            choose_port("ARCHIPELAG_HTTP_PORT", taken, free_port())
-        assert choose_port("ARCHIPELAG_HTTP_PORT", None, taken) != taken
+            choose_port("ARCHIPELAG_HTTP_PORT", taken, free_port(), kept)
+        other = choose_port("ARCHIPELAG_HTTP_PORT", None, taken, kept)
+        assert choose_port("ARCHIPELAG_HTTP_PORT", None, taken, kept) == other != taken
+    assert choose_port("ARCHIPELAG_HTTP_PORT", None, taken, kept) == taken
 
 
 def test_orphans_are_found_by_the_directory_they_work_for(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from archipelag_island import config
 from archipelag_island.adapters import doctor, probe, status
 from archipelag_island.agent import Agent
+from archipelag_island.clock import SystemClock
 from archipelag_island.config import Settings
 from archipelag_island.errors import IslandError
 
@@ -93,7 +94,7 @@ async def _enrol(settings: Settings) -> int:
 
 
 async def _doctor(settings: Settings) -> int:
-    findings = await doctor.examine(settings)
+    findings = await doctor.examine(settings, SystemClock())
     for finding in findings:
         print(f"{'ok  ' if finding.well else 'FIX '} {finding.what}: {finding.found}")
         if finding.advice:

@@ -17,7 +17,7 @@ from archipelag_contracts import streams, subjects
 from archipelag_contracts.manifest import Manifest
 from archipelag_contracts.pb.archipelag.v1 import island_pb2 as island
 from archipelag_contracts.pb.archipelag.v1 import job_pb2 as job
-from archipelag_contracts.signing import SigningKey, open_sealed
+from archipelag_contracts.signing import MANIFEST_PREFIX, SigningKey, open_sealed
 from archipelag_island.adapters.identity import Home
 from archipelag_island.agent import Agent
 from archipelag_island.config import Settings
@@ -127,7 +127,7 @@ class Coordinator:
                 data = manifest.canonical()
                 reply.catalogue.add(
                     manifest=data,
-                    signature=self.publisher.sign(b"archipelag.v1.manifest\n", data),
+                    signature=self.publisher.sign(MANIFEST_PREFIX, data),
                     public_key=self.publisher.public,
                 )
         for name, keys in extra.items():

@@ -16,6 +16,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import nats.errors
 import nkeys
 import pytest
 from archipelag_contracts import subjects
@@ -312,3 +313,11 @@ async def test_ended_credentials_are_refused_and_fresh_ones_taken(jwt_broker: Jw
         await line.up.wait()
 
     await end(task)
+
+
+async def test_hostile_broker_gets_no_signature_over_a_message_of_ours() -> None:
+    link = Line(SigningKey.generate(), "nats://127.0.0.1:1", "jwt").open()
+
+    for wanted in ("archipelag.v1.renew\nn\nisl", "archipelag.v1.Report\n\n", "", "x" * 65):
+        with pytest.raises(nats.errors.Error, match="not a nonce"):
+            link._sign(wanted)

@@ -7,10 +7,11 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from archipelag_island.adapters.runtimes.native import NativeRuntime
+from archipelag_island.adapters.runtimes.native import NativeRuntime, Rights
 from archipelag_island.errors import CargoDied, StartFailed
 from archipelag_island.runtime import CargoSpec, Handle, RunRequest, Runtime
 from archipelag_island.testing.builders import a_spec, an_input, the_echo_manifest
@@ -112,3 +113,50 @@ async def test_cargo_that_ignores_sigterm_is_killed(runtime: NativeRuntime) -> N
         await runtime.stop(handle, 0.05)
 
     assert (await runtime.wait(handle)).status == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    "rights",
+    [Rights(), Rights(drop_capabilities=True), Rights(own_user_namespace=True)],
+    ids=["nothing", "no-capabilities", "user-namespace"],
+)
+async def test_weaker_hosts_run_cargos_too_and_say_what_is_missing(rights: Rights) -> None:
+    runtime = NativeRuntime()
+    if not await runtime._holds(rights):
+        pytest.skip("this host does not allow it")
+    runtime._rights = rights
+
+    handle = await runtime.start(a_spec())
+    described = await runtime.describe(handle)
+    info = await runtime.probe()
+    await runtime.stop(handle, 2.0)
+
+    assert described.slots == 4
+    assert "can read and change the files of the user that runs the Island" in info.not_isolated
+    assert ("can reach the network" in info.not_isolated) == (not rights.own_user_namespace)
+
+
+async def test_model_below_a_closed_folder_reaches_the_cargo(
+    runtime: NativeRuntime, tmp_path: Path
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    weights = closed / "weights"
+    weights.write_bytes(b"w")
+
+    handle = await runtime.start(replace(a_spec(), model=weights))
+    pid = runtime._started[handle.id].process.pid
+
+    arguments = arguments_of(pid)
+    given = arguments[arguments.index("--model") + 1]
+    assert given in (str(weights), *(f"/proc/self/fd/{n}" for n in range(100)))
+    assert str(weights) in open_files(pid)
+    await runtime.stop(handle, 2.0)
+
+
+def arguments_of(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+
+
+def open_files(pid: int) -> list[str]:
+    return [str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()]

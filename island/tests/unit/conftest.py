@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from archipelag_contracts.signing import SigningKey
+from archipelag_contracts.signing import MANIFEST_PREFIX, SigningKey
 from archipelag_island.adapters.journal import FileJournal
 from archipelag_island.domain.capability import Capabilities
 from archipelag_island.domain.offer import Entry, Offer
@@ -93,7 +93,7 @@ class Stage:
     def entry(self, manifest: Any, signer: SigningKey | None = None) -> Entry:
         key = signer or self.publisher
         data = manifest.canonical()
-        return Entry(data, key.sign(b"archipelag.v1.manifest\n", data), key.public)
+        return Entry(data, key.sign(MANIFEST_PREFIX, data), key.public)
 
 
 @pytest.fixture

@@ -24,12 +24,13 @@ ROLES: Final[dict[str, str]] = {
     "assistant": "assistant",
     "tool": "tool",
 }
-# Field → (lowest, highest, whole numbers only, default).
+# Field → (lowest, highest, whole numbers only, default). Temperature and top_p are what the bundled model's makers
+# recommend: at 1.0 a model of this size does not stay with its subject.
 _NUMBERS: Final[dict[str, tuple[float, float, bool, float]]] = {
     "max_tokens": (1, 1_000_000, True, MAX_TOKENS_DEFAULT),
     "seed": (-(2**63), 2**63 - 1, True, 0),
-    "temperature": (0, 2, False, 1.0),
-    "top_p": (0, 1, False, 1.0),
+    "temperature": (0, 2, False, 0.2),
+    "top_p": (0, 1, False, 0.9),
     "min_p": (0, 1, False, 0.0),
     "top_k": (0, 1_000_000, True, 0),
     "frequency_penalty": (-2, 2, False, 0.0),

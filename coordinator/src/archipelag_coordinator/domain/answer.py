@@ -142,7 +142,7 @@ class Answer:
             return "as many tokens as texts were expected"
         size = self.size_bytes
         for text in texts:
-            size += len(text)
+            size += len(text) if text.isascii() else len(text.encode())
         if size > self.size_bytes_max or count + len(texts) > self.items_max:
             return f"more output than the {self.items_max} items or {self.size_bytes_max} bytes allowed"
         if self.first_item_at is None:

@@ -44,10 +44,13 @@ class CheckTransactions:
     async def test_error_takes_everything_back(self, store: Store) -> None:
         user = a_user()
 
-        with pytest.raises(KeyError):
+        async def fail_midway() -> None:
             async with store.begin() as tx:
                 await tx.users.add(user)
                 raise KeyError
+
+        with pytest.raises(KeyError):
+            await fail_midway()
 
         async with store.begin() as tx:
             assert await tx.users.get(user.id) is None

@@ -13,7 +13,9 @@ from archipelag_coordinator.domain.policy import Policy
 from archipelag_coordinator.domain.user import Role, Scope
 from archipelag_coordinator.errors import InvalidInput, NotAuthenticated, NotFound
 from archipelag_coordinator.services import read
+from archipelag_coordinator.services.audit import audit_ledger
 from archipelag_coordinator.services.bootstrap import FIRST_GRANT, add_user, bootstrap
+from archipelag_coordinator.services.grant import grant_credit
 from archipelag_coordinator.services.keys import create_key, revoke_key
 from archipelag_coordinator.services.publish import publish
 from archipelag_coordinator.services.track import track
@@ -174,3 +176,19 @@ async def test_the_catalogue_is_read_by_slug_or_model() -> None:
     assert await read.find_cargo(scene.world, "small-model") == scene.cargo
     with pytest.raises(NotFound):
         await read.find_cargo(scene.world, "large-model")
+
+
+async def test_a_grant_is_given_once_for_its_cause() -> None:
+    scene = await a_scene()
+
+    await grant_credit(scene.world, scene.user.id, Ucredits(500), "thanks")
+    await grant_credit(scene.world, scene.user.id, Ucredits(500), "thanks")
+
+    assert (await read.read_account(scene.world, scene.user)).available == 1_000_500
+
+
+async def test_books_that_are_right_show_no_drift() -> None:
+    scene = await a_scene()
+    await scene.submit()
+
+    assert await audit_ledger(scene.world) == []

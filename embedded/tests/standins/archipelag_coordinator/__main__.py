@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -62,7 +63,10 @@ class Door(BaseHTTPRequestHandler):
         if self.path == "/api/v1/models":
             key = self.headers["Authorization"].removeprefix("Bearer ")
             known = execute("SELECT 1 FROM keys WHERE key = %s", key)
-            self.answer({"data": [{"id": "stand-in-model"}] if Door.warm and known else []})
+            self.answer({"data": [{"id": "stand-in-model"}] if known else []})
+        elif self.path == "/api/v1/hosts":
+            cargo = {"state": "warm" if Door.warm else "loading"}
+            self.answer({"data": [{"seen_at": datetime.now(UTC).isoformat(), "cargos": [cargo]}]})
         else:
             self.answer({"status": "ok"})
 

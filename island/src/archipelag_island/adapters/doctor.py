@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,7 @@ from archipelag_island.adapters.enrolment import GrpcEnrolment
 from archipelag_island.adapters.identity import Home
 from archipelag_island.adapters.probe import cpu, gpu, memory
 from archipelag_island.adapters.runtimes.native import NativeRuntime
+from archipelag_island.clock import Clock
 from archipelag_island.config import Settings
 from archipelag_island.errors import IslandError
 from archipelag_island.services.ports import Standing
@@ -35,7 +36,7 @@ class Finding:
     advice: str = ""
 
 
-async def examine(settings: Settings) -> list[Finding]:
+async def examine(settings: Settings, clock: Clock) -> list[Finding]:
     home = Home(settings.home)
     findings = [_folder(home)]
     standing: Standing | None = None
@@ -50,7 +51,7 @@ async def examine(settings: Settings) -> list[Finding]:
         findings += await _coordinator(settings, home)
     if standing is not None:
         findings += [await _broker(url) for url in standing.broker_urls]
-        findings.append(_credentials(standing))
+        findings.append(_credentials(standing, clock.now()))
     findings += [_disk(settings.home), _machine(), await _native(), *_engines(settings)]
     return findings
 
@@ -103,9 +104,9 @@ async def _broker(url: str) -> Finding:
     return Finding("broker", True, f"{where} can be reached")
 
 
-def _credentials(standing: Standing) -> Finding:
+def _credentials(standing: Standing, now: datetime) -> Finding:
     """Credentials that seem to have ended are mostly a wrong clock."""
-    left = standing.broker_jwt_expires_at - datetime.now(UTC)
+    left = standing.broker_jwt_expires_at - now
     hours = left.total_seconds() / 3600
     if hours > 0:
         return Finding("clock and credentials", True, f"valid for {hours:.1f} more hours")

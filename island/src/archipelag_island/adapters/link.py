@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ RTT_TIMEOUT_S: Final = 2.0
 CONNECT_TIMEOUT_S: Final = 5
 # A dead line is noticed after two pings without an answer.
 PING_S: Final = 3
+NONCE: Final = re.compile(r"[A-Za-z0-9_-]{8,64}")
 PENDING_BYTES_MAX: Final = 4 << 20
 
 
@@ -165,10 +167,10 @@ class NatsLink:
         return self._credentials().jwt.encode()
 
     def _sign(self, nonce: str) -> bytes:
-        # NATS signs the bare nonce: the one place where this key signs without our prefix. A nonce is the
-        # broker's own short text, and every message of ours begins with its kind's name, so neither can be the other.
-        if len(nonce) > 64:
-            raise nats_errors.Error("the broker's nonce is not a nonce")
+        # NATS signs the bare nonce: the one place where this key signs without our prefix. Every message of ours
+        # begins with its kind's name and a line break, which no nonce has: so neither can stand for the other.
+        if not NONCE.fullmatch(nonce):
+            raise nats_errors.Error("what the broker wants signed is not a nonce")
         return base64.b64encode(self._key.sign(b"", nonce.encode()))
 
     async def _on_error(self, error: Exception) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from archipelag_contracts.errors import ContractError
 from archipelag_contracts.manifest import Manifest, parse_canonical
-from archipelag_contracts.signing import verify
+from archipelag_contracts.signing import MANIFEST_PREFIX, verify
 
 from archipelag_island.domain.attempt import Cause, Ending
 from archipelag_island.domain.beat import BeatReply
@@ -16,8 +16,6 @@ from archipelag_island.errors import BadEntry
 from archipelag_island.services.world import World
 
 log = logging.getLogger(__name__)
-
-MANIFEST_PREFIX = b"archipelag.v1.manifest\n"
 
 
 def reconcile(world: World, reply: BeatReply) -> None:

@@ -6,11 +6,12 @@ import io
 import json
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import httpx
 import pytest
-from archipelag.cli import main
+from archipelag.cli import main, printing
 from stub import ISLAND, JOB, TEXTS, Network, Pieces, chunks, refused
 
 Out = pytest.CaptureFixture[str]
@@ -156,3 +157,22 @@ def test_the_command_itself_without_a_network() -> None:
 
     assert done.returncode == 3
     assert "make up" in done.stderr and "Traceback" not in done.stderr
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_colour_only_on_a_terminal_that_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+
+    assert printing.styled("x", "1", Terminal()) == "\033[1mx\033[0m"
+    assert printing.styled("x", "1", io.StringIO()) == "x"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert printing.styled("x", "1", Terminal()) == "x"
+
+
+@pytest.mark.parametrize(("amount", "said"), [("100", "100"), ("0.000460", "0.00046"), ("0", "0")])
+def test_credits_are_written_as_people_write_them(amount: str, said: str) -> None:
+    assert printing.credits_text(Decimal(amount)) == f"{said} credits"

@@ -49,9 +49,11 @@ class Leader:
 
     async def wait_leader(self) -> None:
         """Returns once this process leads."""
-        while not self._leads:
-            self._changed.clear()
-            await self._changed.wait()
+        await self._wait_until(True)
+
+    async def wait_follower(self) -> None:
+        """Returns once this process does not lead."""
+        await self._wait_until(False)
 
     async def run(self) -> None:
         while True:
@@ -77,6 +79,11 @@ class Leader:
             assert row is not None
             self._set(bool(row[0]))
             await asyncio.sleep(self._check_s)
+
+    async def _wait_until(self, leads: bool) -> None:
+        while self._leads is not leads:
+            self._changed.clear()
+            await self._changed.wait()
 
     def _set(self, leads: bool) -> None:
         if leads is not self._leads:

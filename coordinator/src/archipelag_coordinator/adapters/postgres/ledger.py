@@ -1,4 +1,4 @@
-"""The ledger in PostgreSQL: one statement a posting, in which rows are locked in one order for everybody.
+"""The ledger in PostgreSQL: a posting locks its rows, in one order for everybody, and is then one statement.
 
 The order is: reservation, platform accounts by id, other accounts by id (and only then, by the verbs, API keys). Two
 postings can therefore wait for each other's end, never for each other.
@@ -39,11 +39,24 @@ OPEN: Final = """
     SELECT a.id FROM unnest(%(accounts)s::text[]) AS a (id) ORDER BY a.id COLLATE "C"
     ON CONFLICT (id) DO NOTHING
 """
+# A statement of its own, before the one that decides: that one then sees every row as it is now. Locking and deciding
+# in one statement let a balance from before the wait through now and then (tests/integration/test_ledger_storm.py).
+LOCK: Final = f"""
+    WITH pending AS MATERIALIZED (
+        SELECT account_id FROM reservations
+        WHERE job_id = %(reserved_for)s AND status = 'pending' FOR NO KEY UPDATE
+    )
+    SELECT FROM accounts a
+    WHERE a.id = ANY(%(accounts)s::text[] || ARRAY(SELECT account_id::text FROM pending))
+        AND (SELECT count(*) FROM accounts WHERE id = ANY(%(accounts)s::text[]))
+            = cardinality(%(accounts)s::text[])
+    ORDER BY {_LOCK_ORDER} FOR NO KEY UPDATE
+"""
 # Posts a transfer, and with it ends a reservation where one is named: all of it, or nothing and the reason.
-POST: Final = f"""
+POST: Final = """
     WITH pending AS MATERIALIZED (
         SELECT account_id, amount FROM reservations
-        WHERE job_id = %(reserved_for)s AND status = 'pending' FOR NO KEY UPDATE
+        WHERE job_id = %(reserved_for)s AND status = 'pending'
     ), wanted AS MATERIALIZED (
         SELECT id, sum(amount)::bigint AS amount, sum(released)::bigint AS released FROM (
             SELECT id COLLATE "C" AS id, amount, 0 AS released
@@ -55,7 +68,6 @@ POST: Final = f"""
     ), locked AS MATERIALIZED (
         SELECT a.id, a.balance - a.held AS available, w.amount, w.released
         FROM accounts a JOIN wanted w ON w.id = a.id
-        ORDER BY {_LOCK_ORDER} FOR NO KEY UPDATE OF a
     ), refused AS MATERIALIZED (
         SELECT -amount AS required, available + released AS available FROM locked
         WHERE amount < 0 AND available + released + amount < 0 AND id <> ALL(%(may_overdraw)s)
@@ -84,8 +96,7 @@ POST: Final = f"""
 ENTRIES: Final = "SELECT account_id, amount FROM entries WHERE transfer_id = %(id)s"
 RESERVE: Final = """
     WITH locked AS MATERIALIZED (
-        SELECT id, balance - held AS available FROM accounts
-        WHERE id = %(account)s FOR NO KEY UPDATE
+        SELECT id, balance - held AS available FROM accounts WHERE id = %(account)s
     ), kept AS (
         INSERT INTO reservations (job_id, account_id, amount, status, created_at, expires_at)
         SELECT %(job)s, id, %(amount)s, 'pending', %(created_at)s, %(expires_at)s FROM locked
@@ -165,17 +176,17 @@ class PostgresLedger:
         values = {
             "job": reservation.job_id,
             "account": reservation.account_id,
+            "accounts": [reservation.account_id],
+            "reserved_for": None,
             "amount": reservation.amount,
             "created_at": reservation.created_at,
             "expires_at": reservation.expires_at,
             "may_overdraw": reservation.account_id in MAY_OVERDRAW,
         }
-        row = await one(self._connection, RESERVE, values)
-        assert row is not None
+        row = await self._lock_and(RESERVE, values)
         if row["available"] is None:
-            await changed(self._connection, OPEN, {"accounts": [reservation.account_id]})
-            row = await one(self._connection, RESERVE, values)
-            assert row is not None
+            await changed(self._connection, OPEN, values)
+            row = await self._lock_and(RESERVE, values)
         if not row["kept"] and await self.reservation(reservation.job_id) is None:
             raise InsufficientCredits(reservation.amount, row["available"])
 
@@ -224,14 +235,18 @@ class PostgresLedger:
             "job": transfer.job_id,
             "note": plain(transfer.note),
         }
-        row = await one(self._connection, POST, values)
-        assert row is not None
+        row = await self._lock_and(POST, values)
         if row["missing"]:
             await changed(self._connection, OPEN, {"accounts": sorted(transfer.entries)})
-            row = await one(self._connection, POST, values)
-            assert row is not None
+            row = await self._lock_and(POST, values)
         if row["required"] is not None and not await self._stands(transfer):
             raise InsufficientCredits(row["required"], row["available"])
+        return row
+
+    async def _lock_and(self, statement: str, values: Mapping[str, Any]) -> Row:
+        await changed(self._connection, LOCK, values)
+        row = await one(self._connection, statement, values)
+        assert row is not None
         return row
 
     async def _stands(self, transfer: Transfer) -> bool:

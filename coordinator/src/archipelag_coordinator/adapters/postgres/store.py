@@ -32,6 +32,8 @@ LIMITS: Final = (
 POOL_MAX: Final = 16
 POOL_WAIT_S: Final = 10.0
 QUEUE_MAX: Final = 1_000
+UNREACHABLE: Final = (psycopg.OperationalError,)
+"""What is raised when the database cannot be reached, not in time, or a transaction must be tried again."""
 
 
 class PostgresTx:

@@ -51,7 +51,7 @@ def job_object(job: Job, attempts: Sequence[Attempt] | None = None) -> dict[str,
         "started_at": time_text(job.started_at),
         "completed_at": time_text(job.ended_at),
         "deadline_at": time_text(job.deadline_at),
-        "duration_ms": round(duration.total_seconds() * 1000) if duration else None,
+        "duration_ms": None if duration is None else round(duration.total_seconds() * 1000),
         "reserved": to_credits(job.reserved),
         "waiting_for": list(job.waiting_for),
         "usage": {

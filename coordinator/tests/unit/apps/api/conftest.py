@@ -27,6 +27,7 @@ from archipelag_coordinator.testing.builders import (
     a_secret,
     a_user,
 )
+from archipelag_coordinator.testing.fakes import SequenceIds
 from archipelag_coordinator.testing.worlds import Scene, a_scene
 from starlette.types import ASGIApp
 
@@ -120,6 +121,13 @@ def events(text: str) -> list[Any]:
     return found
 
 
+class Ids(SequenceIds):
+    """Secrets that no builder makes: both count up."""
+
+    def secret(self) -> str:
+        return "ak_api" + super().secret()[6:]
+
+
 @pytest.fixture
 async def api() -> Api:
     """With one Island that says yes to everything."""
@@ -133,7 +141,7 @@ async def an_api(policy: Policy | None = None) -> Api:
     secret = a_secret()
     async with scene.store.begin() as tx:
         await tx.keys.add(a_key(scene.user, secret=secret))
-    scene.world = replace(scene.world, publisher_keys=(bytes(32),), version="1.2.3")
+    scene.world = replace(scene.world, publisher_keys=(bytes(32),), version="1.2.3", ids=Ids())
     return Api(scene, create_app(scene.world, broker_connected=lambda: True), secret)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from html.parser import HTMLParser
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from .conftest import Api, chat
-from .test_access import DOORS, JOB, KEY
+from .test_access import DOORS, JOB, KEY, RULES, secret_of
 
 
 async def description(api: Api) -> dict[str, Any]:
@@ -96,8 +97,6 @@ async def test_every_answer_has_its_described_shape(api: Api, door: Any) -> None
     ids = {"job_id": job, "key_id": key, "host_id": island.id, "island_id": island.id}
     path = door.path.format(**ids, slug="llm-chat", model="small-model")
     operation = document["paths"][door.path][door.method.lower()]
-    from .test_access import RULES, secret_of
-
     secret = await secret_of(api, "admin" if door.needs == RULES else "full")
     body = door.body | {"user_id": api.scene.user.id} if "grants" in path else door.body
 
@@ -118,8 +117,6 @@ async def test_every_answer_has_its_described_shape(api: Api, door: Any) -> None
 
 
 async def test_a_whole_chat_answer_has_its_described_shape(api: Api) -> None:
-    import asyncio
-
     document = await description(api)
     async with api.client() as http:
         asking = asyncio.create_task(http.post("/chat/completions", json=chat()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -126,11 +127,10 @@ async def test_an_error_amid_the_stream_is_raised_by_the_official_client(
         job = await api.assigned()
         api.scene.stream(job, "one")
         stream = await asking
+        await until(lambda: api.scene.world.answers.all()[0].delivered)
+        await track(api.scene.world, api.scene.report(job, "one", cause=Cause.CARGO_DIED))
         with pytest.raises(openai.APIError) as raised:
-            async for chunk in stream:
-                if chunk.choices[0].delta.content:
-                    report = api.scene.report(job, "one", cause=Cause.CARGO_DIED)
-                    await track(api.scene.world, report)
+            [chunk async for chunk in stream]
 
     assert raised.value.code == "cargo_died"
 
@@ -243,8 +243,6 @@ async def _raw(
     base: str, secret: str, body: dict[str, Any]
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A request by hand, whose answer is not read yet."""
-    import json
-
     host, port = base.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
     content = json.dumps(body).encode()

@@ -1,0 +1,103 @@
+"""How many holds and settlements a second does one hot account stand, beside the floor of a bare commit?
+
+    python benchmarks/ledger.py [--seconds 5] [--fast]
+
+Starts a PostgreSQL of its own in a temporary folder. `--fast` leaves out the waiting for the disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from archipelag_contracts.units import Ucredits
+from archipelag_coordinator.adapters.postgres.migrate import migrate
+from archipelag_coordinator.adapters.postgres.store import PostgresStore
+from archipelag_coordinator.domain.ledger import (
+    FEES,
+    INSURANCE,
+    Transfer,
+    owner_account,
+    user_account,
+)
+from archipelag_coordinator.testing.builders import a_grant, a_job, a_reservation, a_user
+from archipelag_coordinator.testing.fakes import START
+from archipelag_embedded.postgres import Postgres
+from psycopg import AsyncConnection
+
+CONCURRENT = 8
+
+
+async def rate(step: Callable[[], Awaitable[None]], workers: int, seconds: float) -> float:
+    """Steps a second."""
+    until = time.perf_counter() + seconds
+    done = itertools.count()
+
+    async def work() -> None:
+        while time.perf_counter() < until:
+            await step()
+            next(done)
+
+    began = time.perf_counter()
+    await asyncio.gather(*(work() for _ in range(workers)))
+    return next(done) / (time.perf_counter() - began)
+
+
+async def measure(dsn: str, seconds: float) -> None:
+    user, owner = a_user(), a_user()
+    async with PostgresStore(dsn, pool_max=CONCURRENT) as store:
+        async with store.begin() as tx:
+            await tx.ledger.transfer(a_grant(user, 10**15))
+
+        async def settle() -> None:
+            job = a_job(user)
+            async with store.begin() as tx:
+                await tx.ledger.reserve(a_reservation(job, 10_000))
+            entries = {
+                user_account(user.id): Ucredits(-1000),
+                owner_account(owner.id): Ucredits(850),
+                FEES: Ucredits(100),
+                INSURANCE: Ucredits(50),
+            }
+            async with store.begin() as tx:
+                await tx.ledger.post(job.id, Transfer(f"charge:{job.id}", entries, START))
+
+        for workers in (1, CONCURRENT):
+            print(
+                f"hold and settle, {workers} at once: {await rate(settle, workers, seconds):.0f} /s"
+            )
+        async with store.begin() as tx:
+            assert await tx.ledger.rebuild() == []
+
+    async with await AsyncConnection.connect(dsn, autocommit=True) as connection:
+        await connection.execute("CREATE TABLE floor AS SELECT 0 AS number")
+
+        async def bare() -> None:
+            await connection.execute("UPDATE floor SET number = number + 1")
+
+        print(f"floor, one bare UPDATE and commit at a time: {await rate(bare, 1, seconds):.0f} /s")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--fast", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="archipelag-") as folder:
+        Path(folder).chmod(0o711)
+        server = Postgres(Path(folder) / "postgres", fast=options.fast)
+        dsn = server.start()
+        try:
+            migrate(dsn)
+            asyncio.run(measure(dsn, options.seconds))
+        finally:
+            server.stop()
+
+
+if __name__ == "__main__":
+    main()

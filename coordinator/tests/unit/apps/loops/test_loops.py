@@ -1,0 +1,191 @@
+"""Loops: each at its interval, by itself; a failing one goes on; the table's verbs in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+
+import pytest
+from archipelag_coordinator.apps.loops import table
+from archipelag_coordinator.apps.loops.runner import Loop, Runner
+from archipelag_coordinator.domain.attempt import Cause
+from archipelag_coordinator.domain.job import JobStatus
+from archipelag_coordinator.services.watch import watch
+from archipelag_coordinator.services.world import World
+from archipelag_coordinator.testing.worlds import a_scene
+
+FOREVER_S = 3_600.0
+
+
+async def ran(loop: Loop, *, leader: bool = True, nudge: bool = False, turns: int = 1) -> int:
+    """How often a loop ran until `turns` or until nothing more could happen."""
+    scene = await a_scene()
+    count = 0
+    enough = asyncio.Event()
+
+    async def counting(world: World) -> None:
+        nonlocal count
+        count += 1
+        if count >= turns:
+            enough.set()
+        await loop.verb(world)
+
+    counted = Loop(loop.name, loop.every_s, counting, loop.leader_only, loop.nudged)
+    runner = Runner([counted], lambda: leader)
+    task = asyncio.create_task(runner.run(scene.world))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    if nudge:
+        runner.nudge()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.05 if not leader or turns > count + 1 else 5):
+            await enough.wait()
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    return count
+
+
+async def nothing(_: World) -> None:
+    """A verb."""
+
+
+async def test_a_loop_runs_again_and_again() -> None:
+    assert await ran(Loop("quick", 0.0, nothing), turns=2) >= 2
+
+
+async def test_a_nudged_loop_runs_at_once() -> None:
+    assert await ran(Loop("slow", FOREVER_S, nothing, nudged=True), nudge=True, turns=2) == 2
+
+
+async def test_who_does_not_lead_leaves_leaders_work_alone() -> None:
+    assert await ran(Loop("theirs", 0.0, nothing, leader_only=True), leader=False) == 0
+
+
+async def test_a_loop_that_fails_goes_on_and_says_why_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fails(_: World) -> None:
+        raise OSError("the database is away")
+
+    with caplog.at_level(logging.ERROR):
+        count = await ran(Loop("unlucky", 0.0, fails), turns=2)
+
+    assert count >= 2
+    traces = [record.exc_info is not None and bool(record.exc_info) for record in caplog.records]
+    assert traces[0] and not any(traces[1:])
+
+
+def test_every_loop_of_the_table_has_a_name_of_its_own_and_an_interval() -> None:
+    names = [loop.name for loop in table.TABLE]
+
+    assert len(names) == len(set(names))
+    assert all(0.1 <= loop.every_s <= 60 for loop in table.TABLE)
+
+
+async def test_waiting_jobs_are_dispatched_when_an_island_comes() -> None:
+    scene = await a_scene()
+    jobs = [await scene.running() for _ in range(3)]
+    await scene.island()
+
+    await table.dispatch_waiting(scene.world)
+
+    assert {(await scene.job(job.id)).status for job in jobs} == {JobStatus.RUNNING}
+
+
+async def test_a_silent_stream_is_given_to_another_island() -> None:
+    scene = await a_scene()
+    await scene.island()
+    await scene.island()
+    job = await scene.running()
+    scene.clock.advance(2.1)
+
+    await table.watch_silence(scene.world)
+    await table.dispatch_waiting(scene.world)
+
+    running = await scene.job(job.id)
+    assert (running.status, running.epoch) == (JobStatus.RUNNING, 2)
+
+
+async def test_a_reader_who_left_cancels_after_the_grace() -> None:
+    scene = await a_scene()
+    await scene.island()
+    job = await scene.running()
+    (await watch(scene.world, job.id)).close()
+    scene.clock.advance(5.1)
+
+    await table.cancel_left(scene.world)
+
+    cancelled = await scene.job(job.id)
+    assert (cancelled.status, cancelled.error) == (JobStatus.CANCELLED, "the reader left")
+
+
+ENDS: list[tuple[Callable[[World], Awaitable[None]], float, JobStatus, Cause | None]] = [
+    (table.break_leases, 61, JobStatus.QUEUED, None),
+    (table.end_overdue, 331, JobStatus.FAILED, Cause.DEADLINE),
+    (table.watch_islands, 36, JobStatus.RUNNING, None),
+]
+
+
+@pytest.mark.parametrize(("verb", "after_s", "status", "cause"), ENDS)
+async def test_time_ends_what_it_must(
+    verb: Callable[[World], Awaitable[None]],
+    after_s: float,
+    status: JobStatus,
+    cause: Cause | None,
+) -> None:
+    scene = await a_scene()
+    await scene.island()
+    job = await scene.running(interactive=False)
+    if cause is Cause.DEADLINE:
+        # A batch job may wait longer before its deadline counts.
+        after_s += scene.world.policy.queue_wait_batch_s
+    scene.clock.advance(after_s)
+
+    await verb(scene.world)
+
+    ended = await scene.job(job.id)
+    assert (ended.status, ended.cause) == (status, cause)
+
+
+async def test_an_island_lost_for_good_gives_back_its_jobs() -> None:
+    scene = await a_scene()
+    await scene.island()
+    job = await scene.running(interactive=False)
+    scene.clock.advance(36)
+    await table.watch_islands(scene.world)
+    scene.clock.advance(85)
+
+    await table.watch_islands(scene.world)
+
+    assert (await scene.job(job.id)).status is JobStatus.QUEUED
+
+
+async def test_jobs_with_readers_of_a_dead_coordinator_are_cancelled() -> None:
+    from dataclasses import replace
+
+    from archipelag_contracts.ids import RelayId
+    from archipelag_coordinator.domain.answers import Answers
+    from archipelag_coordinator.testing.builders import an_id
+
+    scene = await a_scene()
+    job = await scene.submit()
+    other = replace(scene.world, home=RelayId(an_id("rly")), answers=Answers())
+
+    await table.take_over(other)
+
+    assert (await scene.job(job.id)).status is JobStatus.CANCELLED
+
+
+async def test_what_is_heard_is_saved() -> None:
+    scene = await a_scene()
+    island = await scene.island()
+    await scene.running()
+    scene.world.fleet.saw(island, [])
+
+    await table.save_beats(scene.world)
+    await table.save_marks(scene.world)
+
+    assert scene.world.fleet.take_beats() == []

@@ -1,0 +1,106 @@
+"""The fleet as one process sees it."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from archipelag_contracts.ids import Epoch
+from archipelag_coordinator.domain.fleet import Fleet
+from archipelag_coordinator.domain.island import IslandStatus
+from archipelag_coordinator.domain.policy import Policy
+from archipelag_coordinator.testing.builders import a_cargo, a_job, an_island, an_offer
+from archipelag_coordinator.testing.fakes import START
+
+CARGO = a_cargo()
+ONE, TWO = ((a_job().id, Epoch(1)) for _ in range(2))
+
+
+def only(fleet):
+    (candidate,) = fleet.candidates(CARGO.slug, CARGO.digest)
+    return candidate
+
+
+def test_slots_are_taken_by_what_is_held_and_what_was_given():
+    fleet, island = Fleet(), an_island()
+    fleet.saw(island, [ONE])
+    fleet.assigned(island.id, TWO)
+    fleet.assigned(island.id, ONE)
+    taken = fleet.busy(island.id)
+
+    fleet.freed(island.id, TWO)
+    fleet.freed(island.id, ONE)
+    free = fleet.busy(island.id)
+    fleet.saw(island, [ONE])
+
+    assert (taken, free) == (2, 0)
+    assert fleet.busy(island.id) == 0, "ended here, though the Island still names it"
+    fleet.saw(island, [])
+    fleet.saw(island, [ONE])
+    assert fleet.busy(island.id) == 1
+
+
+def test_unknown_islands_are_nothing():
+    fleet, island = Fleet(), an_island()
+    fleet.assigned(island.id, ONE)
+    fleet.freed(island.id, ONE)
+    fleet.forget(island.id)
+
+    assert (fleet.get(island.id), fleet.busy(island.id), fleet.islands()) == (None, 0, [])
+
+
+def test_beats_are_taken_once():
+    fleet, island = Fleet(), an_island()
+    fleet.saw(island, [])
+
+    assert fleet.take_beats() == [island]
+    assert fleet.take_beats() == []
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        (
+            {"load": 0.9, "seen_at": START + timedelta(1)},
+            {"load": 0.9, "seen_at": START + timedelta(1)},
+        ),
+        ({"load": 0.9, "seen_at": START - timedelta(1)}, {}),
+        ({"load": 0.9, "seen_at": None}, {}),
+        (
+            {"status": IslandStatus.SUSPENDED, "seen_at": START - timedelta(1), "load": 0.9},
+            {"status": IslandStatus.SUSPENDED},
+        ),
+        ({"approved": False, "seen_at": START - timedelta(1)}, {"approved": False}),
+    ],
+    ids=["newer", "older", "never seen", "an operator's word", "approval"],
+)
+def test_what_is_newer_wins_but_for_operators(stored, expected):
+    fleet, island = Fleet(), an_island()
+    fleet.load([island])
+
+    fleet.load([replace(island, **stored)])
+
+    assert fleet.get(island.id) == replace(island, **expected)
+
+
+def test_candidate_shows_the_right_version():
+    other = an_offer(digest="sha256:old", state="loading", slots=9)
+    fleet, island = Fleet(), an_island(offers=(other, an_offer(slots=2)), slots=3)
+    fleet.saw(island, [ONE])
+
+    assert (only(fleet).state, only(fleet).slots, only(fleet).slots_free) == ("warm", 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("offers", "digest", "state"),
+    [((), None, "absent"), ((an_offer(digest="sha256:old"),), "sha256:old", "warm")],
+)
+def test_candidate_without_the_version(offers, digest, state):
+    fleet = Fleet()
+    fleet.saw(an_island(offers=offers), [ONE, TWO])
+
+    assert (only(fleet).digest, only(fleet).state) == (digest, state)
+
+
+@pytest.mark.parametrize(("size", "expected"), [(0, 10.0), (10_000, 10.0), (50_000, 50.0)])
+def test_large_fleets_beat_slower(size, expected):
+    assert Policy().heartbeat_interval_s(size) == expected

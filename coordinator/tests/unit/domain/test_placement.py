@@ -1,0 +1,100 @@
+"""Who gets a job: rules that refuse with a reason, preferences that rank."""
+
+import pytest
+from archipelag_coordinator.domain.placement import REASONS_MAX, Wanted, place, score
+from archipelag_coordinator.errors import NoPlacement
+from archipelag_coordinator.testing.builders import a_candidate, a_cargo, an_id
+
+CARGO = a_cargo()
+
+
+def wanted(**changes):
+    sane = {"slug": CARGO.slug, "digest": CARGO.digest, "prompt_tokens": 100, "output_items": 50}
+    return Wanted(**sane | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"approved": False}, "awaits approval"),
+        ({"status": "draining"}, "is draining"),
+        ({"digest": None}, "does not offer"),
+        ({"digest": "sha256:other"}, "offers another version"),
+        ({"state": "loading"}, "has llm-chat loading"),
+        ({"state": "failed", "reason": "no memory"}, "failed: no memory"),
+        ({"slots_free": 0}, "slot"),
+    ],
+)
+def test_rule_refuses_with_a_reason(changes, reason):
+    with pytest.raises(NoPlacement) as refused:
+        place(wanted(), [a_candidate(name="here", **changes)], 0.0)
+
+    assert len(refused.value.reasons) == 1
+    assert refused.value.reasons[0].startswith("here ") and reason in refused.value.reasons[0]
+
+
+def test_island_that_lost_the_job_is_avoided():
+    here, there = a_candidate(), a_candidate(items_per_s=1.0)
+
+    chosen = place(wanted(avoid=frozenset({here.island_id})), [here, there], 0.0)
+
+    assert chosen.island_id == there.island_id
+    assert chosen.verdicts[0].reason == "" and chosen.verdicts[1].reason
+
+
+def test_nobody_at_all():
+    with pytest.raises(NoPlacement) as refused:
+        place(wanted(), [], 0.0)
+
+    assert refused.value.reasons == []
+
+
+@pytest.mark.parametrize(
+    "worse",
+    [
+        {"broker_rtt_ms": 900.0},
+        {"first_item_ms": 2000.0},
+        {"prompt_tokens_per_s": 10.0},
+        {"items_per_s": 2.0},
+        {"slots_free": 1},
+        {"load": 1.0},
+    ],
+)
+def test_worse_in_one_thing_ranks_lower(worse):
+    assert score(wanted(), a_candidate(**worse)) < score(wanted(), a_candidate())
+
+
+def test_clearly_best_is_chosen_whatever_the_chance():
+    best = a_candidate(name="best")
+    slow = a_candidate(items_per_s=1.0, first_item_ms=3000.0, load=1.0)
+
+    chosen = {place(wanted(), [slow, best], c / 10).island_id for c in range(10)}
+
+    assert chosen == {best.island_id}
+
+
+def test_equals_share_and_the_freer_of_two_wins():
+    equals = [a_candidate(island_id=an_id("isl")) for _ in range(4)]
+    busy = a_candidate(slots=100, slots_free=99)
+    freer = a_candidate(slots=101, slots_free=100)
+
+    shared = {place(wanted(), equals, c / 100).island_id for c in range(100)}
+    freest = {place(wanted(), [busy, freer], c / 100).island_id for c in range(100)}
+
+    assert len(shared) >= 3
+    assert freest == {freer.island_id}
+
+
+def test_island_without_measurements_can_be_placed():
+    fresh = a_candidate(items_per_s=0.0, first_item_ms=0.0, prompt_tokens_per_s=0.0, slots=1)
+
+    assert place(wanted(), [fresh], 0.5).why.startswith("island: first item expected")
+
+
+def test_reasons_are_bounded():
+    crowd = [a_candidate(status="silent") for _ in range(50)]
+
+    with pytest.raises(NoPlacement) as refused:
+        place(wanted(), crowd, 0.0)
+
+    assert len(refused.value.reasons) == REASONS_MAX
