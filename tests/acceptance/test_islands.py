@@ -1,0 +1,499 @@
+"""What an Island may do and what it may not: its own subjects only, honest work paid once, and cut off when told so."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import httpx
+import pytest
+from archipelag_contracts import ids, subjects
+from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
+from archipelag_contracts.pb.archipelag.v1 import common_pb2 as common
+from archipelag_contracts.pb.archipelag.v1 import job_pb2 as pb
+from archipelag_contracts.signing import SigningKey
+
+from .conftest import CHAT_MODEL, Network, wait_for
+from .raw_island import RawIsland, until
+
+TRAP = """
+slug = "trap"
+version = "1.0.0"
+name = "Trap"
+description = "Runs nowhere but on the Island of a test."
+license = "Apache-2.0"
+kind = "chat"
+runtime = "native"
+engine = "trap"
+resumable = false
+
+[model]
+name = "trap-model"
+file = "none.gguf"
+sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
+source = "none"
+context_tokens = 2048
+
+[needs]
+memory_mb = 1
+
+[limits]
+tier = "standard"
+seconds = 60
+output_items_max = 256
+output_bytes_max = 65536
+progress_s = 5
+
+[price]
+job_ucredits = 0
+prompt_token_ucredits = 20
+output_item_ucredits = 100
+"""
+SOME_JOB = JobId("job_00000000000000000000000000")
+ASK = {"model": "trap-model", "messages": [{"role": "user", "content": "Hello?"}]}
+
+
+@pytest.fixture(scope="module")
+def trap(network: Network) -> Iterator[tuple[str, str]]:
+    """A Cargo that only a test's Island offers: slug and digest."""
+    manifest = network.home / "trap.toml"
+    manifest.write_text(TRAP)
+    network.coordinator("cargo", "publish", str(manifest))
+
+    def listed() -> tuple[str, str] | None:
+        with network.http() as http:
+            for cargo in http.get("/workloads").json()["data"]:
+                if cargo["slug"] == "trap":
+                    return "trap", str(cargo["digest"])
+        return None
+
+    yield wait_for(listed, "the trap is listed")
+
+
+@pytest.fixture
+async def hostile(network: Network) -> AsyncIterator[RawIsland]:
+    """A second Island, enrolled as anybody's would be, by a user of its own."""
+    owner = network.user("hostile-host@example.org", "0")
+    with network.http(owner) as http:
+        code = http.post("/pairing-codes").json()["data"]["code"]
+    island = await (await RawIsland.enrol(address(network), code, "hostile")).connect()
+    try:
+        yield island
+    finally:
+        await island.close()
+
+
+def address(network: Network) -> str:
+    return (network.home / "island" / "coordinator").read_text().strip()
+
+
+def assignment_key(network: Network) -> bytes:
+    raw = json.loads((network.home / "island" / "identity.json").read_text())
+    return base64.b64decode(raw["assignment_keys"][0])
+
+
+def credits_of(network: Network, key: str) -> Decimal:
+    with network.http(key) as http:
+        return Decimal(str(http.get("/account").json()["data"]["credits"]))
+
+
+# --- Only its own ------------------------------------------------------------------------------------------------------
+
+
+async def test_real_credentials_reach_nothing_but_their_own(
+    network: Network, hostile: RawIsland
+) -> None:
+    home: Path = network.home / "island"
+    victim = RawIsland.of_home(home).id
+    relay = RelayId("rly_00000000000000000000000000")
+    root = f"{subjects.ISLANDS}.{victim}"
+
+    for subject in (
+        *(f"{root}.{kind}" for kind in ("heartbeat", "report", "assign", "cancel")),
+        subjects.out(victim, relay, SOME_JOB, Epoch(1)),
+        f"{subjects.inbox_prefix(victim)}.x",
+        f"_INBOX.{relay}.x",
+        "_INBOX.x",
+        subjects.assign(hostile.id),
+        subjects.ended(relay),
+        subjects.KEYS_CHANGED,
+        "$SYS.REQ.CLAIMS.UPDATE",
+        "$SYS.REQ.SERVER.PING",
+        "$JS.API.INFO",
+        "$JS.API.STREAM.NAMES",
+        "$JS.API.STREAM.PURGE.REPORTS",
+        "$JS.API.STREAM.MSG.GET.OUTPUT",
+        "$JS.API.DIRECT.GET.OUTPUT",
+        "$JS.API.CONSUMER.MSG.NEXT.REPORTS.coordinators",
+        "$JS.ACK.REPORTS.coordinators.1.1.1.1.1",
+    ):
+        assert await hostile.refused(publish=subject), f"published on {subject}"
+    for subject in (
+        *(f"{root}.{kind}" for kind in ("heartbeat", "report", "assign", "cancel", "out.>", ">")),
+        f"{subjects.ISLANDS}.*.assign",
+        f"{subjects.inbox_prefix(victim)}.>",
+        "_INBOX.>",
+        f"_INBOX.{relay}.>",
+        subjects.ALL_HEARTBEATS,
+        subjects.ALL_OUTPUT,
+        subjects.ended(relay),
+        subjects.KEYS_CHANGED,
+        "$SYS.>",
+        "$JS.>",
+        ">",
+    ):
+        assert await hostile.refused(subscribe=subject), f"subscribed to {subject}"
+    assert not await hostile.refused(publish=subjects.heartbeat(hostile.id))
+    assert not await hostile.refused(subscribe=subjects.assign(hostile.id))
+
+
+async def test_a_pairing_code_lets_one_island_join_and_no_key_is_taken_for_anothers(
+    network: Network,
+) -> None:
+    with network.http(network.user("pairing@example.org", "0")) as http:
+        code = http.post("/pairing-codes").json()["data"]["code"]
+    first = await RawIsland.enrol(address(network), code, "first")
+    with pytest.raises(grpc.aio.AioRpcError):
+        await RawIsland.enrol(address(network), code, "second")
+
+    thief = RawIsland(first.id, SigningKey.generate(), first.token, first.url)
+    with pytest.raises(grpc.aio.AioRpcError):
+        await thief.renew(address(network))
+    assert await thief.turned_away(), "a token without its key"
+    await first.renew(address(network))
+    assert not await first.turned_away()
+
+
+# --- Suspended ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_suspended_island_is_cut_off_and_its_streams_end_clearly(
+    network: Network, hostile: RawIsland, trap: tuple[str, str]
+) -> None:
+    await hostile.offer(assignment_key(network), *trap)
+    key = network.user("suspended@example.org", "10")
+    reading = asyncio.create_task(_stream(network, key))
+    assignment = await asyncio.wait_for(hostile.assignments.get(), 15)
+    await hostile.say(assignment, pb.Chunk(texts=["one ", "two "], prompt_tokens=3))
+
+    began = time.monotonic()
+    await asyncio.to_thread(_admin, network, hostile.id, "suspend")
+
+    await asyncio.wait_for(hostile.closed.wait(), 10)
+    status, events = await asyncio.wait_for(reading, 10)
+    assert time.monotonic() - began < 10
+    assert status == 200 and events[-1] == "[DONE]"
+    error = json.loads(events[-2])["error"]
+    assert error["code"] == "lease_lost" and "suspended" in error["message"]
+    assert await asyncio.to_thread(credits_of, network, key) == 10
+    assert await hostile.turned_away()
+    with pytest.raises(grpc.aio.AioRpcError):
+        await hostile.renew(address(network))
+
+    await asyncio.to_thread(_admin, network, hostile.id, "restore")
+    await _comes_back(network, hostile)
+
+
+async def _comes_back(network: Network, island: RawIsland) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            await island.renew(address(network))
+            if not await island.turned_away():
+                return
+            await asyncio.sleep(0.2)
+
+
+def _admin(network: Network, island: IslandId, word: str) -> None:
+    with network.http() as http:
+        http.post(f"/admin/islands/{island}/{word}").raise_for_status()
+
+
+async def _stream(
+    network: Network, key: str, ask: dict[str, Any] | None = None
+) -> tuple[int, list[str]]:
+    """Status and the data of every event."""
+    headers = {"Authorization": f"Bearer {key}"}
+    body = (ask or ASK) | {"stream": True}
+    async with httpx.AsyncClient(timeout=60, headers=headers) as http:
+        url = f"{network.openai_url}/chat/completions"
+        async with http.stream("POST", url, json=body) as answer:
+            events = [
+                line[5:].strip() async for line in answer.aiter_lines() if line.startswith("data:")
+            ]
+            return answer.status_code, events
+
+
+@pytest.mark.real_model
+def test_a_real_island_that_was_suspended_comes_back_by_itself(network: Network) -> None:
+    island = RawIsland.of_home(network.home / "island").id
+    body = {"model": CHAT_MODEL, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2}
+
+    with network.http() as http:
+        http.post(f"/admin/islands/{island}/suspend").raise_for_status()
+        try:
+            wait_for(lambda: not _connected(network), "the agent says that it is cut off", 10)
+        finally:
+            http.post(f"/admin/islands/{island}/restore").raise_for_status()
+        wait_for(lambda: _connected(network), "the agent is back", 30)
+        wait_for(
+            lambda: http.post("/chat/completions", json=body).status_code == 200, "it answers", 30
+        )
+
+
+def _connected(network: Network) -> bool:
+    status = json.loads((network.home / "island" / "status.json").read_text())
+    return bool(status["broker_connected"])
+
+
+# --- Lies --------------------------------------------------------------------------------------------------------------
+
+
+async def test_lies_move_no_money_and_disturb_nobody(
+    network: Network, hostile: RawIsland, trap: tuple[str, str]
+) -> None:
+    await hostile.offer(assignment_key(network), *trap)
+    payer = network.user("lied-to@example.org", "10")
+    other = network.user("beside@example.org", "10")
+    beside = asyncio.create_task(_echo(network, other, items=60, delay_ms=60))
+
+    for name, lie in LIES.items():
+        import time; t0=time.monotonic()
+        status, events = await _lied_to(network, hostile, payer, lie)
+        print("LIE", name, round(time.monotonic()-t0,2), status, events[-2:])
+        assert status in (200, 503), name
+        said = json.loads(events[-2] if status == 200 else events[0])
+        assert "error" in said, f"{name}: {events[-3:]}"
+        assert await asyncio.to_thread(credits_of, network, payer) == 10, name
+
+    assert len((await beside).split()) == 60
+    # One item each of the two attempts that failed through the Cargo, and not a lie's worth more.
+    assert await asyncio.to_thread(_balance_of_owner, network) == 2 * 85
+
+
+async def _lied_to(
+    network: Network, hostile: RawIsland, key: str, lie: Any
+) -> tuple[int, list[str]]:
+    reading = asyncio.create_task(_ask(network, key))
+    attempts = 0
+    while not reading.done():
+        getting = asyncio.create_task(hostile.assignments.get())
+        await asyncio.wait({getting, reading}, return_when=asyncio.FIRST_COMPLETED, timeout=20)
+        if getting.done():
+            attempts += 1
+            await lie(hostile, getting.result())
+        else:
+            getting.cancel()
+            assert reading.done(), f"no end and no further attempt after {attempts}"
+    return await reading
+
+
+async def _ask(network: Network, key: str) -> tuple[int, list[str]]:
+    headers = {"Authorization": f"Bearer {key}"}
+    async with httpx.AsyncClient(timeout=30, headers=headers) as http:
+        url = f"{network.openai_url}/chat/completions"
+        async with http.stream("POST", url, json=ASK | {"stream": True}) as answer:
+            whole = (await answer.aread()).decode()
+            if answer.status_code != 200:
+                return answer.status_code, [whole]
+            lines = [line[5:].strip() for line in whole.splitlines() if line.startswith("data:")]
+            return 200, lines
+
+
+async def _echo(network: Network, key: str, *, items: int, delay_ms: int) -> str:
+    body = {
+        "workload": "echo",
+        "input": {"text": "word", "items": items, "delay_ms": delay_ms},
+    }
+    headers = {"Authorization": f"Bearer {key}"}
+    base = network.api_url.removesuffix("/api/v1") + "/api/v1"
+    async with httpx.AsyncClient(base_url=base, timeout=60, headers=headers) as http:
+        job = (await http.post("/jobs", json=body)).json()["data"]["id"]
+        text = ""
+        async with http.stream("GET", f"/jobs/{job}/stream") as answer:
+            async for line in answer.aiter_lines():
+                if line.startswith("data:"):
+                    said = json.loads(line[5:])
+                    assert said["type"] != "error", said
+                    text += said.get("content", "") if said["type"] == "token" else ""
+        return text
+
+
+def _balance_of_owner(network: Network) -> Decimal:
+    import psycopg
+
+    with psycopg.connect(network.database_url) as connection:
+        row = connection.execute(
+            "SELECT coalesce(sum(a.balance), 0) FROM accounts a JOIN users u"
+            " ON a.id = 'island_owner:' || u.id WHERE u.email = 'hostile-host@example.org'"
+        ).fetchone()
+    assert row is not None
+    return Decimal(row[0])
+
+
+async def _other_items(island: RawIsland, a: pb.Assignment) -> None:
+    await island.say(a, pb.Chunk(texts=["shown "], prompt_tokens=1))
+    await island.settle()
+    await island.report(island.report_on(a, ["reported "]))
+
+
+async def _wrong_chain(island: RawIsland, a: pb.Assignment) -> None:
+    await island.report(island.report_on(a, ["a ", "b "], output_chain=b"x" * 32))
+
+
+async def _more_than_shown(island: RawIsland, a: pb.Assignment) -> None:
+    await island.report(island.report_on(a, ["a "], next_position=200))
+
+
+async def _more_than_allowed(island: RawIsland, a: pb.Assignment) -> None:
+    await island.report(island.report_on(a, ["a "] * 300))
+
+
+async def _another_cargo(island: RawIsland, a: pb.Assignment) -> None:
+    await island.report(island.report_on(a, ["a "], cargo_digest="sha256:" + "0" * 64))
+
+
+async def _gap(island: RawIsland, a: pb.Assignment) -> None:
+    await island.say(a, pb.Chunk(first=7, texts=["late "]))
+
+
+async def _garbage(island: RawIsland, a: pb.Assignment) -> None:
+    await island.say(a, b"\x12\x04\xff\xfe\xfd\xfc")
+
+
+async def _huge(island: RawIsland, a: pb.Assignment) -> None:
+    await island.say(a, pb.Chunk(texts=["x" * 600_000]))
+
+
+async def _flood(island: RawIsland, a: pb.Assignment) -> None:
+    for first in range(0, 100_000, 20):
+        await island.say(a, pb.Chunk(first=first, texts=["x"] * 20))
+    await island.settle()
+
+
+async def _after_the_end(island: RawIsland, a: pb.Assignment) -> None:
+    end = pb.End(cause=common.CAUSE_CARGO_FAILED, error="broke", next=1)
+    await island.say(a, pb.Chunk(texts=["x "], end=end))
+    await island.say(a, pb.Chunk(first=1, texts=["data: [DONE]\n\n"]))
+    await island.settle()
+    await island.report(island.report_on(a, ["x "], cause=common.CAUSE_CARGO_FAILED))
+
+
+async def _nul(island: RawIsland, a: pb.Assignment) -> None:
+    """Text that PostgreSQL cannot store must end the job all the same."""
+    await island.say(a, pb.Chunk(texts=["a\x00b "], prompt_tokens=1))
+    end = pb.End(cause=common.CAUSE_CARGO_FAILED, error="nul\x00", next=1)
+    await island.say(a, pb.Chunk(first=1, end=end))
+    report = island.report_on(a, ["a\x00b "], cause=common.CAUSE_CARGO_FAILED, error="nul\x00")
+    await island.report(report)
+
+
+LIES = {
+    "other items than were streamed": _other_items,
+    "a wrong hash chain": _wrong_chain,
+    "more positions than shown": _more_than_shown,
+    "more items than allowed": _more_than_allowed,
+    "another Cargo": _another_cargo,
+    "a gap": _gap,
+    "not UTF-8": _garbage,
+    "a huge item": _huge,
+    "a flood of items": _flood,
+    "items after the end": _after_the_end,
+    "NUL": _nul,
+}
+
+
+async def test_honest_work_is_paid_once_whatever_else_is_reported(
+    network: Network, hostile: RawIsland, trap: tuple[str, str]
+) -> None:
+    await hostile.offer(assignment_key(network), *trap)
+    key = network.user("honest@example.org", "10")
+    asked = ASK | {"max_tokens": 8}
+
+    victim = asyncio.create_task(_stream(network, key, asked))
+    theirs = await asyncio.wait_for(hostile.assignments.get(), 15)
+    mine = theirs
+    await hostile.say(mine, pb.Chunk(texts=["a ", "b "], prompt_tokens=4_000_000_000))
+    end = pb.End(cause=common.CAUSE_COMPLETED, finish_reason="stop", next=2)
+    await hostile.say(mine, pb.Chunk(first=2, end=end))
+    inflated = common.Usage(
+        prompt_tokens=4_000_000_000,
+        output_items=4_000_000_000,
+        cpu_ms=4_000_000_000,
+        memory_peak_bytes=2**64 - 1,
+        wall_ms=4_000_000_000,
+    )
+    # An epoch that never was, another key, another Island's name: none of it counts.
+    await hostile.report(hostile.report_on(mine, ["a ", "b "] * 3, epoch=7))
+    await hostile.report(hostile.report_on(mine, ["x "] * 8), key=SigningKey.generate())
+    await hostile.report(hostile.report_on(mine, ["x "] * 8, island_id=ids.island_id(_other())))
+    report = hostile.report_on(mine, ["a ", "b "], usage=inflated)
+    await hostile.report(report)
+    await hostile.report(report)
+    await hostile.report(hostile.report_on(mine, ["a ", "b ", "c "]))
+    status, events = await asyncio.wait_for(victim, 15)
+
+    assert status == 200 and events[-1] == "[DONE]" and '"a b "' in "".join(events)
+    paid = 10 - await asyncio.to_thread(credits_of, network, key)
+    bound = 20 * len(mine.input) + 100 * 2
+    assert 0 < paid <= Decimal(bound) / 1_000_000, "no more than the prompt's bytes and two items"
+    await until(lambda: not _waiting_reports(network), "every report was dealt with")
+    assert await asyncio.to_thread(credits_of, network, key) == 10 - paid
+    with network.http() as http:
+        jobs = http.get("/jobs", params={"limit": 1}).json()
+    assert jobs["meta"]["total"] >= 0
+
+
+def _other() -> str:
+    return "isl_00000000000000000000000000"
+
+
+def _waiting_reports(network: Network) -> bool:
+    """Whether the Coordinator still works on a report: its log says how each one ended."""
+    log = (network.home / "logs" / "coordinator.log").read_text()
+    return "report_stale" not in log
+
+
+# --- Killed ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.real_model
+def test_an_island_killed_mid_answer_is_a_clear_error_and_the_next_request_works(
+    network: Network,
+) -> None:
+    key = network.user("island-killed@example.org", "100")
+    body = {
+        "model": CHAT_MODEL,
+        "messages": [{"role": "user", "content": "Tell me a long story about a lighthouse."}],
+        "max_tokens": 800,
+        "stream": True,
+    }
+    events = []
+    killed_at = 0.0
+    with network.http(key) as http, http.stream("POST", "/chat/completions", json=body) as answer:
+        for line in answer.iter_lines():
+            if line.startswith("data:"):
+                events.append(line[5:].strip())
+            if len(events) == 5 and not killed_at:
+                killed_at = time.monotonic()
+                for process in network.processes("archipelag_island"):
+                    process.kill()
+    took = time.monotonic() - killed_at
+
+    assert events[-1] == "[DONE]" and took < 10
+    error = json.loads(events[-2])["error"]
+    assert error["code"] == "lease_lost" and error["message"]
+    assert credits_of(network, key) == 100
+
+    def answers() -> bool:
+        short = body | {"stream": False, "max_tokens": 2}
+        with network.http() as http:
+            return http.post("/chat/completions", json=short).status_code == 200
+
+    wait_for(answers, "the Island was started again", 90)
