@@ -23,7 +23,11 @@ from archipelag_embedded.process import Process, free_port
 from network import Target, on_one_core, wait_for
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-BEFORE = b'data: {"id":"chatcmpl-floor","object":"chat.completion.chunk","created":1700000000,"model":"floor","choices":[{"index":0,"delta":{"content":"'
+BEFORE = (
+    b'data: {"id":"chatcmpl-floor","object":"chat.completion.chunk","created":1700000000,'
+    b'"model":"floor","choices":[{"index":0,"delta":{"content":"'
+)
+AGENT_HERE = b"t.here"
 AFTER = b'"},"finish_reason":null}]}\n\n'
 TURN_S = 0.001
 GOLDEN = 0.6180339887
@@ -77,10 +81,12 @@ class Gateway:
     def __init__(self) -> None:
         self.open: dict[bytes, Customer] = {}
         self.count = 0
+        self.ready = False
 
     def heard(self, subject: bytes, data: bytes) -> None:
         customer = self.open.get(subject)
         if customer is None:
+            self.ready |= subject == AGENT_HERE
             return
         if data:
             frame = BEFORE + data + AFTER
@@ -116,7 +122,8 @@ class Customer(asyncio.Protocol):
             return
         if head.startswith(b"GET "):
             self.buffer = b""
-            self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+            status = b"200 OK" if self.gateway.ready else b"503 Not yet"
+            self.transport.write(b"HTTP/1.1 %b\r\ncontent-length: 2\r\n\r\n{}" % status)
             return
         length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
         if len(body) < length:
@@ -157,6 +164,8 @@ class Agent:
             await asyncio.sleep(max(0.0, begun + turn * TURN_S - time.perf_counter()))
             now = time.perf_counter()
             turn = max(turn, int((now - begun) / TURN_S))
+            if turn % 100 == 0:
+                self.broker.publish(AGENT_HERE, b"")
             for stream in self.saying:
                 subject, number, items, since = stream
                 while number <= (now - since) * self.rate and number < items:
@@ -178,7 +187,8 @@ def floor(*, rate: float) -> Iterator[Target]:
         port = free_port()
 
         def start(role: str) -> Process:
-            program = [sys.executable, Path(__file__), role, str(port), str(nats.port), str(rate)]
+            script = str(Path(__file__))
+            program = [sys.executable, script, role, str(port), str(nats.port), str(rate)]
             process = Process(role, program, log=home / f"{role}.log")
             stack.callback(process.stop)
             return process

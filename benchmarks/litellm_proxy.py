@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import json
 import os
+import secrets
 import socket
 import sys
 import tempfile
@@ -22,11 +23,14 @@ import uvloop
 from archipelag_embedded.process import Process, free_port
 from network import Target, on_one_core, wait_for
 
-KEY = "sk-1234"
+KEY = f"sk-{secrets.token_hex(32)}"
 START_S = 120.0
 TURN_S = 0.001
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-CHUNK = '{"id":"c","object":"chat.completion.chunk","created":1700000000,"model":"mock","choices":[{"index":0,"delta":%s,"finish_reason":%s}]}'
+CHUNK = (
+    '{"id":"c","object":"chat.completion.chunk","created":1700000000,"model":"mock",'
+    '"choices":[{"index":0,"delta":%s,"finish_reason":%s}]}'
+)
 
 
 def event(delta: dict[str, str], finish: str | None = None) -> bytes:
@@ -120,7 +124,7 @@ def litellm(*, rate: float) -> Iterator[Target | None]:
         model_port, port = free_port(), free_port()
         model = Process(
             "Model",
-            [sys.executable, Path(__file__), str(model_port), str(rate)],
+            [sys.executable, __file__, str(model_port), str(rate)],
             log=home / "model.log",
         )
         stack.callback(model.stop)
@@ -132,7 +136,7 @@ def litellm(*, rate: float) -> Iterator[Target | None]:
             "LITELLM_MASTER_KEY": KEY,
             "NO_PROXY": "127.0.0.1",
         }
-        arguments = ["--config", config, "--host", "127.0.0.1", "--port", str(port)]
+        arguments = ["--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
         with on_one_core():
             proxy = Process(
                 "LiteLLM",
