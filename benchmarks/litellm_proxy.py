@@ -66,7 +66,7 @@ class Model(asyncio.Protocol):
         asked = json.loads(body[:length])
         items = asked.get("max_tokens") or 16
         if asked.get("stream"):
-            self.transport.write(HEAD + OPENING + TOKENS[0])
+            self.transport.write(HEAD + OPENING + TOKENS[0] + (ENDING if items == 1 else b""))
             self.saying.append([self.transport, 1, items, time.perf_counter()])
         else:
             self.transport.write(_whole(items))
@@ -99,6 +99,7 @@ async def serve(port: int, rate: float) -> None:
         await asyncio.sleep(max(0.0, begun + turn * TURN_S - time.perf_counter()))
         now = time.perf_counter()
         turn = max(turn, int((now - begun) / TURN_S))
+        saying[:] = [s for s in saying if s[1] < s[2] and not s[0].is_closing()]
         for stream in saying:
             transport, number, items, since = stream
             due = min(items, int((now - since) * rate) + 1) if rate else items
@@ -106,10 +107,6 @@ async def serve(port: int, rate: float) -> None:
                 last = ENDING if due == items else b""
                 transport.write(b"".join(TOKENS[number:due]) + last)
                 stream[1] = due
-            elif number == items:
-                transport.write(ENDING)
-                stream[1] = items + 1
-        saying[:] = [s for s in saying if s[1] < s[2] and not s[0].is_closing()]
 
 
 @contextmanager

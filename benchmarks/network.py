@@ -87,6 +87,7 @@ class Target:
     key: str
     model: str = MODEL
     processes: dict[str, int] = field(default_factory=dict)
+    database: str = ""
 
     def costs(self) -> dict[str, Cost]:
         return {name: cost(pid) for name, pid in self.processes.items()}
@@ -139,7 +140,7 @@ def archipelag(*, rate: float, rate_limit: int = 1_000_000) -> Iterator[Target]:
             env=env,
         )
         stack.callback(island.stop)
-        target = Target("Archipelag", port, key)
+        target = Target("Archipelag", port, key, database=database)
         _wait(lambda: _warm(target), island)
         assert postgres.process is not None and nats.process is not None
         target.processes = {
