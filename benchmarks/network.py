@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -126,6 +127,7 @@ def archipelag(*, rate: float, rate_limit: int = 1_000_000) -> Iterator[Target]:
                 log=_log(home, "coordinator"),
                 env=env,
                 cwd=HERE.parent,
+                stop_signal=signal.SIGINT,  # The profiler writes its file after this one only.
             )
         stack.callback(coordinator.stop)
         _wait(lambda: _answers(port, "/api/v1/health/ready"), coordinator)
