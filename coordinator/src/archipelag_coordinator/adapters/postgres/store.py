@@ -76,8 +76,10 @@ class PostgresStore:
     must lead to the server itself, or through a proxy that keeps a session on one server connection.
     """
 
-    def __init__(self, dsn: str, *, pool_max: int = POOL_MAX) -> None:
-        self._flusher = Flusher(dsn)
+    def __init__(
+        self, dsn: str, *, pool_max: int = POOL_MAX, flusher: Flusher | None = None
+    ) -> None:
+        self._flusher = flusher or Flusher(dsn)
         self._flushing: asyncio.Task[None] | None = None
         self._pool: AsyncConnectionPool[StoreConnection] = AsyncConnectionPool(
             dsn,
