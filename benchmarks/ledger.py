@@ -34,6 +34,7 @@ from archipelag_embedded.postgres import Postgres
 from psycopg import AsyncConnection
 
 CONCURRENT = 8
+MANY = 32
 
 
 async def rate(step: Callable[[], Awaitable[None]], workers: int, seconds: float) -> float:
@@ -52,7 +53,7 @@ async def rate(step: Callable[[], Awaitable[None]], workers: int, seconds: float
 
 
 async def measure(dsn: str, seconds: float) -> None:
-    async with PostgresStore(dsn, pool_max=CONCURRENT) as store:
+    async with PostgresStore(dsn) as store:
         customers = [a_user() for _ in range(CONCURRENT)]
         owner = a_user()
         async with store.begin() as tx:
@@ -73,21 +74,23 @@ async def measure(dsn: str, seconds: float) -> None:
                 await tx.ledger.post(job.id, Transfer(f"charge:{job.id}", entries, START))
 
         turns = itertools.cycle(customers)
+
+        def hot() -> Awaitable[None]:
+            return hold_and_settle(customers[0])
+
+        def spread() -> Awaitable[None]:
+            return hold_and_settle(next(turns))
+
         cases = (
-            ("one customer, 1 at once", 1, lambda: hold_and_settle(customers[0])),
-            (
-                f"one customer, {CONCURRENT} at once",
-                CONCURRENT,
-                lambda: hold_and_settle(customers[0]),
-            ),
-            (
-                f"{CONCURRENT} customers, {CONCURRENT} at once",
-                CONCURRENT,
-                lambda: hold_and_settle(next(turns)),
-            ),
+            ("one customer", 1, hot),
+            ("one customer", CONCURRENT, hot),
+            ("one customer", MANY, hot),
+            (f"{CONCURRENT} customers", CONCURRENT, spread),
+            (f"{CONCURRENT} customers", MANY, spread),
         )
         for name, workers, step in cases:
-            print(f"hold and settle, {name}: {await rate(step, workers, seconds):.0f} /s")
+            measured = await rate(step, workers, seconds)
+            print(f"hold and settle, {name}, {workers} at once: {measured:.0f} /s")
         async with store.begin() as tx:
             assert await tx.ledger.rebuild() == []
 
