@@ -120,7 +120,8 @@ class Flusher:
         """One round after the other: who comes while one is under way shares the next. Ends by an error."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), PING_S)
+                async with asyncio.timeout(PING_S):
+                    await self._wanted.wait()
             self._wanted.clear()
             taken, self._round = self._round, None
             try:
