@@ -235,6 +235,27 @@ async def test_an_island_that_says_cancelled_of_its_own_accord_has_stopped() -> 
     assert attempt is not None and attempt.cause is Cause.ISLAND_STOPPED
 
 
+async def test_an_island_that_was_killed_and_forgot_what_it_said_is_paid_for_it_and_not_blamed() -> None:
+    scene = await a_scene()
+    job = await a_stream(scene, "a", "b")
+
+    ended = await track(scene.world, scene.report(job, cause=Cause.ISLAND_STOPPED))
+
+    assert (ended.status, ended.cause) == (JobStatus.FAILED, Cause.ISLAND_STOPPED)
+    assert await scene.balance() == CREDIT
+    assert await held(scene, owner_account(scene.owner.id)) == 170
+
+
+async def test_other_items_than_were_streamed_are_a_lie_however_the_attempt_ended() -> None:
+    scene = await a_scene()
+    job = await a_stream(scene, "a", "b")
+
+    ended = await track(scene.world, scene.report(job, "x", cause=Cause.CARGO_FAILED))
+
+    assert ended.cause is Cause.BAD_OUTPUT
+    assert await held(scene, owner_account(scene.owner.id)) == 0
+
+
 async def test_cancelling_charges_what_was_delivered_until_now() -> None:
     scene = await a_scene()
     job = await a_stream(scene, "one ", "two ", "three ")
