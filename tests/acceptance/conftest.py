@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -78,6 +80,62 @@ class Network:
             except psutil.NoSuchProcess:
                 continue
         return found
+
+
+@dataclass(frozen=True)
+class Second:
+    """Another Coordinator on a network's database and broker, started by settings alone."""
+
+    process: subprocess.Popen[bytes]
+    base: str
+    log: Path
+
+    def http(self, key: str) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {key}"}
+        return httpx.Client(base_url=f"{self.base}/api/v1", headers=headers, timeout=60)
+
+
+@contextlib.contextmanager
+def second_coordinator(network: Network, **settings: str) -> Iterator[Second]:
+    """`archipelag-coordinator serve` against the network's servers as external ones."""
+    port, grpc = free_port(), free_port()
+    env = environment(network.home) | {
+        "ARCHIPELAG_DATABASE_URL": network.database_url,
+        "ARCHIPELAG_NATS_URL": network.nats_url,
+        "ARCHIPELAG_STATE_DIR": str(network.home / "coordinator"),
+        "ARCHIPELAG_HTTP_PORT": str(port),
+        "ARCHIPELAG_GRPC_PORT": str(grpc),
+        **settings,
+    }
+    log = network.home / "logs" / f"second-{port}.log"
+    program = [sys.executable, "-m", "archipelag_coordinator", "serve"]
+    with log.open("ab") as out:
+        process = subprocess.Popen(program, env=env, stdout=out, stderr=out, cwd=network.home)
+    second = Second(process, f"http://127.0.0.1:{port}", log)
+    try:
+        wait_for(lambda: process.poll() is not None or ready(second.base), "it is ready", 30)
+        assert process.poll() is None, log.read_text()[-2000:]
+        yield second
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def ready(base: str) -> bool:
+    try:
+        return httpx.get(f"{base}/api/v1/ready", timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
 
 
 def environment(home: Path) -> dict[str, str]:
