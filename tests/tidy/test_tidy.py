@@ -109,6 +109,16 @@ def test_links_lead_somewhere() -> None:
     assert broken == []
 
 
+def test_the_reference_of_settings_is_what_the_code_reads() -> None:
+    settings_page = importlib.import_module("settings_page")
+
+    assert settings_page.page() == read("docs/reference/settings.md")
+    assert "ARCHIPELAG_POLICY_LEASE_S` | 60 |" in settings_page.page()
+    island = read("island/src/archipelag_island/config.py")
+    named = {name for name in settings_page.ISLAND if f'"{name}"' in island}
+    assert settings_page.ISLAND.keys() - named == {"HUB_URL"}, "which the model's fetcher reads"
+
+
 def test_the_walks_pass_through_rooms_that_stand() -> None:
     pages = [name for name in files() if name.startswith("docs/walks/")]
     assert len(pages) >= 3

@@ -14,30 +14,43 @@ class Policy:
     """Durations in seconds unless the name says otherwise; amounts in micro-credits."""
 
     lease_s: float = 60.0
+    """How long an Island may hold an attempt without a heartbeat that names it."""
     heartbeat_s: float = 10.0
+    """Time from one heartbeat to the next, in a fleet of ordinary size."""
     heartbeats_per_s_max: float = 1_000.0
     """The interval grows with the fleet so that one network never beats faster than this."""
     island_silent_s: float = 35.0
+    """Unheard for so long, an Island gets no new work; it keeps its leases."""
     island_lost_s: float = 120.0
+    """Unheard for so long, its leases are broken."""
     stream_silence_s: float = 2.0
     """A running attempt that neither sends items nor keep-alives for so long is lost."""
     assign_timeout_s: float = 2.0
+    """How long an Island may take to say yes or no."""
     attempts_max: int = 3
+    """Islands that may try one job; a refusal does not count."""
     queue_wait_interactive_s: float = 30.0
+    """How long a request with a reader waits for an Island before it is a 503 with the reasons."""
     queue_wait_batch_s: float = 600.0
+    """The same for a job that nobody waits for."""
     reader_grace_s: float = 5.0
     """How long a reader who vanished may come back before the work is cancelled."""
     answer_kept_s: float = 120.0
     """How long a finished answer stays in the relaying process for readers who come back."""
-    idempotency_window_s: float = 24 * 3600.0
     retry_window_s: float = 600.0
     """A retry without a key of its own joins the same request if that began so recently."""
     output_items_default: int = 512
+    """`max_tokens` of a chat that names none."""
     requests_per_minute: int = 100
+    """Of a key that has no rate of its own."""
     pairing_code_s: float = 600.0
+    """How long a pairing code is good."""
     broker_credentials_s: float = 24 * 3600.0
+    """How long an Island's broker credentials are good; it renews them well before."""
     islands_need_approval: bool = False
+    """An operator must approve each new Island before it gets work."""
     insurance_seed: Ucredits = Ucredits(1_000_000_000)
+    """What the insurance starts with."""
     shares: Shares = Shares()
 
     def heartbeat_interval_s(self, fleet_size: int) -> float:

@@ -164,10 +164,16 @@ async def test_a_dead_cargo_before_anything_was_read_is_tried_elsewhere() -> Non
     job = await scene.running()
     scene.stream(job, "Half an")
 
+    scene.nudges.clear()
     waiting = await track(scene.world, scene.report(job, cause=Cause.CARGO_DIED))
+    nudged = bool(scene.nudges)
     running = await dispatch(scene.world, job.id)
 
     assert waiting.status is JobStatus.QUEUED
+    assert nudged, "the job must not wait for the next turn of a loop"
+    async with scene.store.begin() as tx:
+        dead = await tx.attempts.get(job.id, Epoch(1))
+    assert dead is not None and dead.positions == 0, "what is made anew was not accepted from it"
     assert (running.status, running.epoch) == (JobStatus.RUNNING, 2)
     first, second = scene.bus.assigned
     assert first.island_id != second.island_id

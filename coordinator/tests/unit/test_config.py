@@ -1,0 +1,71 @@
+"""Settings: read once, refused as a whole with a sentence for each that is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from archipelag_coordinator.config import read
+from archipelag_coordinator.errors import InvalidInput
+
+ENOUGH = {
+    "ARCHIPELAG_DATABASE_URL": "postgresql://u:secret@db/x",
+    "ARCHIPELAG_NATS_URL": "nats://a:1,nats://b:2",
+    "ARCHIPELAG_STATE_DIR": "/var/lib/x",
+}
+
+
+def test_three_are_enough_and_no_secret_is_shown() -> None:
+    settings = read(ENOUGH)
+
+    assert (settings.http_port, settings.grpc_port) == (8420, 8421)
+    assert settings.state_dir == Path("/var/lib/x")
+    assert "secret" not in settings.describe() + repr(settings)
+
+
+def test_what_is_given_is_taken() -> None:
+    settings = read(
+        ENOUGH
+        | {
+            "ARCHIPELAG_HTTP_PORT": "0",
+            "ARCHIPELAG_BROKER_PUBLIC_URLS": "nats://x:1, nats://y:2,",
+            "ARCHIPELAG_LOG_LEVEL": "debug",
+            "ARCHIPELAG_POLICY_LEASE_S": "12.5",
+            "ARCHIPELAG_POLICY_ATTEMPTS_MAX": "5",
+            "ARCHIPELAG_POLICY_ISLANDS_NEED_APPROVAL": "yes",
+        }
+    )
+
+    assert settings.http_port == 0
+    assert settings.broker_public_urls == ("nats://x:1", "nats://y:2")
+    assert settings.log_level == "DEBUG"
+    assert settings.policy.lease_s == 12.5
+    assert settings.policy.attempts_max == 5
+    assert settings.policy.islands_need_approval is True
+
+
+def test_everything_that_is_missing_is_named_at_once() -> None:
+    with pytest.raises(InvalidInput) as refused:
+        read({})
+
+    assert sorted(refused.value.errors) == sorted(ENOUGH)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HTTP_PORT", "eighty"),
+        ("HTTP_PORT", "65536"),
+        ("GRPC_PORT", "-1"),
+        ("DATABASE_POOL_MAX", "0"),
+        ("LOG_LEVEL", "loud"),
+        ("POLICY_LEASE_S", "soon"),
+        ("POLICY_ATTEMPTS_MAX", "3.5"),
+        ("POLICY_ISLANDS_NEED_APPROVAL", "maybe"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        read(ENOUGH | {f"ARCHIPELAG_{name}": value})
+
+    assert list(refused.value.errors) == [f"ARCHIPELAG_{name}"]

@@ -1,0 +1,133 @@
+"""Draws the reference of settings from the code, so that the page and the program cannot differ.
+
+python docs/settings_page.py            writes docs/reference/settings.md
+python docs/settings_page.py --check    fails when it differs
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+import textwrap
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Final
+
+from archipelag_coordinator.config import Settings
+from archipelag_coordinator.domain.policy import Policy
+from archipelag_coordinator.domain.pricing import Shares
+
+PAGE: Final = Path(__file__).parent / "reference" / "settings.md"
+
+COORDINATOR: Final = {
+    "database_url": "`postgresql://…`, required",
+    "nats_url": "`nats://host:port`, several by comma, required",
+    "state_dir": "folder with the network's private keys, mode 0700, required",
+    "http_host": "address of the API",
+    "http_port": "port of the API",
+    "grpc_host": "address where Islands enrol",
+    "grpc_port": "port where Islands enrol",
+    "broker_public_urls": "where Islands reach NATS, by comma; as `NATS_URL` where it is not set",
+    "database_pool_max": "connections to PostgreSQL, 1 to 1000",
+    "log_level": "`DEBUG`, `INFO`, `WARNING` or `ERROR`",
+}
+ISLAND: Final = {
+    "ISLAND_HOME": ("`~/.archipelag/island`", "key, identity, journal, catalogue"),
+    "COORDINATOR": (
+        "the one it enrolled with",
+        "`host:port` of enrolment; `https://` in front for TLS",
+    ),
+    "PAIRING_CODE": ("", "needed once, to enrol"),
+    "ISLAND_NAME": ("the host's name", "what people see"),
+    "ISLAND_REGION": ("", "free text, shown and counted"),
+    "ISLAND_SLOTS": ("4", "runs at once, 1 to 256"),
+    "ISLAND_THREADS": ("one fewer than the usable cores", "threads of each Cargo"),
+    "ISLAND_CARGOS": ("all", "slugs that may run here, by comma"),
+    "ISLAND_EXTRA_ENGINES": ("", "`slug=module`, by comma: engines that no package announces"),
+    "MODEL_DIR": ("`models` in the home", "where weights are kept"),
+    "HUB_URL": ("the public hub", "where `hf://` models come from"),
+}
+
+
+def page() -> str:
+    parts = [
+        "# Settings",
+        "",
+        "Read once at start from the environment; a wrong value is refused with a sentence that",
+        "says what to do. This page is drawn from the code by `docs/settings_page.py`.",
+        "",
+        "## Coordinator",
+        "",
+        "| setting | default | meaning |",
+        "|---|---|---|",
+    ]
+    for one in fields(Settings):
+        if one.name != "policy":
+            default = _shown(one.default)
+            parts.append(
+                f"| `ARCHIPELAG_{one.name.upper()}` | {default} | {COORDINATOR[one.name]} |"
+            )
+    parts += [
+        "",
+        "## Limits and intervals of a network",
+        "",
+        "Durations in seconds where the name ends in `_S`; amounts in micro-credits.",
+        "",
+        "| setting | default | meaning |",
+        "|---|---|---|",
+    ]
+    words = _docstrings(Policy)
+    for one in fields(Policy):
+        if one.name != "shares":
+            name = f"ARCHIPELAG_POLICY_{one.name.upper()}"
+            parts.append(f"| `{name}` | {_shown(one.default)} | {words.get(one.name, '')} |")
+    shares = Shares()
+    parts += [
+        "",
+        f"Of every charge, {shares.fees_bp / 100:g} % are fees and {shares.insurance_bp / 100:g} % "
+        "fill the insurance; the rest goes to the Islands.",
+        "",
+        "## Island",
+        "",
+        "| setting | default | meaning |",
+        "|---|---|---|",
+    ]
+    parts += [
+        f"| `ARCHIPELAG_{name}` | {default} | {meaning} |"
+        for name, (default, meaning) in ISLAND.items()
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _shown(default: Any) -> str:
+    if default in ("", ()) or not isinstance(default, (str, int, float, tuple, Path)):
+        return ""
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def _docstrings(kind: type) -> dict[str, str]:
+    """The text below each field."""
+    (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    assert isinstance(body, ast.ClassDef)
+    found: dict[str, str] = {}
+    for field, after in zip(body.body, body.body[1:], strict=False):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(after, ast.Expr)
+            and isinstance(after.value, ast.Constant)
+        ):
+            found[field.target.id] = " ".join(str(after.value.value).split())
+    return found
+
+
+def main(arguments: list[str]) -> int:
+    if arguments == ["--check"]:
+        return 0 if PAGE.read_text(encoding="utf-8") == page() else 1
+    PAGE.write_text(page(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
