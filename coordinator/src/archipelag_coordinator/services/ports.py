@@ -156,6 +156,10 @@ class Jobs(Protocol):
         """Takes over unfinished jobs whose home is not among `alive`; returns those taken."""
         ...
 
+    async def ended_among(self, jobs: Sequence[JobId]) -> list[JobId]:
+        """Those of `jobs` that have ended."""
+        ...
+
     async def mark_delivered(self, marks: Iterable[tuple[JobId, Position, int]]) -> None:
         """(job, high mark, prompt tokens) of running jobs, many in one statement. A mark never goes down."""
         ...

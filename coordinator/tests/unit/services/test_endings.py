@@ -241,7 +241,9 @@ async def test_an_island_that_says_cancelled_of_its_own_accord_has_stopped() -> 
     assert attempt is not None and attempt.cause is Cause.ISLAND_STOPPED
 
 
-async def test_an_island_that_was_killed_and_forgot_what_it_said_is_paid_for_it_and_not_blamed() -> None:
+async def test_an_island_that_was_killed_and_forgot_what_it_said_is_paid_for_it_and_not_blamed() -> (
+    None
+):
     scene = await a_scene()
     job = await a_stream(scene, "a", "b")
 

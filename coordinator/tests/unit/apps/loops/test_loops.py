@@ -6,14 +6,19 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
+from archipelag_contracts.ids import RelayId
 from archipelag_coordinator.apps.loops import table
 from archipelag_coordinator.apps.loops.runner import Loop, Runner
+from archipelag_coordinator.domain.answers import Answers
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.job import JobStatus
+from archipelag_coordinator.services.failover import abandon
 from archipelag_coordinator.services.watch import watch
 from archipelag_coordinator.services.world import World
+from archipelag_coordinator.testing.builders import CREDIT, an_id
 from archipelag_coordinator.testing.worlds import a_scene
 
 FOREVER_S = 3_600.0
@@ -163,20 +168,37 @@ async def test_an_island_lost_for_good_gives_back_its_jobs() -> None:
     assert (await scene.job(job.id)).status is JobStatus.QUEUED
 
 
-async def test_jobs_with_readers_of_a_dead_coordinator_are_cancelled() -> None:
-    from dataclasses import replace
-
-    from archipelag_contracts.ids import RelayId
-    from archipelag_coordinator.domain.answers import Answers
-    from archipelag_coordinator.testing.builders import an_id
-
+async def test_jobs_with_readers_of_a_dead_coordinator_fail_and_cost_nothing() -> None:
     scene = await a_scene()
-    job = await scene.submit()
+    await scene.island()
+    job = await scene.running()
+    scene.stream(job, "Hel", "lo")
+    answer = scene.world.answers.get(job.id)
+    assert answer is not None
+    answer.taken = answer.delivered = 2
+    await table.save_marks(scene.world)
     other = replace(scene.world, home=RelayId(an_id("rly")), answers=Answers())
 
     await table.take_over(other)
 
-    assert (await scene.job(job.id)).status is JobStatus.CANCELLED
+    ended = await scene.job(job.id)
+    assert (ended.status, ended.cause) == (JobStatus.FAILED, Cause.COORDINATOR_LOST)
+    assert ended.delivered == 2
+    assert await scene.balance() == CREDIT
+
+
+async def test_a_reader_hears_of_an_end_that_nobody_told() -> None:
+    scene = await a_scene()
+    await scene.island()
+    job = await scene.running()
+    other = replace(scene.world, home=RelayId(an_id("rly")), answers=Answers())
+    await abandon(other, job.id)
+    answer = scene.world.answers.get(job.id)
+    assert answer is not None and answer.final is None
+
+    await table.catch_up(scene.world)
+
+    assert answer.final is not None and answer.final.cause is Cause.COORDINATOR_LOST
 
 
 async def test_what_is_heard_is_saved() -> None:
