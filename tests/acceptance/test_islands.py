@@ -7,7 +7,7 @@ import base64
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ ASK = {"model": "trap-model", "messages": [{"role": "user", "content": "Hello?"}
 
 
 @pytest.fixture(scope="module")
-def trap(network: Network) -> Iterator[tuple[str, str]]:
+def trap(network: Network) -> tuple[str, str]:
     """A Cargo that only a test's Island offers: slug and digest."""
     manifest = network.home / "trap.toml"
     manifest.write_text(TRAP)
@@ -75,7 +75,7 @@ def trap(network: Network) -> Iterator[tuple[str, str]]:
                     return "trap", str(cargo["digest"])
         return None
 
-    yield wait_for(listed, "the trap is listed")
+    return wait_for(listed, "the trap is listed")
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def credits_of(network: Network, key: str) -> Decimal:
         return Decimal(str(http.get("/account").json()["data"]["credits"]))
 
 
-# --- Only its own ------------------------------------------------------------------------------------------------------
+# --- Only its own ---------------------------------------------------------------------------------
 
 
 async def test_real_credentials_reach_nothing_but_their_own(
@@ -172,7 +172,7 @@ async def test_a_pairing_code_lets_one_island_join_and_no_key_is_taken_for_anoth
     assert not await first.turned_away()
 
 
-# --- Suspended ---------------------------------------------------------------------------------------------------------
+# --- Suspended ------------------------------------------------------------------------------------
 
 
 async def test_a_suspended_island_is_cut_off_and_its_streams_end_clearly(
@@ -253,7 +253,7 @@ def _connected(network: Network) -> bool:
     return bool(status["broker_connected"])
 
 
-# --- Lies --------------------------------------------------------------------------------------------------------------
+# --- Lies -----------------------------------------------------------------------------------------
 
 
 async def test_lies_move_no_money_and_disturb_nobody(
@@ -446,7 +446,7 @@ def _finished_reports(network: Network, job: str) -> int:
     return sum("report_" in line and job in line for line in log.splitlines())
 
 
-# --- Killed ------------------------------------------------------------------------------------------------------------
+# --- Killed ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.real_model

@@ -137,6 +137,8 @@ def _listen(world: World, given: _Given) -> Answer:
         now=now,
         interactive=job.interactive,
     )
+    if answer.next and not answer.taken:
+        answer.restart()  # Another process took the attempt before back: nothing of it may be mixed with this one.
     answer.begin(attempt.epoch, now, attempt.island_id)
     world.relay.open(answer, attempt.island_id, attempt.epoch)
     return answer

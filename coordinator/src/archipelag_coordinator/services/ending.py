@@ -175,6 +175,8 @@ async def announce(world: World, closed: Closed) -> None:
     elif closed.again and (answer := world.answers.get(job.id)) is not None:
         answer.restart()
         answer.wait(job.waiting_for)
+    elif closed.again and job.home != world.home:
+        await world.bus.ended(job.home, job.id)
     world.nudge()
 
 

@@ -345,6 +345,11 @@ class IslandBus(Protocol):
         """Tells the process that relays this job that it was settled."""
         ...
 
+    async def hand_report(self, relay: RelayId, island: IslandId, report: bytes) -> bool | None:
+        """Gives a report to the process that relays its job. True or False as that said: dealt with, or never
+        acceptable. None: that process is gone. Raises OSError when it did not say in time."""
+        ...
+
     async def keys_changed(self) -> None: ...
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from archipelag_contracts.ids import Epoch, IslandId, JobId
+from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
 from archipelag_contracts.signing import chain
 
 from archipelag_coordinator.domain.attempt import Attempt, Cause, Usage
@@ -53,6 +53,15 @@ async def track(world: World, report: ReportIn) -> Job:
         closed = await _settle(world, tx, job, attempt, report)
     await ending.announce(world, closed)
     return closed.job
+
+
+async def home_of(world: World, job_id: JobId) -> RelayId | None:
+    """The other process that relays this job; None where it is this one, or nobody does any more."""
+    if world.answers.get(job_id) is not None:
+        return None
+    async with world.store.begin() as tx:
+        job = await tx.jobs.get(job_id)
+    return None if job is None or job.finished or job.home == world.home else job.home
 
 
 async def _settle(world: World, tx: Tx, job: Job, attempt: Attempt, report: ReportIn) -> Closed:

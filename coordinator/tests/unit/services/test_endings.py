@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from archipelag_contracts.ids import Epoch, IslandId, JobId
+from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
 from archipelag_contracts.signing import chain
+from archipelag_coordinator.domain.answers import Answers
 from archipelag_coordinator.domain.attempt import AttemptStatus, Cause
 from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.domain.ledger import FEES, INSURANCE, AccountId, owner_account
@@ -386,6 +388,25 @@ async def test_another_coordinator_settled_it_and_readers_here_are_told() -> Non
     assert scene.relay.open_for == {}
 
 
+async def test_what_another_process_took_back_is_not_mixed_with_what_comes_anew() -> None:
+    scene = await a_scene()
+    await scene.island()
+    await scene.island()
+    job = await scene.running(interactive=False)
+    scene.stream(job, "old ")
+    other = replace(scene.world, home=RelayId(an_id("rly")), answers=Answers())
+    again = await failover(other, job.id, Epoch(1), Cause.LEASE_LOST, "silent")
+    assert again.status is JobStatus.QUEUED
+    assert scene.bus.told_ended == [(scene.world.home, job.id)]
+
+    await settled(scene.world, job.id)
+    answer = scene.world.answers.get(job.id)
+    assert answer is not None and answer.texts == []
+    answer.texts.append("old ")  # And if that word had been lost?
+    await dispatch(scene.world, job.id)
+    assert answer.texts == [] and answer.epoch == 2
+
+
 async def test_settled_says_nothing_of_a_job_that_still_runs() -> None:
     scene = await a_scene()
     job = await a_stream(scene)
@@ -397,11 +418,6 @@ async def test_settled_says_nothing_of_a_job_that_still_runs() -> None:
 
 
 async def test_the_home_of_a_job_is_told_when_another_process_settles_it() -> None:
-    from dataclasses import replace
-
-    from archipelag_contracts.ids import RelayId
-    from archipelag_coordinator.domain.answers import Answers
-
     scene = await a_scene()
     job = await a_stream(scene, "Hi")
     other = replace(scene.world, home=RelayId(an_id("rly")), answers=Answers())
