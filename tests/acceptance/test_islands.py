@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,83 +19,11 @@ from archipelag_contracts.pb.archipelag.v1 import common_pb2 as common
 from archipelag_contracts.pb.archipelag.v1 import job_pb2 as pb
 from archipelag_contracts.signing import SigningKey
 
-from .conftest import CHAT_MODEL, Network, wait_for
+from .conftest import CHAT_MODEL, Network, address, assignment_key, wait_for
 from .raw_island import RawIsland, until
 
-TRAP = """
-slug = "trap"
-version = "1.0.0"
-name = "Trap"
-description = "Runs nowhere but on the Island of a test."
-license = "Apache-2.0"
-kind = "chat"
-runtime = "native"
-engine = "trap"
-resumable = false
-
-[model]
-name = "trap-model"
-file = "none.gguf"
-sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
-source = "none"
-context_tokens = 2048
-
-[needs]
-memory_mb = 1
-
-[limits]
-tier = "standard"
-seconds = 60
-output_items_max = 256
-output_bytes_max = 65536
-progress_s = 5
-
-[price]
-job_ucredits = 0
-prompt_token_ucredits = 20
-output_item_ucredits = 100
-"""
 SOME_JOB = JobId("job_00000000000000000000000000")
 ASK = {"model": "trap-model", "messages": [{"role": "user", "content": "Hello?"}]}
-
-
-@pytest.fixture(scope="module")
-def trap(network: Network) -> tuple[str, str]:
-    """A Cargo that only a test's Island offers: slug and digest."""
-    manifest = network.home / "trap.toml"
-    manifest.write_text(TRAP)
-    network.coordinator("cargo", "publish", str(manifest))
-
-    def listed() -> tuple[str, str] | None:
-        with network.http() as http:
-            for cargo in http.get("/workloads").json()["data"]:
-                if cargo["slug"] == "trap":
-                    return "trap", str(cargo["digest"])
-        return None
-
-    return wait_for(listed, "the trap is listed")
-
-
-@pytest.fixture
-async def hostile(network: Network) -> AsyncIterator[RawIsland]:
-    """A second Island, enrolled as anybody's would be, by a user of its own."""
-    owner = network.user("hostile-host@example.org", "0")
-    with network.http(owner) as http:
-        code = http.post("/pairing-codes").json()["data"]["code"]
-    island = await (await RawIsland.enrol(address(network), code, "hostile")).connect()
-    try:
-        yield island
-    finally:
-        await island.close()
-
-
-def address(network: Network) -> str:
-    return (network.home / "island" / "coordinator").read_text().strip()
-
-
-def assignment_key(network: Network) -> bytes:
-    raw = json.loads((network.home / "island" / "identity.json").read_text())
-    return base64.b64decode(raw["assignment_keys"][0])
 
 
 def credits_of(network: Network, key: str) -> Decimal:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -14,8 +13,10 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+from archipelag_contracts.pb.archipelag.v1 import job_pb2 as pb
 
-from .conftest import Network, Second, second_coordinator, wait_for
+from .conftest import Network, Second, assignment_key, second_coordinator, wait_for
+from .raw_island import RawIsland, until
 
 ECHO = {"workload": "echo", "input": {"text": "word", "items": 5}}
 
@@ -27,11 +28,11 @@ def second(network: Network) -> Iterator[Second]:
         yield one
 
 
-def _warm(network: Network, second: Second) -> bool:
+def _warm(network: Network, second: Second, slug: str = "echo") -> bool:
     with second.http(network.api_key) as http:
         hosts = http.get("/hosts").json()["data"]
     return any(
-        offer["slug"] == "echo" and offer["state"] == "warm"
+        offer["slug"] == slug and offer["state"] == "warm"
         for host in hosts
         for offer in host["cargos"]
     )
@@ -95,53 +96,54 @@ def _credits(network: Network, key: str) -> Decimal:
         return Decimal(str(http.get("/account").json()["data"]["credits"]))
 
 
-def test_a_coordinator_that_is_killed_leaves_no_job_hanging_and_no_credit_held(
-    network: Network,
+async def test_a_coordinator_that_is_killed_leaves_no_job_hanging_and_no_credit_held(
+    network: Network, hostile: RawIsland, trap: tuple[str, str]
 ) -> None:
+    await hostile.offer(assignment_key(network), *trap)
     key = network.user("orphans@example.org", "100")
-    slow = {"workload": "echo", "input": {"text": "word", "items": 400, "delay_ms": 50}}
-    with second_coordinator(network, ARCHIPELAG_POLICY_QUEUE_WAIT_BATCH_S="8") as doomed:
-        wait_for(lambda: _warm(network, doomed), "it has heard of the warm Island")
-        with doomed.http(key) as http:
-            batch = http.post("/jobs", json=slow).json()["data"]["id"]
-            short = http.post("/jobs", json=ECHO).json()["data"]["id"]
-            chat = _stream_and_kill(doomed, key)
+    slow = {"workload": "echo", "input": {"text": "word", "items": 300, "delay_ms": 50}}
+    ask = {"model": "trap-model", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
+    headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": "orphan"}
+    with second_coordinator(network) as doomed:
+        await until(lambda: _warm(network, doomed, "trap"), "it has heard of both Islands")
+        async with httpx.AsyncClient(base_url=f"{doomed.base}/api/v1", headers=headers) as http:
+            made = await http.post("/jobs", json=slow, headers={"Idempotency-Key": "slow"})
+            batch = made.json()["data"]["id"]
+            reading = asyncio.create_task(_read_until_cut(http, ask))
+            assignment = await asyncio.wait_for(hostile.assignments.get(), 15)
+            await hostile.say(assignment, pb.Chunk(texts=["one ", "two "], prompt_tokens=3))
+            await until(lambda: _delivered(network, assignment.job_id) == 2, "the mark is kept")
+            doomed.process.kill()
+            await reading
 
     with network.http(key) as http:
-
-        def ended(job: str) -> str | None:
-            status: str = http.get(f"/jobs/{job}").json()["data"]["status"]
-            return None if status in ("queued", "running") else status
-
-        assert wait_for(lambda: ended(short), "the short one has ended", 40) == "completed"
-        assert wait_for(lambda: ended(chat), "the chat has ended", 40) in ("cancelled", "failed")
-        assert wait_for(lambda: ended(batch), "the long one has ended", 60) == "completed"
-        assert http.get(f"/jobs/{chat}").json()["data"]["usage"]["credits_used"] in (0, "0"), (
+        chat = await until(lambda: _ended(http, assignment.job_id), "the chat has ended", 25)
+        assert (chat["status"], chat["usage"]["credits_used"]) == ("failed", "0"), (
             "what ended through us costs nothing"
         )
+        done = await until(lambda: _ended(http, batch), "the batch job goes on to its end", 40)
+        assert done["status"] == "completed"
+        spent = Decimal(str(done["usage"]["credits_used"]))
+    assert _credits(network, key) == 100 - spent
     assert _held(network) == 0
 
 
-def _stream_and_kill(doomed: Second, key: str) -> str:
-    """A chat that is read from a Coordinator while that is killed; returns the job."""
-    body = {
-        "model": "smollm2-135m-instruct",
-        "messages": [{"role": "user", "content": "Count slowly from one to a thousand."}],
-        "max_tokens": 1900,
-        "stream": True,
-    }
-    job = ""
-    with (
-        doomed.http(key) as http,
-        contextlib.suppress(httpx.HTTPError),
-        http.stream("POST", "/chat/completions", json=body) as answer,
-    ):
-        job = answer.headers["x-archipelag-job"]
-        for count, _ in enumerate(answer.iter_lines()):
-            if count == 8:
-                doomed.process.kill()
-    assert doomed.process.wait(5) == -signal.SIGKILL
-    return str(job)
+async def _read_until_cut(http: httpx.AsyncClient, ask: dict[str, Any]) -> None:
+    with contextlib.suppress(httpx.HTTPError):
+        async with http.stream("POST", "/chat/completions", json=ask, timeout=60) as answer:
+            async for line in answer.aiter_lines():
+                assert "[DONE]" not in line
+
+
+def _ended(http: httpx.Client, job: str) -> dict[str, Any] | None:
+    data: dict[str, Any] = http.get(f"/jobs/{job}").json()["data"]
+    return None if data["status"] in ("queued", "running") else data
+
+
+def _delivered(network: Network, job: str) -> int:
+    with psycopg.connect(network.database_url) as connection:
+        row = connection.execute("SELECT delivered FROM jobs WHERE id = %s", [job]).fetchone()
+    return row[0] if row else 0
 
 
 def _held(network: Network) -> int:

@@ -57,7 +57,7 @@ def ended(relay: RelayId) -> str:
 
 
 def report_at(relay: RelayId) -> str:
-    """Coordinator → the Coordinator process that relays a job, request and reply: an Island's id and its Signed(Report)."""
+    """Coordinator → the Coordinator process that relays a job, request and reply: Island's id, Signed(Report)."""
     return f"{ROOT}.coordinator.{relay}.report"
 
 
