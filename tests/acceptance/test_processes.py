@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import psycopg
 import pytest
 from archipelag_contracts.pb.archipelag.v1 import job_pb2 as pb
 
-from .conftest import Network, Second, assignment_key, second_coordinator, wait_for
+from .conftest import (
+    Network,
+    Second,
+    address,
+    assignment_key,
+    environment,
+    second_coordinator,
+    wait_for,
+)
 from .raw_island import RawIsland, until
 
 ECHO = {"workload": "echo", "input": {"text": "word", "items": 5}}
@@ -154,6 +166,43 @@ def _held(network: Network) -> int:
         ).fetchone()
     assert row is not None
     return int(row[0])
+
+
+def test_an_island_joins_by_settings_alone_and_leaves_when_told(
+    network: Network, tmp_path: Path
+) -> None:
+    key = network.user("another-host@example.org", "0")
+    with network.http(key) as http:
+        code = http.post("/pairing-codes").json()["data"]["code"]
+    env = environment(network.home) | {
+        "ARCHIPELAG_ISLAND_HOME": str(tmp_path / "island"),
+        "ARCHIPELAG_ISLAND_NAME": "by-settings",
+        "ARCHIPELAG_ISLAND_CARGOS": "echo",
+        "ARCHIPELAG_COORDINATOR": address(network),
+        "ARCHIPELAG_PAIRING_CODE": code,
+    }
+    tmp_path.parent.chmod(0o755)  # Cargos run without privileges and must reach their sockets.
+    tmp_path.chmod(0o755)
+    program = [sys.executable, "-m", "archipelag_island", "run"]
+    with (network.home / "logs" / "by-settings.log").open("ab") as out:
+        agent = subprocess.Popen(program, env=env, stdout=out, stderr=out, cwd=tmp_path)
+    try:
+        wait_for(lambda: _state(network, "by-settings") == ("ready", ["echo"]), "it is warm", 30)
+    finally:
+        agent.terminate()
+        assert agent.wait(30) == 0
+    assert code not in (network.home / "logs" / "by-settings.log").read_text()
+    assert not psutil.pid_exists(agent.pid)
+    assert not [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in str(p.info)]
+
+
+def _state(network: Network, name: str) -> tuple[str, list[str]] | None:
+    with network.http() as http:
+        for host in http.get("/hosts").json()["data"]:
+            if host["name"] == name:
+                warm = [o["slug"] for o in host["cargos"] if o["state"] == "warm"]
+                return host["status"], warm
+    return None
 
 
 def test_a_broker_that_is_killed_comes_back_and_the_next_request_works(network: Network) -> None:
