@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ import pytest
 from archipelag_contracts.pb.archipelag.v1 import job_pb2 as pb
 
 from .conftest import (
+    CHAT_MODEL,
     Network,
     Second,
     address,
@@ -166,6 +168,49 @@ def _held(network: Network) -> int:
         ).fetchone()
     assert row is not None
     return int(row[0])
+
+
+@pytest.mark.real_model
+def test_the_same_idempotency_key_on_both_coordinators_is_one_answer_and_one_charge(
+    network: Network, second: Second
+) -> None:
+    key = network.user("same-on-both@example.org", "10")
+    bases = [network.api_url.removesuffix("/api/v1"), second.base]
+    body = {
+        "model": CHAT_MODEL,
+        "messages": [{"role": "user", "content": "Name three colours."}],
+        "max_tokens": 24,
+        "temperature": 0.9,
+    }
+
+    async def both() -> list[httpx.Response]:
+        headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": "on-both"}
+        async with httpx.AsyncClient(headers=headers, timeout=30) as http:
+            asked = (
+                http.post(f"{base}/v1/chat/completions", json=body | {"stream": stream})
+                for base in bases
+                for stream in (False, True)
+            )
+            return list(await asyncio.gather(*asked))
+
+    answers = asyncio.run(both())
+
+    assert [answer.status_code for answer in answers] == [200] * 4, [a.text for a in answers]
+    assert len({answer.headers["x-archipelag-job"] for answer in answers}) == 1
+    whole = [a.json() for a in answers if a.headers["content-type"] == "application/json"]
+    assert len(whole) == 2 and whole[0]["choices"] == whole[1]["choices"]
+    for answer in answers:
+        if answer.headers["content-type"].startswith("text/event-stream"):
+            said = [
+                json.loads(line[line.index("{") :])
+                for line in answer.text.split("\n\n")
+                if "{" in line
+            ]
+            text = "".join(
+                c["delta"].get("content") or "" for event in said for c in event["choices"]
+            )
+            assert text == whole[0]["choices"][0]["message"]["content"]
+    assert 10 - _credits(network, key) == Decimal(whole[0]["usage"]["credits_used"])
 
 
 def test_an_island_joins_by_settings_alone_and_leaves_when_told(

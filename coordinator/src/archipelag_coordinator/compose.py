@@ -122,7 +122,7 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
         bus = NatsIslandBus(connection, keys.assignment)
         stack.push_async_callback(bus.close)
         leader = Leader(settings.database_url)
-        runner = Runner(TABLE, lambda: leader.is_leader)
+        runner = Runner(TABLE, lambda: leader.is_leader, lambda: leader.is_settled)
         world = World(
             store=store,
             door=store,

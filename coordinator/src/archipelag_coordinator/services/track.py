@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
 from archipelag_contracts.signing import chain
@@ -50,6 +50,7 @@ async def track(world: World, report: ReportIn) -> Job:
         if attempt.finished and attempt.report == report.raw:
             return job
         job.check_current(report.epoch)
+        report = _shown(world, report)
         closed = await _settle(world, tx, job, attempt, report)
     await ending.announce(world, closed)
     return closed.job
@@ -101,6 +102,17 @@ async def _settle(world: World, tx: Tx, job: Job, attempt: Attempt, report: Repo
         usage=report.usage,
         report=report.raw,
     )
+
+
+def _shown(world: World, report: ReportIn) -> ReportIn:
+    """An answer over a report's bound is not in it; it was streamed here, and the report's chain proves it."""
+    answer = world.answers.get(report.job_id)
+    if report.texts or answer is None or answer.epoch != report.epoch:
+        return report
+    if not report.first_position < report.next_position == answer.next:
+        return report
+    texts, tokens = answer.texts[report.first_position :], answer.tokens[report.first_position :]
+    return replace(report, texts=tuple(texts), tokens=tuple(tokens))
 
 
 def _lie(world: World, job: Job, attempt: Attempt, report: ReportIn) -> str | None:

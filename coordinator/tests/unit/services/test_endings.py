@@ -256,6 +256,26 @@ async def test_an_island_that_was_killed_and_forgot_what_it_said_is_paid_for_it_
     assert await held(scene, owner_account(scene.owner.id)) == 170
 
 
+async def test_an_answer_too_long_for_a_report_is_proven_by_its_chain() -> None:
+    scene = await a_scene()
+    job = await a_stream(scene, "Hel", "lo")
+    report = scene.report(job, "Hel", "lo")
+
+    done = await track(scene.world, replace(report, texts=()))
+
+    assert (done.status, done.output) == (JobStatus.SUCCEEDED, "Hello")
+
+
+async def test_an_answer_that_a_report_neither_shows_nor_proves_is_not_paid() -> None:
+    scene = await a_scene()
+    job = await a_stream(scene, "Hel", "lo")
+    report = scene.report(job, "Hel", "xx")
+
+    ended = await track(scene.world, replace(report, texts=()))
+
+    assert ended.cause is Cause.BAD_OUTPUT
+
+
 async def test_other_items_than_were_streamed_are_a_lie_however_the_attempt_ended() -> None:
     scene = await a_scene()
     job = await a_stream(scene, "a", "b")

@@ -120,7 +120,7 @@ TABLE: Final = (
     Loop("end_overdue", 0.5, end_overdue, leader_only=True),
     Loop("break_leases", 1.0, break_leases, leader_only=True),
     Loop("watch_islands", 5.0, watch_islands, leader_only=True),
-    Loop("take_over", 2.0, take_over, leader_only=True),
+    Loop("take_over", 2.0, take_over, settled_only=True),
 )
 
 

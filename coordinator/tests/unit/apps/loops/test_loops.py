@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from archipelag_contracts.ids import RelayId
@@ -67,6 +68,27 @@ async def test_a_nudged_loop_runs_at_once() -> None:
 
 async def test_who_does_not_lead_leaves_leaders_work_alone() -> None:
     assert await ran(Loop("theirs", 0.0, nothing, leader_only=True), leader=False) == 0
+
+
+async def test_a_leader_that_was_just_elected_takes_nothing_over_yet() -> None:
+    ran: list[str] = []
+
+    async def verb(name: str, _: World) -> None:
+        ran.append(name)
+
+    loops = [
+        Loop("lead", FOREVER_S, partial(verb, "lead"), leader_only=True),
+        Loop("take over", FOREVER_S, partial(verb, "take over"), settled_only=True),
+    ]
+    for settled in (False, True):
+        runner = Runner(loops, lambda: True, lambda settled=settled: settled)  # type: ignore[misc]
+        task = asyncio.create_task(runner.run((await a_scene()).world))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    assert ran == ["lead", "lead", "take over"]
 
 
 async def test_a_loop_that_fails_goes_on_and_says_why_once(
