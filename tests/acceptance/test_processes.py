@@ -27,6 +27,7 @@ from .conftest import (
     address,
     assignment_key,
     environment,
+    ready,
     second_coordinator,
     wait_for,
 )
@@ -195,7 +196,9 @@ def test_the_same_idempotency_key_on_both_coordinators_is_one_answer_and_one_cha
 
     answers = asyncio.run(both())
 
-    assert [answer.status_code for answer in answers] == [200] * 4, [a.text for a in answers]
+    assert [answer.status_code for answer in answers] == [200] * 4, [
+        answer.text[:300] for answer in answers
+    ]
     assert len({answer.headers["x-archipelag-job"] for answer in answers}) == 1
     whole = [a.json() for a in answers if a.headers["content-type"] == "application/json"]
     assert len(whole) == 2 and whole[0]["choices"] == whole[1]["choices"]
@@ -262,8 +265,11 @@ def test_a_broker_that_is_killed_comes_back_and_the_next_request_works(network: 
     assert time.monotonic() - began < 40
 
 
-def test_while_the_database_is_away_there_is_a_503_and_then_it_works(network: Network) -> None:
+def test_while_the_database_is_away_there_is_a_503_and_then_it_works(
+    network: Network, second: Second
+) -> None:
     key = network.user("database@example.org", "100")
+    assert set(_at_once(second, key)) == {200}, "and so it has many connections"
     postmaster = next(p for p in network.processes("postgres") if "-D" in p.cmdline())
     with network.http(key) as http:
         assert _echoes(http)
@@ -279,6 +285,18 @@ def test_while_the_database_is_away_there_is_a_503_and_then_it_works(network: Ne
         assert seen <= {200, 503}, seen
         wait_for(lambda: _echoes(http), "a job is done again", 40)
     assert all(p.is_running() for p in network.processes("archipelag_coordinator"))
+    wait_for(lambda: ready(second.base), "the second is ready again", 20)
+    assert set(_at_once(second, key)) == {200}, "no dead connection is left for a customer to find"
+
+
+def _at_once(second: Second, key: str) -> list[int]:
+    async def all_at_once() -> list[int]:
+        headers = {"Authorization": f"Bearer {key}"}
+        async with httpx.AsyncClient(headers=headers, timeout=30) as http:
+            asked = [http.get(f"{second.base}/api/v1/jobs") for _ in range(40)]
+            return [answer.status_code for answer in await asyncio.gather(*asked)]
+
+    return asyncio.run(all_at_once())
 
 
 def _echoes(http: httpx.Client) -> bool:
