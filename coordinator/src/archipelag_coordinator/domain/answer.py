@@ -48,6 +48,7 @@ class Answer:
         "listeners",
         "note",
         "opened_at",
+        "placing",
         "prompt_tokens",
         "readers",
         "refused",
@@ -89,6 +90,8 @@ class Answer:
         """One past the highest position that was handed to any reader for writing."""
         self.delivered = 0
         """One past the highest position that was written to any reader."""
+        self.placing = False
+        """Somebody in this process is finding an Island for it; nobody else need try."""
         self.running = False
         """An Island has accepted the current attempt."""
         self.refused = 0

@@ -43,6 +43,17 @@ async def dispatch(world: World, job_id: JobId) -> Job:
 
     Raises NotFound. Never raises NoPlacement: waiting is a state, and its reasons are kept with the job.
     """
+    answer = world.answers.get(job_id)
+    if answer is not None:
+        answer.placing = True
+    try:
+        return await _dispatch(world, job_id)
+    finally:
+        if answer is not None:
+            answer.placing = False
+
+
+async def _dispatch(world: World, job_id: JobId) -> Job:
     for _ in range(TRIES_MAX):
         given = await _give(world, job_id)
         if isinstance(given, Job):
