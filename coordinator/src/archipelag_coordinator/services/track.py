@@ -68,7 +68,7 @@ async def _settle(world: World, tx: Tx, job: Job, attempt: Attempt, report: Repo
             tx,
             job,
             attempt,
-            output="".join(report.texts),
+            output=_before(world, job, attempt) + "".join(report.texts),
             finish_reason=report.finish_reason
             if report.finish_reason in ("stop", "length")
             else "stop",
@@ -111,9 +111,20 @@ def _lie(world: World, job: Job, attempt: Attempt, report: ReportIn) -> str | No
     answer = world.answers.get(job.id)
     if answer is not None and answer.epoch == report.epoch:
         streamed = tuple(answer.texts[report.first_position :])
-        if streamed != report.texts[: len(streamed)]:
+        both = min(len(streamed), len(report.texts))
+        # An Island that was killed and restarted knows only that it ran, not how far it had come.
+        short = report.cause is Cause.COMPLETED and both < len(streamed)
+        if short or streamed[:both] != report.texts[:both]:
             return "the report shows other items than were streamed"
     return None
+
+
+def _before(world: World, job: Job, attempt: Attempt) -> str:
+    """What earlier attempts contributed to the answer that this one continued."""
+    answer = world.answers.get(job.id)
+    if answer is not None:
+        return "".join(answer.texts[: attempt.first_position])
+    return (job.output or "") if attempt.first_position else ""
 
 
 def _words(cause: Cause) -> str:

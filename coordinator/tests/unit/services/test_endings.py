@@ -131,7 +131,7 @@ async def test_a_report_of_somebody_elses_attempt_is_refused(changes: dict[str, 
 
 
 async def test_a_late_report_from_a_lost_island_is_not_paid() -> None:
-    scene = await a_scene()
+    scene = await a_scene(resumable=False)
     job = await a_stream(scene, "Hi")
     await failover(scene.world, job.id, job.epoch, Cause.LEASE_LOST, "silent")
     pay = await held(scene, owner_account(scene.owner.id))
@@ -158,7 +158,7 @@ async def test_inflated_meters_are_cut_to_what_was_reserved() -> None:
 
 
 async def test_a_dead_cargo_before_anything_was_read_is_tried_elsewhere() -> None:
-    scene = await a_scene()
+    scene = await a_scene(resumable=False)
     await scene.island()
     await scene.island()
     job = await scene.running()
@@ -185,7 +185,7 @@ async def test_a_dead_cargo_before_anything_was_read_is_tried_elsewhere() -> Non
 
 
 async def test_a_dead_cargo_after_something_was_read_costs_nothing_and_pays_the_island() -> None:
-    scene = await a_scene()
+    scene = await a_scene(resumable=False)
     job = await a_stream(scene, "Half", " an")
 
     failed = await track(
