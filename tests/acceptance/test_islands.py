@@ -264,11 +264,9 @@ async def test_lies_move_no_money_and_disturb_nobody(
     beside = asyncio.create_task(_echo(network, other, items=60, delay_ms=60))
 
     for name, lie in LIES.items():
-        import time
-
-        t0 = time.monotonic()
+        import time; t0=time.monotonic()
         status, events = await _lied_to(network, hostile, payer, lie)
-        print("LIE", name, round(time.monotonic() - t0, 2), status, events[-2:])
+        print("LIE", name, round(time.monotonic()-t0,2), status, events[-2:])
         assert status in (200, 503), name
         said = json.loads(events[-2] if status == 200 else events[0])
         assert "error" in said, f"{name}: {events[-3:]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -134,6 +135,9 @@ async def end_attempt(
     tries = sum(1 for a in before if a.status is not AttemptStatus.REFUSED)
     # What came from an Island that broke the protocol is not built upon.
     resumable = cause is not Cause.BAD_OUTPUT and await is_resumable(world, tx, job)
+    # A reader in mid-answer is not kept waiting where there is nobody to hope for.
+    if handed_out and not _somebody_else(world, job, [*before, attempt]):
+        resumable = False
     again = job.may_try_again(cause, tries=tries, delivered=handed_out, resumable=resumable)
     # What another Island makes anew is not accepted from this one; what it continues is.
     anew = again and not resumable
@@ -230,6 +234,16 @@ async def is_resumable(world: World, tx: Tx, job: Job) -> bool:
     cargo = world.catalogue.by_digest(job.cargo_digest)
     cargo = cargo or await tx.cargos.by_digest(job.cargo_digest)
     return cargo is not None and cargo.manifest.resumable
+
+
+def _somebody_else(world: World, job: Job, attempts: Sequence[Attempt]) -> bool:
+    """Whether an Island that has not yet lost this job has this very Cargo, be it busy or still loading."""
+    lost = {attempt.island_id for attempt in attempts}
+    return any(
+        island.approved and island.status == "ready" and island.digest == job.cargo_digest
+        for island in world.fleet.candidates(job.cargo_slug, job.cargo_digest)
+        if island.island_id not in lost
+    )
 
 
 def _queue_wait_s(world: World, job: Job) -> float:

@@ -245,3 +245,30 @@ async def test_a_report_of_success_must_show_all_that_was_streamed() -> None:
     failed = await track(scene.world, scene.report(job, "Hel"))
 
     assert failed.cause is Cause.BAD_OUTPUT
+
+
+async def test_a_reader_is_told_at_once_when_there_is_nobody_else() -> None:
+    scene, _, job, reader = await a_reading()
+    other = next(
+        island.id
+        for island in scene.world.fleet.islands()
+        if island.id != scene.bus.assigned[-1].island_id
+    )
+    scene.world.fleet.forget(other)
+
+    failed = await track(scene.world, scene.report(job, "Hel", "lo", cause=Cause.CARGO_DIED))
+
+    assert (failed.status, failed.cause) == (JobStatus.FAILED, Cause.CARGO_DIED)
+    assert reader.final is not None and reader.final.error == "the Cargo's process died"
+    assert await scene.balance() == CREDIT
+
+
+async def test_one_who_has_read_nothing_may_wait_for_an_island_to_come() -> None:
+    scene = await a_scene()
+    await scene.island()
+    job = await scene.running()
+    scene.stream(job, "Hel")
+
+    waiting = await failover(scene.world, job.id, job.epoch, Cause.LEASE_LOST, "silent")
+
+    assert waiting.status is JobStatus.QUEUED
