@@ -92,6 +92,8 @@ async def _reconcile(
         lease_until = now + timedelta(seconds=world.policy.lease_s)
         kept = await tx.attempts.extend(island_id, running, now, lease_until) if running else set()
         settled = await tx.attempts.finished(island_id, reported) if reported else set()
+        if settled:
+            tx.rely()  # The Island forgets for good what it is told to forget.
     return (
         tuple(key for key in running if key not in kept),
         tuple(key for key in reported if key in settled),

@@ -257,11 +257,18 @@ class Tx(Protocol):
     def ledger(self) -> Ledger: ...
     @property
     def coordinators(self) -> Coordinators: ...
+    def rely(self) -> None:
+        """What was read here is about to be promised to somebody outside: it must not be forgotten by a crash."""
+        ...
 
 
 class Store(Protocol):
     def begin(self) -> AbstractAsyncContextManager[Tx]:
-        """Commits when left without an error, rolls back otherwise."""
+        """Commits when left without an error, rolls back otherwise. What was written is on disk once it is left.
+
+        Others may read it a moment earlier. Who wrote or locked anything after reading waits for what they read as
+        well; who only read says `rely` where it matters.
+        """
         ...
 
 

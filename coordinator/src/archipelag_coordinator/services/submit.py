@@ -65,6 +65,7 @@ async def submit(world: World, submission: Submission) -> Submitted:
         before = await _same_request(world, tx, submission, now)
         standing = before or await tx.jobs.add(job)
         if standing.id != job.id:
+            tx.rely()  # Whoever sends it again may be answered by another process than the one that took it.
             return await _joined(tx, submission, standing, cargo)
         await tx.ledger.reserve(
             Reservation(

@@ -78,7 +78,7 @@ async def _settle(world: World, tx: Tx, job: Job, attempt: Attempt, report: Repo
             tx,
             job,
             attempt,
-            output="".join(report.texts),
+            output=_before(world, job, attempt) + "".join(report.texts),
             finish_reason=report.finish_reason
             if report.finish_reason in ("stop", "length")
             else "stop",
@@ -138,6 +138,14 @@ def _lie(world: World, job: Job, attempt: Attempt, report: ReportIn) -> str | No
         if streamed != report.texts[: len(streamed)]:
             return "the report shows other items than were streamed"
     return None
+
+
+def _before(world: World, job: Job, attempt: Attempt) -> str:
+    """What earlier attempts contributed to the answer that this one continued."""
+    answer = world.answers.get(job.id)
+    if answer is not None:
+        return "".join(answer.texts[: attempt.first_position])
+    return (job.output or "") if attempt.first_position else ""
 
 
 def _words(cause: Cause) -> str:

@@ -161,8 +161,15 @@ async def settled_elsewhere(world: World) -> list[JobId]:
 
 
 async def waiting_jobs(world: World, limit: int) -> list[JobId]:
+    """Queued jobs, oldest first, but for those that a request is finding an Island for at this moment."""
     async with world.store.begin() as tx:
-        return await tx.jobs.waiting(world.home, limit)
+        waiting = await tx.jobs.waiting(world.home, limit)
+    return [job_id for job_id in waiting if not _placing(world, job_id)]
+
+
+def _placing(world: World, job_id: JobId) -> bool:
+    answer = world.answers.get(job_id)
+    return answer is not None and answer.placing
 
 
 async def overdue_jobs(world: World, limit: int) -> list[JobId]:

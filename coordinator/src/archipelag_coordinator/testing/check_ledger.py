@@ -280,6 +280,37 @@ class CheckLedger:
         assert listed == [transfers[2], transfers[1]]
         assert rest == [transfers[0]]
 
+    async def test_insurance_filled_by_many_pays_out_to_the_last_credit(self, store: Store) -> None:
+        owner = owner_account(a_user().id)
+        before, _ = await balance(store, INSURANCE)
+        async with store.begin() as tx:
+            for number in range(40):
+                entries = {ISSUANCE: Ucredits(-5), INSURANCE: Ucredits(3), FEES: Ucredits(2)}
+                await tx.ledger.transfer(Transfer(f"in:{owner}:{number}", entries, START))
+        full = before + 120
+
+        def out(cause: str, amount: int) -> Transfer:
+            entries = {INSURANCE: Ucredits(-amount), owner: Ucredits(amount)}
+            return Transfer(f"out:{owner}:{cause}", entries, START + timedelta(seconds=1))
+
+        async with store.begin() as tx:
+            assert await tx.ledger.transfer(out("half", 61))
+            assert not await tx.ledger.transfer(out("half", 61))
+        with pytest.raises(InsufficientCredits) as refused:
+            async with store.begin() as tx:
+                await tx.ledger.transfer(out("more", full - 60))
+        async with store.begin() as tx:
+            assert await tx.ledger.transfer(out("rest", full - 61))
+
+        assert (refused.value.required, refused.value.available) == (full - 60, full - 61)
+        assert await balance(store, INSURANCE) == (0, 0)
+        assert await balance(store, owner) == (full, 0)
+        async with store.begin() as tx:
+            assert await tx.ledger.rebuild() == []
+            listed = await tx.ledger.transfers_of(INSURANCE, limit=3, offset=0)
+        assert listed[:2] == [out("rest", full - 61), out("half", 61)]
+        assert listed[2].entries == {ISSUANCE: -5, INSURANCE: 3, FEES: 2}
+
     async def test_kept_balances_equal_the_rebuilt_ones(self, store: Store) -> None:
         user, _, _ = await a_customer(store, 100)
         held = a_reservation(a_job(user), 60)

@@ -210,6 +210,9 @@ class MemoryTx:
         self.ledger = MemoryLedger(state)
         self.coordinators = MemoryCoordinators(state)
 
+    def rely(self) -> None:
+        """Memory forgets everything or nothing."""
+
 
 class MemoryStore:
     """Implements `Store` and `Door`. `clock` says when an Island was cut off, where PostgreSQL uses its own."""

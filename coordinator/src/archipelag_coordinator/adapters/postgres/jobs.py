@@ -31,6 +31,7 @@ _MOVED: Final = (
     "status",
     "epoch",
     "idempotency_key",
+    "queue_until",
     "started_at",
     "ended_at",
     "prompt_tokens",

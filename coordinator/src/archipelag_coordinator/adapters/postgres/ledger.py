@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from archipelag_contracts.ids import JobId
-from archipelag_contracts.units import ZERO, Ucredits
 
+from archipelag_coordinator.adapters.postgres import parts
 from archipelag_coordinator.adapters.postgres.rows import (
     Connection,
     Row,
@@ -33,7 +33,13 @@ from archipelag_coordinator.errors import AlreadyPosted, InsufficientCredits
 
 _LOCK_ORDER: Final = "a.id NOT LIKE 'platform:%%', a.id"
 
-ACCOUNT: Final = "SELECT id, balance, held FROM accounts WHERE id = %(id)s"
+ACCOUNT: Final = """
+    SELECT coalesce(sum(balance), 0)::bigint AS balance, coalesce(sum(held), 0)::bigint AS held
+    FROM accounts WHERE id = ANY(%(parts)s)
+"""
+AVAILABLE: Final = (
+    "SELECT id, balance - held AS available FROM accounts WHERE id = ANY(%(accounts)s)"
+)
 OPEN: Final = """
     INSERT INTO accounts (id)
     SELECT a.id FROM unnest(%(accounts)s::text[]) AS a (id) ORDER BY a.id COLLATE "C"
@@ -69,7 +75,7 @@ POST: Final = """
         SELECT a.id, a.balance - a.held AS available, w.amount, w.released
         FROM accounts a JOIN wanted w ON w.id = a.id
     ), refused AS MATERIALIZED (
-        SELECT -amount AS required, available + released AS available FROM locked
+        SELECT id, -amount AS required, available + released AS available FROM locked
         WHERE amount < 0 AND available + released + amount < 0 AND id <> ALL(%(may_overdraw)s)
         ORDER BY id LIMIT 1
     ), posted AS (
@@ -91,7 +97,8 @@ POST: Final = """
     )
     SELECT EXISTS (SELECT FROM posted) AS posted, EXISTS (SELECT FROM pending) AS pending,
         (SELECT count(*) FROM wanted) - (SELECT count(*) FROM locked) AS missing,
-        (SELECT required FROM refused) AS required, (SELECT available FROM refused) AS available
+        (SELECT id FROM refused) AS refused, (SELECT required FROM refused) AS required,
+        (SELECT available FROM refused) AS available
 """
 ENTRIES: Final = "SELECT account_id, amount FROM entries WHERE transfer_id = %(id)s"
 RESERVE: Final = """
@@ -135,15 +142,19 @@ EXPIRE: Final = f"""
     SELECT job_id FROM ended ORDER BY expires_at, job_id
 """
 RESERVATION: Final = "SELECT * FROM reservations WHERE job_id = %(job)s"
-TRANSFERS_OF: Final = """
+_TRANSFERS: Final = """
     SELECT t.*, (SELECT jsonb_object_agg(e.account_id, e.amount::text) FROM entries e
         WHERE e.transfer_id = t.id) AS entries
     FROM transfers t JOIN (
-        SELECT transfer_id FROM entries WHERE account_id = %(account)s
+        SELECT transfer_id FROM entries {of}
         ORDER BY at DESC, transfer_id DESC LIMIT %(limit)s OFFSET %(offset)s
     ) AS page ON page.transfer_id = t.id
     ORDER BY t.at DESC, t.id DESC
 """
+TRANSFERS_OF: Final = _TRANSFERS.format(of="WHERE account_id = %(account)s")
+TRANSFERS_OF_PARTED: Final = _TRANSFERS.format(
+    of="WHERE account_id = ANY(%(parts)s) GROUP BY at, transfer_id"
+)
 # One statement, hence one snapshot: balances and entries of the same moment.
 REBUILD: Final = """
     WITH moved AS (SELECT account_id, sum(amount) AS balance FROM entries GROUP BY account_id),
@@ -165,14 +176,18 @@ class PostgresLedger:
         self._connection = connection
 
     async def account(self, account: AccountId) -> Account:
-        row = await one(self._connection, ACCOUNT, {"id": account})
-        return Account(account, row["balance"], row["held"]) if row else _unused(account)
+        row = await one(self._connection, ACCOUNT, {"parts": parts.parts_of(account)})
+        assert row is not None
+        return Account(account, row["balance"], row["held"])
 
     async def transfer(self, transfer: Transfer) -> bool:
         row = await self._post(transfer, None)
         return bool(row["posted"]) or not await self._stands(transfer)
 
     async def reserve(self, reservation: Reservation) -> None:
+        assert reservation.account_id not in parts.PARTED, (
+            "a platform account pays, it holds nothing"
+        )
         values = {
             "job": reservation.job_id,
             "account": reservation.account_id,
@@ -211,8 +226,10 @@ class PostgresLedger:
         return Reservation(**row | {"status": ReservationStatus(row["status"])}) if row else None
 
     async def transfers_of(self, account: AccountId, *, limit: int, offset: int) -> list[Transfer]:
-        values = {"account": account, "limit": limit, "offset": offset}
-        return [_transfer(row) for row in await every(self._connection, TRANSFERS_OF, values)]
+        of_parts = parts.parts_of(account)
+        values = {"account": account, "parts": of_parts, "limit": limit, "offset": offset}
+        statement = TRANSFERS_OF if len(of_parts) == 1 else TRANSFERS_OF_PARTED
+        return [_transfer(row) for row in await every(self._connection, statement, values)]
 
     async def rebuild(self) -> list[tuple[Account, Account]]:
         return [
@@ -225,10 +242,12 @@ class PostgresLedger:
 
     async def _post(self, transfer: Transfer, reserved_for: JobId | None) -> Row:
         """What POST says, after opening accounts that are used for the first time."""
+        available = await self._parts_paid_from(transfer, reserved_for)
+        rows = parts.rows_of(transfer, available)
         values = {
             "reserved_for": reserved_for,
-            "accounts": list(transfer.entries),
-            "amounts": list(transfer.entries.values()),
+            "accounts": list(rows),
+            "amounts": list(rows.values()),
             "may_overdraw": sorted(MAY_OVERDRAW),
             "id": transfer.id,
             "at": transfer.at,
@@ -237,22 +256,44 @@ class PostgresLedger:
         }
         row = await self._lock_and(POST, values)
         if row["missing"]:
-            await changed(self._connection, OPEN, {"accounts": sorted(transfer.entries)})
+            await changed(self._connection, OPEN, {"accounts": sorted(rows)})
             row = await self._lock_and(POST, values)
         if row["required"] is not None and not await self._stands(transfer):
+            if row["refused"] in parts.PARTED:
+                had = sum(available[part] for part in parts.parts_of(row["refused"]))
+                raise InsufficientCredits(-transfer.entries[row["refused"]], had)
             raise InsufficientCredits(row["required"], row["available"])
         return row
 
-    async def _lock_and(self, statement: str, values: Mapping[str, Any]) -> Row:
+    async def _parts_paid_from(
+        self, transfer: Transfer, reserved_for: JobId | None
+    ) -> dict[AccountId, int]:
+        """What each part of the parted accounts has that this transfer takes from, locked with all that it touches."""
+        paying = parts.paid_out(transfer)
+        if not paying:
+            return {}
+        wanted = parts.names(paying)
+        others = [parts.part_for(a, transfer) for a in transfer.entries if a not in paying]
+        accounts = sorted([*wanted, *others])
+        # Missing accounts first: opening one while others are locked could deadlock.
+        await changed(self._connection, OPEN, {"accounts": accounts})
+        values = {"accounts": accounts, "reserved_for": reserved_for}
         await changed(self._connection, LOCK, values)
-        row = await one(self._connection, statement, values)
+        rows = await every(self._connection, AVAILABLE, {"accounts": wanted})
+        return {row["id"]: row["available"] for row in rows}
+
+    async def _lock_and(self, statement: str, values: Mapping[str, Any]) -> Row:
+        async with self._connection.pipeline():
+            await self._connection.execute(LOCK.encode(), values)
+            cursor = await self._connection.execute(statement.encode(), values)
+            row = await cursor.fetchone()
         assert row is not None
         return row
 
     async def _stands(self, transfer: Transfer) -> bool:
         """Whether this transfer is posted already. Raises AlreadyPosted when another one has its id."""
         rows = await every(self._connection, ENTRIES, {"id": transfer.id})
-        standing = {row["account_id"]: row["amount"] for row in rows}
+        standing = parts.whole((row["account_id"], row["amount"]) for row in rows)
         if standing and standing != dict(transfer.entries):
             raise AlreadyPosted(f"{transfer.id} stands with other entries")
         return bool(standing)
@@ -262,10 +303,6 @@ class PostgresLedger:
         return await changed(self._connection, RELEASE, values) > 0
 
 
-def _unused(account: AccountId) -> Account:
-    return Account(account, ZERO, ZERO)
-
-
 def _transfer(row: Mapping[str, Any]) -> Transfer:
-    entries = {AccountId(name): Ucredits(int(n)) for name, n in row["entries"].items()}
+    entries = parts.whole((name, int(amount)) for name, amount in row["entries"].items())
     return Transfer(row["id"], entries, row["at"], row["job_id"], row["note"])

@@ -11,17 +11,19 @@ from typing import Final
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg.rows import dict_row
+from psycopg.pq import TransactionStatus
+from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from archipelag_coordinator.adapters.postgres import door
 from archipelag_coordinator.adapters.postgres.attempts import PostgresAttempts
 from archipelag_coordinator.adapters.postgres.cargos import PostgresCargos
 from archipelag_coordinator.adapters.postgres.coordinators import PostgresCoordinators
+from archipelag_coordinator.adapters.postgres.flusher import FLUSH, SERVER, Flusher, Witness
 from archipelag_coordinator.adapters.postgres.islands import PostgresIslands
 from archipelag_coordinator.adapters.postgres.jobs import PostgresJobs
 from archipelag_coordinator.adapters.postgres.ledger import PostgresLedger
-from archipelag_coordinator.adapters.postgres.rows import Connection
+from archipelag_coordinator.adapters.postgres.rows import Connection, one
 from archipelag_coordinator.adapters.postgres.users import PostgresKeys, PostgresUsers
 from archipelag_coordinator.errors import Conflict
 from archipelag_coordinator.services.ports import Admission
@@ -40,10 +42,22 @@ UNREACHABLE: Final = (psycopg.OperationalError,)
 """What is raised when the database cannot be reached, not in time, or a transaction must be tried again."""
 
 
+# One round trip: whether anything was written or locked (only then is there an id), and the end of the transaction.
+COMMIT: Final = b"SELECT pg_current_xact_id_if_assigned() IS NOT NULL AS wrote; COMMIT"
+COMMIT_TO_DISK: Final = b"SET LOCAL synchronous_commit TO DEFAULT; " + COMMIT
+
+
+class StoreConnection(AsyncConnection[DictRow]):
+    """A connection of the pool, which knows the server that it reached."""
+
+    server: str = ""
+
+
 class PostgresTx:
     """Every noun's rows, over one transaction."""
 
     def __init__(self, connection: Connection) -> None:
+        self.relied_upon = False
         self.users = PostgresUsers(connection)
         self.keys = PostgresKeys(connection)
         self.cargos = PostgresCargos(connection)
@@ -53,15 +67,28 @@ class PostgresTx:
         self.ledger = PostgresLedger(connection)
         self.coordinators = PostgresCoordinators(connection)
 
+    def rely(self) -> None:
+        """Leaving waits for the disk although nothing was written."""
+        self.relied_upon = True
+
 
 class PostgresStore:
-    """`async with PostgresStore(dsn) as store`. The schema must stand already: see `migrate`."""
+    """`async with PostgresStore(dsn) as store`. The schema must stand already: see `migrate`.
 
-    def __init__(self, dsn: str, *, pool_max: int = POOL_MAX) -> None:
-        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+    A transaction lets its locks go before it is on disk, and `begin` returns after it is: see `Flusher`. The address
+    must lead to the server itself, or through a proxy that keeps a session on one server connection.
+    """
+
+    def __init__(
+        self, dsn: str, *, pool_max: int = POOL_MAX, flusher: Flusher | None = None
+    ) -> None:
+        self._flusher = flusher or Flusher(dsn)
+        self._flushing: asyncio.Task[None] | None = None
+        self._pool: AsyncConnectionPool[StoreConnection] = AsyncConnectionPool(
             dsn,
-            connection_class=AsyncConnection,
+            connection_class=StoreConnection,
             kwargs={"row_factory": dict_row, "options": LIMITS},
+            configure=_configure,
             min_size=min(2, pool_max),
             max_size=pool_max,
             max_waiting=QUEUE_MAX,
@@ -81,12 +108,16 @@ class PostgresStore:
     async def open(self) -> None:
         """Raises psycopg_pool.PoolTimeout when the database cannot be reached."""
         await self._pool.open(wait=True, timeout=POOL_WAIT_S)
+        self._flushing = asyncio.create_task(self._flusher.run())
 
     async def close(self) -> None:
         if self._checking is not None:
             self._checking.cancel()
             await asyncio.gather(self._checking, return_exceptions=True)
         await self._pool.close()
+        if self._flushing is not None:
+            self._flushing.cancel()
+            await asyncio.gather(self._flushing, return_exceptions=True)
 
     async def checked(self) -> None:
         """Returns once no check of the connections is under way."""
@@ -97,11 +128,31 @@ class PostgresStore:
     async def begin(self) -> AsyncIterator[PostgresTx]:
         try:
             async with self._connection() as connection:
-                yield PostgresTx(connection)
+                tx = PostgresTx(connection)
+                yield tx
+                unsure = await self._commit(connection, tx)
         except psycopg.IntegrityError as error:
             # The database's own guard said no, below ours: keys that stand, references that do not.
             constraint = error.diag.constraint_name or type(error).__name__
             raise Conflict(f"the database refused this: {constraint}") from error
+        if unsure is not None:
+            # Neither a lock nor a connection is held while waiting.
+            await self._flusher.flush(unsure)
+
+    async def _commit(self, connection: StoreConnection, tx: PostgresTx) -> Witness | None:
+        """Commits, and names the witness by whom the commit is still to be brought to disk, if it must be."""
+        if connection.pgconn.transaction_status == TransactionStatus.IDLE:
+            return None  # Nothing was asked.
+        # Asked before the commit: only a connection from before it can vouch for it.
+        witness = self._flusher.witness(connection.server)
+        if witness is None and tx.relied_upon:
+            await connection.execute(FLUSH)  # Now there is something to bring to disk.
+        cursor = await connection.execute(COMMIT if witness else COMMIT_TO_DISK)
+        while cursor.description is None and cursor.nextset():
+            pass
+        row = await cursor.fetchone()
+        assert row is not None
+        return witness if row["wrote"] or tx.relied_upon else None
 
     async def admit(
         self, key_hash: bytes, now: datetime, requests_per_minute: int
@@ -120,7 +171,8 @@ class PostgresStore:
 
     @asynccontextmanager
     async def _autocommitting(self) -> AsyncIterator[Connection]:
-        """A connection on which a single statement costs a single round trip."""
+        """A connection on which a single statement costs a single round trip, and none waits for the disk: that a key
+        was used, and how often, may be forgotten by a crash."""
         async with self._connection() as connection:
             await connection.set_autocommit(True)
             try:
@@ -129,7 +181,7 @@ class PostgresStore:
                 await connection.set_autocommit(False)
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Connection]:
+    async def _connection(self) -> AsyncIterator[StoreConnection]:
         try:
             async with self._pool.connection() as connection:
                 yield connection
@@ -145,3 +197,13 @@ class PostgresStore:
             await self._pool.check()
         except UNREACHABLE as error:
             log.warning("connections_not_checked error=%r", error)
+
+
+async def _configure(connection: StoreConnection) -> None:
+    """Once for each new connection. By SET, so that the server's own default can be returned to."""
+    await connection.set_autocommit(True)
+    await connection.execute("SET synchronous_commit TO off")
+    row = await one(connection, SERVER, {})
+    assert row is not None
+    connection.server = row["server"]
+    await connection.set_autocommit(False)

@@ -32,6 +32,9 @@ async def dispatch_waiting(world: World) -> None:
     """Queued jobs, oldest first, as long as somebody takes them."""
 
     async def one(job_id: JobId) -> None:
+        answer = world.answers.get(job_id)
+        if answer is not None and answer.epoch and not answer.interrupted:
+            await settled(world, job_id)  # The word of it was lost on the way.
         await dispatch(world, job_id)
 
     await _side_by_side(await upkeep.waiting_jobs(world, AT_ONCE_MAX), one)
