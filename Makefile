@@ -8,6 +8,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := contracts/src coordinator/src island/src sdk/python/src embedded/src cargos/llm-chat/src
 PYPROJECTS := $(addsuffix /pyproject.toml,contracts coordinator island sdk/python cargos/llm-chat embedded)
+# What benchmarks share is no benchmark itself.
+BENCH_HELPERS := floor litellm_proxy loadgen network synthetic_island
+BENCHMARKS := $(filter-out $(BENCH_HELPERS:%=benchmarks/%.py),$(sort $(wildcard benchmarks/*.py)))
 ifdef STATE
 export ARCHIPELAG_HOME := $(abspath $(STATE))
 endif
@@ -64,7 +67,7 @@ proto: $(VENV)/dev.stamp ## generate the protobuf code from contracts/proto
 	$(BIN)/python contracts/generate.py
 
 bench: $(VENV)/dev.stamp $(VENV)/model.stamp ## run the benchmarks, or one: ARGS=benchmarks/NAME.py
-	@for file in $(or $(ARGS),$(sort $(wildcard benchmarks/*.py))); do \
+	@for file in $(or $(ARGS),$(BENCHMARKS)); do \
 		echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
 
 clean: ## remove the environment and caches, never a network's state

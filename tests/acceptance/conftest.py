@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,8 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+
+from .raw_island import RawIsland
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 300.0
@@ -78,6 +83,62 @@ class Network:
             except psutil.NoSuchProcess:
                 continue
         return found
+
+
+@dataclass(frozen=True)
+class Second:
+    """Another Coordinator on a network's database and broker, started by settings alone."""
+
+    process: subprocess.Popen[bytes]
+    base: str
+    log: Path
+
+    def http(self, key: str) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {key}"}
+        return httpx.Client(base_url=f"{self.base}/api/v1", headers=headers, timeout=60)
+
+
+@contextlib.contextmanager
+def second_coordinator(network: Network, **settings: str) -> Iterator[Second]:
+    """`archipelag-coordinator serve` against the network's servers as external ones."""
+    port, grpc = free_port(), free_port()
+    env = environment(network.home) | {
+        "ARCHIPELAG_DATABASE_URL": network.database_url,
+        "ARCHIPELAG_NATS_URL": network.nats_url,
+        "ARCHIPELAG_STATE_DIR": str(network.home / "coordinator"),
+        "ARCHIPELAG_HTTP_PORT": str(port),
+        "ARCHIPELAG_GRPC_PORT": str(grpc),
+        **settings,
+    }
+    log = network.home / "logs" / f"second-{port}.log"
+    program = [sys.executable, "-m", "archipelag_coordinator", "serve"]
+    with log.open("ab") as out:
+        process = subprocess.Popen(program, env=env, stdout=out, stderr=out, cwd=network.home)
+    second = Second(process, f"http://127.0.0.1:{port}", log)
+    try:
+        wait_for(lambda: process.poll() is not None or ready(second.base), "it is ready", 30)
+        assert process.poll() is None, log.read_text()[-2000:]
+        yield second
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def ready(base: str) -> bool:
+    try:
+        return httpx.get(f"{base}/api/v1/ready", timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -168,3 +229,77 @@ def wait_for(holds: Callable[[], Any], what: str, timeout_s: float = 30.0) -> An
             return value
         time.sleep(0.1)
     raise AssertionError(f"not within {timeout_s} s: {what}")
+
+
+TRAP = """
+slug = "trap"
+version = "1.0.0"
+name = "Trap"
+description = "Runs nowhere but on the Island of a test."
+license = "Apache-2.0"
+kind = "chat"
+runtime = "native"
+engine = "trap"
+resumable = false
+
+[model]
+name = "trap-model"
+file = "none.gguf"
+sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
+source = "none"
+context_tokens = 2048
+
+[needs]
+memory_mb = 1
+
+[limits]
+tier = "standard"
+seconds = 60
+output_items_max = 256
+output_bytes_max = 65536
+progress_s = 5
+
+[price]
+job_ucredits = 0
+prompt_token_ucredits = 20
+output_item_ucredits = 100
+"""
+
+
+@pytest.fixture(scope="session")
+def trap(network: Network) -> tuple[str, str]:
+    """A Cargo that only a test's Island offers: slug and digest."""
+    manifest = network.home / "trap.toml"
+    manifest.write_text(TRAP)
+    network.coordinator("cargo", "publish", str(manifest))
+
+    def listed() -> tuple[str, str] | None:
+        with network.http() as http:
+            for cargo in http.get("/workloads").json()["data"]:
+                if cargo["slug"] == "trap":
+                    return "trap", str(cargo["digest"])
+        return None
+
+    return wait_for(listed, "the trap is listed")
+
+
+@pytest.fixture
+async def hostile(network: Network) -> AsyncIterator[RawIsland]:
+    """A second Island, enrolled as anybody's would be, by a user of its own."""
+    owner = network.user("hostile-host@example.org", "0")
+    with network.http(owner) as http:
+        code = http.post("/pairing-codes").json()["data"]["code"]
+    island = await (await RawIsland.enrol(address(network), code, "hostile")).connect()
+    try:
+        yield island
+    finally:
+        await island.close()
+
+
+def address(network: Network) -> str:
+    return (network.home / "island" / "coordinator").read_text().strip()
+
+
+def assignment_key(network: Network) -> bytes:
+    raw = json.loads((network.home / "island" / "identity.json").read_text())
+    return base64.b64decode(raw["assignment_keys"][0])

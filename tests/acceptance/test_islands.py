@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import base64
+import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,83 +19,11 @@ from archipelag_contracts.pb.archipelag.v1 import common_pb2 as common
 from archipelag_contracts.pb.archipelag.v1 import job_pb2 as pb
 from archipelag_contracts.signing import SigningKey
 
-from .conftest import CHAT_MODEL, Network, wait_for
+from .conftest import CHAT_MODEL, Network, address, assignment_key, wait_for
 from .raw_island import RawIsland, until
 
-TRAP = """
-slug = "trap"
-version = "1.0.0"
-name = "Trap"
-description = "Runs nowhere but on the Island of a test."
-license = "Apache-2.0"
-kind = "chat"
-runtime = "native"
-engine = "trap"
-resumable = false
-
-[model]
-name = "trap-model"
-file = "none.gguf"
-sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
-source = "none"
-context_tokens = 2048
-
-[needs]
-memory_mb = 1
-
-[limits]
-tier = "standard"
-seconds = 60
-output_items_max = 256
-output_bytes_max = 65536
-progress_s = 5
-
-[price]
-job_ucredits = 0
-prompt_token_ucredits = 20
-output_item_ucredits = 100
-"""
 SOME_JOB = JobId("job_00000000000000000000000000")
 ASK = {"model": "trap-model", "messages": [{"role": "user", "content": "Hello?"}]}
-
-
-@pytest.fixture(scope="module")
-def trap(network: Network) -> Iterator[tuple[str, str]]:
-    """A Cargo that only a test's Island offers: slug and digest."""
-    manifest = network.home / "trap.toml"
-    manifest.write_text(TRAP)
-    network.coordinator("cargo", "publish", str(manifest))
-
-    def listed() -> tuple[str, str] | None:
-        with network.http() as http:
-            for cargo in http.get("/workloads").json()["data"]:
-                if cargo["slug"] == "trap":
-                    return "trap", str(cargo["digest"])
-        return None
-
-    yield wait_for(listed, "the trap is listed")
-
-
-@pytest.fixture
-async def hostile(network: Network) -> AsyncIterator[RawIsland]:
-    """A second Island, enrolled as anybody's would be, by a user of its own."""
-    owner = network.user("hostile-host@example.org", "0")
-    with network.http(owner) as http:
-        code = http.post("/pairing-codes").json()["data"]["code"]
-    island = await (await RawIsland.enrol(address(network), code, "hostile")).connect()
-    try:
-        yield island
-    finally:
-        await island.close()
-
-
-def address(network: Network) -> str:
-    return (network.home / "island" / "coordinator").read_text().strip()
-
-
-def assignment_key(network: Network) -> bytes:
-    raw = json.loads((network.home / "island" / "identity.json").read_text())
-    return base64.b64decode(raw["assignment_keys"][0])
 
 
 def credits_of(network: Network, key: str) -> Decimal:
@@ -104,7 +31,7 @@ def credits_of(network: Network, key: str) -> Decimal:
         return Decimal(str(http.get("/account").json()["data"]["credits"]))
 
 
-# --- Only its own ------------------------------------------------------------------------------------------------------
+# --- Only its own ---------------------------------------------------------------------------------
 
 
 async def test_real_credentials_reach_nothing_but_their_own(
@@ -171,7 +98,7 @@ async def test_a_pairing_code_lets_one_island_join_and_no_key_is_taken_for_anoth
     assert not await first.turned_away()
 
 
-# --- Suspended ---------------------------------------------------------------------------------------------------------
+# --- Suspended ------------------------------------------------------------------------------------
 
 
 async def test_a_suspended_island_is_cut_off_and_its_streams_end_clearly(
@@ -252,53 +179,42 @@ def _connected(network: Network) -> bool:
     return bool(status["broker_connected"])
 
 
-# --- Lies --------------------------------------------------------------------------------------------------------------
+# --- Lies -----------------------------------------------------------------------------------------
 
 
 async def test_lies_move_no_money_and_disturb_nobody(
     network: Network, hostile: RawIsland, trap: tuple[str, str]
 ) -> None:
-    await hostile.offer(assignment_key(network), *trap)
+    await hostile.offer(assignment_key(network), *trap, slots=2 * len(LIES))
     payer = network.user("lied-to@example.org", "10")
     other = network.user("beside@example.org", "10")
     beside = asyncio.create_task(_echo(network, other, items=60, delay_ms=60))
 
-    for name, lie in LIES.items():
-        import time; t0=time.monotonic()
-        status, events = await _lied_to(network, hostile, payer, lie)
-        print("LIE", name, round(time.monotonic()-t0,2), status, events[-2:])
-        assert status in (200, 503), name
-        said = json.loads(events[-2] if status == 200 else events[0])
-        assert "error" in said, f"{name}: {events[-3:]}"
-        assert await asyncio.to_thread(credits_of, network, payer) == 10, name
+    earned = await asyncio.to_thread(_balance_of_owner, network)
+    asked = {name: asyncio.create_task(_ask(network, payer, name)) for name in LIES}
+    while not all(task.done() for task in asked.values()):
+        with contextlib.suppress(TimeoutError):
+            assignment = await asyncio.wait_for(hostile.assignments.get(), 0.2)
+            said = json.loads(assignment.input)["messages"][-1]["content"]
+            await LIES[said](hostile, assignment)
 
+    for name, task in asked.items():
+        status, events = task.result()
+        assert status in (200, 503), name
+        end = json.loads(events[-2] if status == 200 else events[0])
+        assert "error" in end, f"{name}: {events[-3:]}"
+    assert await asyncio.to_thread(credits_of, network, payer) == 10
     assert len((await beside).split()) == 60
     # One item each of the two attempts that failed through the Cargo, and not a lie's worth more.
-    assert await asyncio.to_thread(_balance_of_owner, network) == 2 * 85
+    assert await asyncio.to_thread(_balance_of_owner, network) - earned == 2 * 85
 
 
-async def _lied_to(
-    network: Network, hostile: RawIsland, key: str, lie: Any
-) -> tuple[int, list[str]]:
-    reading = asyncio.create_task(_ask(network, key))
-    attempts = 0
-    while not reading.done():
-        getting = asyncio.create_task(hostile.assignments.get())
-        await asyncio.wait({getting, reading}, return_when=asyncio.FIRST_COMPLETED, timeout=20)
-        if getting.done():
-            attempts += 1
-            await lie(hostile, getting.result())
-        else:
-            getting.cancel()
-            assert reading.done(), f"no end and no further attempt after {attempts}"
-    return await reading
-
-
-async def _ask(network: Network, key: str) -> tuple[int, list[str]]:
+async def _ask(network: Network, key: str, question: str) -> tuple[int, list[str]]:
+    body = ASK | {"messages": [{"role": "user", "content": question}], "stream": True}
     headers = {"Authorization": f"Bearer {key}"}
     async with httpx.AsyncClient(timeout=30, headers=headers) as http:
         url = f"{network.openai_url}/chat/completions"
-        async with http.stream("POST", url, json=ASK | {"stream": True}) as answer:
+        async with http.stream("POST", url, json=body) as answer:
             whole = (await answer.aread()).decode()
             if answer.status_code != 200:
                 return answer.status_code, [whole]
@@ -443,24 +359,20 @@ async def test_honest_work_is_paid_once_whatever_else_is_reported(
     paid = 10 - await asyncio.to_thread(credits_of, network, key)
     bound = 20 * len(mine.input) + 100 * 2
     assert 0 < paid <= Decimal(bound) / 1_000_000, "no more than the prompt's bytes and two items"
-    await until(lambda: not _waiting_reports(network), "every report was dealt with")
+    await until(lambda: _finished_reports(network, mine.job_id) >= 2, "the reports are dealt with")
     assert await asyncio.to_thread(credits_of, network, key) == 10 - paid
-    with network.http() as http:
-        jobs = http.get("/jobs", params={"limit": 1}).json()
-    assert jobs["meta"]["total"] >= 0
 
 
 def _other() -> str:
     return "isl_00000000000000000000000000"
 
 
-def _waiting_reports(network: Network) -> bool:
-    """Whether the Coordinator still works on a report: its log says how each one ended."""
+def _finished_reports(network: Network, job: str) -> int:
     log = (network.home / "logs" / "coordinator.log").read_text()
-    return "report_stale" not in log
+    return sum("report_" in line and job in line for line in log.splitlines())
 
 
-# --- Killed ------------------------------------------------------------------------------------------------------------
+# --- Killed ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.real_model
@@ -488,7 +400,7 @@ def test_an_island_killed_mid_answer_is_a_clear_error_and_the_next_request_works
 
     assert events[-1] == "[DONE]" and took < 10
     error = json.loads(events[-2])["error"]
-    assert error["code"] == "lease_lost" and error["message"]
+    assert error["code"] in ("lease_lost", "island_stopped") and "Island" in error["message"]
     assert credits_of(network, key) == 100
 
     def answers() -> bool:

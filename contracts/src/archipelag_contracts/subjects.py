@@ -56,6 +56,11 @@ def ended(relay: RelayId) -> str:
     return f"{ROOT}.coordinator.{relay}.ended"
 
 
+def report_at(relay: RelayId) -> str:
+    """Coordinator → the Coordinator process that relays a job, request and reply: Island's id, Signed(Report)."""
+    return f"{ROOT}.coordinator.{relay}.report"
+
+
 KEYS_CHANGED: Final = f"{ROOT}.coordinators.keys"
 """Coordinator → all Coordinators: an API key was revoked or changed; drop what is cached."""
 

@@ -78,7 +78,9 @@ async def serve(settings: Settings) -> None:
         known = KnownKeys(world)
         await parts.bus.listen_heartbeats(Heartbeats(world, known, parts.keys.assignment).take)
         await parts.bus.listen_ended(world.home, lambda job_id: settled(world, job_id))
-        reports = ReportQueue(parts.connection, Reports(world, known).take)
+        taking = Reports(world, known)
+        await parts.bus.listen_reports(world.home, taking.take_here)
+        reports = ReportQueue(parts.connection, taking.take)
         nonces = Nonces(_nonce_secret(parts.keys), world.clock, os.urandom)
         address = f"{settings.grpc_host}:{settings.grpc_port}"
         enrolment, _ = await start_enrolment(EnrolmentService(world, nonces), address)
@@ -120,7 +122,7 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
         bus = NatsIslandBus(connection, keys.assignment)
         stack.push_async_callback(bus.close)
         leader = Leader(settings.database_url)
-        runner = Runner(TABLE, lambda: leader.is_leader)
+        runner = Runner(TABLE, lambda: leader.is_leader, lambda: leader.is_settled)
         world = World(
             store=store,
             door=store,

@@ -41,6 +41,7 @@ class Answer:
         "first_item_at",
         "heard_at",
         "interactive",
+        "interrupted",
         "island_id",
         "items_max",
         "job_id",
@@ -48,6 +49,7 @@ class Answer:
         "listeners",
         "note",
         "opened_at",
+        "placing",
         "prompt_tokens",
         "readers",
         "refused",
@@ -89,8 +91,12 @@ class Answer:
         """One past the highest position that was handed to any reader for writing."""
         self.delivered = 0
         """One past the highest position that was written to any reader."""
+        self.placing = False
+        """Somebody in this process is finding an Island for it; nobody else need try."""
         self.running = False
         """An Island has accepted the current attempt."""
+        self.interrupted = False
+        """The current attempt is over, here too: the next one may begin."""
         self.refused = 0
         """Items dropped because they were there already."""
         self.heard_at = now
@@ -118,6 +124,7 @@ class Answer:
         self.heard_at = now
         self.attempt_end = None
         self.running = False
+        self.interrupted = False
 
     def accept(
         self, first: int, texts: Sequence[str], tokens: Sequence[int], now: float
@@ -165,6 +172,12 @@ class Answer:
         if reasons != self.waiting:
             self.waiting = reasons
             self.wake()
+
+    def interrupt(self) -> None:
+        """The attempt has ended and the job has not: nothing runs until the next one begins."""
+        self.running = False
+        self.interrupted = True
+        self.attempt_end = None
 
     def restart(self) -> None:
         """Forgets what an attempt said that came to nothing. Nobody may have been given any of it."""

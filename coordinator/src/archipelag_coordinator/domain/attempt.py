@@ -53,6 +53,9 @@ class Cause(StrEnum):
     DEADLINE = "deadline"
     BAD_OUTPUT = "bad_output"
     NO_CAPACITY = "no_capacity"  # of a job only: no Island took it in time
+    COORDINATOR_LOST = (
+        "coordinator_lost"  # of a job only: the process that its reader was connected to is gone
+    )
 
 
 # Whose doing it was. Only what the host caused counts against it.

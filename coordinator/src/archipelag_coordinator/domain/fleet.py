@@ -59,8 +59,8 @@ class Fleet:
                 self._berths[island.id] = Berth(island)
             elif _seen(island) >= _seen(berth.island):
                 berth.island = island
-            elif not island.may_connect or island.approved is not berth.island.approved:
-                # An operator's word is newer than any heartbeat.
+            elif _standing(island) != _standing(berth.island):
+                # An operator's word is newer than any heartbeat, be it to cut off or to restore.
                 berth.island = replace(berth.island, status=island.status, approved=island.approved)
 
     def assigned(self, island: IslandId, key: AttemptKey) -> None:
@@ -114,6 +114,10 @@ def _candidate(berth: Berth, slug: str, digest: str) -> Candidate:
         broker_rtt_ms=island.broker_rtt_ms,
         load=island.load,
     )
+
+
+def _standing(island: Island) -> tuple[bool, bool]:
+    return island.may_connect, island.approved
 
 
 def _seen(island: Island) -> float:

@@ -97,10 +97,17 @@ class Job:
         assert self.status is JobStatus.QUEUED
         return replace(self, waiting_for=reasons)
 
-    def requeue(self, epoch: Epoch, reason: str) -> Job:
-        """The attempt came to nothing and another Island may try."""
+    def requeue(
+        self, epoch: Epoch, reason: str, until: datetime, *, output: str | None = None
+    ) -> Job:
+        """The attempt ended too early and another Island may go on, if one is found by `until`.
+
+        `output` is what was accepted so far, which the next attempt continues.
+        """
         self.check_current(epoch)
-        return replace(self._move(JobStatus.QUEUED), waiting_for=(reason,))
+        moved = self._move(JobStatus.QUEUED)
+        latest = min(max(until, self.queue_until), self.deadline_at)
+        return replace(moved, queue_until=latest, waiting_for=(reason,), output=output)
 
     def succeed(
         self,
@@ -169,16 +176,19 @@ class Job:
         if epoch != self.epoch or self.status is not JobStatus.RUNNING:
             raise StaleAttempt(self.id, epoch)
 
-    def may_try_again(self, cause: Cause, *, tries: int, delivered: int) -> bool:
-        """Whether a lost attempt gives the job to another Island. Nothing may have reached the reader.
+    def may_try_again(
+        self, cause: Cause, *, tries: int, delivered: int, resumable: bool = False
+    ) -> bool:
+        """Whether an attempt that ended too early gives the job to another Island.
 
-        `tries` counts the attempts that an Island accepted; a refusal costs nothing.
+        Where the answer cannot be resumed, nothing of it may have reached the reader. `tries` counts the attempts
+        that an Island accepted; a refusal costs nothing.
         """
         return (
             cause in RETRYABLE
             and tries < self.attempts_max
             and self.epoch < EPOCHS_MAX
-            and delivered == 0 == self.delivered
+            and (resumable or delivered == 0 == self.delivered)
         )
 
     def _move(self, to: JobStatus) -> Job:

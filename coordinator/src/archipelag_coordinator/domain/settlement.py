@@ -65,14 +65,14 @@ def charge_for(
 
 
 def insured_pay_for(
-    job: JobId, price: Price, shares: Shares, work: Work, *, fund: Ucredits, at: datetime
+    job: JobId, shares: Shares, work: Work, due: Ucredits, *, fund: Ucredits, at: datetime
 ) -> Transfer | None:
-    """The job failed through us: the customer pays nothing, and the Island keeps its pay for accepted positions.
+    """What the customer does not pay and the Island is still due: positions of a job that failed through us, and
+    reading again what another Island had read before.
 
-    `fund` is what the insurance account holds; it pays no more than that.
+    The Island gets its share of `due`. `fund` is what the insurance account holds; it pays no more than that.
     """
-    due = split(charge(price, 0, work.positions), shares).islands if work.positions else ZERO
-    pay = min(due, fund)
+    pay = min(split(due, shares).islands, fund)
     if pay <= 0:
         return None
     entries: dict[AccountId, int] = {INSURANCE: -pay}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from archipelag_contracts.ids import IslandId, JobId
+from archipelag_contracts.ids import IslandId, JobId, Position
 
 from archipelag_coordinator.domain.answer import Answer
 from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus
@@ -43,13 +43,26 @@ async def dispatch(world: World, job_id: JobId) -> Job:
 
     Raises NotFound. Never raises NoPlacement: waiting is a state, and its reasons are kept with the job.
     """
+    answer = world.answers.get(job_id)
+    if answer is not None:
+        answer.placing = True
+    try:
+        return await _dispatch(world, job_id)
+    finally:
+        if answer is not None:
+            answer.placing = False
+
+
+async def _dispatch(world: World, job_id: JobId) -> Job:
     for _ in range(TRIES_MAX):
         given = await _give(world, job_id)
         if isinstance(given, Job):
             return given
         answer = _listen(world, given)
         said = await world.bus.assign(
-            _assignment(world, given), given.attempt.assigned_at, world.policy.assign_timeout_s
+            _assignment(world, given, answer),
+            given.attempt.assigned_at,
+            world.policy.assign_timeout_s,
         )
         # Items say yes as well as the reply does, which may have been lost.
         if isinstance(said, Accepted) or (isinstance(said, Unreachable) and answer.next):
@@ -71,6 +84,9 @@ async def _give(world: World, job_id: JobId) -> Job | _Given:
             raise NotFound("job", job_id)
         if job.status is not JobStatus.QUEUED or job.home != world.home:
             return job
+        answer = world.answers.get(job.id)
+        if answer is not None and 0 < answer.epoch == job.epoch and not answer.interrupted:
+            return job  # The last attempt is over in the store and not yet here: see `settled`.
         cargo = world.catalogue.by_digest(job.cargo_digest)
         cargo = cargo or await tx.cargos.by_digest(job.cargo_digest)
         if cargo is None:
@@ -88,6 +104,7 @@ async def _give(world: World, job_id: JobId) -> Job | _Given:
         except NoPlacement as nobody:
             return await _keep_reasons(world, tx, job, nobody)
         started = job.start(now)
+        begin = _resume_at(world, job)
         attempt = Attempt(
             job_id=job.id,
             epoch=started.epoch,
@@ -97,6 +114,8 @@ async def _give(world: World, job_id: JobId) -> Job | _Given:
             assigned_at=now,
             lease_until=now + timedelta(seconds=world.policy.lease_s),
             placement=placement,
+            first_position=begin,
+            next_position=begin,
         )
         await tx.jobs.save(started, was=job)
         await tx.attempts.add(attempt)
@@ -142,7 +161,13 @@ def _listen(world: World, given: _Given) -> Answer:
     return answer
 
 
-def _assignment(world: World, given: _Given) -> Assignment:
+def _resume_at(world: World, job: Job) -> Position:
+    """What was accepted of an answer that another Island is to continue; 0 for one that begins."""
+    answer = world.answers.get(job.id)
+    return Position(answer.next if answer else 0)
+
+
+def _assignment(world: World, given: _Given, answer: Answer) -> Assignment:
     job, attempt, limits = given.job, given.attempt, given.cargo.manifest.limits
     left_s = (job.deadline_at - attempt.assigned_at).total_seconds()
     return Assignment(
@@ -156,8 +181,8 @@ def _assignment(world: World, given: _Given) -> Assignment:
         lease_ms=int(world.policy.lease_s * 1000),
         deadline_ms=int(1000 * max(1.0, min(left_s, limits.seconds))),
         first_position=attempt.first_position,
-        resume_tokens=(),
-        resume_texts=(),
+        resume_tokens=tuple(answer.tokens[: attempt.first_position]),
+        resume_texts=tuple(answer.texts[: attempt.first_position]),
         output_items_max=job.output_items_max,
         output_bytes_max=limits.output_bytes_max,
     )
@@ -167,13 +192,18 @@ async def _take_back(world: World, given: _Given, said: Refused | Unreachable) -
     """The Island said no, or nothing: this epoch is given up and the job is queued again."""
     job, attempt = given.job, given.attempt
     world.relay.close(attempt.island_id, attempt.job_id, attempt.epoch)
+    if (answer := world.answers.get(job.id)) is not None:
+        answer.interrupt()
     world.fleet.freed(attempt.island_id, (attempt.job_id, attempt.epoch))
     now = world.clock.now()
     try:
         async with world.store.begin() as tx:
             current = await tx.jobs.lock(job.id)
             assert current is not None
-            waiting = current.requeue(attempt.epoch, f"{_name(given)} said: {said.reason}")
+            reason = f"{_name(given)} said: {said.reason}"
+            waiting = current.requeue(
+                attempt.epoch, reason, current.queue_until, output=current.output
+            )
             await tx.attempts.save(attempt.refuse(now, said.reason), was=attempt)
             await tx.jobs.save(waiting, was=current)
     except StaleAttempt:

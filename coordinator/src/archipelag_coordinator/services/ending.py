@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from archipelag_contracts.ids import Position
 from archipelag_contracts.manifest import Price
 from archipelag_contracts.units import ZERO, Ucredits
 
-from archipelag_coordinator.domain.answer import Ending
+from archipelag_coordinator.domain.answer import Answer, Ending
 from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus, Cause, Usage
 from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.domain.ledger import INSURANCE
+from archipelag_coordinator.domain.pricing import charge
 from archipelag_coordinator.domain.settlement import Work, charge_for, insured_pay_for
 from archipelag_coordinator.errors import NotFound
 from archipelag_coordinator.services.ports import Tx
@@ -29,6 +31,8 @@ class Closed:
     job: Job
     attempt: Attempt | None = None
     again: bool = False
+    anew: bool = False
+    """The other Island begins at position 0: nothing that was said so far counts."""
 
 
 async def price_of(world: World, tx: Tx, job: Job) -> Price:
@@ -57,6 +61,7 @@ async def succeed(
     """The attempt completed: the user is charged once, the Islands are paid, the rest is released."""
     ended = attempt.succeed(now, usage, Position(output_items), report)
     await tx.attempts.save(ended, was=attempt)
+    await _pay_rereading(world, tx, job, prompt_tokens, now)
     work = await _work(tx, job, ended)
     charged = await _charge(world, tx, job, work, prompt_tokens, output_items, now)
     done = job.succeed(
@@ -93,6 +98,7 @@ async def cancel(
         ended = attempt.cancel(now, reason, Position(max(mark, attempt.first_position)), usage)
         await tx.attempts.save(ended, was=attempt)
     if mark and ended is not None:
+        await _pay_rereading(world, tx, job, prompt_tokens, now)
         work = await _work(tx, job, ended)
         charged = await _charge(world, tx, job, work, prompt_tokens, mark, now)
     else:
@@ -122,14 +128,23 @@ async def end_attempt(
     usage: Usage | None = None,
     report: bytes | None = None,
 ) -> Closed:
-    """The current attempt came to nothing: another Island may try, or the job fails and costs nothing."""
+    """The current attempt ended too early: another Island goes on, or the job fails and costs nothing."""
     answer = world.answers.get(job.id)
     handed_out = answer.taken if answer else job.delivered
     before = await tx.attempts.of_job(job.id)
     tries = sum(1 for a in before if a.status is not AttemptStatus.REFUSED)
-    again = job.may_try_again(cause, tries=tries, delivered=handed_out)
-    # What another Island makes anew is not accepted from this one.
-    accepted = 0 if again else max(answer.next if answer else 0, next_position or 0)
+    # What came from an Island that broke the protocol is not built upon.
+    resumable = cause is not Cause.BAD_OUTPUT and await is_resumable(world, tx, job)
+    # A reader in mid-answer is not kept waiting where there is nobody to hope for.
+    if handed_out and not _somebody_else(world, job, [*before, attempt]):
+        resumable = False
+    again = job.may_try_again(cause, tries=tries, delivered=handed_out, resumable=resumable)
+    # What another Island makes anew is not accepted from this one; what it continues is.
+    anew = again and not resumable
+    accepted = 0 if anew else max(answer.next if answer else 0, next_position or 0)
+    if again and resumable:
+        assert answer is not None
+        accepted = answer.next
     at = Position(max(accepted, attempt.first_position))
     if cause is Cause.LEASE_LOST:
         ended = attempt.lose(now, reason, at)
@@ -137,9 +152,11 @@ async def end_attempt(
         ended = attempt.fail(now, cause, reason, at, usage, report)
     await tx.attempts.save(ended, was=attempt)
     if again:
-        waiting = job.requeue(attempt.epoch, reason)
+        until = now + timedelta(seconds=_queue_wait_s(world, job))
+        so_far = "".join(answer.texts) if answer and resumable else None
+        waiting = job.requeue(attempt.epoch, reason, until, output=so_far)
         await tx.jobs.save(waiting, was=job)
-        return Closed(waiting, ended, again=True)
+        return Closed(waiting, ended, again=True, anew=anew)
     closed = await fail(world, tx, job, cause=cause, error=reason, now=now, delivered=handed_out)
     return replace(closed, attempt=ended)
 
@@ -150,13 +167,9 @@ async def fail(
     """The job fails: the user pays nothing; Islands keep the pay for accepted positions, from the insurance."""
     price = await price_of(world, tx, job)
     for attempt in await tx.attempts.of_job(job.id):
-        if not attempt.positions or not attempt.finished or attempt.cause in UNPAID:
-            continue
-        work = (await _work_of(tx, [attempt]))[0]
-        fund = (await tx.ledger.account(INSURANCE)).available
-        pay = insured_pay_for(job.id, price, world.policy.shares, work, fund=fund, at=now)
-        if pay is not None:
-            await tx.ledger.transfer(pay)
+        if attempt.positions and attempt.finished and attempt.cause not in UNPAID:
+            due = charge(price, 0, attempt.positions)
+            await _pay_insured(world, tx, attempt, due, now)
     # Last, as a charge does: platform accounts are locked before a user's, or two endings could wait for each other.
     await _release(tx, job)
     failed = job.fail(now, cause, error, delivered=delivered)
@@ -173,9 +186,34 @@ async def announce(world: World, closed: Closed) -> None:
     if job.finished:
         await _tell_readers(world, job)
     elif closed.again and (answer := world.answers.get(job.id)) is not None:
-        answer.restart()
-        answer.wait(job.waiting_for)
+        if answer.epoch == job.epoch and not answer.interrupted:
+            answer.interrupt()
+            if closed.anew and not await begin_anew(world, job, answer):
+                return
+            answer.wait(job.waiting_for)
+    elif closed.again and job.home != world.home:
+        await world.bus.ended(job.home, job.id)
     world.nudge()
+
+
+async def begin_anew(world: World, job: Job, answer: Answer) -> bool:
+    """Forgets what the last attempt said. False when a reader was given some of it in the meantime: then the job, which
+    nobody can continue, has failed after all."""
+    if answer.taken == 0:
+        answer.restart()
+        return True
+    now = world.clock.now()
+    async with world.store.begin() as tx:
+        queued = await tx.jobs.lock(job.id)
+        if queued is None or queued.status is not JobStatus.QUEUED:
+            return False
+        error = "; ".join(queued.waiting_for) or "the attempt ended too early"
+        cause = Cause.ISLAND_STOPPED
+        closed = await fail(
+            world, tx, queued, cause=cause, error=error, now=now, delivered=answer.taken
+        )
+    await announce(world, closed)
+    return False
 
 
 async def _tell_readers(world: World, job: Job) -> None:
@@ -208,6 +246,30 @@ def ending_of(job: Job) -> Ending:
         status=job.status.value,
         reasons=tuple(job.error.split("; ")) if job.cause is Cause.NO_CAPACITY else (),
     )
+
+
+async def is_resumable(world: World, tx: Tx, job: Job) -> bool:
+    """Whether another Island may continue at the next position: the Cargo can, and what was accepted is at hand."""
+    if world.answers.get(job.id) is None:
+        return False
+    cargo = world.catalogue.by_digest(job.cargo_digest)
+    cargo = cargo or await tx.cargos.by_digest(job.cargo_digest)
+    return cargo is not None and cargo.manifest.resumable
+
+
+def _somebody_else(world: World, job: Job, attempts: Sequence[Attempt]) -> bool:
+    """Whether an Island that has not yet lost this job has this very Cargo, be it busy or still loading."""
+    lost = {attempt.island_id for attempt in attempts}
+    return any(
+        island.approved and island.status == "ready" and island.digest == job.cargo_digest
+        for island in world.fleet.candidates(job.cargo_slug, job.cargo_digest)
+        if island.island_id not in lost
+    )
+
+
+def _queue_wait_s(world: World, job: Job) -> float:
+    policy = world.policy
+    return policy.queue_wait_interactive_s if job.interactive else policy.queue_wait_batch_s
 
 
 async def current_attempt(tx: Tx, job: Job) -> Attempt | None:
@@ -247,6 +309,26 @@ async def _charge(
     if job.key_id is not None and job.reserved > charged:
         await tx.keys.release(job.key_id, Ucredits(job.reserved - charged))
     return charged
+
+
+async def _pay_rereading(world: World, tx: Tx, job: Job, prompt_tokens: int, now: datetime) -> None:
+    """Islands that went on where another ended read the prompt and the answer so far again: not the user's matter."""
+    price = await price_of(world, tx, job)
+    for attempt in await tx.attempts.of_job(job.id):
+        if attempt.first_position and attempt.positions and attempt.cause not in UNPAID:
+            due = charge(price, prompt_tokens + attempt.first_position, 0) - price.job_ucredits
+            await _pay_insured(world, tx, attempt, Ucredits(due), now)
+
+
+async def _pay_insured(
+    world: World, tx: Tx, attempt: Attempt, due: Ucredits, now: datetime
+) -> None:
+    """The Islands' share of what is due, as far as the insurance reaches."""
+    work = (await _work_of(tx, [attempt]))[0]
+    fund = (await tx.ledger.account(INSURANCE)).available
+    pay = insured_pay_for(attempt.job_id, world.policy.shares, work, due, fund=fund, at=now)
+    if pay is not None:
+        await tx.ledger.transfer(pay)
 
 
 async def _release(tx: Tx, job: Job) -> None:

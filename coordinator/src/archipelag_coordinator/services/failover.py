@@ -68,6 +68,26 @@ async def expire_job(world: World, job_id: JobId) -> Job | None:
     return closed.job
 
 
+async def abandon(world: World, job_id: JobId) -> Job | None:
+    """Fails a job whose reader was connected to a Coordinator that died: through us, so it costs the customer nothing,
+    and the same request may be made again under the same idempotency key. None when it has ended already."""
+    now = world.clock.now()
+    cause, error = Cause.COORDINATOR_LOST, "the Coordinator that relayed the answer stopped"
+    async with world.store.begin() as tx:
+        job = await tx.jobs.lock(job_id)
+        if job is None or job.finished:
+            return None
+        attempt = await ending.current_attempt(tx, job)
+        if attempt is not None and not attempt.finished:
+            closed = await ending.end_attempt(
+                world, tx, job, attempt, cause=cause, reason=error, now=now
+            )
+        else:
+            closed = await ending.fail(world, tx, job, cause=cause, error=error, now=now)
+    await _after(world, closed, error)
+    return closed.job
+
+
 async def _after(world: World, closed: Closed, reason: str) -> None:
     await ending.announce(world, closed)
     if closed.attempt is not None:

@@ -1,25 +1,34 @@
-"""Hears that another Coordinator settled a job whose output this process relays, and ends its answer."""
+"""Hears that another Coordinator ended an attempt whose output this process relays, and acts on it here."""
 
 from __future__ import annotations
 
 from archipelag_contracts.ids import JobId
 
-from archipelag_coordinator.services.ending import finish_answer
+from archipelag_coordinator.domain.attempt import Cause
+from archipelag_coordinator.services import ending
 from archipelag_coordinator.services.world import World
 
 
 async def settled(world: World, job_id: JobId) -> None:
-    """Readers here are told what the stored job says. Nothing happens when it is not over or not relayed here."""
-    if world.answers.get(job_id) is None:
+    """Readers are told of a job that is over; one that is queued again goes on from here."""
+    answer = world.answers.get(job_id)
+    if answer is None:
         return
     async with world.store.begin() as tx:
         job = await tx.jobs.get(job_id)
         attempt = await tx.attempts.get(job_id, job.epoch) if job and job.epoch else None
-    if job is None or not job.finished:
+    if job is None or (attempt is not None and not attempt.finished):
         return
     if attempt is not None:
         key = (attempt.job_id, attempt.epoch)
         world.relay.close(attempt.island_id, *key)
         world.fleet.freed(attempt.island_id, key)
-    finish_answer(world, job)
+    if job.finished:
+        ending.finish_answer(world, job)
+    elif attempt is not None and answer.epoch == job.epoch and not answer.interrupted:
+        answer.interrupt()
+        async with world.store.begin() as tx:
+            resumable = await ending.is_resumable(world, tx, job)
+        if not resumable or attempt.cause is Cause.BAD_OUTPUT:
+            await ending.begin_anew(world, job, answer)
     world.nudge()

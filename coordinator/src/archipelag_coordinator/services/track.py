@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from archipelag_contracts.ids import Epoch, IslandId, JobId
+from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
 from archipelag_contracts.signing import chain
 
 from archipelag_coordinator.domain.attempt import Attempt, Cause, Usage
@@ -50,9 +50,19 @@ async def track(world: World, report: ReportIn) -> Job:
         if attempt.finished and attempt.report == report.raw:
             return job
         job.check_current(report.epoch)
+        report = _shown(world, report)
         closed = await _settle(world, tx, job, attempt, report)
     await ending.announce(world, closed)
     return closed.job
+
+
+async def home_of(world: World, job_id: JobId) -> RelayId | None:
+    """The other process that relays this job; None where it is this one, or nobody does any more."""
+    if world.answers.get(job_id) is not None:
+        return None
+    async with world.store.begin() as tx:
+        job = await tx.jobs.get(job_id)
+    return None if job is None or job.finished or job.home == world.home else job.home
 
 
 async def _settle(world: World, tx: Tx, job: Job, attempt: Attempt, report: ReportIn) -> Closed:
@@ -68,7 +78,7 @@ async def _settle(world: World, tx: Tx, job: Job, attempt: Attempt, report: Repo
             tx,
             job,
             attempt,
-            output="".join(report.texts),
+            output=_before(world, job, attempt) + "".join(report.texts),
             finish_reason=report.finish_reason
             if report.finish_reason in ("stop", "length")
             else "stop",
@@ -94,6 +104,17 @@ async def _settle(world: World, tx: Tx, job: Job, attempt: Attempt, report: Repo
     )
 
 
+def _shown(world: World, report: ReportIn) -> ReportIn:
+    """An answer over a report's bound is not in it; it was streamed here, and the report's chain proves it."""
+    answer = world.answers.get(report.job_id)
+    if report.texts or answer is None or answer.epoch != report.epoch:
+        return report
+    if not report.first_position < report.next_position == answer.next:
+        return report
+    texts, tokens = answer.texts[report.first_position :], answer.tokens[report.first_position :]
+    return replace(report, texts=tuple(texts), tokens=tuple(tokens))
+
+
 def _lie(world: World, job: Job, attempt: Attempt, report: ReportIn) -> str | None:
     """What is wrong with a report: it must prove every position it claims, and say what was streamed."""
     count = report.next_position - report.first_position
@@ -111,9 +132,20 @@ def _lie(world: World, job: Job, attempt: Attempt, report: ReportIn) -> str | No
     answer = world.answers.get(job.id)
     if answer is not None and answer.epoch == report.epoch:
         streamed = tuple(answer.texts[report.first_position :])
+        if report.cause is not Cause.COMPLETED:
+            # An Island that was killed has forgotten what it said; what it does show must still be true.
+            streamed = streamed[:count]
         if streamed != report.texts[: len(streamed)]:
             return "the report shows other items than were streamed"
     return None
+
+
+def _before(world: World, job: Job, attempt: Attempt) -> str:
+    """What earlier attempts contributed to the answer that this one continued."""
+    answer = world.answers.get(job.id)
+    if answer is not None:
+        return "".join(answer.texts[: attempt.first_position])
+    return (job.output or "") if attempt.first_position else ""
 
 
 def _words(cause: Cause) -> str:

@@ -134,8 +134,8 @@ async def watch_islands(world: World) -> list[AttemptKey]:
     return broken
 
 
-async def adopt(world: World, limit: int) -> list[tuple[UserId, JobId, Epoch]]:
-    """Takes over jobs of Coordinators that died. Returns those with a reader who is gone, to be cancelled; the
+async def adopt(world: World, limit: int) -> list[JobId]:
+    """Takes over jobs of Coordinators that died. Returns those whose reader is gone with it, to be abandoned; the
     others go on: queued ones are dispatched from here, running ones end by report or lease."""
     now = world.clock.now()
     async with world.store.begin() as tx:
@@ -145,15 +145,31 @@ async def adopt(world: World, limit: int) -> list[tuple[UserId, JobId, Epoch]]:
         for job_id in taken:
             job = await tx.jobs.get(job_id)
             if job is not None and job.interactive and not job.finished:
-                orphans.append((job.user_id, job.id, job.epoch))
+                orphans.append(job.id)
     if taken:
         world.nudge()
     return orphans
 
 
-async def waiting_jobs(world: World, limit: int) -> list[JobId]:
+async def settled_elsewhere(world: World) -> list[JobId]:
+    """Jobs that somebody reads here as if they went on, though they have ended."""
+    open_here = [answer.job_id for answer in world.answers.all() if answer.final is None]
+    if not open_here:
+        return []
     async with world.store.begin() as tx:
-        return await tx.jobs.waiting(world.home, limit)
+        return await tx.jobs.ended_among(open_here)
+
+
+async def waiting_jobs(world: World, limit: int) -> list[JobId]:
+    """Queued jobs, oldest first, but for those that a request is finding an Island for at this moment."""
+    async with world.store.begin() as tx:
+        waiting = await tx.jobs.waiting(world.home, limit)
+    return [job_id for job_id in waiting if not _placing(world, job_id)]
+
+
+def _placing(world: World, job_id: JobId) -> bool:
+    answer = world.answers.get(job_id)
+    return answer is not None and answer.placing
 
 
 async def overdue_jobs(world: World, limit: int) -> list[JobId]:

@@ -122,6 +122,16 @@ class CheckJobs:
 
         assert len(set(await asyncio.gather(*(add() for _ in range(10))))) == 1
 
+    async def test_what_has_ended_among_some_is_found(self, store: Store) -> None:
+        scene = await Scene.of(store)
+        runs, ended, other = [await scene.job() for _ in range(3)]
+        async with store.begin() as tx:
+            for job in (ended, other):
+                await tx.jobs.save(job.fail(START, Cause.NO_CAPACITY, "nobody"), was=job)
+
+            assert await tx.jobs.ended_among([runs.id, ended.id]) == [ended.id]
+            assert await tx.jobs.ended_among([]) == []
+
     async def test_failed_job_gives_its_idempotency_key_up(self, store: Store) -> None:
         scene = await Scene.of(store)
         job = await scene.job(idempotency_key="k")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -99,6 +99,8 @@ class FakeIslandBus:
         self.cancelled: list[tuple[IslandId, JobId, Epoch, str]] = []
         self.told_ended: list[tuple[RelayId, JobId]] = []
         self.keys_changes = 0
+        self.homes: dict[RelayId, Callable[[IslandId, bytes], Awaitable[bool]]] = {}
+        """Other Coordinators, by what takes reports there."""
         self._next: dict[IslandId, list[Verdict]] = {}
         self._always: dict[IslandId, Verdict] = {}
 
@@ -141,6 +143,10 @@ class FakeIslandBus:
         issued_at: datetime,  # noqa: ARG002 - part of the port
     ) -> None:
         self.cancelled.append((island, job, epoch, reason))
+
+    async def hand_report(self, relay: RelayId, island: IslandId, report: bytes) -> bool | None:
+        take = self.homes.get(relay)
+        return None if take is None else await take(island, report)
 
     async def ended(self, relay: RelayId, job: JobId) -> None:
         self.told_ended.append((relay, job))

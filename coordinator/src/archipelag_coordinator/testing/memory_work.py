@@ -100,6 +100,9 @@ class MemoryJobs:
         late.sort(key=lambda j: (j.deadline_at, j.id))
         return [j.id for j in late[:limit]]
 
+    async def ended_among(self, jobs: Sequence[JobId]) -> list[JobId]:
+        return [j.id for j in self._state.jobs if j.finished and j.id in set(jobs)]
+
     async def adopt(self, home: RelayId, alive: Sequence[RelayId], limit: int) -> list[JobId]:
         orphans = [
             j for j in self._state.jobs if not j.finished and j.home != home and j.home not in alive

@@ -82,6 +82,18 @@ def test_what_is_newer_wins_but_for_operators(stored, expected):
     assert fleet.get(island.id) == replace(island, **expected)
 
 
+def test_who_was_restored_is_not_held_for_suspended_because_its_last_heartbeat_was_newer():
+    fleet, island = Fleet(), an_island()
+    stored = replace(island, seen_at=START - timedelta(seconds=1))
+    fleet.saw(island, [])
+    fleet.load([replace(stored, status=IslandStatus.SUSPENDED)])
+
+    fleet.load([replace(stored, status=IslandStatus.ENROLLED)])
+
+    restored = fleet.get(island.id)
+    assert restored is not None and restored.status is IslandStatus.ENROLLED
+
+
 def test_candidate_shows_the_right_version():
     other = an_offer(digest="sha256:old", state="loading", slots=9)
     fleet, island = Fleet(), an_island(offers=(other, an_offer(slots=2)), slots=3)

@@ -1,6 +1,7 @@
 """A job's moves, as a table."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from archipelag_contracts.ids import Epoch, Position
@@ -15,7 +16,7 @@ Q, R, S, F, C = JobStatus
 ENDED = {"prompt_tokens": 3, "charged": Ucredits(7)}
 ACTS = {
     "start": (R, lambda j: j.start(START)),
-    "requeue": (Q, lambda j: j.requeue(j.epoch, "lost")),
+    "requeue": (Q, lambda j: j.requeue(j.epoch, "lost", START)),
     "succeed": (
         S,
         lambda j: j.succeed(
@@ -47,7 +48,7 @@ def test_finished_states_have_no_way_out():
 def test_starting_begins_the_next_epoch_and_keeps_the_first_start():
     waiting = a_job().wait(("nobody",))
     first = waiting.start(START)
-    second = first.requeue(Epoch(1), "lost").start(START.replace(year=2027))
+    second = first.requeue(Epoch(1), "lost", START).start(START.replace(year=2027))
 
     assert waiting.waiting_for == ("nobody",)
     assert (first.epoch, first.waiting_for) == (1, ())
@@ -99,3 +100,22 @@ def test_another_island_may_try(cause, tries, epoch, delivered, mark, expected):
     job = replace(a_job(status=R, epoch=Epoch(epoch)), delivered=Position(mark))
 
     assert job.may_try_again(cause, tries=tries, delivered=delivered) is expected
+
+
+def test_a_job_that_is_queued_again_gets_time_to_find_another_island_but_no_later_deadline():
+    job = a_job().start(START)
+    soon, late = START + timedelta(seconds=40), START + timedelta(days=1)
+
+    assert job.requeue(Epoch(1), "lost", soon).queue_until == soon
+    assert job.requeue(Epoch(1), "lost", START).queue_until == job.queue_until
+    assert job.requeue(Epoch(1), "lost", late).queue_until == job.deadline_at
+    assert job.requeue(Epoch(1), "lost", soon, output="Hel").output == "Hel"
+
+
+def test_an_answer_that_can_be_resumed_may_go_on_after_something_was_delivered():
+    job = a_job(attempts_max=3).start(START)
+
+    assert not job.may_try_again(Cause.LEASE_LOST, tries=1, delivered=5)
+    assert job.may_try_again(Cause.LEASE_LOST, tries=1, delivered=5, resumable=True)
+    assert not job.may_try_again(Cause.LEASE_LOST, tries=3, delivered=5, resumable=True)
+    assert not job.may_try_again(Cause.BAD_INPUT, tries=1, delivered=0, resumable=True)

@@ -80,7 +80,8 @@ def test_shares_of_nothing_are_left_out():
 def test_insured_pay_is_bounded_by_the_fund(positions, fund, expected):
     work = Work(ONE, Epoch(2), positions)
 
-    transfer = insured_pay_for(JOB, PRICE, Shares(), work, fund=Ucredits(fund), at=START)
+    due = Ucredits(100 * positions)
+    transfer = insured_pay_for(JOB, Shares(), work, due, fund=Ucredits(fund), at=START)
 
     if expected is None:
         assert transfer is None

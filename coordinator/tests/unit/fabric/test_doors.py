@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 from archipelag_contracts.errors import BadMessage, ContractError
+from archipelag_contracts.ids import IslandId, RelayId
 from archipelag_contracts.pb.archipelag.v1 import common_pb2, island_pb2
 from archipelag_contracts.pb.archipelag.v1.job_pb2 import Report
 from archipelag_contracts.signing import SigningKey, chain, open_sealed
@@ -17,6 +18,7 @@ from archipelag_coordinator.apps.islands.heartbeats import Heartbeats
 from archipelag_coordinator.apps.islands.known import KnownKeys
 from archipelag_coordinator.apps.islands.nonces import Nonces
 from archipelag_coordinator.apps.islands.reports import Reports
+from archipelag_coordinator.domain.answers import Answers
 from archipelag_coordinator.domain.attempt import Attempt, Cause
 from archipelag_coordinator.domain.island import Island, IslandStatus
 from archipelag_coordinator.domain.job import Job, JobStatus
@@ -130,6 +132,33 @@ async def test_an_honest_report_settles_the_job_and_a_second_changes_nothing(sce
     assert await scene.reports.take(scene.island.id, sealed) is True
     assert await status_of(scene) is JobStatus.SUCCEEDED
     assert await scene.reports.take(scene.island.id, sealed) is True
+    assert await status_of(scene) is JobStatus.SUCCEEDED
+
+
+async def test_a_report_goes_to_the_process_that_relays_the_job(scene: Scene) -> None:
+    sealed = scene.key.seal(a_report(scene))
+    elsewhere = replace(scene.world, home=RelayId(builders.an_id("rly")), answers=Answers())
+    reports = Reports(elsewhere, KnownKeys(elsewhere))
+    handed: list[tuple[str, bytes]] = []
+
+    async def take(island: IslandId, data: bytes) -> bool:
+        handed.append((island, data))
+        return True
+
+    bus = scene.world.bus
+    assert isinstance(bus, FakeIslandBus)
+    bus.homes[scene.world.home] = take
+    assert await reports.take(scene.island.id, sealed) is True
+    assert handed == [(scene.island.id, sealed)]
+    assert await status_of(scene) is JobStatus.RUNNING
+
+    bus.homes.clear()  # That process died: whoever has the report settles it.
+    assert await reports.take(scene.island.id, sealed) is True
+    assert await status_of(scene) is JobStatus.SUCCEEDED
+
+
+async def test_a_report_that_was_handed_over_is_settled_here(scene: Scene) -> None:
+    assert await scene.reports.take_here(scene.island.id, scene.key.seal(a_report(scene))) is True
     assert await status_of(scene) is JobStatus.SUCCEEDED
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from archipelag_contracts.ids import Epoch, IslandId, JobId
+from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
 from archipelag_contracts.signing import chain
+from archipelag_coordinator.apps.loops.table import dispatch_waiting
+from archipelag_coordinator.domain.answers import Answers
 from archipelag_coordinator.domain.attempt import AttemptStatus, Cause
 from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.domain.ledger import FEES, INSURANCE, AccountId, owner_account
@@ -131,7 +134,7 @@ async def test_a_report_of_somebody_elses_attempt_is_refused(changes: dict[str, 
 
 
 async def test_a_late_report_from_a_lost_island_is_not_paid() -> None:
-    scene = await a_scene()
+    scene = await a_scene(resumable=False)
     job = await a_stream(scene, "Hi")
     await failover(scene.world, job.id, job.epoch, Cause.LEASE_LOST, "silent")
     pay = await held(scene, owner_account(scene.owner.id))
@@ -158,7 +161,7 @@ async def test_inflated_meters_are_cut_to_what_was_reserved() -> None:
 
 
 async def test_a_dead_cargo_before_anything_was_read_is_tried_elsewhere() -> None:
-    scene = await a_scene()
+    scene = await a_scene(resumable=False)
     await scene.island()
     await scene.island()
     job = await scene.running()
@@ -185,7 +188,7 @@ async def test_a_dead_cargo_before_anything_was_read_is_tried_elsewhere() -> Non
 
 
 async def test_a_dead_cargo_after_something_was_read_costs_nothing_and_pays_the_island() -> None:
-    scene = await a_scene()
+    scene = await a_scene(resumable=False)
     job = await a_stream(scene, "Half", " an")
 
     failed = await track(
@@ -239,6 +242,49 @@ async def test_an_island_that_says_cancelled_of_its_own_accord_has_stopped() -> 
     async with scene.store.begin() as tx:
         attempt = await tx.attempts.get(job.id, job.epoch)
     assert attempt is not None and attempt.cause is Cause.ISLAND_STOPPED
+
+
+async def test_an_island_that_was_killed_and_forgot_what_it_said_is_paid_for_it_and_not_blamed() -> (
+    None
+):
+    scene = await a_scene()
+    job = await a_stream(scene, "a", "b")
+
+    ended = await track(scene.world, scene.report(job, cause=Cause.ISLAND_STOPPED))
+
+    assert (ended.status, ended.cause) == (JobStatus.FAILED, Cause.ISLAND_STOPPED)
+    assert await scene.balance() == CREDIT
+    assert await held(scene, owner_account(scene.owner.id)) == 170
+
+
+async def test_an_answer_too_long_for_a_report_is_proven_by_its_chain() -> None:
+    scene = await a_scene()
+    job = await a_stream(scene, "Hel", "lo")
+    report = scene.report(job, "Hel", "lo")
+
+    done = await track(scene.world, replace(report, texts=()))
+
+    assert (done.status, done.output) == (JobStatus.SUCCEEDED, "Hello")
+
+
+async def test_an_answer_that_a_report_neither_shows_nor_proves_is_not_paid() -> None:
+    scene = await a_scene()
+    job = await a_stream(scene, "Hel", "lo")
+    report = scene.report(job, "Hel", "xx")
+
+    ended = await track(scene.world, replace(report, texts=()))
+
+    assert ended.cause is Cause.BAD_OUTPUT
+
+
+async def test_other_items_than_were_streamed_are_a_lie_however_the_attempt_ended() -> None:
+    scene = await a_scene()
+    job = await a_stream(scene, "a", "b")
+
+    ended = await track(scene.world, scene.report(job, "x", cause=Cause.CARGO_FAILED))
+
+    assert ended.cause is Cause.BAD_OUTPUT
+    assert await held(scene, owner_account(scene.owner.id)) == 0
 
 
 async def test_cancelling_charges_what_was_delivered_until_now() -> None:
@@ -363,6 +409,26 @@ async def test_another_coordinator_settled_it_and_readers_here_are_told() -> Non
     assert scene.relay.open_for == {}
 
 
+async def test_what_another_process_took_back_is_not_mixed_with_what_comes_anew() -> None:
+    scene = await a_scene(resumable=False)
+    await scene.island()
+    await scene.island()
+    job = await scene.running(interactive=False)
+    scene.stream(job, "old ")
+    other = replace(scene.world, home=RelayId(an_id("rly")), answers=Answers())
+    again = await failover(other, job.id, Epoch(1), Cause.LEASE_LOST, "silent")
+    assert again.status is JobStatus.QUEUED
+    assert scene.bus.told_ended == [(scene.world.home, job.id)]
+
+    answer = scene.world.answers.get(job.id)
+    assert answer is not None
+    # Even if that word had been lost.
+    waits = await dispatch(scene.world, job.id)
+    assert waits.status is JobStatus.QUEUED
+    await dispatch_waiting(scene.world)
+    assert answer.texts == [] and answer.epoch == 2
+
+
 async def test_settled_says_nothing_of_a_job_that_still_runs() -> None:
     scene = await a_scene()
     job = await a_stream(scene)
@@ -374,11 +440,6 @@ async def test_settled_says_nothing_of_a_job_that_still_runs() -> None:
 
 
 async def test_the_home_of_a_job_is_told_when_another_process_settles_it() -> None:
-    from dataclasses import replace
-
-    from archipelag_contracts.ids import RelayId
-    from archipelag_coordinator.domain.answers import Answers
-
     scene = await a_scene()
     job = await a_stream(scene, "Hi")
     other = replace(scene.world, home=RelayId(an_id("rly")), answers=Answers())

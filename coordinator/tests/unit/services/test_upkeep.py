@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from archipelag_contracts.ids import Epoch, RelayId
+from archipelag_contracts.ids import Epoch, JobId, RelayId
 from archipelag_coordinator.domain.answer import Ending
 from archipelag_coordinator.domain.answers import Answers
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.fleet import Fleet
 from archipelag_coordinator.domain.island import IslandStatus
 from archipelag_coordinator.domain.job import JobStatus
+from archipelag_coordinator.domain.placement import Candidate
 from archipelag_coordinator.services import upkeep
 from archipelag_coordinator.services.dispatch import dispatch
 from archipelag_coordinator.services.suspend import suspend_island
@@ -177,9 +178,36 @@ async def test_jobs_of_a_dead_coordinator_are_adopted_and_those_of_a_living_one_
     orphans = await upkeep.adopt(other, 10)
 
     assert early == []
-    assert [job_id for _, job_id, _ in orphans] == [reading.id]
+    assert orphans == [reading.id]
     assert (await scene.job(waiting.id)).home == other.home
     assert set(await upkeep.waiting_jobs(other, 10)) == {waiting.id, reading.id}
+
+
+async def test_a_job_that_a_request_is_placing_is_not_placed_by_the_loop_as_well() -> None:
+    scene = await a_scene()
+    await scene.island()
+    job = await scene.submit()
+    seen: list[set[JobId]] = []
+    candidates = scene.world.fleet.candidates
+
+    def look(slug: str, digest: str) -> list[Candidate]:
+        answer = scene.world.answers.get(job.id)
+        seen.append({job.id} if answer is not None and answer.placing else set())
+        return candidates(slug, digest)
+
+    scene.world.fleet.candidates = look  # type: ignore[method-assign]
+    before = await upkeep.waiting_jobs(scene.world, 10)
+    await dispatch(scene.world, job.id)
+    answer = scene.world.answers.get(job.id)
+
+    assert before == [job.id]
+    assert seen == [{job.id}]
+    assert answer is not None and not answer.placing
+    waiting = await scene.submit()
+    standing = scene.world.answers.get(waiting.id)
+    assert standing is not None
+    standing.placing = True
+    assert await upkeep.waiting_jobs(scene.world, 10) == []
 
 
 async def test_what_is_overdue_or_expired_is_found() -> None:

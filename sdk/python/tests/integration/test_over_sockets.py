@@ -91,7 +91,12 @@ def test_ctrl_c_ends_the_job_and_leaves_no_traceback(server: Slow) -> None:
     asked = [sys.executable, "-m", "archipelag.cli", "chat", "hi", "--model", "m"]
     settings = {"ARCHIPELAG_API_URL": server.url, "PYTHONPATH": source}
     with subprocess.Popen(
-        asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=settings
+        asked,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=settings,
+        # A shell starts background jobs with SIGINT ignored, and the tests may run in one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     ) as process:
         assert process.stdout is not None
         assert os.read(process.stdout.fileno(), 100).decode() in "".join(TEXTS)
@@ -109,7 +114,12 @@ def test_a_reader_that_has_had_enough_is_no_error(server: Slow) -> None:
     asked = [sys.executable, "-m", "archipelag.cli", "chat", "hi", "--model", "m"]
     settings = {"ARCHIPELAG_API_URL": server.url, "PYTHONPATH": source}
     with subprocess.Popen(
-        asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=settings
+        asked,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=settings,
+        # A shell starts background jobs with SIGINT ignored, and the tests may run in one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     ) as process:
         assert process.stdout is not None and process.stderr is not None
         os.read(process.stdout.fileno(), 1)

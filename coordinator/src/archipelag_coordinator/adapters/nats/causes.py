@@ -10,7 +10,13 @@ from archipelag_coordinator.domain.attempt import Cause, Usage
 
 INTEGER_MAX: Final = 2**63 - 1
 # What only a Coordinator may say of an attempt: an Island that claims it is lying or confused.
-_NOT_AN_ISLANDS: Final = {Cause.LEASE_LOST, Cause.REFUSED, Cause.BAD_OUTPUT, Cause.NO_CAPACITY}
+_NOT_AN_ISLANDS: Final = {
+    Cause.LEASE_LOST,
+    Cause.REFUSED,
+    Cause.BAD_OUTPUT,
+    Cause.NO_CAPACITY,
+    Cause.COORDINATOR_LOST,
+}
 
 
 def cause_of(number: int) -> Cause | None:

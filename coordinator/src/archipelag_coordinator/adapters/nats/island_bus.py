@@ -11,7 +11,7 @@ from typing import Final
 import nats.errors
 from archipelag_contracts import subjects
 from archipelag_contracts.errors import ContractError
-from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId, job_id
+from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId, island_id, job_id
 from archipelag_contracts.pb.archipelag.v1 import job_pb2 as pb
 from archipelag_contracts.signing import SigningKey
 from google.protobuf.message import DecodeError
@@ -28,6 +28,10 @@ REASON_MAX: Final = 200
 HEARTBEAT_BYTES_MAX: Final = 256 << 10
 HEARTBEATS_AT_ONCE_MAX: Final = 64
 HEARTBEATS_WAITING_MAX: Final = 4096
+HAND_TIMEOUT_S: Final = 10.0
+TAKEN: Final = b"taken"
+NOT_TAKEN: Final = b"not taken"
+NOT_NOW: Final = b"not now"
 HEARTBEAT_QUEUE: Final = "coordinators"
 
 OnHeartbeat = Callable[[IslandId, bytes], Awaitable[bytes | None]]
@@ -80,6 +84,48 @@ class NatsIslandBus:
 
     async def ended(self, relay: RelayId, job: JobId) -> None:
         await self._say(subjects.ended(relay), job.encode())
+
+    async def hand_report(self, relay: RelayId, island: IslandId, report: bytes) -> bool | None:
+        payload = island.encode() + b"\n" + report
+        try:
+            answer = await self._connection.request(
+                subjects.report_at(relay), payload, HAND_TIMEOUT_S
+            )
+        except nats.errors.NoRespondersError:
+            return None
+        except nats.errors.Error as error:
+            raise ConnectionError(f"{relay} did not take a report: {error!r}") from error
+        if answer not in (TAKEN, NOT_TAKEN):
+            raise ConnectionError(f"{relay} could not take a report now")
+        return answer == TAKEN
+
+    async def listen_reports(
+        self, relay: RelayId, callback: Callable[[IslandId, bytes], Awaitable[bool]]
+    ) -> None:
+        """Calls back with reports that other processes got, of jobs that this one relays."""
+
+        async def heard(message: Msg) -> None:
+            if not message.reply or len(self._answering) >= HEARTBEATS_WAITING_MAX:
+                return
+            task = asyncio.create_task(self._take_report(message, callback))
+            self._answering.add(task)
+            task.add_done_callback(self._answering.discard)
+
+        await self._connection.subscribe(subjects.report_at(relay), heard)
+
+    async def _take_report(
+        self, message: Msg, callback: Callable[[IslandId, bytes], Awaitable[bool]]
+    ) -> None:
+        island, _, report = message.data.partition(b"\n")
+        try:
+            taken = await callback(island_id(island[:64].decode()), report)
+        except (ContractError, UnicodeDecodeError):
+            return
+        except Exception:
+            log.exception("handed_report_failed island=%r", island[:64])
+            await self._say(message.reply, NOT_NOW)
+            return
+        await self._say(message.reply, TAKEN if taken else NOT_TAKEN)
 
     async def keys_changed(self) -> None:
         await self._say(subjects.KEYS_CHANGED, b"")

@@ -31,6 +31,7 @@ _MOVED: Final = (
     "status",
     "epoch",
     "idempotency_key",
+    "queue_until",
     "started_at",
     "ended_at",
     "prompt_tokens",
@@ -95,6 +96,9 @@ ADOPT: Final = """
         UPDATE jobs SET home = %(home)s FROM orphans WHERE jobs.id = orphans.id RETURNING jobs.id
     )
     SELECT id FROM adopted ORDER BY id
+"""
+ENDED_AMONG: Final = """
+    SELECT id FROM jobs WHERE id = ANY(%(ids)s) AND status NOT IN ('queued', 'running')
 """
 MARK_DELIVERED: Final = """
     WITH marks AS (
@@ -172,6 +176,10 @@ class PostgresJobs:
     async def adopt(self, home: RelayId, alive: Sequence[RelayId], limit: int) -> list[JobId]:
         values = {"home": home, "alive": list(alive), "limit": limit}
         return [row["id"] for row in await every(self._connection, ADOPT, values)]
+
+    async def ended_among(self, jobs: Sequence[JobId]) -> list[JobId]:
+        rows = await every(self._connection, ENDED_AMONG, {"ids": list(jobs)})
+        return [row["id"] for row in rows]
 
     async def mark_delivered(self, marks: Iterable[tuple[JobId, Position, int]]) -> None:
         taken = list(marks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import Final
 
 import psycopg
@@ -16,6 +17,8 @@ LOCK: Final = 0x41524348_00000002
 CHECK_S: Final = 2.0
 """A leader asks its connection this often whether it still stands; others ask for the lock as often."""
 ANSWER_S: Final = 2.0
+SETTLED_S: Final = 10.0
+"""After an outage of the database everybody's last sign of life is old: so long they have to give another."""
 # Its own connection, apart from the pool: the lock lives exactly as long as the connection does.
 KEEPALIVE: Final = {
     "keepalives_idle": "2",
@@ -41,11 +44,17 @@ class Leader:
         self._dsn = dsn
         self._check_s = check_s
         self._leads = False
+        self._since = 0.0
         self._changed = asyncio.Event()
 
     @property
     def is_leader(self) -> bool:
         return self._leads
+
+    @property
+    def is_settled(self) -> bool:
+        """Leads for long enough to tell who is dead from who could not write."""
+        return self._leads and time.monotonic() - self._since >= SETTLED_S
 
     async def wait_leader(self) -> None:
         """Returns once this process leads."""
@@ -89,4 +98,5 @@ class Leader:
         if leads is not self._leads:
             log.info("leader_elected" if leads else "leader_stepped_down")
             self._leads = leads
+            self._since = time.monotonic()
             self._changed.set()

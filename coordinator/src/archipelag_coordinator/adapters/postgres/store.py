@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -26,6 +27,8 @@ from archipelag_coordinator.adapters.postgres.rows import Connection, one
 from archipelag_coordinator.adapters.postgres.users import PostgresKeys, PostgresUsers
 from archipelag_coordinator.errors import Conflict
 from archipelag_coordinator.services.ports import Admission
+
+log = logging.getLogger(__name__)
 
 # Nothing of ours takes long; what does is stuck, and holds locks that others wait for.
 LIMITS: Final = (
@@ -93,6 +96,7 @@ class PostgresStore:
             open=False,
             name="coordinator",
         )
+        self._checking: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> PostgresStore:
         await self.open()
@@ -107,15 +111,23 @@ class PostgresStore:
         self._flushing = asyncio.create_task(self._flusher.run())
 
     async def close(self) -> None:
+        if self._checking is not None:
+            self._checking.cancel()
+            await asyncio.gather(self._checking, return_exceptions=True)
         await self._pool.close()
         if self._flushing is not None:
             self._flushing.cancel()
             await asyncio.gather(self._flushing, return_exceptions=True)
 
+    async def checked(self) -> None:
+        """Returns once no check of the connections is under way."""
+        if self._checking is not None:
+            await asyncio.gather(self._checking, return_exceptions=True)
+
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[PostgresTx]:
         try:
-            async with self._pool.connection() as connection:
+            async with self._connection() as connection:
                 tx = PostgresTx(connection)
                 yield tx
                 unsure = await self._commit(connection, tx)
@@ -161,12 +173,30 @@ class PostgresStore:
     async def _autocommitting(self) -> AsyncIterator[Connection]:
         """A connection on which a single statement costs a single round trip, and none waits for the disk: that a key
         was used, and how often, may be forgotten by a crash."""
-        async with self._pool.connection() as connection:
+        async with self._connection() as connection:
             await connection.set_autocommit(True)
             try:
                 yield connection
             finally:
                 await connection.set_autocommit(False)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[StoreConnection]:
+        try:
+            async with self._pool.connection() as connection:
+                yield connection
+        except UNREACHABLE:
+            # After a restart of the database every idle connection is dead. The first error is enough: without this,
+            # each of them would cost some customer a 503, long after the database is back.
+            if self._checking is None or self._checking.done():
+                self._checking = asyncio.create_task(self._check(), name="check connections")
+            raise
+
+    async def _check(self) -> None:
+        try:
+            await self._pool.check()
+        except UNREACHABLE as error:
+            log.warning("connections_not_checked error=%r", error)
 
 
 async def _configure(connection: StoreConnection) -> None:

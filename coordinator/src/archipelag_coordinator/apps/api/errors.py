@@ -62,6 +62,7 @@ ENDING_STATUS: Final[dict[Cause, int]] = {
     Cause.ISLAND_STOPPED: 503,
     Cause.REFUSED: 503,
     Cause.NO_CAPACITY: 503,
+    Cause.COORDINATOR_LOST: 503,
     Cause.DEADLINE: 504,
 }
 

@@ -30,7 +30,13 @@ INTEGER_MAX: Final = 2**63 - 1
 DIGEST_BYTES: Final = 32
 
 # What only a Coordinator may say of an attempt: an Island that claims it is lying or confused.
-_NOT_AN_ISLANDS: Final = {Cause.LEASE_LOST, Cause.REFUSED, Cause.BAD_OUTPUT, Cause.NO_CAPACITY}
+_NOT_AN_ISLANDS: Final = {
+    Cause.LEASE_LOST,
+    Cause.REFUSED,
+    Cause.BAD_OUTPUT,
+    Cause.NO_CAPACITY,
+    Cause.COORDINATOR_LOST,
+}
 
 
 def beat_of(message: island_pb2.Heartbeat) -> Beat:

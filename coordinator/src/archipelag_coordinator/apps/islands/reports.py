@@ -12,7 +12,7 @@ from archipelag_contracts.signing import open_sealed
 from archipelag_coordinator.apps.islands.decode import report_of
 from archipelag_coordinator.apps.islands.known import KnownKeys
 from archipelag_coordinator.errors import CoordinatorError, StaleAttempt
-from archipelag_coordinator.services.track import track
+from archipelag_coordinator.services.track import home_of, track
 from archipelag_coordinator.services.world import World
 
 log = logging.getLogger(__name__)
@@ -28,14 +28,26 @@ class Reports:
     async def take(self, island: IslandId, data: bytes) -> bool:
         """True: it is dealt with, be it settled or stale. False: it can never be accepted.
 
-        Raises what the store raises when it is away: the report must then be delivered again.
+        The process that relays the job settles it: only there is it known what was streamed and handed out. Raises
+        what the store or the bus raises when they are away: the report must then be delivered again.
         """
+        return await self._take(island, data, hand_on=True)
+
+    async def take_here(self, island: IslandId, data: bytes) -> bool:
+        """One that another process handed over."""
+        return await self._take(island, data, hand_on=False)
+
+    async def _take(self, island: IslandId, data: bytes, *, hand_on: bool) -> bool:
         try:
             key = await self._keys.of(island)
             report = report_of(open_sealed(data, Report, {key}), island, data)
         except ContractError as error:
             log.warning("report_refused island=%s error=%s", island, error)
             return False
+        if hand_on and (home := await home_of(self._world, report.job_id)) is not None:
+            handed = await self._world.bus.hand_report(home, island, data)
+            if handed is not None:
+                return handed
         try:
             job = await track(self._world, report)
         except StaleAttempt as stale:

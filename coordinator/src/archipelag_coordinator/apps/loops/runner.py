@@ -21,14 +21,22 @@ class Loop:
     verb: Callable[[World], Awaitable[None]]
     leader_only: bool = False
     nudged: bool = False
+    settled_only: bool = False
+    """Only under a leader that has led for a while, and so has seen who else is alive."""
 
 
 class Runner:
     """Owns one task for each loop, from `run` until it is cancelled."""
 
-    def __init__(self, loops: Sequence[Loop], is_leader: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        loops: Sequence[Loop],
+        is_leader: Callable[[], bool],
+        is_settled: Callable[[], bool] | None = None,
+    ) -> None:
         self._loops = loops
         self._is_leader = is_leader
+        self._is_settled = is_settled or is_leader
         self._nudged = {loop.name: asyncio.Event() for loop in loops if loop.nudged}
 
     def nudge(self) -> None:
@@ -44,7 +52,7 @@ class Runner:
     async def _again_and_again(self, loop: Loop, world: World) -> None:
         failing = False
         while True:
-            if not loop.leader_only or self._is_leader():
+            if self._is_ours(loop):
                 try:
                     await loop.verb(world)
                     failing = False
@@ -53,6 +61,11 @@ class Runner:
                     log.error("loop_failed loop=%s", loop.name, exc_info=not failing)
                     failing = True
             await self._until_next(loop)
+
+    def _is_ours(self, loop: Loop) -> bool:
+        if loop.settled_only:
+            return self._is_settled()
+        return not loop.leader_only or self._is_leader()
 
     async def _until_next(self, loop: Loop) -> None:
         event = self._nudged.get(loop.name)

@@ -15,7 +15,8 @@ from archipelag_coordinator.errors import CoordinatorError, StaleAttempt
 from archipelag_coordinator.services import upkeep
 from archipelag_coordinator.services.cancel import cancel
 from archipelag_coordinator.services.dispatch import dispatch
-from archipelag_coordinator.services.failover import expire_job, expire_lease, failover
+from archipelag_coordinator.services.failover import abandon, expire_job, expire_lease, failover
+from archipelag_coordinator.services.settled import settled
 from archipelag_coordinator.services.suspend import enforce
 from archipelag_coordinator.services.world import World
 
@@ -31,6 +32,9 @@ async def dispatch_waiting(world: World) -> None:
     """Queued jobs, oldest first, as long as somebody takes them."""
 
     async def one(job_id: JobId) -> None:
+        answer = world.answers.get(job_id)
+        if answer is not None and answer.epoch and not answer.interrupted:
+            await settled(world, job_id)  # The word of it was lost on the way.
         await dispatch(world, job_id)
 
     await _side_by_side(await upkeep.waiting_jobs(world, AT_ONCE_MAX), one)
@@ -81,9 +85,20 @@ async def watch_islands(world: World) -> None:
 
 
 async def take_over(world: World) -> None:
-    for user_id, job_id, _ in await upkeep.adopt(world, AT_ONCE_MAX):
+    async def one(job_id: JobId) -> None:
         log.warning("job_orphaned job=%s", job_id)
-        await cancel(world, user_id, job_id, "the Coordinator that relayed it stopped")
+        await abandon(world, job_id)
+
+    await _side_by_side(await upkeep.adopt(world, AT_ONCE_MAX), one)
+
+
+async def catch_up(world: World) -> None:
+    """What another process settled, where its word of it was lost: nobody reads on for ever."""
+
+    async def one(job_id: JobId) -> None:
+        await settled(world, job_id)
+
+    await _side_by_side(await upkeep.settled_elsewhere(world), one)
 
 
 async def save_beats(world: World) -> None:
@@ -98,6 +113,7 @@ TABLE: Final = (
     Loop("dispatch_waiting", 0.5, dispatch_waiting, nudged=True),
     Loop("watch_silence", 0.25, watch_silence),
     Loop("cancel_left", 0.5, cancel_left),
+    Loop("catch_up", 2.0, catch_up),
     Loop("save_beats", 1.0, save_beats),
     Loop("save_marks", 1.0, save_marks),
     Loop("beat", 2.0, upkeep.beat),
@@ -107,7 +123,7 @@ TABLE: Final = (
     Loop("end_overdue", 0.5, end_overdue, leader_only=True),
     Loop("break_leases", 1.0, break_leases, leader_only=True),
     Loop("watch_islands", 5.0, watch_islands, leader_only=True),
-    Loop("take_over", 2.0, take_over, leader_only=True),
+    Loop("take_over", 2.0, take_over, settled_only=True),
 )
 
 

@@ -220,12 +220,14 @@ async def test_whole_answer_survives_the_loss_of_an_island_unnoticed(api: Api) -
     async with api.client() as http:
         asking = asyncio.create_task(http.post("/chat/completions", json=chat()))
         job = await api.assigned()
-        api.scene.stream(job, "never ", "seen")
-        await track(api.scene.world, api.scene.report(job, cause=Cause.CARGO_DIED))
+        api.scene.stream(job, "Hel")
+        await track(api.scene.world, api.scene.report(job, "Hel", cause=Cause.CARGO_DIED))
         await api.scene.island(name="atoll")
         await table.dispatch_waiting(api.scene.world)
-        await api.assigned(2)
-        await api.answer("Hello")
+        job = await api.assigned(2)
+        api.scene.stream(job, "lo")
+        rest = api.scene.report(job, "lo", first_position=1, next_position=2)
+        await track(api.scene.world, rest)
         answer = await asking
 
     assert answer.json()["choices"][0]["message"]["content"] == "Hello"

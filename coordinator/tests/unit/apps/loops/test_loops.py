@@ -6,14 +6,20 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
 
 import pytest
+from archipelag_contracts.ids import RelayId
 from archipelag_coordinator.apps.loops import table
 from archipelag_coordinator.apps.loops.runner import Loop, Runner
+from archipelag_coordinator.domain.answers import Answers
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.job import JobStatus
+from archipelag_coordinator.services.failover import abandon
 from archipelag_coordinator.services.watch import watch
 from archipelag_coordinator.services.world import World
+from archipelag_coordinator.testing.builders import CREDIT, an_id
 from archipelag_coordinator.testing.worlds import a_scene
 
 FOREVER_S = 3_600.0
@@ -62,6 +68,27 @@ async def test_a_nudged_loop_runs_at_once() -> None:
 
 async def test_who_does_not_lead_leaves_leaders_work_alone() -> None:
     assert await ran(Loop("theirs", 0.0, nothing, leader_only=True), leader=False) == 0
+
+
+async def test_a_leader_that_was_just_elected_takes_nothing_over_yet() -> None:
+    ran: list[str] = []
+
+    async def verb(name: str, _: World) -> None:
+        ran.append(name)
+
+    loops = [
+        Loop("lead", FOREVER_S, partial(verb, "lead"), leader_only=True),
+        Loop("take over", FOREVER_S, partial(verb, "take over"), settled_only=True),
+    ]
+    for settled in (False, True):
+        runner = Runner(loops, lambda: True, lambda settled=settled: settled)  # type: ignore[misc]
+        task = asyncio.create_task(runner.run((await a_scene()).world))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    assert ran == ["lead", "lead", "take over"]
 
 
 async def test_a_loop_that_fails_goes_on_and_says_why_once(
@@ -163,20 +190,37 @@ async def test_an_island_lost_for_good_gives_back_its_jobs() -> None:
     assert (await scene.job(job.id)).status is JobStatus.QUEUED
 
 
-async def test_jobs_with_readers_of_a_dead_coordinator_are_cancelled() -> None:
-    from dataclasses import replace
-
-    from archipelag_contracts.ids import RelayId
-    from archipelag_coordinator.domain.answers import Answers
-    from archipelag_coordinator.testing.builders import an_id
-
+async def test_jobs_with_readers_of_a_dead_coordinator_fail_and_cost_nothing() -> None:
     scene = await a_scene()
-    job = await scene.submit()
+    await scene.island()
+    job = await scene.running()
+    scene.stream(job, "Hel", "lo")
+    answer = scene.world.answers.get(job.id)
+    assert answer is not None
+    answer.taken = answer.delivered = 2
+    await table.save_marks(scene.world)
     other = replace(scene.world, home=RelayId(an_id("rly")), answers=Answers())
 
     await table.take_over(other)
 
-    assert (await scene.job(job.id)).status is JobStatus.CANCELLED
+    ended = await scene.job(job.id)
+    assert (ended.status, ended.cause) == (JobStatus.FAILED, Cause.COORDINATOR_LOST)
+    assert ended.delivered == 2
+    assert await scene.balance() == CREDIT
+
+
+async def test_a_reader_hears_of_an_end_that_nobody_told() -> None:
+    scene = await a_scene()
+    await scene.island()
+    job = await scene.running()
+    other = replace(scene.world, home=RelayId(an_id("rly")), answers=Answers())
+    await abandon(other, job.id)
+    answer = scene.world.answers.get(job.id)
+    assert answer is not None and answer.final is None
+
+    await table.catch_up(scene.world)
+
+    assert answer.final is not None and answer.final.cause is Cause.COORDINATOR_LOST
 
 
 async def test_what_is_heard_is_saved() -> None:

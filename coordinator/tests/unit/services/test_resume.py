@@ -1,0 +1,304 @@
+"""Failover in mid-stream: another Island goes on at the next position, and the reader cannot tell."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from archipelag_contracts.ids import RelayId
+from archipelag_coordinator.domain.answers import Answers
+from archipelag_coordinator.domain.attempt import Cause
+from archipelag_coordinator.domain.fleet import Fleet
+from archipelag_coordinator.domain.island import Island
+from archipelag_coordinator.domain.job import Job, JobStatus
+from archipelag_coordinator.domain.ledger import INSURANCE, AccountId, owner_account
+from archipelag_coordinator.domain.user import User
+from archipelag_coordinator.services.cancel import cancel
+from archipelag_coordinator.services.dispatch import dispatch
+from archipelag_coordinator.services.failover import failover
+from archipelag_coordinator.services.settled import settled
+from archipelag_coordinator.services.track import track
+from archipelag_coordinator.services.upkeep import overdue_jobs
+from archipelag_coordinator.services.watch import Reader, watch
+from archipelag_coordinator.testing.builders import CREDIT, a_stored_island, a_user, an_id
+from archipelag_coordinator.testing.worlds import Scene, a_scene
+
+PROMPT, ITEM = 20, 100
+
+
+async def held(scene: Scene, account: AccountId) -> int:
+    async with scene.store.begin() as tx:
+        return (await tx.ledger.account(account)).balance
+
+
+async def an_island_of(scene: Scene, owner: User) -> Island:
+    async with scene.store.begin() as tx:
+        await tx.users.add(owner)
+    island = await a_stored_island(scene.store, owner, cargo=scene.cargo)
+    scene.world.fleet.load([island])
+    return island
+
+
+async def a_reading(**changes: Any) -> tuple[Scene, dict[str, User], Job, Reader]:
+    """Two Islands of two owners; the first has streamed two items, which a reader got."""
+    scene = await a_scene(**changes)
+    owners: dict[str, User] = {}
+    for _ in range(2):
+        owner = a_user()
+        owners[(await an_island_of(scene, owner)).id] = owner
+    job = await scene.running()
+    reader = await watch(scene.world, job.id)
+    assert scene.stream(job, "Hel", "lo") is None
+    assert reader.take() == ["Hel", "lo"]
+    reader.delivered()
+    return scene, owners, job, reader
+
+
+async def test_another_island_continues_at_the_next_position() -> None:
+    scene, owners, job, reader = await a_reading()
+    insurance = await held(scene, INSURANCE)
+
+    await failover(scene.world, job.id, job.epoch, Cause.LEASE_LOST, "silent")
+    job = await dispatch(scene.world, job.id)
+    scene.stream(job, " wor", "ld")
+    done = await track(
+        scene.world, scene.report(job, " wor", "ld", first_position=2, next_position=4)
+    )
+
+    first, second = scene.bus.assigned
+    assert first.island_id != second.island_id
+    assert (second.epoch, second.first_position) == (2, 2)
+    assert (second.resume_texts, second.resume_tokens) == (("Hel", "lo"), (0, 0))
+    assert reader.take() == [" wor", "ld"]
+    assert reader.final is not None and reader.final.status == "succeeded"
+    assert (done.output, done.output_items) == ("Hello world", 4)
+    charged = 5 * PROMPT + 4 * ITEM
+    assert done.charged == charged and await scene.balance() == CREDIT - charged
+    # Half of the positions each; reading prompt and prefix again is paid by the insurance, 85 % as ever.
+    share = charged * 85 // 100 // 2
+    reread = (5 + 2) * PROMPT * 85 // 100
+    pay = {island: await held(scene, owner_account(owner.id)) for island, owner in owners.items()}
+    assert abs(pay[first.island_id] - share) <= 1
+    assert abs(pay[second.island_id] - share - reread) <= 1
+    assert await held(scene, INSURANCE) == insurance + charged * 5 // 100 - reread
+
+
+async def test_what_the_lost_island_still_says_is_refused() -> None:
+    scene, _, job, reader = await a_reading()
+
+    await failover(scene.world, job.id, job.epoch, Cause.LEASE_LOST, "silent")
+    late = scene.relay.deliver(job.id, job.epoch, 2, ["LATE"])
+    await dispatch(scene.world, job.id)
+    later = scene.relay.deliver(job.id, job.epoch, 2, ["LATER"])
+
+    assert (late, later) == ("not open", "not open")
+    assert reader.take() == []
+
+
+async def test_an_overlap_of_the_new_island_is_dropped() -> None:
+    scene, _, job, reader = await a_reading()
+    await failover(scene.world, job.id, job.epoch, Cause.LEASE_LOST, "silent")
+    job = await dispatch(scene.world, job.id)
+
+    scene.relay.deliver(job.id, job.epoch, 1, ["lo", " you"])
+
+    assert reader.take() == [" you"]
+
+
+async def test_what_was_accepted_and_not_yet_read_is_kept_too() -> None:
+    scene, _, job, reader = await a_reading()
+    scene.stream(job, " unread")
+
+    await failover(scene.world, job.id, job.epoch, Cause.CARGO_DIED, "exit 139")
+    await dispatch(scene.world, job.id)
+
+    assert scene.bus.assigned[-1].first_position == 3
+    assert reader.take() == [" unread"]
+
+
+async def test_nothing_is_built_upon_output_that_broke_the_protocol() -> None:
+    scene, _, job, _ = await a_reading()
+
+    failed = await failover(scene.world, job.id, job.epoch, Cause.BAD_OUTPUT, "a gap")
+
+    assert (failed.status, failed.cause) == (JobStatus.FAILED, Cause.BAD_OUTPUT)
+    assert await scene.balance() == CREDIT
+
+
+async def test_a_cargo_that_cannot_resume_ends_with_a_clear_error_and_costs_nothing() -> None:
+    scene, _, job, reader = await a_reading(resumable=False)
+
+    failed = await failover(
+        scene.world, job.id, job.epoch, Cause.LEASE_LOST, "the Island is silent"
+    )
+
+    assert failed.status is JobStatus.FAILED
+    assert reader.final is not None and reader.final.error == "the Island is silent"
+    assert await scene.balance() == CREDIT
+
+
+async def test_after_a_long_run_there_is_time_again_to_find_an_island() -> None:
+    scene, _, job, _ = await a_reading()
+    scene.clock.advance(100)
+
+    await failover(scene.world, job.id, job.epoch, Cause.LEASE_LOST, "silent")
+    early = await overdue_jobs(scene.world, 10)
+    scene.clock.advance(31)
+
+    assert early == []
+    assert await overdue_jobs(scene.world, 10) == [job.id]
+
+
+async def test_cancelling_after_a_failover_charges_what_was_delivered_once() -> None:
+    scene, _, job, reader = await a_reading()
+    await failover(scene.world, job.id, job.epoch, Cause.LEASE_LOST, "silent")
+    job = await dispatch(scene.world, job.id)
+    scene.stream(job, " wor")
+    reader.take()
+    reader.delivered()
+
+    done = await cancel(scene.world, scene.user.id, job.id)
+
+    assert (done.output, done.charged) == ("Hello wor", 5 * PROMPT + 3 * ITEM)
+    assert await scene.balance() == CREDIT - done.charged
+
+
+async def test_the_next_attempt_waits_until_the_last_one_is_over_here_too() -> None:
+    scene, _, job, _ = await a_reading()
+    answer = scene.world.answers.get(job.id)
+    assert answer is not None
+    async with scene.store.begin() as tx:
+        stands = await tx.jobs.lock(job.id)
+        attempt = await tx.attempts.get(job.id, job.epoch)
+        assert stands is not None and attempt is not None
+        now = scene.clock.now()
+        await tx.attempts.save(attempt.lose(now, "silent", attempt.first_position), was=attempt)
+        await tx.jobs.save(stands.requeue(job.epoch, "silent", now), was=stands)
+
+    too_early = await dispatch(scene.world, job.id)
+    answer.interrupt()
+    now_it_may = await dispatch(scene.world, job.id)
+
+    assert (too_early.status, now_it_may.status) == (JobStatus.QUEUED, JobStatus.RUNNING)
+
+
+def another_coordinator(scene: Scene) -> Any:
+    return replace(scene.world, home=RelayId(an_id("rly")), answers=Answers(), fleet=Fleet())
+
+
+async def test_a_report_taken_by_another_coordinator_goes_on_from_the_one_that_relays() -> None:
+    scene, _, job, reader = await a_reading()
+
+    await track(another_coordinator(scene), scene.report(job, "Hel", "lo", cause=Cause.CARGO_DIED))
+    told = scene.bus.told_ended
+    await settled(scene.world, job.id)
+    running = await dispatch(scene.world, job.id)
+
+    # It had not heard yet that something was delivered; the process that relays knows.
+    assert told == [(scene.world.home, job.id)]
+    assert (running.status, scene.bus.assigned[-1].first_position) == (JobStatus.RUNNING, 2)
+    scene.stream(running, "!")
+    assert reader.take() == ["!"]
+
+
+async def test_the_process_that_relays_ends_what_cannot_go_on_because_it_was_read() -> None:
+    scene, _, job, reader = await a_reading(resumable=False)
+
+    await track(another_coordinator(scene), scene.report(job, "Hel", "lo", cause=Cause.CARGO_DIED))
+    await settled(scene.world, job.id)
+
+    assert (await scene.job(job.id)).status is JobStatus.FAILED
+    assert reader.final is not None and reader.final.status == "failed"
+    assert await scene.balance() == CREDIT
+
+
+async def test_the_process_that_relays_begins_anew_what_nobody_read() -> None:
+    scene = await a_scene(resumable=False)
+    await scene.island()
+    await scene.island()
+    job = await scene.running()
+    scene.stream(job, "Half")
+
+    await track(another_coordinator(scene), scene.report(job, "Half", cause=Cause.CARGO_DIED))
+    await settled(scene.world, job.id)
+    await dispatch(scene.world, job.id)
+
+    answer = scene.world.answers.get(job.id)
+    assert answer is not None and answer.texts == []
+    assert scene.bus.assigned[-1].first_position == 0
+
+
+async def test_a_restarted_island_that_knows_little_is_believed_and_the_stream_goes_on() -> None:
+    scene, _, job, reader = await a_reading()
+
+    waiting = await track(scene.world, scene.report(job, cause=Cause.ISLAND_STOPPED))
+    await dispatch(scene.world, job.id)
+
+    assert waiting.status is JobStatus.QUEUED
+    assert scene.bus.assigned[-1].first_position == 2
+    assert reader.final is None
+
+
+async def test_a_report_of_success_must_show_all_that_was_streamed() -> None:
+    scene, _, job, _ = await a_reading()
+
+    failed = await track(scene.world, scene.report(job, "Hel"))
+
+    assert failed.cause is Cause.BAD_OUTPUT
+
+
+async def test_a_reader_is_told_at_once_when_there_is_nobody_else() -> None:
+    scene, _, job, reader = await a_reading()
+    other = next(
+        island.id
+        for island in scene.world.fleet.islands()
+        if island.id != scene.bus.assigned[-1].island_id
+    )
+    scene.world.fleet.forget(other)
+
+    failed = await track(scene.world, scene.report(job, "Hel", "lo", cause=Cause.CARGO_DIED))
+
+    assert (failed.status, failed.cause) == (JobStatus.FAILED, Cause.CARGO_DIED)
+    assert reader.final is not None and reader.final.error == "the Cargo's process died"
+    assert await scene.balance() == CREDIT
+
+
+async def test_one_who_has_read_nothing_may_wait_for_an_island_to_come() -> None:
+    scene = await a_scene()
+    await scene.island()
+    job = await scene.running()
+    scene.stream(job, "Hel")
+
+    waiting = await failover(scene.world, job.id, job.epoch, Cause.LEASE_LOST, "silent")
+
+    assert waiting.status is JobStatus.QUEUED
+
+
+async def test_a_reader_who_takes_while_the_store_commits_is_not_given_another_beginning() -> None:
+    from archipelag_coordinator.services import ending
+
+    scene = await a_scene(resumable=False)
+    await scene.island()
+    await scene.island()
+    job = await scene.running()
+    reader = await watch(scene.world, job.id)
+    scene.stream(job, "Half")
+    async with scene.store.begin() as tx:
+        stands = await tx.jobs.lock(job.id)
+        attempt = await tx.attempts.get(job.id, job.epoch)
+        assert stands is not None and attempt is not None
+        closed = await ending.end_attempt(
+            scene.world,
+            tx,
+            stands,
+            attempt,
+            cause=Cause.CARGO_DIED,
+            reason="it died",
+            now=scene.clock.now(),
+        )
+        assert reader.take() == ["Half"]
+
+    await ending.announce(scene.world, closed)
+
+    assert (await scene.job(job.id)).status is JobStatus.FAILED
+    assert reader.final is not None and reader.final.error == "it died"
