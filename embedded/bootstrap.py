@@ -101,7 +101,10 @@ def lock(progress: Progress) -> None:
     """Compiles each lock file from its list, for every Python and platform; keeps pins that still hold."""
     install(progress, "The compiler of lock files", ["uv"])
     environment = {**ENVIRONMENT, "UV_CUSTOM_COMPILE_COMMAND": "make lock"}
+    # With extras: pip checks `coverage[toml]` by hash only against a pin that names the extra, and otherwise takes
+    # whatever is newest that day.
     common = ["--universal", "--python-version", "3.11", "--generate-hashes", "--quiet"]
+    common.append("--no-strip-extras")
     for stem, options in LOCKS.items():
         progress.begin(f"Locking {stem}.in")
         command = [str(VENV / "bin" / "uv"), "pip", "compile", *common, *options, f"{stem}.in"]
