@@ -8,14 +8,16 @@ from archipelag_contracts.ids import JobId
 
 from archipelag_coordinator.domain.answer import Answer
 
-ANSWERS_MAX: Final = 20_000
+KEPT_MAX: Final = 20_000
+"""Beyond so many, the oldest finished ones that nobody reads make room; PostgreSQL has them."""
 
 
 class Answers:
     """A registry of running and lately finished answers. Not for two threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept_max: int = KEPT_MAX) -> None:
         self._by_job: dict[JobId, Answer] = {}
+        self._kept_max = kept_max
 
     def open(
         self,
@@ -37,6 +39,8 @@ class Answers:
                 interactive=interactive,
             )
             self._by_job[job_id] = answer
+            if len(self._by_job) > self._kept_max:
+                self._make_room()
         return answer
 
     def get(self, job_id: JobId) -> Answer | None:
@@ -47,6 +51,12 @@ class Answers:
 
     def all(self) -> list[Answer]:
         return list(self._by_job.values())
+
+    def _make_room(self) -> None:
+        """A tenth at once, so that not every new answer looks through all of them."""
+        over = [a.job_id for a in self._by_job.values() if a.final is not None and not a.readers]
+        for job_id in over[: max(1, self._kept_max // 10)]:
+            self.drop(job_id)
 
     def __len__(self) -> int:
         return len(self._by_job)
