@@ -152,6 +152,8 @@ class Plan:
     settle_s: float = 0.3
     steady_s: float = 2.5
     probes_s: float = 2.0
+    patience_s: float = WHOLE_S
+    """How long a probe may take."""
     finish: bool = True
     """Wait for the streams' ends and check them whole."""
 
@@ -202,8 +204,12 @@ async def _probe(port: int, model: str, key: str, plan: Plan, errors: list[str])
     while time.perf_counter() < until:
         begun = time.perf_counter()
         first, done = client.begin(asked)
-        took.append(await asyncio.wait_for(first, WHOLE_S) - begun)
-        if (problem := wrong(await asyncio.wait_for(done, WHOLE_S), 2)) is not None:
+        try:
+            took.append(await asyncio.wait_for(first, plan.patience_s) - begun)
+            problem = wrong(await asyncio.wait_for(done, plan.patience_s), 2)
+        except TimeoutError:
+            problem = f"nothing within {plan.patience_s:g} s"
+        if problem is not None:
             errors.append(f"probe: {problem}")
             break
     client.close()

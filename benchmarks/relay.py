@@ -82,7 +82,7 @@ async def measure(target: Target, streams: int, options: argparse.Namespace) -> 
         tokens=options.tokens,
         steady_s=options.seconds,
         finish=not slow,
-        begin_s=20.0 if slow else 15.0,
+        patience_s=10.0 if slow else 60.0,
     )
     if streams == 1:  # The stream itself would be in the probes' way.
         alone, errors = await loadgen.probes(target.port, target.model, target.key, plan.probes_s)

@@ -99,7 +99,9 @@ def test_a_killed_island_is_not_noticed_in_the_stream(network: Network, second_i
 
     assert text == undisturbed, "the answer is the undisturbed one, token for token"
     lost, done = job["attempts"]
-    assert (lost["status"], done["status"]) == ("lost", "succeeded")
+    # Silent for two seconds, or started again sooner by its supervisor and saying so itself.
+    assert lost["status"] in ("lost", "failed")
+    assert done["status"] == "succeeded"
     assert lost["island_id"] != done["island_id"]
     assert done["first_position"] == lost["next_position"] >= KILLED_AT
     usage = whole["usage"]
