@@ -280,7 +280,8 @@ def trap(network: Network) -> tuple[str, str]:
                     return "trap", str(cargo["digest"])
         return None
 
-    return wait_for(listed, "the trap is listed")
+    found: tuple[str, str] = wait_for(listed, "the trap is listed")
+    return found
 
 
 @pytest.fixture

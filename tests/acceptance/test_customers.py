@@ -15,9 +15,11 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 import pytest
+from archipelag_contracts.pb.archipelag.v1 import common_pb2 as common
+from archipelag_contracts.pb.archipelag.v1 import job_pb2 as pb
 
 from .conftest import CHAT_MODEL, Network, assignment_key, second_coordinator, wait_for
-from .raw_island import RawIsland, pb
+from .raw_island import RawIsland
 
 ECHO = {"workload": "echo", "input": {"text": "word", "items": 3}}
 HELLO = [{"role": "user", "content": "Hi"}]
@@ -140,7 +142,7 @@ async def test_the_same_key_at_the_same_moment_is_one_job_and_one_charge(
         asked.append(asyncio.create_task(_texts(http, body)))
         other = await http.post("/chat/completions", json=body | {"temperature": 0.8})
         await hostile.say(assignment, pb.Chunk(first=1, texts=["two"]))
-        end = pb.End(cause=1, finish_reason="stop", next=2)
+        end = pb.End(cause=common.CAUSE_COMPLETED, finish_reason="stop", next=2)
         await hostile.say(assignment, pb.Chunk(first=2, end=end))
         await hostile.report(hostile.report_on(assignment, ["one ", "two"], prompt_tokens=2))
         answers = await asyncio.gather(*asked)
@@ -191,7 +193,9 @@ async def test_a_reader_that_comes_back_within_the_grace_misses_nothing(
             for first in range(2, 8):
                 await hostile.say(assignment, pb.Chunk(first=first, texts=[f"{first} "]))
                 await asyncio.sleep(0.3)
-            await hostile.say(assignment, pb.Chunk(first=8, end=pb.End(cause=1, next=8)))
+            await hostile.say(
+                assignment, pb.Chunk(first=8, end=pb.End(cause=common.CAUSE_COMPLETED, next=8))
+            )
             texts = ["one ", "two ", *(f"{n} " for n in range(2, 8))]
             await hostile.report(hostile.report_on(assignment, texts, prompt_tokens=2))
             said += [line async for line in lines]
