@@ -3,20 +3,24 @@
 The reference is one thread, one sequence, one token at a time. Every other way of decoding the same tokens is compared
 with it bit by bit, at every position; `differ` counts the positions whose logits are not the same.
 
-    python benchmarks/llm_bit_equality.py --model FILE [--positions 1200] [--seconds 600]
+    python benchmarks/llm_bit_equality.py [--model FILE] [--positions 300] [--seconds 60]
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from archipelag_contracts import manifest as manifests
+from archipelag_llm_chat.fetch_model import fetch_model
 from archipelag_llm_chat.model import BatchToken, Context, Logits, Model
 
+MANIFEST = Path(__file__).parent.parent / "cargos/llm-chat/manifest.toml"
 SEQUENCES = 4
 MIXED_BITES = (32, 1, 7, 16, 2, 31)
 
@@ -122,10 +126,11 @@ REFERENCES = (
 
 def main() -> None:
     args = _arguments()
-    model = Model(args.model)
+    path = args.model or _own_model()
+    model = Model(path)
     tokens = _text(model, args.positions)
     began = time.monotonic()
-    print(f"{args.model.name}, {len(tokens)} positions")
+    print(f"{path.name}, {len(tokens)} positions")
     print(f"{'way':44} {'differ':>7} {'first':>6} {'largest':>9} {'tokens/s':>9}")
     for reference in REFERENCES:
         rows, speed = _rows(reference, model, tokens)
@@ -142,9 +147,9 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--positions", type=int, default=1200)
-    parser.add_argument("--seconds", type=float, default=600, help="begin no further row after it")
+    parser.add_argument("--model", type=Path, help="default: the chat Cargo's own")
+    parser.add_argument("--positions", type=int, default=300, help="1200 in decision 0004")
+    parser.add_argument("--seconds", type=float, default=60, help="begin no further row after it")
     return parser.parse_args()
 
 
@@ -172,6 +177,13 @@ def _context(model: Model, way: Way, count: int) -> Context:
     )
     context.set_threads(way.lone_threads or way.threads, way.threads)
     return context
+
+
+def _own_model() -> Path:
+    """Where the installed package keeps it; nothing is fetched where it is there."""
+    wanted = manifests.parse_toml(MANIFEST.read_text()).model
+    assert wanted is not None
+    return fetch_model(wanted, Path(tempfile.gettempdir()) / "archipelag-bench-models")
 
 
 def _rows(way: Way, model: Model, tokens: list[int]) -> tuple[list[Logits], float]:

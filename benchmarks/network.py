@@ -99,7 +99,7 @@ def archipelag(*, rate: float, rate_limit: int = 1_000_000) -> Iterator[Target]:
     """`rate`: tokens a second of each stream; 0: all of an answer at once."""
     with ExitStack() as stack:
         home = Path(stack.enter_context(_folder()))
-        postgres = Postgres(home / "postgres")
+        postgres = Postgres(home / "postgres", log=_log(home, "postgres"))
         stack.callback(postgres.stop)
         database = postgres.start()
         env = os.environ | {
