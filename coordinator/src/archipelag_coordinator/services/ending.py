@@ -61,8 +61,7 @@ async def succeed(
     """The attempt completed: the user is charged once, the Islands are paid, the rest is released."""
     ended = attempt.succeed(now, usage, Position(output_items), report)
     await tx.attempts.save(ended, was=attempt)
-    await _pay_rereading(world, tx, job, prompt_tokens, now)
-    work = await _work(tx, job, ended)
+    work = await _work(world, tx, job, ended, prompt_tokens, now)
     charged = await _charge(world, tx, job, work, prompt_tokens, output_items, now)
     done = job.succeed(
         attempt.epoch,
@@ -98,8 +97,7 @@ async def cancel(
         ended = attempt.cancel(now, reason, Position(max(mark, attempt.first_position)), usage)
         await tx.attempts.save(ended, was=attempt)
     if mark and ended is not None:
-        await _pay_rereading(world, tx, job, prompt_tokens, now)
-        work = await _work(tx, job, ended)
+        work = await _work(world, tx, job, ended, prompt_tokens, now)
         charged = await _charge(world, tx, job, work, prompt_tokens, mark, now)
     else:
         await _release(tx, job)
@@ -311,20 +309,11 @@ async def _charge(
     return charged
 
 
-async def _pay_rereading(world: World, tx: Tx, job: Job, prompt_tokens: int, now: datetime) -> None:
-    """Islands that went on where another ended read the prompt and the answer so far again: not the user's matter."""
-    price = await price_of(world, tx, job)
-    for attempt in await tx.attempts.of_job(job.id):
-        if attempt.first_position and attempt.positions and attempt.cause not in UNPAID:
-            due = charge(price, prompt_tokens + attempt.first_position, 0) - price.job_ucredits
-            await _pay_insured(world, tx, attempt, Ucredits(due), now)
-
-
 async def _pay_insured(
     world: World, tx: Tx, attempt: Attempt, due: Ucredits, now: datetime
 ) -> None:
     """The Islands' share of what is due, as far as the insurance reaches."""
-    work = (await _work_of(tx, [attempt]))[0]
+    work = (await _work_of(world, tx, [attempt]))[0]
     fund = (await tx.ledger.account(INSURANCE)).available
     pay = insured_pay_for(attempt.job_id, world.policy.shares, work, due, fund=fund, at=now)
     if pay is not None:
@@ -336,20 +325,35 @@ async def _release(tx: Tx, job: Job) -> None:
         await tx.keys.release(job.key_id, job.reserved)
 
 
-async def _work(tx: Tx, job: Job, last: Attempt) -> list[Work]:
-    """Every attempt with accepted positions, and the last one in any case."""
+async def _work(
+    world: World, tx: Tx, job: Job, last: Attempt, prompt_tokens: int, now: datetime
+) -> list[Work]:
+    """Every attempt with accepted positions, and the last one in any case.
+
+    Islands that went on where another ended read the prompt and the answer so far again: not the user's matter, and
+    paid here from the insurance.
+    """
+    if last.epoch == 1:
+        return await _work_of(world, tx, [last])
     before = [
         a
         for a in await tx.attempts.of_job(job.id)
         if a.epoch != last.epoch and a.finished and a.positions and a.cause not in UNPAID
     ]
-    return await _work_of(tx, [*before, last])
+    price = await price_of(world, tx, job)
+    for attempt in (*before, last):
+        if attempt.first_position and attempt.positions:
+            due = charge(price, prompt_tokens + attempt.first_position, 0) - price.job_ucredits
+            await _pay_insured(world, tx, attempt, Ucredits(due), now)
+    return await _work_of(world, tx, [*before, last])
 
 
-async def _work_of(tx: Tx, attempts: list[Attempt]) -> list[Work]:
+async def _work_of(world: World, tx: Tx, attempts: list[Attempt]) -> list[Work]:
     work = []
     for attempt in attempts:
-        island = await tx.islands.get(attempt.island_id)
+        # An Island's owner never changes, so that what this process has heard of it will do.
+        known = world.fleet.get(attempt.island_id)
+        island = known or await tx.islands.get(attempt.island_id)
         assert island is not None, "an attempt names an Island that never was"
         work.append(Work(island.owner_id, attempt.epoch, attempt.positions))
     return work
