@@ -10,6 +10,7 @@ import json
 import re
 import tomllib
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from typing import Any, Final
 
 from archipelag_contracts.errors import BadManifest
@@ -91,8 +92,9 @@ class Manifest:
             asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False
         ).encode()
 
-    @property
+    @cached_property
     def digest(self) -> CargoDigest:
+        """Reckoned once: it is asked for with every job."""
         return digest(self.canonical())
 
 

@@ -19,6 +19,7 @@ class Catalogue:
         self.cargos: tuple[Cargo, ...] = tuple(cargos)
         self._by_name = {cargo.model_name: cargo for cargo in self.cargos}
         self._by_name |= {cargo.slug: cargo for cargo in self.cargos}
+        self._by_digest: dict[str, Cargo] = {cargo.digest: cargo for cargo in self.cargos}
         digests = "\n".join(sorted(cargo.digest for cargo in self.cargos))
         self.version: str = hashlib.sha256(digests.encode()).hexdigest()[:16]
 
@@ -30,4 +31,4 @@ class Catalogue:
         return cargo
 
     def by_digest(self, digest: str) -> Cargo | None:
-        return next((cargo for cargo in self.cargos if cargo.digest == digest), None)
+        return self._by_digest.get(digest)

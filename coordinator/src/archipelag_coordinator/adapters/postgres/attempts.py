@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final
 
@@ -80,7 +80,7 @@ class PostgresAttempts:
 
     async def save(self, attempt: Attempt, *, was: Attempt) -> None:
         assert (attempt.job_id, attempt.epoch) == (was.job_id, was.epoch)
-        values = _values(attempt) | {"was": was.status.value}
+        values = _moved(attempt) | {"was": was.status.value}
         if not await changed(self._connection, SAVE_GUARDED, values):
             raise StaleAttempt(attempt.job_id, attempt.epoch)
 
@@ -113,13 +113,21 @@ def _key(row: Mapping[str, Any]) -> AttemptKey:
 
 
 def _values(attempt: Attempt) -> dict[str, Any]:
+    placement = attempt.placement
+    # By hand: dataclasses.asdict copies every string that is in it.
+    shown = vars(placement) | {"verdicts": [vars(verdict) for verdict in placement.verdicts]}
+    return _moved(attempt) | {"placement": jsonb(shown)}
+
+
+def _moved(attempt: Attempt) -> dict[str, Any]:
+    """Without what no move changes."""
     values = {name: getattr(attempt, name) for name in _FIELDS}
+    del values["placement"]
     return values | {
         "status": attempt.status.value,
-        "placement": jsonb(asdict(attempt.placement)),
         "cause": attempt.cause.value if attempt.cause else None,
         "reason": plain(attempt.reason),
-        "usage": jsonb(asdict(attempt.usage)),
+        "usage": jsonb(vars(attempt.usage)),
     }
 
 
