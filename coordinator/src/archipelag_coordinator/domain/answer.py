@@ -116,6 +116,11 @@ class Answer:
         """The position that is expected next."""
         return len(self.texts)
 
+    @property
+    def mark(self) -> int:
+        """What counts as delivered: written to a reader, or, where nobody waits, readable at `output`."""
+        return self.delivered if self.interactive else self.next
+
     def begin(self, epoch: Epoch, now: float, island_id: IslandId | None = None) -> None:
         """A new attempt carries on from `next`."""
         assert epoch > self.epoch

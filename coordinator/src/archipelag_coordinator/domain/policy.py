@@ -53,6 +53,10 @@ class Policy:
     """What the insurance starts with."""
     shares: Shares = Shares()
 
+    def queue_wait_s(self, interactive: bool) -> float:
+        """How long a job waits for an Island."""
+        return self.queue_wait_interactive_s if interactive else self.queue_wait_batch_s
+
     def heartbeat_interval_s(self, fleet_size: int) -> float:
         """Time to the next heartbeat."""
         return max(self.heartbeat_s, fleet_size / self.heartbeats_per_s_max)

@@ -14,6 +14,7 @@ from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.domain.placement import Wanted, place
 from archipelag_coordinator.errors import NoPlacement, NotFound, StaleAttempt
+from archipelag_coordinator.services.ending import cargo_of
 from archipelag_coordinator.services.ports import (
     Accepted,
     Assignment,
@@ -87,10 +88,7 @@ async def _give(world: World, job_id: JobId) -> Job | _Given:
         answer = world.answers.get(job.id)
         if answer is not None and 0 < answer.epoch == job.epoch and not answer.interrupted:
             return job  # The last attempt is over in the store and not yet here: see `settled`.
-        cargo = world.catalogue.by_digest(job.cargo_digest)
-        cargo = cargo or await tx.cargos.by_digest(job.cargo_digest)
-        if cargo is None:
-            raise NotFound("workload", job.cargo_slug)
+        cargo = await cargo_of(world, tx, job)
         wanted = Wanted(
             slug=job.cargo_slug,
             digest=job.cargo_digest,

@@ -12,6 +12,7 @@ from archipelag_contracts.units import ZERO, Ucredits
 
 from archipelag_coordinator.domain.answer import Answer, Ending
 from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus, Cause, Usage
+from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.domain.ledger import INSURANCE
 from archipelag_coordinator.domain.pricing import charge
@@ -35,13 +36,17 @@ class Closed:
     """The other Island begins at position 0: nothing that was said so far counts."""
 
 
-async def price_of(world: World, tx: Tx, job: Job) -> Price:
-    """Of the very version that the job runs: a digest names one price for ever."""
+async def cargo_of(world: World, tx: Tx, job: Job) -> Cargo:
+    """The very version that the job runs, listed still or not: a digest names one for ever. Raises NotFound."""
     cargo = world.catalogue.by_digest(job.cargo_digest)
     cargo = cargo or await tx.cargos.by_digest(job.cargo_digest)
     if cargo is None:
         raise NotFound("workload", job.cargo_slug)
-    return cargo.manifest.price
+    return cargo
+
+
+async def price_of(world: World, tx: Tx, job: Job) -> Price:
+    return (await cargo_of(world, tx, job)).manifest.price
 
 
 async def succeed(
@@ -150,7 +155,7 @@ async def end_attempt(
         ended = attempt.fail(now, cause, reason, at, usage, report)
     await tx.attempts.save(ended, was=attempt)
     if again:
-        until = now + timedelta(seconds=_queue_wait_s(world, job))
+        until = now + timedelta(seconds=world.policy.queue_wait_s(job.interactive))
         so_far = "".join(answer.texts) if answer and resumable else None
         waiting = job.requeue(attempt.epoch, reason, until, output=so_far)
         await tx.jobs.save(waiting, was=job)
@@ -250,9 +255,7 @@ async def is_resumable(world: World, tx: Tx, job: Job) -> bool:
     """Whether another Island may continue at the next position: the Cargo can, and what was accepted is at hand."""
     if world.answers.get(job.id) is None:
         return False
-    cargo = world.catalogue.by_digest(job.cargo_digest)
-    cargo = cargo or await tx.cargos.by_digest(job.cargo_digest)
-    return cargo is not None and cargo.manifest.resumable
+    return (await cargo_of(world, tx, job)).manifest.resumable
 
 
 def _somebody_else(world: World, job: Job, attempts: Sequence[Attempt]) -> bool:
@@ -265,11 +268,6 @@ def _somebody_else(world: World, job: Job, attempts: Sequence[Attempt]) -> bool:
     )
 
 
-def _queue_wait_s(world: World, job: Job) -> float:
-    policy = world.policy
-    return policy.queue_wait_interactive_s if job.interactive else policy.queue_wait_batch_s
-
-
 async def current_attempt(tx: Tx, job: Job) -> Attempt | None:
     return await tx.attempts.get(job.id, job.epoch) if job.epoch else None
 
@@ -280,7 +278,7 @@ def mark_of(world: World, job: Job) -> int:
     answer = world.answers.get(job.id)
     if answer is None:
         return job.delivered
-    return max(job.delivered, answer.delivered if job.interactive else answer.next)
+    return max(job.delivered, answer.mark)
 
 
 async def _charge(

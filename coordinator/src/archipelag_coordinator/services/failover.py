@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from archipelag_contracts.ids import Epoch, JobId
 
-from archipelag_coordinator.domain.attempt import Attempt, Cause
+from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.errors import StaleAttempt
 from archipelag_coordinator.services import ending
 from archipelag_coordinator.services.ending import Closed
+from archipelag_coordinator.services.ports import Tx
 from archipelag_coordinator.services.world import World
 
 
@@ -57,13 +60,7 @@ async def expire_job(world: World, job_id: JobId) -> Job | None:
             cause, error = Cause.DEADLINE, "the job's time ran out before it was done"
         else:
             return None
-        attempt = await ending.current_attempt(tx, job)
-        if attempt is not None and not attempt.finished:
-            closed = await ending.end_attempt(
-                world, tx, job, attempt, cause=cause, reason=error, now=now
-            )
-        else:
-            closed = await ending.fail(world, tx, job, cause=cause, error=error, now=now)
+        closed = await _end(world, tx, job, cause, error, now)
     await _after(world, closed, error)
     return closed.job
 
@@ -77,29 +74,27 @@ async def abandon(world: World, job_id: JobId) -> Job | None:
         job = await tx.jobs.lock(job_id)
         if job is None or job.finished:
             return None
-        attempt = await ending.current_attempt(tx, job)
-        if attempt is not None and not attempt.finished:
-            closed = await ending.end_attempt(
-                world, tx, job, attempt, cause=cause, reason=error, now=now
-            )
-        else:
-            closed = await ending.fail(world, tx, job, cause=cause, error=error, now=now)
+        closed = await _end(world, tx, job, cause, error, now)
     await _after(world, closed, error)
     return closed.job
 
 
+async def _end(world: World, tx: Tx, job: Job, cause: Cause, error: str, now: datetime) -> Closed:
+    """The job ends, with the attempt that is at work on it, if there is one."""
+    attempt = await ending.current_attempt(tx, job)
+    if attempt is None or attempt.finished:
+        return await ending.fail(world, tx, job, cause=cause, error=error, now=now)
+    return await ending.end_attempt(world, tx, job, attempt, cause=cause, reason=error, now=now)
+
+
 async def _after(world: World, closed: Closed, reason: str) -> None:
     await ending.announce(world, closed)
-    if closed.attempt is not None:
+    if (attempt := closed.attempt) is not None:
         # It may still be at work; its epoch is no longer valid whether it hears this or not.
-        await _stop(world, closed.attempt, reason)
-
-
-async def _stop(world: World, attempt: Attempt, reason: str) -> None:
-    await world.bus.cancel(
-        attempt.island_id,
-        attempt.job_id,
-        attempt.epoch,
-        reason,
-        issued_at=world.clock.now(),
-    )
+        await world.bus.cancel(
+            attempt.island_id,
+            attempt.job_id,
+            attempt.epoch,
+            reason,
+            issued_at=world.clock.now(),
+        )

@@ -119,10 +119,7 @@ def _job(
     world: World, submission: Submission, cargo: Cargo, wanted: ChatInput, now: datetime
 ) -> Job:
     policy = world.policy
-    queue_s = (
-        policy.queue_wait_interactive_s if submission.interactive else policy.queue_wait_batch_s
-    )
-    queue_until = now + timedelta(seconds=queue_s)
+    queue_until = now + timedelta(seconds=policy.queue_wait_s(submission.interactive))
     price = charge(cargo.manifest.price, wanted.prompt_tokens_max, wanted.output_items_max)
     return Job(
         id=world.ids.job(now),

@@ -7,7 +7,6 @@ from datetime import timedelta
 
 from archipelag_contracts.ids import Epoch, JobId, Position, UserId
 
-from archipelag_coordinator.domain.answer import Answer
 from archipelag_coordinator.domain.fleet import AttemptKey
 from archipelag_coordinator.domain.island import Island, IslandStatus
 from archipelag_coordinator.services.world import World
@@ -39,9 +38,9 @@ async def save_beats(world: World) -> int:
 async def save_marks(world: World) -> int:
     """How far readers have got, so that at most a second of it is lost with this process."""
     marks = [
-        (answer.job_id, _mark(answer), answer.prompt_tokens)
+        (answer.job_id, Position(answer.mark), answer.prompt_tokens)
         for answer in world.answers.all()
-        if answer.running and answer.final is None and _mark(answer)
+        if answer.running and answer.final is None and answer.mark
     ]
     if marks:
         async with world.store.begin() as tx:
@@ -192,10 +191,6 @@ async def owner_of(world: World, job_id: JobId) -> UserId | None:
     async with world.store.begin() as tx:
         job = await tx.jobs.get(job_id)
     return None if job is None or job.finished else job.user_id
-
-
-def _mark(answer: Answer) -> Position:
-    return Position(answer.delivered if answer.interactive else answer.next)
 
 
 def _later(
