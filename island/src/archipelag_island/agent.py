@@ -144,7 +144,7 @@ class Agent:
             credentials=self._credentials,
             accept=lambda assignment: execute.accept(world, assignment),
             cancel=lambda wish: execute.cancel(world, wish),
-            up=lambda: _came_up(world),
+            up=lambda: world.came_up(),  # noqa: PLW0108 - the world is made after the link
             refused=refused.set,
             chance=self.chance,
         )
@@ -286,12 +286,6 @@ class Agent:
                 self.settings.home, status.snapshot(world, self.settings.name, link.connected)
             )
             await asyncio.sleep(STATUS_S)
-
-
-def _came_up(world: World) -> None:
-    """The line is there (again): say so, and send what waited."""
-    world.beat_soon.set()
-    world.reports_waiting.set()
 
 
 async def _never() -> None:

@@ -119,7 +119,7 @@ async def _execute(world: World, running: Running) -> None:
         return
     warm = offer.warm
     warm.meter.begin(run.key, world.runtime.usage(warm.handle).cpu_ms)
-    wake = asyncio.Event()
+    wake = running.wake
     sender = asyncio.create_task(_send(world, run, wake))
     watch = asyncio.create_task(_watch(world, run, offer))
     # A task of its own, so that a wish to stop ends the Cargo's work and nothing else.
@@ -188,8 +188,7 @@ async def _send(world: World, run: Run, wake: asyncio.Event) -> None:
     while True:
         await wake.wait()
         wake.clear()
-        chunk = run.flush()
-        if chunk is not None:
+        while (chunk := run.flush()) is not None:
             await _send_chunk(world, run, chunk)
             await asyncio.sleep(COALESCE_S)
 
@@ -225,6 +224,8 @@ async def _conclude(world: World, running: Running, usage: Usage) -> None:
     """The last chunk, the report on disk, the slot free again."""
     run = running.run
     assert run.ending is not None
+    while run.behind and (chunk := run.flush()) is not None:
+        await _send_chunk(world, run, chunk)
     last = run.last_chunk(usage)
     try:
         if run.silent:

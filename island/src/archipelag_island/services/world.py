@@ -42,6 +42,8 @@ class Running:
     run: Run
     slug: str
     drive: asyncio.Task[Any] | None = None
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set: there may be something to send."""
 
 
 @dataclass
@@ -100,6 +102,14 @@ class World:
         if running.run.ask_to_stop(ending, silent=silent) and running.drive is not None:
             running.drive.cancel()
         return True
+
+    def came_up(self) -> None:
+        """The line stands (again): say so, and send what waited or may have been lost with the old one."""
+        self.beat_soon.set()
+        self.reports_waiting.set()
+        for running in self.now.runs.values():
+            running.run.say_again()
+            running.wake.set()
 
     def engine_of(self, manifest: Manifest) -> str | None:
         """The package that runs this Cargo here; None when it cannot run here."""
