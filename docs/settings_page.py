@@ -29,6 +29,7 @@ COORDINATOR: Final = {
     "grpc_host": "address where Islands enrol",
     "grpc_port": "port where Islands enrol",
     "broker_public_urls": "where Islands reach NATS, by comma; as `NATS_URL` where it is not set",
+    "nats_replicas": "servers of a NATS cluster that keep reports and the replay of output: 1, 3 or 5",
     "database_pool_max": "connections to PostgreSQL, 1 to 1000",
     "log_level": "`DEBUG`, `INFO`, `WARNING` or `ERROR`",
 }

@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from typing import Any, Final
 
@@ -110,7 +111,8 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
             PostgresStore(settings.database_url, pool_max=settings.database_pool_max)
         )
         who = _identity(keys, home, clock)
-        connection = Connection(urls, who, on_connected=make_streams)
+        streams = partial(make_streams, replicas=settings.nats_replicas)
+        connection = Connection(urls, who, on_connected=streams)
         broker = NatsBroker(keys, urls, home, clock)
         relay = NatsChunkRelay(home, clock, StreamReplay(connection))
         wire = Wire(urls, who)
