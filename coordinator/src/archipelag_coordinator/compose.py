@@ -35,6 +35,7 @@ from archipelag_coordinator.apps.islands.enrolment import EnrolmentService, star
 from archipelag_coordinator.apps.islands.heartbeats import Heartbeats
 from archipelag_coordinator.apps.islands.known import KnownKeys
 from archipelag_coordinator.apps.islands.nonces import Nonces
+from archipelag_coordinator.apps.islands.presence import Presence
 from archipelag_coordinator.apps.islands.reports import Reports
 from archipelag_coordinator.apps.loops.runner import Runner
 from archipelag_coordinator.apps.loops.table import TABLE
@@ -146,6 +147,9 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
         relay.on_wrong = lambda job, island, epoch: errands.run(
             _end_wrong(world, job, island, epoch)
         )
+        presence = Presence(world)
+        stack.push_async_callback(presence.close)
+        await broker.listen_presence(presence.gone, presence.back, presence.unsure)
         yield Parts(world, store, connection, bus, relay, leader, runner, keys)
 
 
