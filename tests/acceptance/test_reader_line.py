@@ -1,4 +1,4 @@
-"""The reader's own line: it may break, and so may the Coordinator at its end; the answer goes on exactly where it was."""
+"""The reader's own line may break, and so may the Coordinator at its end; the answer goes on exactly where it was."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from .conftest import CHAT_MODEL, Network, second_coordinator, wait_for
+from .raw_island import until
 
 ASK = {
     "model": CHAT_MODEL,
@@ -88,8 +89,7 @@ async def test_a_killed_coordinator_is_survived_by_its_streams(network: Network)
             wait_for(lambda: _knows_the_model(network, doomed.base), "it has heard of the Island")
             async with _client(doomed.base, key) as there:
                 reading = [asyncio.create_task(_until_cut(one, there)) for one in receipts]
-                while min(one.last for one in receipts) < 15:
-                    await asyncio.sleep(0.01)
+                await until(lambda: min(one.last for one in receipts) >= 15, "all have begun")
                 doomed.process.kill()
                 await asyncio.gather(*reading)
         cut = [one.last for one in receipts]
