@@ -19,7 +19,12 @@ from archipelag_coordinator.domain.user import ApiKey, User
 from archipelag_coordinator.errors import Conflict, IllegalMove, NotFound, PairingRefused
 from archipelag_coordinator.services.ports import Admission
 from archipelag_coordinator.testing.memory_state import State
-from archipelag_coordinator.testing.memory_work import MemoryAttempts, MemoryJobs, MemoryLedger
+from archipelag_coordinator.testing.memory_work import (
+    MemoryAttempts,
+    MemoryItems,
+    MemoryJobs,
+    MemoryLedger,
+)
 
 
 class MemoryUsers:
@@ -206,6 +211,7 @@ class MemoryTx:
         self.cargos = MemoryCargos(state)
         self.islands = MemoryIslands(state, clock)
         self.jobs = MemoryJobs(state)
+        self.items = MemoryItems(state)
         self.attempts = MemoryAttempts(state)
         self.ledger = MemoryLedger(state)
         self.coordinators = MemoryCoordinators(state)
