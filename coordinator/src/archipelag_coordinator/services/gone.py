@@ -36,6 +36,8 @@ def left_behind(world: World, island_id: IslandId, gone_at: float) -> Left:
     for answer in world.answers.all():
         if answer.island_id != island_id or not answer.running or not answer.interactive:
             continue
+        if answer.follows:
+            continue  # Its home decides.
         # After its last chunk it owes us a report only, which it may bring whenever it is back.
         if answer.final is not None or answer.attempt_end is not None:
             continue

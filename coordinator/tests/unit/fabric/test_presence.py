@@ -150,6 +150,17 @@ async def test_a_stream_of_an_island_that_is_gone_is_queued_for_another() -> Non
     assert [said[:3] for said in scene.bus.cancelled] == [(lost.id, job_id, 1)]
 
 
+async def test_while_we_are_deaf_nothing_is_given_up() -> None:
+    scene, presence, lost = await watched()
+    scene.relay.deaf = True
+
+    presence.gone(lost.id)
+    scene.clock.advance(1)
+    await ended(presence)
+
+    assert (await scene.job(scene.bus.assigned[0].job_id)).status == "running"
+
+
 @pytest.mark.parametrize("word", ["back", "unsure"])
 async def test_an_island_that_is_back_or_may_be_there_goes_on(word: str) -> None:
     scene, presence, lost = await watched()
