@@ -98,7 +98,7 @@ async def serve(settings: Settings) -> None:
                     group.create_task(parts.leader.run(), name="leader"),
                     group.create_task(parts.runner.run(world), name="loops"),
                     group.create_task(reports.run(), name="reports"),
-                    group.create_task(run_chores(_chores(settings, parts)), name="chores"),
+                    group.create_task(run_chores(lambda: _chores(settings, parts)), name="chores"),
                 ]
                 await _http(settings, parts).serve()
                 for task in others:

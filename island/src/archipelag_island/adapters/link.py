@@ -44,7 +44,8 @@ CONNECT_TIMEOUT_S: Final = 5
 PING_S: Final = 3
 # The first try after a lost line: soon, since a stream waits for it, and never for a whole fleet at once.
 FIRST_TRY_S: Final = (0.02, 0.2)
-NEXT_TRIES_S: Final = (0.4, 10.0)
+# Later ones: a stream that runs here is given up by the Coordinator soon after it is back itself.
+NEXT_TRIES_S: Final = (0.4, 2.0)
 NONCE: Final = re.compile(r"[A-Za-z0-9_-]{8,64}")
 PENDING_BYTES_MAX: Final = 4 << 20
 

@@ -70,8 +70,10 @@ class Presence:
     async def _watch(self, island: IslandId, gone_at: float, back: asyncio.Event) -> None:
         while not back.is_set():
             left = left_behind(self._world, island, gone_at)
-            if left.attempts and not await self._world.relay.hears():
-                return  # Deaf ourselves, we know nothing of it.
+            if left.attempts:
+                if not await self._world.relay.hears():
+                    return  # Deaf ourselves, we know nothing of it.
+                left = left_behind(self._world, island, gone_at)
             async with asyncio.TaskGroup() as group:
                 for attempt in left.attempts:
                     group.create_task(self._give_up(island, *attempt))
