@@ -15,7 +15,7 @@ from .rig import Rig
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def rig() -> AsyncIterator[Rig]:
     home = Path(tempfile.mkdtemp(prefix="archipelag-trouble-"))
-    home.chmod(0o755)  # Cargos run without privileges and must reach their sockets.
+    home.chmod(0o755)  # noqa: ASYNC240 - once. Cargos run without privileges and must reach their sockets.
     one = Rig(home)
     try:
         await one.open()

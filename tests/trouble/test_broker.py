@@ -51,9 +51,7 @@ async def start_job(rig: Rig, items: int, delay_ms: int) -> str:
 
 async def all_done(rig: Rig, jobs: list[str]) -> None:
     async def ended() -> bool:
-        rows = await asyncio.to_thread(
-            rig.rows, "SELECT status FROM jobs WHERE id = ANY(%s)", jobs
-        )
+        rows = await asyncio.to_thread(rig.rows, "SELECT status FROM jobs WHERE id = ANY(%s)", jobs)
         return all(status not in ("queued", "running") for (status,) in rows)
 
     await rig.until(ended, "every job has ended")
@@ -73,7 +71,6 @@ async def test_a_restarted_broker_costs_no_stream_and_no_job(rig: Rig) -> None:
 
     check(rig, streams)
     await all_done(rig, jobs)
-    print(f"pause: {max(s.longest_pause_s for s in streams):.2f} s")
 
 
 async def test_a_broker_that_forgot_everything_costs_no_stream_and_no_job(rig: Rig) -> None:

@@ -32,7 +32,6 @@ async def test_a_restarted_database_costs_no_stream(rig: Rig) -> None:
         await asyncio.to_thread(rig.postgres.wait_ready)
 
     check(rig, streams)
-    print(f"pause: {max(s.longest_pause_s for s in streams):.2f} s")
 
 
 @pytest.mark.parametrize("how", ["break_", "silence"])
@@ -40,7 +39,6 @@ async def test_while_it_is_out_of_reach_streams_flow_and_requests_are_told_soon(
     rig: Rig, how: str
 ) -> None:
     await rig.whole()
-    jobs_before = rig.rows("SELECT count(*) FROM jobs")
 
     # Longer than a lease, and than Islands may be silent before they count as lost.
     async with rig.streaming(4, WORDS, delay_ms=60) as streams:
@@ -56,18 +54,17 @@ async def test_while_it_is_out_of_reach_streams_flow_and_requests_are_told_soon(
         mended_at = time.monotonic()
         rig.database.mend()
 
-    print([(status, round(took, 2)) for status, took, _ in told])
     for status, took, answer in told:
         assert status == 503
         assert int(answer.headers["retry-after"]) >= 1
         assert answer.json()["error"]["code"] == "unavailable"
-        assert took < 6
+        assert took < 8, "bounded, also before we know that it is away"
     for stream in streams:
         meanwhile = [at for at in stream.at if cut_at < at < mended_at]
         assert len(meanwhile) > 50 and stream.longest_pause_s < 1
     check(rig, streams)
     assert rig.rows("SELECT count(*) FROM jobs WHERE status IN ('queued', 'running')") == [(0,)]
-    del jobs_before
+
     lost = rig.rows("SELECT name FROM islands WHERE status <> 'ready'")
     assert lost == [], "nobody is blamed for what could not be written"
 

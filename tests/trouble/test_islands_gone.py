@@ -1,4 +1,4 @@
-"""An Island's process that is killed, and one that stands still: what ends its streams, and that they go on elsewhere."""
+"""An Island's process that is killed, one that stands still, and one whose line breaks: its streams go on."""
 
 from __future__ import annotations
 
@@ -35,7 +35,6 @@ async def test_a_stream_goes_on_elsewhere_and_says_why(
     ((why,),) = rig.rows("SELECT reason FROM attempts WHERE job_id = %s AND epoch = 1", stream.job)
     assert why.startswith(told)
     assert rig.billed(stream.job) == ("succeeded", 100, 1)
-    print(f"pause after {how.name}: {stream.longest_pause_s:.2f} s")
 
 
 async def test_an_island_that_comes_back_at_once_goes_on_itself(rig: Rig) -> None:
@@ -49,4 +48,3 @@ async def test_an_island_that_comes_back_at_once_goes_on_itself(rig: Rig) -> Non
         assert (stream.error, stream.text.split()) == ("", said(100).split())
         assert rig.attempts(stream.job) == [("succeeded", "completed")]
         assert rig.billed(stream.job) == ("succeeded", 100, 1)
-    print(f"pause after a broken line: {max(s.longest_pause_s for s in streams):.2f} s")

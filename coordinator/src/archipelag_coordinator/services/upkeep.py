@@ -18,8 +18,8 @@ _COUNTED_SILENT = (IslandStatus.READY, IslandStatus.DRAINING)
 REPORT_WAIT_S = 10.0
 """How long the report may take after the last chunk before the stream counts as silent."""
 COORDINATOR_DEAD_S = 10.0
-BEATS_BACK_S = 1.0
-"""What a heartbeat takes from the Island to the store, at most and on a good day."""
+BEATS_BACK_S = 8.0
+"""An Island whose heartbeat was not answered notices it after 3 s, and beats again 5 s later at most."""
 
 
 @dataclass(frozen=True)
@@ -260,7 +260,7 @@ async def overdue_jobs(world: World, limit: int) -> list[JobId]:
 async def expired_leases(world: World, limit: int) -> list[AttemptKey]:
     """None as long as Islands may not have had the time to extend theirs since the store is back."""
     interval_s = world.policy.heartbeat_interval_s(len(world.fleet.islands()))
-    if world.footing.firm_for_s(world.clock.monotonic()) < 2 * interval_s + BEATS_BACK_S:
+    if world.footing.firm_for_s(world.clock.monotonic()) < interval_s + BEATS_BACK_S:
         return []
     async with world.store.begin() as tx:
         return await tx.attempts.expired(world.home, world.clock.now(), limit)

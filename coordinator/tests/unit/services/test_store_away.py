@@ -47,9 +47,9 @@ async def test_a_lease_that_ran_out_while_the_store_was_away_is_not_broken_at_it
     job = await scene.running()
 
     scene.clock.advance(100)  # away
-    await beat_for(scene, world, 20)
+    await beat_for(scene, world, 16)
     early = await upkeep.expired_leases(world, 10)
-    await beat_for(scene, world, 10)
+    await beat_for(scene, world, 4)
     late = await upkeep.expired_leases(world, 10)
 
     assert early == []
