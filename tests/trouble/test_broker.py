@@ -16,7 +16,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 WORDS = 150
 
 
-def check(rig: Rig, streams: list[Stream], *, attempts_max: int = 3) -> None:
+def check(rig: Rig, streams: list[Stream], *, attempts_max: int = 1) -> None:
     """Each reader has the whole answer, it was run to its end once, and paid once."""
     for stream in streams:
         assert (stream.status, stream.error) == (200, "")
@@ -98,7 +98,7 @@ async def test_while_the_broker_is_out_of_reach_nothing_is_lost_and_it_is_said(r
     await rig.whole()
     jobs = await start_jobs(rig, 3)
 
-    async with rig.streaming(4, WORDS, delay_ms=20) as streams:
+    async with rig.streaming(4, WORDS, delay_ms=60) as streams:
         rig.broker.break_()
         rig.islands_broker.break_()
         await asyncio.sleep(3)
@@ -106,7 +106,7 @@ async def test_while_the_broker_is_out_of_reach_nothing_is_lost_and_it_is_said(r
         waiting = asyncio.create_task(ask(rig))
         listed = await rig.http.get("/jobs")
         ready = await rig.http.get("/ready")
-        await asyncio.sleep(1)
+        await asyncio.sleep(4)  # longer than a lease, in all
         rig.broker.mend()
         rig.islands_broker.mend()
     answered = await waiting
@@ -140,4 +140,4 @@ async def test_a_silent_broker_is_found_out_and_nothing_is_lost(rig: Rig) -> Non
         await asyncio.sleep(4)
         rig.broker.mend()
 
-    check(rig, streams, attempts_max=1)
+    check(rig, streams)

@@ -1,4 +1,4 @@
-"""Since when this process has been able to write: who could not be heard meanwhile is not late."""
+"""Since when this process has been able to hear Islands and to write: who could not be heard meanwhile is not late."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ GAP_S = 6.0
 
 
 class Footing:
-    """Guards the moments at which the store took a sign of life of this process. Monotonic seconds throughout."""
+    """Guards the moments at which the store took a sign of life of this process, and the broker was there. Monotonic
+    seconds throughout."""
 
     def __init__(self) -> None:
         self._since = 0.0
         self._last: float | None = None
 
     def stood(self, now: float) -> None:
-        """The store has just taken one."""
+        """Both have just been there."""
         if self._last is None or now - self._last > GAP_S:
             self._since = now
         self._last = now
 
     def firm_for_s(self, now: float) -> float:
-        """How long the store has been there without a gap; 0 while it is away."""
+        """How long both have been there without a gap; 0 while one is away."""
         if self._last is None or now - self._last > GAP_S:
             return 0.0
         return now - self._since

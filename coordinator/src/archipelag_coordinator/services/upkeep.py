@@ -102,7 +102,8 @@ async def beat(world: World) -> None:
     """This Coordinator is alive."""
     async with world.store.begin() as tx:
         await tx.coordinators.beat(world.home, world.clock.now())
-    world.footing.stood(world.clock.monotonic())
+    if world.bus.connected:
+        world.footing.stood(world.clock.monotonic())
 
 
 async def leave(world: World) -> None:
@@ -123,7 +124,7 @@ def silent_streams(world: World) -> list[Silent]:
             continue
         limit = world.policy.stream_silence_s
         if answer.attempt_end is not None:
-            # Its report cannot be settled while the store is away, and comes again once it is back.
+            # Its report cannot come or be settled while broker or store are away; it comes again afterwards.
             limit = max(REPORT_WAIT_S, now - answer.heard_at - firm_s + REPORT_WAIT_S)
         if now - answer.heard_at > limit:
             found.append(Silent(answer.job_id, answer.epoch, now - answer.heard_at))
@@ -258,9 +259,10 @@ async def overdue_jobs(world: World, limit: int) -> list[JobId]:
 
 
 async def expired_leases(world: World, limit: int) -> list[AttemptKey]:
-    """None as long as Islands may not have had the time to extend theirs since the store is back."""
+    """None as long as Islands may not have had the time to extend theirs since store and broker are back."""
     interval_s = world.policy.heartbeat_interval_s(len(world.fleet.islands()))
-    if world.footing.firm_for_s(world.clock.monotonic()) < interval_s + BEATS_BACK_S:
+    firm_s = world.footing.firm_for_s(world.clock.monotonic())
+    if not world.bus.connected or firm_s < interval_s + BEATS_BACK_S:
         return []
     async with world.store.begin() as tx:
         return await tx.attempts.expired(world.home, world.clock.now(), limit)

@@ -17,6 +17,7 @@ from archipelag_coordinator.adapters.nats.chunk_relay import (
     CHUNKS_PER_S_MAX,
     DEAF_S,
     ITEMS_PER_S_MAX,
+    RETURN_S,
     NatsChunkRelay,
 )
 from archipelag_coordinator.domain.answer import ITEM_BYTES_MAX, Answer
@@ -285,7 +286,7 @@ async def test_while_we_are_deaf_silence_is_not_the_islands(bench: Bench) -> Non
     assert bench.answer.heard_at == 200.0 + DEAF_S
     bench.clock.seconds = 203.0
     bench.relay.interrupted()
-    assert bench.answer.heard_at == 203.0
+    assert bench.answer.heard_at == 203.0 + RETURN_S
     await bench.settle()
 
 

@@ -56,6 +56,19 @@ async def test_a_lease_that_ran_out_while_the_store_was_away_is_not_broken_at_it
     assert late == [(job.id, job.epoch)], "an Island that did not come back has lost it"
 
 
+async def test_while_the_broker_is_away_no_lease_is_broken() -> None:
+    scene, world = await a_standing_scene()
+    await scene.island()
+    await scene.running()
+
+    scene.bus.connected = False
+    await beat_for(scene, world, 100)
+    scene.bus.connected = True
+    await beat_for(scene, world, 10)
+
+    assert await upkeep.expired_leases(world, 10) == []
+
+
 async def test_an_ended_stream_waits_for_its_report_from_the_stores_return_on() -> None:
     scene, world = await a_standing_scene()
     await scene.island()

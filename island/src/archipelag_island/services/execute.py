@@ -121,7 +121,7 @@ async def _execute(world: World, running: Running) -> None:
     warm.meter.begin(run.key, world.runtime.usage(warm.handle).cpu_ms)
     wake = running.wake
     sender = asyncio.create_task(_send(world, run, wake))
-    watch = asyncio.create_task(_watch(world, run, offer))
+    watch = asyncio.create_task(_watch(world, running, offer))
     # A task of its own, so that a wish to stop ends the Cargo's work and nothing else.
     drive = asyncio.create_task(_drive(world, run, warm, wake))
     running.drive = drive
@@ -193,14 +193,18 @@ async def _send(world: World, run: Run, wake: asyncio.Event) -> None:
             await asyncio.sleep(COALESCE_S)
 
 
-async def _watch(world: World, run: Run, offer: Offer) -> None:
+async def _watch(world: World, running: Running, offer: Offer) -> None:
     """Says that we are alive, and ends a run whose time is up or whose Cargo has frozen."""
+    run = running.run
     limits = offer.manifest.limits
     deadline = run.started + run.assignment.deadline_ms / 1000
     longest = run.started + limits.seconds
     while True:
         await _send_chunk(world, run, KEEP_ALIVE)
         now = world.clock.monotonic()
+        if running.again_at and now >= running.again_at[0]:
+            running.again_at.pop(0)
+            running.say_again()
         if now - run.heard > limits.progress_s:
             stalled = f"no progress for {limits.progress_s} s"
             world.stop_run(run.key, Ending(Cause.CARGO_STALLED, error=stalled))

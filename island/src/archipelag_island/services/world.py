@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, Final
 
 from archipelag_contracts.ids import IslandId
 from archipelag_contracts.manifest import Manifest
@@ -18,6 +18,10 @@ from archipelag_island.domain.offer import Offer
 from archipelag_island.domain.run import Run
 from archipelag_island.runtime import Runtime
 from archipelag_island.services.ports import Journal, Link, Models, Shelf
+
+AGAIN_S: Final = (0.5, 1.5, 3.5, 7.5)
+"""After the line broke, what runs is said again at once and then so often: a broker that was restarted has forgotten
+what it heard, and the Coordinator may have come back to it later than we."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,12 @@ class Running:
     drive: asyncio.Task[Any] | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     """Set: there may be something to send."""
+    again_at: list[float] = field(default_factory=list)
+    """When to say all again, on the monotonic clock."""
+
+    def say_again(self) -> None:
+        self.run.say_again()
+        self.wake.set()
 
 
 @dataclass
@@ -107,9 +117,10 @@ class World:
         """The line stands (again): say so, and send what waited or may have been lost with the old one."""
         self.beat_soon.set()
         self.reports_waiting.set()
+        now = self.clock.monotonic()
         for running in self.now.runs.values():
-            running.run.say_again()
-            running.wake.set()
+            running.again_at = [now + wait_s for wait_s in AGAIN_S]
+            running.say_again()
 
     def engine_of(self, manifest: Manifest) -> str | None:
         """The package that runs this Cargo here; None when it cannot run here."""
