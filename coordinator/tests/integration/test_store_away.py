@@ -25,7 +25,7 @@ from archipelag_coordinator.testing.worlds import a_scene
 async def test_a_server_that_does_not_answer_is_hung_up_on(postgres_dsn: str) -> None:
     async with await psycopg.AsyncConnection.connect(postgres_dsn, autocommit=True) as connection:
         with pytest.raises(psycopg.OperationalError), patience(connection, 0.05):
-            await connection.execute("SELECT pg_sleep(60)")
+            await connection.execute("SELECT pg_sleep(20)")
 
 
 async def test_what_answers_in_time_is_not_hung_up_on(postgres_dsn: str) -> None:
@@ -44,7 +44,7 @@ async def test_when_the_database_is_found_out_of_reach_nobody_waits_on_for_it(
     async def slow() -> None:
         async with store._connection() as connection:
             begun.set()
-            await connection.execute("SELECT pg_sleep(60)")
+            await connection.execute("SELECT pg_sleep(20)")
 
     waiting = asyncio.create_task(slow())
     await begun.wait()
