@@ -30,7 +30,7 @@ def test_migrations_that_start_together_apply_once(postgres_server):
         versions = database.execute("SELECT version_num FROM alembic_version").fetchall()
         chores = database.execute("SELECT count(*) FROM procrastinate_jobs").fetchone()
     postgres_server.drop_database("together")
-    assert versions == [("pre_0004_parts",)]
+    assert versions == [("pre_0006_usage",)]
     assert chores == (0,)
 
 

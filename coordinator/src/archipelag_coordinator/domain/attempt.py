@@ -143,8 +143,11 @@ class Attempt:
     def refuse(self, now: datetime, reason: str) -> Attempt:
         return self._end(AttemptStatus.REFUSED, now, Cause.REFUSED, reason, self.first_position)
 
-    def lose(self, now: datetime, reason: str, next_position: Position) -> Attempt:
-        return self._end(AttemptStatus.LOST, now, Cause.LEASE_LOST, reason, next_position)
+    def lose(
+        self, now: datetime, reason: str, next_position: Position, usage: Usage | None = None
+    ) -> Attempt:
+        ended = self._end(AttemptStatus.LOST, now, Cause.LEASE_LOST, reason, next_position)
+        return replace(ended, usage=usage or self.usage)
 
     def cancel(self, now: datetime, reason: str, next_position: Position, usage: Usage) -> Attempt:
         ended = self._end(AttemptStatus.CANCELLED, now, Cause.CANCELLED, reason, next_position)

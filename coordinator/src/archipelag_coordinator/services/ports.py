@@ -26,7 +26,9 @@ from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.fleet import AttemptKey
 from archipelag_coordinator.domain.island import Island, PairingCode
 from archipelag_coordinator.domain.job import Job
-from archipelag_coordinator.domain.ledger import Account, AccountId, Reservation, Transfer
+from archipelag_coordinator.domain.karma import Note, Tally
+from archipelag_coordinator.domain.ledger import Account, AccountId, Pay, Reservation, Transfer
+from archipelag_coordinator.domain.usage import Earned, UsageRow
 from archipelag_coordinator.domain.user import ApiKey, User
 
 
@@ -219,6 +221,12 @@ class Ledger(Protocol):
         """Releases the job's reservation. False when it was no longer pending."""
         ...
 
+    async def lock(self, job: JobId, accounts: Iterable[AccountId]) -> None:
+        """Until this transaction ends, nobody else moves what is in these accounts or the job's reservation. Who posts
+        several transfers in one transaction locks what they all touch first, or two of them could wait for each
+        other."""
+        ...
+
     async def expire(self, now: datetime, limit: int) -> list[JobId]:
         """Expires pending reservations past their time whose job is finished or gone."""
         ...
@@ -230,6 +238,44 @@ class Ledger(Protocol):
 
     async def rebuild(self) -> list[tuple[Account, Account]]:
         """(kept, rebuilt from entries and reservations) of every account where the two differ. Empty is right."""
+        ...
+
+
+class Usages(Protocol):
+    """What ended attempts used and were paid. The rows are written by whoever saves the attempt or posts the transfer:
+    nothing can be ended or paid without them."""
+
+    async def of_job(self, job: JobId) -> list[UsageRow]:
+        """By epoch."""
+        ...
+
+    async def of_island(self, island: IslandId, *, limit: int, offset: int) -> list[UsageRow]:
+        """Newest first."""
+        ...
+
+    async def pays_of(self, jobs: Sequence[JobId]) -> list[Pay]:
+        """By job, epoch and kind."""
+        ...
+
+    async def owe(self, pay: Pay) -> None:
+        """Writes down what the insurance could not pay, or was not allowed to."""
+        ...
+
+    async def earned(self, owner: UserId, since: datetime) -> Earned:
+        """What this owner was paid after `since`. Until this transaction ends, nobody else reads it in order to pay
+        them from the insurance."""
+        ...
+
+
+class KarmaNotes(Protocol):
+    """Notes are written by whoever saves the attempt's end."""
+
+    async def of_island(self, island: IslandId, *, limit: int, offset: int) -> list[Note]:
+        """Newest first."""
+        ...
+
+    async def tally(self, island: IslandId) -> list[Tally]:
+        """All of its notes, by kind."""
         ...
 
 
@@ -255,6 +301,10 @@ class Tx(Protocol):
     def attempts(self) -> Attempts: ...
     @property
     def ledger(self) -> Ledger: ...
+    @property
+    def usage(self) -> Usages: ...
+    @property
+    def karma(self) -> KarmaNotes: ...
     @property
     def coordinators(self) -> Coordinators: ...
     def rely(self) -> None:

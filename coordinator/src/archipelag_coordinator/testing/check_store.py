@@ -15,6 +15,7 @@ from archipelag_coordinator.testing.check_nouns import (
     CheckTransactions,
     CheckUsers,
 )
+from archipelag_coordinator.testing.check_pay import CheckPay
 from archipelag_coordinator.testing.check_work import CheckAttempts, CheckJobs
 
 
@@ -27,6 +28,7 @@ class CheckStore(
     CheckJobs,
     CheckAttempts,
     CheckLedger,
+    CheckPay,
     CheckCoordinators,
     CheckDoor,
 ):

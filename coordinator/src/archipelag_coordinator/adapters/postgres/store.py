@@ -22,8 +22,10 @@ from archipelag_coordinator.adapters.postgres.coordinators import PostgresCoordi
 from archipelag_coordinator.adapters.postgres.flusher import FLUSH, SERVER, Flusher, Witness
 from archipelag_coordinator.adapters.postgres.islands import PostgresIslands
 from archipelag_coordinator.adapters.postgres.jobs import PostgresJobs
+from archipelag_coordinator.adapters.postgres.karma import PostgresKarmaNotes
 from archipelag_coordinator.adapters.postgres.ledger import PostgresLedger
 from archipelag_coordinator.adapters.postgres.rows import Connection, one
+from archipelag_coordinator.adapters.postgres.usage import PostgresUsages
 from archipelag_coordinator.adapters.postgres.users import PostgresKeys, PostgresUsers
 from archipelag_coordinator.errors import Conflict
 from archipelag_coordinator.services.ports import Admission
@@ -65,6 +67,8 @@ class PostgresTx:
         self.jobs = PostgresJobs(connection)
         self.attempts = PostgresAttempts(connection)
         self.ledger = PostgresLedger(connection)
+        self.usage = PostgresUsages(connection)
+        self.karma = PostgresKarmaNotes(connection)
         self.coordinators = PostgresCoordinators(connection)
 
     def rely(self) -> None:
