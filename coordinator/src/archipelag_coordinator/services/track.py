@@ -82,7 +82,6 @@ async def _settle(world: World, tx: Tx, job: Job, attempt: Attempt, report: Repo
             finish_reason=report.finish_reason
             if report.finish_reason in ("stop", "length")
             else "stop",
-            prompt_tokens=min(report.usage.prompt_tokens, job.prompt_tokens_max),
             output_items=report.next_position,
             usage=report.usage,
             report=report.raw,

@@ -74,12 +74,11 @@ async def test_another_island_continues_at_the_next_position() -> None:
     assert (done.output, done.output_items) == ("Hello world", 4)
     charged = 5 * PROMPT + 4 * ITEM
     assert done.charged == charged and await scene.balance() == CREDIT - charged
-    # Half of the positions each; reading prompt and prefix again is paid by the insurance, 85 % as ever.
-    share = charged * 85 // 100 // 2
+    # Each for its positions, the first for the prompt too; who read prompt and answer so far again, from the insurance.
     reread = (5 + 2) * PROMPT * 85 // 100
     pay = {island: await held(scene, owner_account(owner.id)) for island, owner in owners.items()}
-    assert abs(pay[first.island_id] - share) <= 1
-    assert abs(pay[second.island_id] - share - reread) <= 1
+    assert pay[first.island_id] == (5 * PROMPT + 2 * ITEM) * 85 // 100
+    assert pay[second.island_id] == 2 * ITEM * 85 // 100 + reread
     assert await held(scene, INSURANCE) == insurance + charged * 5 // 100 - reread
 
 
