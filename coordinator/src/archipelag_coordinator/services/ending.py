@@ -12,11 +12,12 @@ from archipelag_contracts.manifest import Price
 from archipelag_coordinator.domain.answer import Answer, Ending
 from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus, Cause, Usage
 from archipelag_coordinator.domain.cargo import Cargo
+from archipelag_coordinator.domain.items import Items
 from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.domain.settlement import prompt_tokens_of
 from archipelag_coordinator.errors import NotFound
 from archipelag_coordinator.services import pay
-from archipelag_coordinator.services.ports import Tx
+from archipelag_coordinator.services.ports import Said, Tx
 from archipelag_coordinator.services.world import World
 
 
@@ -50,16 +51,18 @@ async def succeed(
     job: Job,
     attempt: Attempt,
     *,
-    output: str,
+    texts: Sequence[str],
     finish_reason: str,
-    output_items: int,
     usage: Usage,
     report: bytes,
     now: datetime,
 ) -> Closed:
-    """The attempt completed: the user is charged once, the Islands are paid, the rest is released."""
+    """The attempt completed: the user is charged once, the Islands are paid, the rest is released.
+
+    `texts` are all items of the answer, whoever made them.
+    """
     usage = _bounded(usage, job)
-    ended = attempt.succeed(now, usage, Position(output_items), report)
+    ended = attempt.succeed(now, usage, Position(len(texts)), report)
     await tx.attempts.save(ended, was=attempt)
     attempts = [ended] if ended.epoch == 1 else await tx.attempts.of_job(job.id)
     prompt_tokens = prompt_tokens_of(attempts, job.prompt_tokens_max)
@@ -70,16 +73,15 @@ async def succeed(
         await price_of(world, tx, job),
         attempts,
         prompt_tokens=prompt_tokens,
-        output_items=output_items,
+        output_items=len(texts),
         now=now,
     )
     done = job.succeed(
         attempt.epoch,
         now,
-        output=output,
+        texts=texts,
         finish_reason=finish_reason,
         prompt_tokens=prompt_tokens,
-        output_items=output_items,
         charged=charged,
     )
     await tx.jobs.save(done, was=job)
@@ -97,7 +99,7 @@ async def cancel(
     now: datetime,
 ) -> Closed:
     """By the customer, in mid-attempt or between two: what was delivered until now is charged."""
-    answer = world.answers.get(job.id)
+    answer = world.answers.own(job.id)
     ended = None
     if attempt is not None and not attempt.finished:
         first = attempt.first_position
@@ -122,7 +124,7 @@ async def cancel(
         reason=reason,
         delivered=mark,
         prompt_tokens=prompt_tokens if mark else 0,
-        output="".join(answer.texts[:mark]) if answer else "",
+        texts=answer.texts[:mark] if answer else (),
         charged=charged,
     )
     await tx.jobs.save(done, was=job)
@@ -142,9 +144,14 @@ async def end_attempt(
     usage: Usage | None = None,
     report: bytes | None = None,
 ) -> Closed:
-    """The current attempt ended too early: another Island goes on, or the job fails and costs nothing."""
-    answer = world.answers.get(job.id)
-    handed_out = answer.taken if answer else job.delivered
+    """The current attempt ended too early: another Island goes on, or the job fails and costs nothing.
+
+    The answer is known here: this process is the job's home.
+    """
+    # Now, so that nothing more is accepted of it than is settled below.
+    world.relay.close(attempt.island_id, job.id, attempt.epoch)
+    answer = world.answers.own(job.id)
+    handed_out = _handed_out(job, answer, attempt)
     before = await tx.attempts.of_job(job.id)
     tries = sum(1 for a in before if a.status is not AttemptStatus.REFUSED)
     # What came from an Island that broke the protocol is not built upon.
@@ -157,8 +164,7 @@ async def end_attempt(
     anew = again and not resumable
     accepted = 0 if anew else max(answer.next if answer else 0, next_position or 0)
     if again and resumable:
-        assert answer is not None
-        accepted = answer.next
+        accepted = answer.next if answer else job.delivered
     at = Position(max(accepted, attempt.first_position))
     heard = _heard(answer, job, at - attempt.first_position, usage)
     if cause is Cause.LEASE_LOST:
@@ -167,13 +173,31 @@ async def end_attempt(
         ended = attempt.fail(now, cause, reason, at, heard, report)
     await tx.attempts.save(ended, was=attempt)
     if again:
+        if anew:
+            await tx.items.forget(job.id)
+        elif answer is not None:
+            await tx.items.keep(world.home, [said_since_stored(answer)])
         until = now + timedelta(seconds=world.policy.queue_wait_s(job.interactive))
-        so_far = "".join(answer.texts) if answer and resumable else None
-        waiting = job.requeue(attempt.epoch, reason, until, output=so_far)
+        waiting = job.requeue(attempt.epoch, reason, until)
         await tx.jobs.save(waiting, was=job)
         return Closed(waiting, ended, again=True, anew=anew)
     closed = await fail(world, tx, job, cause=cause, error=reason, now=now, delivered=handed_out)
     return replace(closed, attempt=ended)
+
+
+def said_since_stored(answer: Answer) -> Said:
+    """What PostgreSQL does not have yet."""
+    first = answer.stored
+    items = Items(first, tuple(answer.texts[first:]), tuple(answer.tokens[first:]))
+    return Said(answer.job_id, answer.epoch, items)
+
+
+def _handed_out(job: Job, answer: Answer | None, attempt: Attempt) -> int:
+    """One past the highest position that any reader may have been given, here or elsewhere."""
+    if answer is None:
+        return job.delivered
+    read_elsewhere = job.read_at is not None and job.read_at >= attempt.assigned_at
+    return max(answer.handed_out, job.delivered, answer.next if read_elsewhere else 0)
 
 
 async def fail(
@@ -204,9 +228,11 @@ async def announce(world: World, closed: Closed) -> None:
         world.fleet.freed(attempt.island_id, (attempt.job_id, attempt.epoch))
     if job.finished:
         await _tell_readers(world, job)
-    elif closed.again and (answer := world.answers.get(job.id)) is not None:
+    elif closed.again and (answer := world.answers.own(job.id)) is not None:
         if answer.epoch == job.epoch and not answer.interrupted:
             answer.interrupt()
+            if not closed.anew and attempt is not None:
+                answer.stored = max(answer.stored, attempt.next_position)
             if closed.anew and not await begin_anew(world, job, answer):
                 return
             answer.wait(job.waiting_for)
@@ -218,7 +244,7 @@ async def announce(world: World, closed: Closed) -> None:
 async def begin_anew(world: World, job: Job, answer: Answer) -> bool:
     """Forgets what the last attempt said. False when a reader was given some of it in the meantime: then the job, which
     nobody can continue, has failed after all."""
-    if answer.taken == 0:
+    if answer.handed_out == 0:
         answer.restart()
         return True
     now = world.clock.now()
@@ -229,27 +255,27 @@ async def begin_anew(world: World, job: Job, answer: Answer) -> bool:
         error = "; ".join(queued.waiting_for) or "the attempt ended too early"
         cause = Cause.ISLAND_STOPPED
         closed = await fail(
-            world, tx, queued, cause=cause, error=error, now=now, delivered=answer.taken
+            world, tx, queued, cause=cause, error=error, now=now, delivered=answer.handed_out
         )
     await announce(world, closed)
     return False
 
 
 async def _tell_readers(world: World, job: Job) -> None:
-    answer = world.answers.get(job.id)
-    if answer is not None:
-        finish_answer(world, job)
-    elif job.home != world.home:
+    finish_answer(world, job)
+    if job.home != world.home:
         await world.bus.ended(job.home, job.id)
 
 
 def finish_answer(world: World, job: Job) -> None:
-    """Ends the answer that this process relays with what the settled job says."""
+    """Ends what this process has of the answer, be it a copy, with what the settled job says."""
     answer = world.answers.get(job.id)
     if answer is None:
         return
+    if answer.island_id is not None:
+        world.relay.close(answer.island_id, job.id, answer.epoch)
     if job.status is JobStatus.SUCCEEDED:
-        answer.complete(job.output or "", job.output_items)
+        answer.load(job.items())
     answer.finish(ending_of(job))
 
 
@@ -268,9 +294,7 @@ def ending_of(job: Job) -> Ending:
 
 
 async def is_resumable(world: World, tx: Tx, job: Job) -> bool:
-    """Whether another Island may continue at the next position: the Cargo can, and what was accepted is at hand."""
-    if world.answers.get(job.id) is None:
-        return False
+    """Whether another Island may continue at the next position."""
     return (await cargo_of(world, tx, job)).manifest.resumable
 
 
@@ -291,10 +315,11 @@ async def current_attempt(tx: Tx, job: Job) -> Attempt | None:
 def mark_of(world: World, job: Job) -> int:
     """The position up to which a customer who cancels now pays: what was written to the reader, or, where nobody
     waits, what was accepted and can be read at `output`."""
-    answer = world.answers.get(job.id)
+    answer = world.answers.own(job.id)
     if answer is None:
         return job.delivered
-    return max(job.delivered, answer.mark)
+    # Items that were delivered elsewhere may not have come here.
+    return min(max(job.delivered, answer.mark), answer.next)
 
 
 def _accepted(answer: Answer | None, attempt: Attempt) -> int:
@@ -304,7 +329,7 @@ def _accepted(answer: Answer | None, attempt: Attempt) -> int:
 
 def _heard(answer: Answer | None, job: Job, positions: int, said: Usage | None = None) -> Usage:
     """What an attempt used: as its Island reported, or, where that was killed and forgot, as was heard of it here."""
-    heard = job.prompt_tokens if answer is None else answer.prompt_tokens
+    heard = max(job.prompt_tokens, answer.prompt_tokens if answer else 0) if positions else 0
     if said is None:
         return _bounded(Usage(prompt_tokens=heard, output_items=positions), job)
     return _bounded(replace(said, prompt_tokens=said.prompt_tokens or heard), job)

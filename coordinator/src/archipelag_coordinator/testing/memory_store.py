@@ -25,7 +25,7 @@ from archipelag_coordinator.testing.memory_pay import (
     PayingLedger,
 )
 from archipelag_coordinator.testing.memory_state import State
-from archipelag_coordinator.testing.memory_work import MemoryJobs
+from archipelag_coordinator.testing.memory_work import MemoryItems, MemoryJobs
 
 
 class MemoryUsers:
@@ -212,6 +212,7 @@ class MemoryTx:
         self.cargos = MemoryCargos(state)
         self.islands = MemoryIslands(state, clock)
         self.jobs = MemoryJobs(state)
+        self.items = MemoryItems(state)
         self.attempts = MeteredAttempts(state)
         self.ledger = PayingLedger(state)
         self.usage = MemoryUsages(state)

@@ -3,7 +3,7 @@
 from archipelag_coordinator.adapters.postgres.migrations import sql
 
 revision = "pre_0006_usage"
-down_revision = "pre_0004_parts"
+down_revision = "pre_0005_items"
 
 
 def upgrade() -> None:
