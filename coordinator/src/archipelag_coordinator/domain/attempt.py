@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -111,6 +112,11 @@ class Attempt:
         """How many positions were accepted from this attempt."""
         return self.next_position - self.first_position
 
+    @property
+    def determinism_class(self) -> str:
+        """In which its Island computes; empty where it did not say."""
+        return self.placement.determinism_class
+
     def extend(self, now: datetime, lease_s: float) -> Attempt:
         """A heartbeat named this attempt: it runs, and keeps its lease."""
         running = (
@@ -166,3 +172,10 @@ class Attempt:
         if to not in MOVES[self.status]:
             raise IllegalMove("attempt", self.status, to)
         return replace(self, status=to)
+
+
+def class_to_continue(attempts: Sequence[Attempt]) -> str:
+    """The determinism class of the newest attempt whose output an answer is continued from; empty for none."""
+    worked = [attempt for attempt in attempts if attempt.finished and attempt.positions]
+    newest = max(worked, key=lambda attempt: attempt.epoch, default=None)
+    return newest.determinism_class if newest else ""

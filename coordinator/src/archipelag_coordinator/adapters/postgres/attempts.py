@@ -28,6 +28,7 @@ from archipelag_coordinator.domain.usage import usage_row
 from archipelag_coordinator.errors import StaleAttempt
 
 _FIELDS: Final = tuple(field.name for field in fields(Attempt))
+_PLACEMENT: Final = frozenset(field.name for field in fields(Placement))
 _UNFINISHED: Final = "('assigned', 'running')"
 OWNER_UNKNOWN: Final = UserId("")
 """The statement finds the Island's owner itself."""
@@ -181,7 +182,8 @@ def _used(attempt: Attempt) -> dict[str, Any]:
 
 def _attempt(row: Mapping[str, Any]) -> Attempt:
     values = {name: row[name] for name in _FIELDS}
-    placement = dict(row["placement"])
+    # A newer Coordinator beside this one may say more of a placement than is known here.
+    placement = {name: value for name, value in row["placement"].items() if name in _PLACEMENT}
     verdicts = tuple(Verdict(**verdict) for verdict in placement.pop("verdicts"))
     return Attempt(
         **values

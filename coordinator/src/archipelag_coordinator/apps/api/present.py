@@ -80,6 +80,7 @@ def attempt_object(view: AttemptView) -> dict[str, Any]:
         "cause": attempt.cause.value if attempt.cause else None,
         "reason": attempt.reason or None,
         "placement": attempt.placement.why,
+        "determinism_class": attempt.determinism_class or None,
         "assigned_at": time_text(attempt.assigned_at),
         "ended_at": time_text(attempt.ended_at),
         "first_position": attempt.first_position,
@@ -195,6 +196,7 @@ def island_object(island: Island, *, whole: bool) -> dict[str, Any]:
                 "slots": offer.slots,
                 "items_per_s": offer.items_per_s,
                 "first_item_ms": offer.first_item_ms,
+                "determinism_class": offer.determinism_class or None,
             }
             for offer in island.offers
         ],

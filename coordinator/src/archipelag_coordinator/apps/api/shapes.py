@@ -113,6 +113,7 @@ _JOBS: Final[dict[str, Schema]] = {
             "cause": maybe(TEXT),
             "reason": maybe(TEXT),
             "placement": {"type": "string", "description": "Why this Island"},
+            "determinism_class": maybe(TEXT),
             "assigned_at": TIME,
             "ended_at": maybe(TIME),
             "first_position": WHOLE,
@@ -273,6 +274,7 @@ _NETWORK: Final[dict[str, Schema]] = {
                         "slots": WHOLE,
                         "items_per_s": NUMBER,
                         "first_item_ms": NUMBER,
+                        "determinism_class": maybe(TEXT),
                     }
                 )
             ),
