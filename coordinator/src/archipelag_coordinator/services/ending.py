@@ -10,7 +10,13 @@ from archipelag_contracts.ids import Position
 from archipelag_contracts.manifest import Price
 
 from archipelag_coordinator.domain.answer import Answer, Ending
-from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus, Cause, Usage
+from archipelag_coordinator.domain.attempt import (
+    Attempt,
+    AttemptStatus,
+    Cause,
+    Usage,
+    class_to_continue,
+)
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.items import Items
 from archipelag_coordinator.domain.job import Job, JobStatus
@@ -301,8 +307,17 @@ async def is_resumable(world: World, tx: Tx, job: Job) -> bool:
 def _somebody_else(world: World, job: Job, attempts: Sequence[Attempt]) -> bool:
     """Whether an Island that has not yet lost this job has this very Cargo, be it busy or still loading."""
     lost = {attempt.island_id for attempt in attempts}
+    # The last one still runs: whoever goes on continues what it said, if it said anything.
+    *before, last = attempts
+    answer = world.answers.own(job.id)
+    said = answer is not None and answer.next > last.first_position
+    needed = last.determinism_class if said else class_to_continue(before)
+    needed = needed if world.policy.same_class_only else ""
     return any(
-        island.approved and island.status == "ready" and island.digest == job.cargo_digest
+        island.approved
+        and island.status == "ready"
+        and island.digest == job.cargo_digest
+        and needed in ("", island.determinism_class)
         for island in world.fleet.candidates(job.cargo_slug, job.cargo_digest)
         if island.island_id not in lost
     )
