@@ -102,6 +102,8 @@ async def serve(settings: Settings) -> None:
                 await _http(settings, parts).serve()
                 for task in others:
                     task.cancel()
+            with suppress(*UNREACHABLE):
+                await upkeep.leave(world)
         finally:
             await enrolment.stop(grace=1)
 

@@ -280,7 +280,7 @@ def finish_answer(world: World, job: Job) -> None:
         return
     if answer.island_id is not None:
         world.relay.close(answer.island_id, job.id, answer.epoch)
-    if job.status is JobStatus.SUCCEEDED:
+    if job.status is JobStatus.SUCCEEDED and answer.next < job.output_items:
         answer.load(job.items())
     answer.finish(ending_of(job))
 

@@ -344,6 +344,10 @@ class KarmaNotes(Protocol):
 
 class Coordinators(Protocol):
     async def beat(self, relay: RelayId, now: datetime) -> None: ...
+    async def leave(self, relay: RelayId) -> None:
+        """It stops for good: nobody need wait to see that it is gone."""
+        ...
+
     async def alive(self, since: datetime) -> list[RelayId]: ...
 
 

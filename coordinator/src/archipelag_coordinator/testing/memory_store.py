@@ -199,6 +199,9 @@ class MemoryCoordinators:
     async def beat(self, relay: RelayId, now: datetime) -> None:
         self._state.coordinators.put(relay, now)
 
+    async def leave(self, relay: RelayId) -> None:
+        self._state.coordinators.remove(relay)
+
     async def alive(self, since: datetime) -> list[RelayId]:
         return sorted(relay for relay, at in self._state.coordinators.items() if at >= since)
 
