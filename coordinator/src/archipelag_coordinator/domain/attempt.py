@@ -146,8 +146,11 @@ class Attempt:
         ended = self._end(AttemptStatus.FAILED, now, cause, reason, next_position)
         return replace(ended, usage=usage or self.usage, report=report)
 
-    def refuse(self, now: datetime, reason: str) -> Attempt:
-        return self._end(AttemptStatus.REFUSED, now, Cause.REFUSED, reason, self.first_position)
+    def refuse(self, now: datetime, reason: str, *, answered: bool = True) -> Attempt:
+        """The Island said no, or, not `answered`, nothing at all: it may never have heard of it."""
+        ended = self._end(AttemptStatus.REFUSED, now, Cause.REFUSED, reason, self.first_position)
+        asked_ms = max(0, round(1000 * (now - self.assigned_at).total_seconds()))
+        return replace(ended, usage=Usage(wall_ms=asked_ms if answered else 0))
 
     def lose(
         self, now: datetime, reason: str, next_position: Position, usage: Usage | None = None

@@ -32,7 +32,7 @@ class UsageRow:
     reread_tokens: int
     """Prompt and answer so far, which an Island before had read already."""
     wall_ms: int
-    """From the assignment to the end, by the Coordinator's clock."""
+    """From the assignment to the end, by the Coordinator's clock; 0 where the Island never said yes or no."""
     at: datetime
 
     @property
@@ -56,6 +56,9 @@ class Earned:
 def usage_row(attempt: Attempt, owner: UserId) -> UsageRow:
     """The row of an attempt that has ended."""
     assert attempt.ended_at is not None and attempt.cause is not None
+    wall_ms = max(0, round(1000 * (attempt.ended_at - attempt.assigned_at).total_seconds()))
+    if attempt.cause is Cause.REFUSED:
+        wall_ms = attempt.usage.wall_ms
     return UsageRow(
         job_id=attempt.job_id,
         epoch=attempt.epoch,
@@ -66,7 +69,7 @@ def usage_row(attempt: Attempt, owner: UserId) -> UsageRow:
         next_position=attempt.next_position,
         prompt_tokens=attempt.usage.prompt_tokens,
         reread_tokens=reread_tokens(attempt),
-        wall_ms=max(0, round(1000 * (attempt.ended_at - attempt.assigned_at).total_seconds())),
+        wall_ms=wall_ms,
         at=attempt.ended_at,
     )
 

@@ -193,7 +193,9 @@ async def _take_back(world: World, given: _Given, said: Refused | Unreachable) -
             assert current is not None
             reason = f"{_name(given)} said: {said.reason}"
             waiting = current.requeue(attempt.epoch, reason, current.queue_until)
-            await tx.attempts.save(attempt.refuse(now, said.reason), was=attempt)
+            await tx.attempts.save(
+                attempt.refuse(now, said.reason, answered=isinstance(said, Refused)), was=attempt
+            )
             await tx.jobs.save(waiting, was=current)
     except StaleAttempt:
         return  # Cancelled, or ended otherwise, in the meantime.

@@ -34,7 +34,7 @@ from archipelag_coordinator.errors import StaleAttempt
 from archipelag_coordinator.services.cancel import cancel
 from archipelag_coordinator.services.dispatch import dispatch
 from archipelag_coordinator.services.failover import expire_job, failover
-from archipelag_coordinator.services.ports import Refused, Unreachable
+from archipelag_coordinator.services.ports import Refused, Tx, Unreachable
 from archipelag_coordinator.services.track import ReportIn, track
 from archipelag_coordinator.testing import builders
 from archipelag_coordinator.testing.books import broken_promises, due_of
@@ -284,6 +284,7 @@ class Tumult:
                         # A charge is shared out as a whole, with the price by the job in it.
                         most = due + 1 + (PRICE.job_ucredits if stands.charged else 0)
                         assert due - 1 <= paid <= most, (row, due, pays)
+            await self._check_budget(tx)
             for owner in self.owners:
                 since = self.scene.clock.now() - DAY
                 earned = await tx.usage.earned(owner.id, since)
@@ -291,6 +292,16 @@ class Tumult:
                 allowed += earned.charged * world.policy.insured_of_earned_bp // 10_000
                 # What was allowed then may since have left the window; then there is only less.
                 assert earned.insured <= allowed or self.scene.clock.monotonic() >= 86_400
+
+    async def _check_budget(self, tx: Tx) -> None:
+        """The key has used what was charged, and what is still held."""
+        used = 0
+        for job in self.jobs:
+            stands = await tx.jobs.get(job.id)
+            assert stands is not None
+            used += stands.charged if stands.finished else stands.reserved
+        key = await tx.keys.get(self.scene.user.id, self.scene.key.id)
+        assert key is not None and key.used == used, (key, used)
 
     async def end(self) -> None:
         """Everything that still runs ends."""

@@ -137,6 +137,12 @@ def test_refusing_at_once_is_no_fault_and_late_is():
     assert note(Cause.REFUSED, took=late).kind is NoteKind.REFUSED_LATE
 
 
+def test_an_island_that_could_not_be_reached_is_not_blamed():
+    unreached = an_attempt(a_job(), an_island()).refuse(START + HOUR, "timeout", answered=False)
+
+    assert note_of(usage_row(unreached, OWNER)) is None
+
+
 @pytest.mark.parametrize(
     ("points_ms", "tier", "payout"),
     [
