@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from archipelag_contracts.ids import JobId
 from archipelag_contracts.manifest import Price
 
-from archipelag_coordinator.domain.attempt import Attempt
+from archipelag_coordinator.domain.attempt import Attempt, Cause
 from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.domain.ledger import (
     FEES,
@@ -21,7 +21,7 @@ from archipelag_coordinator.domain.ledger import (
     user_account,
 )
 from archipelag_coordinator.domain.pricing import Shares, charge, split
-from archipelag_coordinator.domain.usage import UNPAID, UsageRow, tiles, usage_row
+from archipelag_coordinator.domain.usage import UsageRow, tiles, usage_row
 from archipelag_coordinator.services.ports import Tx
 
 TRANSFERS_MAX = 100_000
@@ -41,6 +41,11 @@ async def broken_promises(tx: Tx, jobs: Iterable[JobId], shares: Shares) -> list
         attempts = await tx.attempts.of_job(job_id)
         rows = await tx.usage.of_job(job_id)
         wrong = await _rows_broken(tx, attempts, rows)
+        wrong += [
+            f"epoch {row.epoch} is believed {row.prompt_tokens} tokens of a prompt"
+            for row in rows
+            if row.prompt_tokens > job.prompt_tokens_max
+        ]
         wrong += await _reservation_broken(tx, job)
         if job.finished:
             wrong += _tiles_broken(job, rows)
@@ -69,7 +74,8 @@ def _tiles_broken(job: Job, rows: Sequence[UsageRow]) -> list[str]:
     """The positions of a completed answer stand in the rows exactly once."""
     if job.status is JobStatus.FAILED:
         return []
-    paid = [(row.first_position, row.next_position) for row in rows if row.paid_for]
+    unpaid = (Cause.BAD_OUTPUT, Cause.REFUSED)
+    paid = [(r.first_position, r.next_position) for r in rows if r.cause not in unpaid]
     stands = sorted(position for tile in tiles(paid, job.output_items) for position in tile)
     return [] if stands == list(range(job.output_items)) else [f"positions {stands} stand"]
 
@@ -95,14 +101,16 @@ async def _pay_broken(tx: Tx, job: Job, rows: Sequence[UsageRow], shares: Shares
         sent = insured.entries.get(owner_account(row.owner_id), 0) if insured else 0
         if mine.get(PayKind.INSURED, 0) != sent:
             broken.append(f"epoch {row.epoch}: insured {mine}, posted {sent}")
-        if row.cause in UNPAID and mine:
+        if row.cause in (Cause.BAD_OUTPUT, Cause.REFUSED) and mine:
             broken.append(f"epoch {row.epoch} ended as {row.cause.value} and was paid {mine}")
     return broken
 
 
 def due_of(row: UsageRow, price: Price, shares: Shares, prompt_tokens: int) -> int:
     """What one attempt earns, whoever pays it, but for its part of a price by the job."""
-    if not row.paid_for or not (row.positions or row.cause.value == "completed"):
+    if row.cause in (Cause.BAD_OUTPUT, Cause.REFUSED):
+        return 0
+    if not row.positions and row.cause is not Cause.COMPLETED:
         return 0
     did = charge(price, prompt_tokens + row.first_position, row.positions) - price.job_ucredits
     return split(did, shares).islands  # type: ignore[arg-type]

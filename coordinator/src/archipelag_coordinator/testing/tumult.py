@@ -212,7 +212,9 @@ class Tumult:
                 await tx.ledger.transfer(Transfer(name, entries, self.scene.clock.now()))
 
     async def rage(self, chance: random.Random, steps: int) -> None:
-        """So many acts, chosen by chance; what must hold is checked after each."""
+        """So many acts, chosen by chance; what must hold is checked after each. Now and then nobody reads, or Islands
+        lie more: only then is an answer begun anew that several have worked on."""
+        reads, lies = chance.random() < 0.7, chance.choice((0.05, 0.5))
         for _ in range(steps):
             which, count = chance.randrange(8), chance.randint(1, 5)
             tokens = chance.choice((0, 1, 5, 90, 10**6))
@@ -223,17 +225,17 @@ class Tumult:
                 await self.dispatch(which, chance.choice((0, 0, 0, 1, 2, 4)))
             elif act == "stream":
                 await self.stream(which, count, tokens)
-            elif act == "read":
+            elif act == "read" and reads:
                 await self.read(which, count, chance.random() < 0.8)
             elif act == "complete":
-                await self.report(which, None, chance.random() < 0.1, tokens)
+                await self.report(which, None, chance.random() < lies, tokens)
             elif act == "fail":
-                await self.report(which, chance.randrange(8), chance.random() < 0.1, tokens)
+                await self.report(which, chance.randrange(8), chance.random() < lies, tokens)
             elif act == "wait":
                 await self.wait(chance.choice((1, 10, 31)))
             elif act == "move_insurance":
                 await self.move_insurance(chance.choice((-(10**12), -100, 60, 10**9)))
-            elif act != "submit":
+            elif act not in ("submit", "read"):
                 await getattr(self, act)(which)
             await self.check()
         await self.end()

@@ -120,12 +120,13 @@ async def play(scene: Scene, story: str) -> Play:
             it.job = await dispatch(scene.world, it.job.id)
             assert scene.bus.assigned[-1].island_id == known.id
             it.stream(int(words[1]))
-            if len(words) == 3:
-                it.read()
+            if len(words) > 2:
+                if "unread" not in words:
+                    it.read()
                 after = islands.index(words[0]) + 1
                 # Who is to go on is there before the other ends; or somebody who never gets to it.
                 known = await it.island(islands[after] if after < len(islands) else "spare")
-                await it.end(Cause(words[2]))
+                await it.end(Cause(words[-1]))
     return it
 
 

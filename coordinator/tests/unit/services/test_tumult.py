@@ -93,7 +93,7 @@ TestPay.settings = settings(max_examples=60, stateful_step_count=40, deadline=No
 
 async def test_chance_reaches_every_ending_and_every_promise_holds() -> None:
     outcomes: Counter[str] = Counter()
-    for seed in range(60):
+    for seed in range(100):
         chance = random.Random(seed)
         tumult = await Tumult.begin(
             resumable=seed % 4 > 0, day_ucredits=chance.choice((0, 500, 10**9))
