@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from archipelag_contracts.units import Ucredits
 
-from archipelag_coordinator.domain.pricing import Shares
+from archipelag_coordinator.domain.pricing import BASIS, Shares
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,12 @@ class Policy:
     same_class_only: bool = False
     """An answer is continued only by an Island of the same determinism class, and waits for one."""
     shares: Shares = Shares()
+
+    @property
+    def insured_of_earned_bp_max(self) -> int:
+        """With more, a customer and an Island who trade with each other would draw more than that costs them."""
+        lost = self.shares.fees_bp + self.shares.insurance_bp
+        return lost * BASIS // max(1, BASIS - lost)
 
     def queue_wait_s(self, interactive: bool) -> float:
         """How long a job waits for an Island."""

@@ -12,6 +12,7 @@ from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.domain.ledger import (
     FEES,
     INSURANCE,
+    AccountId,
     PayKind,
     ReservationStatus,
     Transfer,
@@ -95,6 +96,7 @@ async def _pay_broken(tx: Tx, job: Job, rows: Sequence[UsageRow], shares: Shares
         paid = sum(pay.amount for pay in pays if pay.kind is PayKind.CHARGE)
         if taken != (parts.fees, parts.insurance) or paid + sum(taken) != job.charged:
             broken.append(f"of {job.charged}, {paid} to Islands and {taken} to the platform")
+        broken += await _shares_broken(tx, job, rows, charged, parts.islands)
     for row in rows:
         mine = {pay.kind: pay.amount for pay in pays if pay.epoch == row.epoch}
         insured = posted.get(insured_pay_id(job.id, row.epoch))
@@ -106,6 +108,27 @@ async def _pay_broken(tx: Tx, job: Job, rows: Sequence[UsageRow], shares: Shares
     return broken
 
 
+def fair_shares(
+    made: Sequence[tuple[str, int, int]], *, whole: int, items: int, prompt: int, item: int
+) -> dict[str, float]:
+    """What of `whole`, the Islands' part of a charge, is due to whom, reckoned apart from the settlement.
+
+    `made` is (owner, first, next) of each attempt that is paid, by epoch; `prompt` the price of the whole prompt,
+    `item` that of one item. Each position is its last maker's; the prompt is whose who made the first position.
+    """
+    maker: dict[int, str] = {}
+    for owner, first, after in made:
+        maker.update(dict.fromkeys(range(first, min(after, items)), owner))
+    worth = dict.fromkeys((owner for owner, _, _ in made), 0.0)
+    for position in range(items):
+        if position in maker:
+            worth[maker[position]] += item
+    if made:
+        worth[maker[min(maker)] if maker else made[-1][0]] += prompt
+    total = sum(worth.values())
+    return {owner: whole * value / total for owner, value in worth.items()} if total else {}
+
+
 def due_of(row: UsageRow, price: Price, shares: Shares, prompt_tokens: int) -> int:
     """What one attempt earns, whoever pays it, but for its part of a price by the job."""
     if row.cause in (Cause.BAD_OUTPUT, Cause.REFUSED):
@@ -114,6 +137,32 @@ def due_of(row: UsageRow, price: Price, shares: Shares, prompt_tokens: int) -> i
         return 0
     did = charge(price, prompt_tokens + row.first_position, row.positions) - price.job_ucredits
     return split(did, shares).islands  # type: ignore[arg-type]
+
+
+async def _shares_broken(
+    tx: Tx, job: Job, rows: Sequence[UsageRow], charge: Transfer, whole: int
+) -> list[str]:
+    cargo = await tx.cargos.by_digest(job.cargo_digest)
+    assert cargo is not None
+    price = cargo.manifest.price
+    unpaid = (Cause.BAD_OUTPUT, Cause.REFUSED)
+    due = fair_shares(
+        [
+            (owner_account(row.owner_id), row.first_position, row.next_position)
+            for row in rows
+            if row.cause not in unpaid and (row.positions or row.cause is Cause.COMPLETED)
+        ],
+        whole=whole,
+        items=job.output_items,
+        prompt=job.prompt_tokens * price.prompt_token_ucredits,
+        item=price.output_item_ucredits,
+    )
+    # Each attempt is rounded by itself, by less than one micro-credit.
+    return [
+        f"{account} got {charge.entries.get(AccountId(account), 0)} of {whole}, {fair:.1f} was due"
+        for account, fair in due.items()
+        if abs(charge.entries.get(AccountId(account), 0) - fair) >= len(rows) + 1
+    ]
 
 
 async def _transfers_of(tx: Tx, job: Job, rows: Sequence[UsageRow]) -> dict[str, Transfer]:
