@@ -91,7 +91,8 @@ async def test_servers_of_a_cluster_carry_for_each_other_and_come_back(
     second.start()
     speaker = await nats.connect(second.url)
     async with asyncio.timeout(20):
-        while not heard.pending_msgs:  # Until the route stands again and the interest is known there.
+        # Until the route stands again and the interest is known there.
+        while not heard.pending_msgs:
             await speaker.publish("said", b"hello")
             await speaker.flush()
             await asyncio.sleep(0.02)
