@@ -39,7 +39,8 @@ HELD_CHUNKS_MAX: Final = 8_192
 HELD_BYTES_MAX: Final = 4 << 20
 # After a reconnect, an attempt whose next chunk fits has missed nothing; ask the stream only for the others.
 SETTLE_S: Final = 0.3
-# For so long, in looks, an Island that lost its line with ours may take to come back and say again what nobody heard.
+# For so long an Island that lost its line with ours may take to come back and say again what nobody heard.
+SAYS_AGAIN_S: Final = 6.0
 LOOK_S: Final = 0.25
 LOOKS_MAX: Final = 24
 RETURN_S: Final = 3.0
@@ -76,6 +77,8 @@ class _Line:
     """Something may have been missed since the last item."""
     deaf: bool = False
     """The broker could not be heard for a while since this began."""
+    says_again_until: float = 0.0
+    """So long after we were deaf the Island may still say again what nobody heard."""
     repairs: int = 0
     held: deque[bytes] | None = None
     """What arrives while a gap is being filled."""
@@ -209,6 +212,7 @@ class NatsChunkRelay:
         for line in self._lines.values():
             line.in_doubt = line.deaf = True
             line.answer.heard_at = now + RETURN_S
+            line.says_again_until = now + SAYS_AGAIN_S
         if self._lines:
             self._start(self._repair_doubtful())
 
@@ -359,8 +363,10 @@ class NatsChunkRelay:
                 log.warning("replay_failed subject=%r error=%r", line.subject, error)
                 line.deaf = True
         line.in_doubt = False
-        for _ in range(LOOKS_MAX if line.deaf else 1):
+        for _ in range(LOOKS_MAX):
             if self._drained(line) or not self._open(line):
+                break
+            if self._clock.monotonic() >= line.says_again_until:
                 break
             # The Island was deafened as we were; it says all again some times.
             await asyncio.sleep(LOOK_S)
