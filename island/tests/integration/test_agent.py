@@ -226,4 +226,4 @@ async def test_what_was_on_a_line_that_broke_is_said_again(
             assert chunk.first <= accepted, "no gap, in whatever order"
             accepted = max(accepted, chunk.first + len(chunk.texts))
     assert accepted == 60 and coordinator.end.next == 60
-    assert sum(chunk.prompt_tokens > 0 for chunk in coordinator.chunks) == 2
+    assert sum(chunk.first == 0 and bool(chunk.texts) for chunk in coordinator.chunks) >= 2
