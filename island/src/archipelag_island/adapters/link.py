@@ -57,7 +57,10 @@ class Credentials:
 
 
 class NatsLink:
-    """`accept` and `cancel` are called for what a trusted Coordinator sends; they must not wait."""
+    """`accept` and `cancel` are called for what a trusted Coordinator sends; they must not wait.
+
+    `sent` hears of every payload's size.
+    """
 
     def __init__(
         self,
@@ -70,6 +73,7 @@ class NatsLink:
         up: Callable[[], None],
         refused: Callable[[], None],
         chance: Random,
+        sent: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._island = island
         self._key = key
@@ -79,6 +83,7 @@ class NatsLink:
         self._up = up
         self._refused = refused
         self._chance = chance
+        self._sent = sent
         self._client: Client | None = None
         self._opening = False
         self._rtt_us = 0
@@ -215,6 +220,7 @@ class NatsLink:
         await self._measure(client)
         subject = subjects.heartbeat(self._island)
         sealed = codec.seal_beat(self._key, beat)
+        self._sent(len(sealed))
         try:
             reply = await client.request(subject, sealed, timeout=HEARTBEAT_TIMEOUT_S)
         except nats_errors.NoRespondersError:
@@ -242,6 +248,7 @@ class NatsLink:
 
     async def deliver(self, sealed: bytes) -> None:
         client = self._connected()
+        self._sent(len(sealed))
         try:
             await client.jetstream(timeout=REPORT_TIMEOUT_S).publish(
                 subjects.report(self._island), sealed
@@ -271,6 +278,7 @@ class NatsLink:
         # While the client reconnects it buffers up to PENDING_BYTES_MAX.
         if self._client is None:
             raise BrokerUnreachable("not connected to the broker")
+        self._sent(len(data))
         try:
             await self._client.publish(subject, data)
         except (OSError, nats_errors.Error) as error:
