@@ -52,6 +52,7 @@ STATUS_S: Final = 1.0
 REFRESH_LOOKS: Final = 600
 # Disk and graphics processors change while we run; they are looked at again this often.
 PROBE_AGAIN_S: Final = 60.0
+CANCEL_AGAIN_S: Final = 0.2
 
 
 class Agent:
@@ -203,8 +204,8 @@ class Agent:
                 task.result()
         finally:
             await control.close()
-            await _end([cargos, stopping, *self._runs])
-            await _end(others)
+            await end_tasks([cargos, stopping, *self._runs])
+            await end_tasks(others)
             journal.close()
 
     def _watching(self, world: World) -> dict[str, Coroutine[Any, Any, None]]:
@@ -364,7 +365,11 @@ async def _never() -> None:
     await asyncio.Event().wait()
 
 
-async def _end(tasks: list[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
+async def end_tasks(tasks: list[asyncio.Task[Any]]) -> None:
+    """Cancels again what goes on: `asyncio.wait_for` (before 3.12) or a library may have swallowed it."""
+    going = set(tasks)
+    while going:
+        for task in going:
+            task.cancel()
+        _, going = await asyncio.wait(going, timeout=CANCEL_AGAIN_S)
     await asyncio.gather(*tasks, return_exceptions=True)
