@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 Told = dict[str, Any]
+
+SETTING_CHARS: Final = 20
 
 
 def page(told: Told) -> list[str]:
@@ -67,7 +69,7 @@ def _rules(rules: Told) -> list[str]:
         _row("input", _on(rules["input"]), _told(age, f"last input {_ago(age or 0)}")),
         _row("battery", _on(rules["battery"]), _either(rules["battery"]["on_battery"], "on battery", "not on battery")),
         _row("metered", _on(rules["metered"]), _either(rules["metered"]["metered"], "metered", "not metered")),
-        _row("schedule", times or "off", _either(is_open, "open now", "closed now")),
+        _row("schedule", "on" if times else "off", f"{_either(is_open, 'open now', 'closed now')}{_in_words(times)}"),
     ]  # fmt: skip
 
 
@@ -96,7 +98,11 @@ def _line(name: str, text: str) -> str:
 
 
 def _row(name: str, setting: str, reading: str) -> str:
-    return f"  {name:<12}  {setting:<20}  {reading}"
+    return f"  {name:<12}  {setting:<{SETTING_CHARS}}  {reading}"
+
+
+def _in_words(times: str | None) -> str:
+    return f": {times}" if times else ""
 
 
 def _on(rule: Told) -> str:
