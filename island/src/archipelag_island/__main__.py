@@ -168,7 +168,14 @@ def _status(home: Path, *, as_json: bool) -> int:
     if told is None:
         print(f"no agent runs with {home}", file=sys.stderr if as_json else sys.stdout)
         return 1
-    print(json.dumps(told, indent=2) if as_json else "\n".join(status_page.page(told)))
+    if as_json:
+        print(json.dumps(told, indent=2))
+    elif status.is_ours(told):
+        print("\n".join(status_page.page(told)))
+    else:
+        print(
+            f"an agent of another version runs, process {told['pid']}: start it again to see more"
+        )
     return 0
 
 

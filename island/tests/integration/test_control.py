@@ -171,6 +171,19 @@ async def test_callers_who_say_nothing_keep_nobody_out_for_long(
     assert after == {"heard": {"op": "progress"}}
 
 
+async def test_order_that_comes_while_the_agent_stops_is_too_late(home: Path) -> None:
+    async with listening(home) as server:
+        reader, writer = await asyncio.open_unix_connection(str(home / FILE))
+        await asked(home, {})
+        await server.close()
+        writer.write(b'{"op": "resume"}\n')
+        async with asyncio.timeout(10):
+            said = json.loads(await reader.readline())
+        writer.close()
+
+    assert said == {"error": "it is stopping"}
+
+
 async def test_answer_that_never_comes_is_given_up(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

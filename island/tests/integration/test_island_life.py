@@ -105,6 +105,20 @@ async def test_drain_without_waiting_returns_while_the_run_goes_on_and_resume_ke
     assert coordinator.reports[0].cause == common.CAUSE_COMPLETED
 
 
+async def test_status_of_an_agent_of_another_version_is_no_riddle(
+    start_agent: StartAgent, command: Command
+) -> None:
+    start_agent.enrolled()
+    old = {"pid": os.getpid(), "island_id": "isl", "name": "old"}
+    (start_agent.home / "status.json").write_text(json.dumps(old))
+
+    status, told = await command.ask("status")
+    _, advice = await command.ask("doctor")
+
+    assert status == 0 and "another version" in told
+    assert "another version" in advice
+
+
 async def test_order_to_nobody_fails_and_says_why(command: Command) -> None:
     for order in ("drain", "resume"):
         status, told = await command.ask(order)

@@ -242,6 +242,7 @@ def test_clock_that_jumps_is_nobodys_keystroke(desk: Desk, jump_s: float) -> Non
         ("  51:  0  {}  INTC1055:00   67  SYNA2393:00", True),
         ("  27:  {}  0  IO-APIC  6-edge  Apple-Keyboard", True),
         ("  16:  {}  0  IO-APIC  16-fasteoi  xhci_hcd", False),
+        ("   9:  {}" + "  0" * 500 + "  IO-APIC  1-edge  i8042", True),
         (" LOC:  {}  9  Local timer interrupts", False),
     ],
 )
@@ -254,6 +255,28 @@ def test_interrupt_of_a_keyboard_or_mouse_is_input(desk: Desk, row: str, counts:
     desk.interrupts(other, row.format(101))
 
     assert age_after(desk, presence) == (0 if counts else 10)
+
+
+def test_key_in_a_real_terminal_is_input(desk: Desk) -> None:
+    master, slave = os.openpty()
+    try:
+        quiet_since = desk.clock.wall_s - 300
+        os.utime(os.ttyname(slave), (quiet_since, quiet_since))
+        (desk.roots.dev / "pts").mkdir(parents=True)
+        (desk.roots.dev / "pts/7").symlink_to(os.ttyname(slave))
+        presence = Presence(desk.roots, desk.clock)
+        presence.read()
+        os.write(slave, b"what a program prints\n")
+        printed = age_after(desk, presence)
+
+        os.write(master, b"a key\n")
+        os.read(slave, 100)
+        pressed = age_after(desk, presence)
+    finally:
+        os.close(master)
+        os.close(slave)
+
+    assert (printed, pressed) == (310, 0)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ class ControlServer:
         self._answer = answer
         self._server: asyncio.Server | None = None
         self._callers = 0
+        self._closed = False
 
     async def start(self) -> str:
         """Empty, or why nobody can reach us; the agent works without it."""
@@ -62,6 +63,8 @@ class ControlServer:
         return ""
 
     async def close(self) -> None:
+        """Who is connected already hears that it is too late."""
+        self._closed = True
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -96,6 +99,8 @@ class ControlServer:
             wish = json.loads(await reader.readuntil(b"\n"))
             if not isinstance(wish, dict):
                 raise ValueError("not an object")
+            if self._closed:
+                return {"error": "it is stopping"}
             return self._answer(wish)
         except (asyncio.LimitOverrunError, ValueError, RecursionError) as error:
             return {"error": f"not understood: {error}"[:200]}

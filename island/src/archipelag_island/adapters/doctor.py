@@ -72,6 +72,8 @@ def _order(home: Path) -> list[Finding]:
     told = status.read(home)
     if told is None:
         return []
+    if not status.is_ours(told):
+        return [Finding("agent", False, "an agent of another version runs", "start it again")]
     found = []
     if told["drain"]["draining"]:
         advice = "take work again with `archipelag-island resume`"

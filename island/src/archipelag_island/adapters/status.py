@@ -16,11 +16,14 @@ from archipelag_island.services.world import World
 log = logging.getLogger(__name__)
 
 FILE: Final = "status.json"
+# Rises when something in it gets another meaning or goes away.
+FORMAT: Final = 2
 
 
 def snapshot(world: World, name: str, link_up: bool) -> dict[str, Any]:
     now = world.now
     return {
+        "format": FORMAT,
         "pid": os.getpid(),
         "at": world.clock.now().isoformat(timespec="seconds"),
         "island_id": world.host.island_id,
@@ -107,6 +110,11 @@ def read(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return status
+
+
+def is_ours(told: dict[str, Any]) -> bool:
+    """Whether the agent that wrote it means by it what we mean."""
+    return told.get("format") == FORMAT
 
 
 def remove(folder: Path) -> None:
