@@ -17,7 +17,7 @@ from archipelag_island.domain.caps import Bucket, Caps, Taken, disk_refusal, mem
 from archipelag_island.domain.offer import Offer, OfferState
 from archipelag_island.errors import ModelUnavailable
 from archipelag_island.services import execute, measure, offer
-from archipelag_island.testing.builders import a_key, an_assignment, the_echo_manifest
+from archipelag_island.testing.builders import a_key, an_assignment, an_input, the_echo_manifest
 
 Stage = Any
 MB = 1 << 20
@@ -175,34 +175,39 @@ async def test_cargo_that_took_too_much_needs_as_much_at_its_next_start(stage: S
     assert "needs 301 MB" in stage.world.now.offers["echo"].reason
 
 
-async def test_output_over_the_cap_comes_late_in_one_larger_chunk(stage: Stage) -> None:
+async def made_to_wait(stage: Stage) -> int:
+    """A run that said six items and stands still, the cap used up after the first; how many were sent."""
     stage.world.bucket = Bucket(1000)
-    stage.world.bucket.spend(1010, stage.clock.monotonic())
     await stage.warm()
-    stage.runtime.knobs.stall_at = 2
-    execute.accept(stage.world, an_assignment())
-    await stage.until(lambda: stage.world.now.runs[a_key()].run.next == 2)
-    early = stage.link.texts()
-
-    stage.clock.seconds += 1
+    stage.runtime.knobs.item_s, stage.runtime.knobs.stall_at = 0.005, 6
+    execute.accept(stage.world, an_assignment(input=an_input("a b c d e f g h")))
     await stage.until(stage.link.texts)
+    stage.world.bucket.spend(2010, stage.clock.monotonic())
+    await stage.until(lambda: stage.world.now.runs[a_key()].run.next == 6)
+    return len(stage.link.texts())
 
-    assert early == []
+
+async def test_output_over_the_cap_comes_late_in_one_larger_chunk(stage: Stage) -> None:
+    sent = await made_to_wait(stage)
+
+    stage.clock.seconds += 2
+    await stage.until(lambda: len(stage.link.texts()) > sent)
+
+    assert 1 <= sent < 6
+    assert stage.link.texts() == ["a ", "b ", "c ", "d ", "e ", "f "]
+    assert len(stage.link.chunks[-1].texts) == 6 - sent
     assert stage.link.keep_alives >= 1, "a run that waits for the cap is not silent"
-    assert [chunk.texts for chunk in stage.link.chunks] == [("one ", "two ")]
 
 
 async def test_run_that_ends_while_its_output_waits_loses_none(stage: Stage) -> None:
-    stage.world.bucket = Bucket(1000)
-    stage.world.bucket.spend(1_000_000, stage.clock.monotonic())
-    await stage.warm()
+    sent = await made_to_wait(stage)
 
-    execute.accept(stage.world, an_assignment())
+    stage.world.hand_over("enough")
     await stage.until(lambda: not stage.world.now.runs)
 
-    assert stage.link.texts() == ["one ", "two ", "three "]
-    assert [chunk.first for chunk in stage.link.chunks if chunk.texts] == [0]
-    assert stage.link.chunks[-1].next == 3
+    assert 1 <= sent < 6
+    assert stage.link.texts() == ["a ", "b ", "c ", "d ", "e ", "f "]
+    assert stage.link.chunks[-1].next == 6
 
 
 async def test_report_waits_for_the_cap_and_is_sent_then(stage: Stage) -> None:

@@ -79,10 +79,12 @@ async def test_resumed_island_takes_work_and_hands_nothing_over(stage: Stage) ->
     was, again = drain.resume(stage.world), drain.resume(stage.world)
     stage.clock.seconds += 61
     stage.world.drain_changed.set()
+    await stage.until(lambda: not stage.world.drain_changed.is_set())
     accepted = execute.accept(stage.world, an_assignment(a_key(2)))
 
     assert (was, again, accepted) == (True, False, None)
-    assert len(stage.world.now.runs) == 2
+    assert drain.progress(stage.world).handed_over == 0
+    assert [running.run.stop_with for running in stage.world.now.runs.values()] == [None, None]
 
 
 async def test_new_epoch_here_ends_the_old_one_without_a_report(stage: Stage) -> None:

@@ -117,10 +117,11 @@ def test_cargo_that_ended_was_still_ours(kernel: Kernel) -> None:
     looks(sense, kernel, [lambda: kernel.pass_time(pid_101=90)] * 3)
 
     def ends_and_is_waited_for() -> None:
+        kernel.pass_time(pid_101=90)
         own, waited = kernel.ticks[AGENT]
         kernel.ticks[AGENT] = (own, waited + kernel.ticks[101][0])
         kernel.tree = {AGENT: []}
-        kernel.pass_time()
+        kernel.write()
 
     seen = looks(sense, kernel, [ends_and_is_waited_for, kernel.pass_time, kernel.pass_time])
 

@@ -64,7 +64,7 @@ async def _ask(command: list[str]) -> bool | None:
     assert process.stdout is not None
     try:
         async with asyncio.timeout(ASK_S):
-            said = await process.stdout.read(ANSWER_BYTES_MAX)
+            said = await _read(process.stdout)
             await process.wait()
     except TimeoutError:
         return None
@@ -75,3 +75,14 @@ async def _ask(command: list[str]) -> bool | None:
             await process.wait()
     answer = _ANSWER.search(said) if process.returncode == 0 else None
     return MEANING.get(int(answer[1])) if answer else None
+
+
+async def _read(stream: asyncio.StreamReader) -> bytes:
+    """To its end, or as much as an answer may have: one read gives what happens to be there."""
+    said = b""
+    while len(said) < ANSWER_BYTES_MAX:
+        more = await stream.read(ANSWER_BYTES_MAX)
+        if not more:
+            break
+        said += more
+    return said
