@@ -317,13 +317,16 @@ class Command:
         assert process.returncode is not None
         return process.returncode, (out + err).decode()
 
-    async def ask_until_warm(self) -> tuple[int, str]:
+    async def status_with(self, words: str) -> tuple[int, str]:
         """The status file is written once a second."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_S):
             while True:
                 status, told = await self.ask("status")
-                if "echo: warm" in told:
+                if words in told:
                     return status, told
+
+    async def ask_until_warm(self) -> tuple[int, str]:
+        return await self.status_with("echo: warm")
 
 
 @pytest.fixture
