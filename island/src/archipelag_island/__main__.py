@@ -171,7 +171,7 @@ def _status(home: Path, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps(told, indent=2))
     elif status.is_ours(told):
-        print("\n".join(status_page.page(told)))
+        print("\n".join(status_page.page(told, SystemClock().now())))
     else:
         print(
             f"an agent of another version runs, process {told['pid']}: start it again to see more"

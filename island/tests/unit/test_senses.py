@@ -395,6 +395,16 @@ def test_host_senses_put_all_readings_together(kernel: Kernel, tmp_path: Path) -
     assert seen.local is not None and seen.local.timestamp() == 1_700_000_000
 
 
+def test_kernel_that_tells_in_strange_words_ends_nothing(kernel: Kernel, tmp_path: Path) -> None:
+    roots = Roots(kernel.root, tmp_path / "sys", tmp_path / "dev")
+    (kernel.root / "interrupts").write_bytes(b" 1: 5 i8042 \xff\xfe\n")
+    (kernel.root / "stat").write_bytes(b"\xff\xfe")
+
+    seen = HostSenses(HandClock(), AGENT, roots=roots).read()
+
+    assert (seen.cpu_others, seen.input_age_s, seen.on_battery) == (None, None, None)
+
+
 def test_disk_counts_each_file_once_and_follows_no_links(tmp_path: Path) -> None:
     home, models, outside = tmp_path / "home", tmp_path / "home/models", tmp_path / "outside"
     models.mkdir(parents=True)

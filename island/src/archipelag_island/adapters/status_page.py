@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Final
 
 Told = dict[str, Any]
 
 SETTING_CHARS: Final = 20
+# Written once a second.
+OLD_S: Final = 10.0
 
 
-def page(told: Told) -> list[str]:
-    lines = [
-        f"Island {told['island_id']} ({told['name']}), process {told['pid']}",
+def page(told: Told, now: datetime) -> list[str]:
+    lines = [f"Island {told['island_id']} ({told['name']}), process {told['pid']}"]
+    age_s = (now - datetime.fromisoformat(told["at"])).total_seconds()
+    if age_s > OLD_S:
+        lines.append(
+            _line("as it was", f"{_ago(age_s)}: the agent does nothing, or the disk is full")
+        )
+    lines += [
         _line("broker", _broker(told)),
         _line("takes work", _work(told)),
         _line("slots", f"{told['slots_free']} of {told['slots']} free"),

@@ -85,8 +85,8 @@ def disk_refusal(caps: Caps, taken_bytes: int, needed_bytes: int) -> str | None:
     """Why so much more may not be put on the disk."""
     if not caps.disk_bytes or taken_bytes + needed_bytes <= caps.disk_bytes:
         return None
+    more = f"{needed_bytes >> 20} MB more would not fit: " if needed_bytes else ""
     return (
-        f"{needed_bytes >> 20} MB more would not fit: {taken_bytes >> 20} MB are used of the "
-        f"{caps.disk_bytes >> 20} MB of disk that the owner lends; raise ARCHIPELAG_ISLAND_DISK_MB_MAX "
-        "or remove models that are not used"
+        f"{more}{taken_bytes >> 20} MB are used of the {caps.disk_bytes >> 20} MB of disk that the owner lends; "
+        "raise ARCHIPELAG_ISLAND_DISK_MB_MAX or remove models that are not used"
     )

@@ -16,7 +16,10 @@ def taken_bytes(folders: Iterable[Path]) -> int:
         try:
             with os.scandir(waiting.pop()) as entries:
                 for entry in entries:
-                    stat = entry.stat(follow_symlinks=False)
+                    try:
+                        stat = entry.stat(follow_symlinks=False)
+                    except OSError:
+                        continue  # Gone meanwhile.
                     if (stat.st_dev, stat.st_ino) in seen:
                         continue
                     seen.add((stat.st_dev, stat.st_ino))
