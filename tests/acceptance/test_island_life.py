@@ -1,8 +1,9 @@
-"""An owner takes the machine back, and no reader notices: drained in mid-stream, resumed, outside its schedule."""
+"""An owner takes the machine back, and no reader notices: drained in mid-stream, paused, outside its schedule."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -70,9 +71,9 @@ def host(network: Network, name: str) -> dict[str, Any]:
     return live[-1] if live else {"status": "unknown", "cargos": []}
 
 
-def has_model_warm(network: Network, name: str) -> bool:
+def has_warm(network: Network, name: str, slug: str) -> bool:
     cargos = host(network, name)["cargos"]
-    return any(c["slug"] == "llm-chat" and c["state"] == "warm" for c in cargos)
+    return any(c["slug"] == slug and c["state"] == "warm" for c in cargos)
 
 
 def stream(http: httpx.Client, after: int, then: Callable[[str], None]) -> tuple[str, str]:
@@ -102,7 +103,9 @@ def test_a_drained_island_is_not_noticed_in_the_stream(network: Network, tmp_pat
 
     with lent(network, tmp_path / "lent") as second, network.http(key) as http:
         homes |= {NAME: second, "test-island": network.home / "island"}
-        wait_for(lambda: has_model_warm(network, NAME), "the second Island has the model warm", 90)
+        wait_for(
+            lambda: has_warm(network, NAME, "llm-chat"), "the second Island has the model warm", 90
+        )
         whole = http.post("/chat/completions", json=ASK).json()
         before = Decimal(str(http.get("/account").json()["data"]["credits"]))
         try:
@@ -128,6 +131,71 @@ def test_a_drained_island_is_not_noticed_in_the_stream(network: Network, tmp_pat
     usage = whole["usage"]
     owed = 2 * (20 * usage["prompt_tokens"] + 100 * usage["completion_tokens"])
     assert before - after == Decimal(owed) / 1_000_000, "each answer is paid once"
+
+
+def test_paused_island_hands_over_and_works_again_by_itself(
+    network: Network, tmp_path: Path
+) -> None:
+    line = Line(tmp_path)
+    slow = {"workload": "echo", "input": {"text": "word", "items": 300, "delay_ms": 50}}
+    key = network.user("paused@example.org", "10")
+    first = network.home / "island"
+    with lent(network, tmp_path / "lent", **line.settings) as second, network.http(key) as http:
+        wait_for(lambda: has_warm(network, NAME, "echo"), "the second Island has echo warm", 60)
+        before = Decimal(str(http.get("/account").json()["data"]["credits"]))
+        assert command(first, "drain", "--now").returncode == 0
+        try:
+            job_id = http.post("/jobs", json=slow).json()["data"]["id"]
+            wait_for(lambda: attempts(http, job_id) == ["running"], "it runs on the second Island")
+        finally:
+            command(first, "resume")
+
+        line.becomes(metered=True)
+        wait_for(lambda: len(attempts(http, job_id)) == 2, "it goes on on the first Island")
+        page = wait_for(lambda: paused_page(second), "the status shows it")
+        job: dict[str, Any] = wait_for(lambda: finished(http, job_id), "it has ended", 60)
+        line.becomes(metered=False)
+        wait_for(lambda: host(network, NAME)["status"] == "ready", "it takes work again")
+        after = Decimal(str(http.get("/account").json()["data"]["credits"]))
+
+    assert "paused: its line is metered" in page
+    paused, done = job["attempts"]
+    assert (paused["status"], done["status"]) == ("failed", "succeeded")
+    assert "owner needs the machine" in paused["reason"]
+    assert done["first_position"] == paused["next_position"]
+    assert (job["status"], job["output"]) == ("completed", "word " * 300)
+    usage = job["usage"]
+    owed = 10 * usage["prompt_tokens"] + 50 * usage["completion_tokens"]
+    assert before - after == Decimal(owed) / 1_000_000, "paid once"
+
+
+class Line:
+    """What NetworkManager says of the line of an Island, by the program that the Island asks."""
+
+    def __init__(self, folder: Path) -> None:
+        self._said = folder / "said"
+        programs = folder / "bin"
+        programs.mkdir()
+        (programs / "busctl").write_text(f'#!/bin/sh\nexec cat "{self._said}"\n')
+        (programs / "busctl").chmod(0o755)
+        self.becomes(metered=False)
+        self.settings = {
+            "PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', '')}",
+            "ARCHIPELAG_ISLAND_PAUSE_ON_METERED": "yes",
+            "ARCHIPELAG_ISLAND_QUIET_S": "1",
+        }
+
+    def becomes(self, *, metered: bool) -> None:
+        self._said.write_text("u 1\n" if metered else "u 2\n")
+
+
+def attempts(http: httpx.Client, job_id: str) -> list[str]:
+    return [str(a["status"]) for a in http.get(f"/jobs/{job_id}").json()["data"]["attempts"]]
+
+
+def finished(http: httpx.Client, job_id: str) -> dict[str, Any] | None:
+    job: dict[str, Any] = http.get(f"/jobs/{job_id}").json()["data"]
+    return None if job["status"] in ("queued", "running") else job
 
 
 def test_island_outside_its_schedule_gets_no_work_and_says_why(
