@@ -201,7 +201,10 @@ os.setgid(65534); os.setuid(65534)
 with socket.socket(socket.AF_UNIX) as caller:
     try:
         caller.connect(sys.argv[1])
-        caller.sendall(b'{"op": "drain"}\\n')
+        try:
+            caller.sendall(b'{"op": "drain"}\\n')
+        except BrokenPipeError:
+            pass  # Refused before it was said.
         print(caller.recv(4096).decode())
     except OSError as error:
         print(type(error).__name__)
@@ -237,5 +240,6 @@ async def test_another_user_is_kept_out_by_rights_and_by_the_kernels_word(open_h
         await server.close()
 
     assert "PermissionError" in by_rights
-    assert "another user" in by_word
+    # Where it was said before it was refused, the kernel may drop the reason with it.
+    assert "another user" in by_word or "ConnectionResetError" in by_word
     assert heard == []

@@ -110,7 +110,9 @@ def ask(home: Path, wish: dict[str, Any]) -> dict[str, Any]:
     """What the running agent answers. Blocks at most ANSWER_S. Raises NotRunning or ControlFailed."""
     try:
         with _connect(home) as caller:
-            caller.sendall(json.dumps(wish).encode() + b"\n")
+            # Who is refused may find the line closed already; the reason waits to be read.
+            with suppress(BrokenPipeError):
+                caller.sendall(json.dumps(wish).encode() + b"\n")
             said = _read_line(caller)
     except (FileNotFoundError, ConnectionRefusedError):
         raise NotRunning(
