@@ -61,7 +61,10 @@ class Credentials:
 
 
 class NatsLink:
-    """`accept` and `cancel` are called for what a trusted Coordinator sends; they must not wait."""
+    """`accept` and `cancel` are called for what a trusted Coordinator sends; they must not wait.
+
+    `sent` hears of every payload's size.
+    """
 
     def __init__(
         self,
@@ -74,6 +77,7 @@ class NatsLink:
         up: Callable[[], None],
         refused: Callable[[], None],
         chance: Random,
+        sent: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._island = island
         self._key = key
@@ -83,6 +87,7 @@ class NatsLink:
         self._up = up
         self._refused = refused
         self._chance = chance
+        self._sent = sent
         self._client: Client | None = None
         self._opening = False
         self._standing = False
@@ -239,6 +244,7 @@ class NatsLink:
         await self._measure(client)
         subject = subjects.heartbeat(self._island)
         sealed = codec.seal_beat(self._key, beat)
+        self._sent(len(sealed))
         try:
             reply = await client.request(subject, sealed, timeout=HEARTBEAT_TIMEOUT_S)
         except nats_errors.NoRespondersError:
@@ -266,6 +272,7 @@ class NatsLink:
 
     async def deliver(self, sealed: bytes) -> None:
         client = self._connected()
+        self._sent(len(sealed))
         try:
             await client.jetstream(timeout=REPORT_TIMEOUT_S).publish(
                 subjects.report(self._island), sealed
@@ -295,6 +302,7 @@ class NatsLink:
         # Nothing waits for the line to come back: a run says all of it again, and replies would be too late.
         if self._client is None or not self._standing or not self._client.is_connected:
             raise BrokerUnreachable("not connected to the broker")
+        self._sent(len(data))
         try:
             await self._client.publish(subject, data)
         except (OSError, nats_errors.Error) as error:

@@ -12,6 +12,7 @@ from archipelag_island.domain.admission import Situation, admit
 from archipelag_island.domain.attempt import (
     KEEP_ALIVE,
     Assignment,
+    AttemptKey,
     Cancel,
     Cause,
     Chunk,
@@ -54,11 +55,20 @@ def accept(world: World, assignment: Assignment) -> Refusal | None:
         world.now.refused += 1
         log.warning("assignment_refused job=%s reason=%s", assignment.key, refusal.reason)
         return refusal
+    _end_older(world, run.key)
     running = Running(run, assignment.cargo_slug)
     world.now.runs[run.key] = running
     world.spawn(_execute(world, running))
     log.info("assignment_accepted job=%s cargo=%s", run.key, assignment.cargo_slug)
     return None
+
+
+def _end_older(world: World, key: AttemptKey) -> None:
+    """A newer epoch says that the older ones are over: we were cut off and did not hear of it."""
+    for older in tuple(world.now.runs):
+        if older.job_id == key.job_id and older.epoch < key.epoch:
+            over = Ending(Cause.LEASE_LOST, error=f"epoch {key.epoch} of this job came")
+            world.stop_run(older, over, silent=True)
 
 
 def cancel(world: World, cancel: Cancel) -> bool:
@@ -79,7 +89,8 @@ def _situation(world: World, assignment: Assignment) -> Situation:
         running_this_cargo=sum(r.slug == assignment.cargo_slug for r in runs),
         offer=world.now.offers.get(assignment.cargo_slug),
         epoch_seen=world.journal.epoch_seen(assignment.key.job_id),
-        trouble=world.journal.trouble(),
+        trouble=world.trouble,
+        paused=world.now.owner.reason if world.now.owner.paused else "",
     )
 
 
@@ -188,7 +199,11 @@ async def _send(world: World, run: Run, wake: asyncio.Event) -> None:
     while True:
         await wake.wait()
         wake.clear()
-        while (chunk := run.flush()) is not None:
+        while run.waiting:
+            # Before the chunk is cut: a cap makes chunks later and larger, and a run that ends meanwhile loses none.
+            await world.wait_room()
+            if (chunk := run.flush()) is None:
+                break
             await _send_chunk(world, run, chunk)
             await asyncio.sleep(COALESCE_S)
 
