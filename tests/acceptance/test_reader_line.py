@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from archipelag import AsyncClient
 
 from .conftest import CHAT_MODEL, Network, second_coordinator, wait_for
 from .raw_island import until
@@ -144,6 +145,28 @@ async def test_a_reader_who_hangs_up_goes_on_at_any_coordinator(network: Network
     assert receipt.done and receipt.text == text
     assert late.job == receipt.job and text.endswith(late.text) and late.last == count
     assert (job["status"], len(job["attempts"])) == ("completed", 1)
+
+
+@pytest.mark.real_model
+async def test_the_client_of_ours_does_not_notice_a_killed_coordinator(network: Network) -> None:
+    key = network.user("unaware@example.org", "100")
+    ask = {"max_tokens": 100, "temperature": 0.8, "seed": 5}
+    question = "Write a long story about a lighthouse keeper."
+    with second_coordinator(network) as doomed:
+        wait_for(lambda: _knows_the_model(network, doomed.base), "it has heard of the Island")
+        addresses = f"{doomed.base},{network.api_url}"
+        async with AsyncClient(addresses, key) as client:
+            whole = await client.chat(question, CHAT_MODEL, **ask)
+            stream = await client.chat_stream(question, CHAT_MODEL, **ask)
+            texts: list[str] = []
+            async for piece in stream:
+                texts.append(piece.text)
+                if len(texts) == 20:
+                    doomed.process.kill()
+
+    assert "".join(texts) == whole.text
+    assert stream.usage is not None and whole.usage is not None
+    assert stream.usage.completion_tokens == whole.usage.completion_tokens
 
 
 async def test_a_job_that_shall_go_on_unread_is_finished_for_whoever_comes(

@@ -33,6 +33,17 @@ def job(status: str = "completed", **more: Any) -> dict[str, Any]:
     }
 
 
+def numbered(texts: list[str], *, first: int = 0, done: bool = True) -> bytes:
+    """As our own network says it: each event with the position after it; the opening one only at the beginning."""
+    said = chunks(texts, done=done).decode().split("\n\n")[:-1]
+    opening, pieces, ends = said[:1], said[1 : len(texts) + 1], said[len(texts) + 1 :]
+    last = first + len(texts)
+    told = [f"id: 0\n{one}" for one in opening] if not first else []
+    told += [f"id: {first + n}\n{one}" for n, one in enumerate(pieces, start=1)]
+    told += [one if "[DONE]" in one else f"id: {last}\n{one}" for one in ends]
+    return "".join(f"{one}\n\n" for one in told).encode()
+
+
 def chunks(texts: list[str], *, done: bool = True) -> bytes:
     lines: list[dict[str, Any]] = [{"choices": [{"index": 0, "delta": {"role": "assistant"}}]}]
     lines += [{"choices": [{"index": 0, "delta": {"content": text}}]} for text in texts]

@@ -44,12 +44,13 @@ class AsyncClient:
         self._sleep = sleep
         self._chance = chance
         self._http = httpx.AsyncClient(
-            base_url=self.settings.base_url,
             headers=self.settings.headers,
             timeout=self.settings.timeout,
             transport=transport_layer,
         )
         self._model: str | None = None
+        self._turn = 0
+        """Which of the addresses is asked."""
         self.jobs: Final = AsyncJobs(self)
         self.keys: Final = AsyncKeys(self)
 
@@ -100,7 +101,9 @@ class AsyncClient:
             stream=True,
             options=chosen,
         )
-        return AsyncChatStream(await self._send(operation, stream=True))
+        key = secrets.token_hex(16)
+        first = await self._send(operation, stream=True, key=key)
+        return AsyncChatStream(self, operation, key, first)
 
     async def default_model(self) -> str:
         """The first model that the network offers, asked once."""
@@ -150,19 +153,30 @@ class AsyncClient:
         response = await self._send(operation, stream=False)
         return transport.answer(operation, response)
 
-    async def _send(self, operation: Operation[Any], *, stream: bool) -> httpx.Response:
-        key = secrets.token_hex(16)
+    async def _send(
+        self,
+        operation: Operation[Any],
+        *,
+        stream: bool,
+        key: str | None = None,
+        last_event_id: str = "",
+    ) -> httpx.Response:
+        key = key or secrets.token_hex(16)
         tries = 0
         while True:
             tries += 1
-            request = transport.request(self._http, operation, key, stream=stream)
+            address = self.settings.addresses[self._turn % len(self.settings.addresses)]
+            request = transport.request(
+                self._http, operation, address, key, stream=stream, last_event_id=last_event_id
+            )
             try:
                 response = await self._http.send(request, stream=stream)
                 if response.is_success:
                     return response
                 await response.aread()
             except httpx.TransportError as error:
-                failure: Exception = transport.unreachable(self.settings.base_url, error)
+                failure: Exception = transport.unreachable(address, error)
+                self._turn += 1
                 wait = transport.delay_s(tries, None, self._chance)
             else:
                 refusal = transport.refusal(response)
@@ -193,26 +207,54 @@ class AsyncClient:
 
 
 class AsyncChatStream:
-    """Pieces of one answer. Leaving early closes the connection, which ends the job."""
+    """Pieces of one answer. A broken connection is taken up again where it broke, at another Coordinator if there
+    is one. Leaving early closes the connection, which ends the job."""
 
-    def __init__(self, response: httpx.Response) -> None:
-        self._response = response
-        self.job_id, self.island = operations.origin(response.headers)
-        self.usage: values.Usage | None = None
-        self.finish_reason: str | None = None
+    def __init__(
+        self, client: AsyncClient, operation: Operation[Any], key: str, first: httpx.Response
+    ) -> None:
+        self._client = client
+        self._operation = operation
+        self._key = key
+        self._place = transport.Place(client.settings.retries_max)
+        self._response = first
+        self.job_id, self.island = operations.origin(first.headers)
+
+    @property
+    def usage(self) -> values.Usage | None:
+        """What it used, once it has ended."""
+        return self._place.usage
+
+    @property
+    def finish_reason(self) -> str | None:
+        return self._place.finish_reason
 
     async def __aiter__(self) -> AsyncIterator[values.ChatPiece]:
-        """Raises StreamBroken when the answer stops before its end."""
+        """Raises StreamBroken when the answer stops before its end and cannot be taken up again."""
         async with self:
-            async for event in _events(self._response):
-                piece = transport.chat_piece(event, self.job_id, self.island)
-                if piece is None:
-                    return
-                self.usage = piece.usage or self.usage
-                self.finish_reason = piece.finish_reason or self.finish_reason
-                if transport.worth_giving(piece):
-                    yield piece
-        raise StreamBroken(f"the answer of job {self.job_id or '?'} stopped before its end")
+            while True:
+                try:
+                    async for event in _events(self._response):
+                        piece = transport.chat_piece(event, self.job_id, self.island)
+                        if piece is None:
+                            return
+                        if self._place.took(event, piece):
+                            yield piece
+                except StreamBroken:
+                    pass
+                await self._go_on()
+
+    async def _go_on(self) -> None:
+        await self._response.aclose()
+        wait_s = self._place.broke(self._client._chance)
+        if wait_s is None:
+            raise StreamBroken(f"the answer of job {self.job_id or '?'} stopped before its end")
+        await self._client._sleep(wait_s)
+        last = self._place.last_event_id
+        self._response = await self._client._send(
+            self._operation, stream=True, key=self._key, last_event_id=last
+        )
+        self.job_id, self.island = operations.origin(self._response.headers)
 
     async def close(self) -> None:
         await self._response.aclose()

@@ -43,12 +43,13 @@ class Client:
         self._sleep = sleep
         self._chance = chance
         self._http = httpx.Client(
-            base_url=self.settings.base_url,
             headers=self.settings.headers,
             timeout=self.settings.timeout,
             transport=transport_layer,
         )
         self._model: str | None = None
+        self._turn = 0
+        """Which of the addresses is asked."""
         self.jobs: Final = Jobs(self)
         self.keys: Final = Keys(self)
 
@@ -91,7 +92,7 @@ class Client:
         operation = operations.chat(
             messages, model or self.default_model(), system=system, stream=True, options=chosen
         )
-        return ChatStream(self._send(operation, stream=True))
+        return ChatStream(self, operation)
 
     def default_model(self) -> str:
         """The first model that the network offers, asked once."""
@@ -141,19 +142,30 @@ class Client:
         response = self._send(operation, stream=False)
         return transport.answer(operation, response)
 
-    def _send(self, operation: Operation[Any], *, stream: bool) -> httpx.Response:
-        key = secrets.token_hex(16)
+    def _send(
+        self,
+        operation: Operation[Any],
+        *,
+        stream: bool,
+        key: str | None = None,
+        last_event_id: str = "",
+    ) -> httpx.Response:
+        key = key or secrets.token_hex(16)
         tries = 0
         while True:
             tries += 1
-            request = transport.request(self._http, operation, key, stream=stream)
+            address = self.settings.addresses[self._turn % len(self.settings.addresses)]
+            request = transport.request(
+                self._http, operation, address, key, stream=stream, last_event_id=last_event_id
+            )
             try:
                 response = self._http.send(request, stream=stream)
                 if response.is_success:
                     return response
                 response.read()
             except httpx.TransportError as error:
-                failure: Exception = transport.unreachable(self.settings.base_url, error)
+                failure: Exception = transport.unreachable(address, error)
+                self._turn += 1
                 wait = transport.delay_s(tries, None, self._chance)
             else:
                 refusal = transport.refusal(response)
@@ -184,26 +196,52 @@ class Client:
 
 
 class ChatStream:
-    """Pieces of one answer. Leaving early closes the connection, which ends the job."""
+    """Pieces of one answer. A broken connection is taken up again where it broke, at another Coordinator if there
+    is one. Leaving early closes the connection, which ends the job."""
 
-    def __init__(self, response: httpx.Response) -> None:
-        self._response = response
-        self.job_id, self.island = operations.origin(response.headers)
-        self.usage: values.Usage | None = None
-        self.finish_reason: str | None = None
+    def __init__(self, client: Client, operation: Operation[Any]) -> None:
+        self._client = client
+        self._operation = operation
+        self._key = secrets.token_hex(16)
+        self._place = transport.Place(client.settings.retries_max)
+        self._response = client._send(operation, stream=True, key=self._key)
+        self.job_id, self.island = operations.origin(self._response.headers)
+
+    @property
+    def usage(self) -> values.Usage | None:
+        """What it used, once it has ended."""
+        return self._place.usage
+
+    @property
+    def finish_reason(self) -> str | None:
+        return self._place.finish_reason
 
     def __iter__(self) -> Iterator[values.ChatPiece]:
-        """Raises StreamBroken when the answer stops before its end."""
+        """Raises StreamBroken when the answer stops before its end and cannot be taken up again."""
         with self:
-            for event in _events(self._response):
-                piece = transport.chat_piece(event, self.job_id, self.island)
-                if piece is None:
-                    return
-                self.usage = piece.usage or self.usage
-                self.finish_reason = piece.finish_reason or self.finish_reason
-                if transport.worth_giving(piece):
-                    yield piece
-        raise StreamBroken(f"the answer of job {self.job_id or '?'} stopped before its end")
+            while True:
+                try:
+                    for event in _events(self._response):
+                        piece = transport.chat_piece(event, self.job_id, self.island)
+                        if piece is None:
+                            return
+                        if self._place.took(event, piece):
+                            yield piece
+                except StreamBroken:
+                    pass
+                self._go_on()
+
+    def _go_on(self) -> None:
+        self._response.close()
+        wait_s = self._place.broke(self._client._chance)
+        if wait_s is None:
+            raise StreamBroken(f"the answer of job {self.job_id or '?'} stopped before its end")
+        self._client._sleep(wait_s)
+        last = self._place.last_event_id
+        self._response = self._client._send(
+            self._operation, stream=True, key=self._key, last_event_id=last
+        )
+        self.job_id, self.island = operations.origin(self._response.headers)
 
     def close(self) -> None:
         self._response.close()

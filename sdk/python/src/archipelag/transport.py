@@ -30,7 +30,8 @@ RETRY_AFTER_MAX_S: Final = 30.0
 class Settings:
     """How to reach the network. `timeout_s` bounds each wait for bytes, not a whole stream."""
 
-    base_url: str
+    addresses: tuple[str, ...]
+    """Coordinators of one network; where one does not answer, the next one is asked."""
     api_key: str | None
     timeout_s: float
     connect_timeout_s: float
@@ -55,11 +56,12 @@ def settings(
     connect_timeout_s: float,
     retries_max: int,
 ) -> Settings:
-    """Arguments first, then ARCHIPELAG_API_URL and ARCHIPELAG_API_KEY."""
+    """Arguments first, then ARCHIPELAG_API_URL and ARCHIPELAG_API_KEY. Several addresses by comma."""
     assert timeout_s > 0 and connect_timeout_s > 0 and 0 <= retries_max <= 10
-    address = base_url or os.environ.get("ARCHIPELAG_API_URL") or BASE_URL
+    given = base_url or os.environ.get("ARCHIPELAG_API_URL") or BASE_URL
+    addresses = tuple(root(one.strip()) for one in given.split(",") if one.strip())
     key = api_key or os.environ.get("ARCHIPELAG_API_KEY") or None
-    return Settings(root(address), key, timeout_s, connect_timeout_s, retries_max)
+    return Settings(addresses or (root(given),), key, timeout_s, connect_timeout_s, retries_max)
 
 
 def root(address: str) -> str:
@@ -71,17 +73,25 @@ def root(address: str) -> str:
 
 
 def request(
-    client: httpx.Client | httpx.AsyncClient, operation: Operation[Any], key: str, *, stream: bool
+    client: httpx.Client | httpx.AsyncClient,
+    operation: Operation[Any],
+    address: str,
+    key: str,
+    *,
+    stream: bool,
+    last_event_id: str = "",
 ) -> httpx.Request:
     """The request as it is sent, and sent again: every try carries the same Idempotency-Key."""
     headers = dict(operation.headers)
+    if last_event_id:
+        headers["Last-Event-ID"] = last_event_id
     if operation.method == "POST":
         headers.setdefault("Idempotency-Key", key)
     if stream:
         headers["Accept"] = "text/event-stream"
     return client.build_request(
         operation.method,
-        operation.path.lstrip("/"),
+        address + operation.path,
         json=operation.body,
         params=dict(operation.params) or None,
         headers=headers,
@@ -137,9 +147,35 @@ def job_event(event: Event) -> values.JobEvent:
     return values.job_event(raw, event.id)
 
 
-def worth_giving(piece: values.ChatPiece) -> bool:
-    """The first chunk only names the role; a reader has no use for it."""
-    return bool(piece.text or piece.finish_reason or piece.usage)
+class Place:
+    """Where a reader of a chat has got to, over all its connections."""
+
+    def __init__(self, retries_max: int) -> None:
+        self.last_event_id = ""
+        self.usage: values.Usage | None = None
+        self.finish_reason: str | None = None
+        self._given = False
+        self._breaks = 0
+        self._retries_max = retries_max
+
+    def took(self, event: Event, piece: values.ChatPiece) -> bool:
+        """Whether the reader has a use for this piece: not for the name of the role, nor for an end told twice."""
+        self.last_event_id = event.id or self.last_event_id
+        told = self.finish_reason is not None and not piece.text and not piece.usage
+        self.usage = piece.usage or self.usage
+        self.finish_reason = piece.finish_reason or self.finish_reason
+        worth = bool(piece.text or piece.finish_reason or piece.usage) and not told
+        if worth:
+            self._given, self._breaks = True, 0
+        return worth
+
+    def broke(self, chance: Callable[[], float]) -> float | None:
+        """How long to wait before going on where it broke; None when nothing can go on: it broke too often in a row, or
+        the server names no places and something was given already."""
+        self._breaks += 1
+        if self._breaks > self._retries_max or (self._given and not self.last_event_id):
+            return None
+        return delay_s(self._breaks, None, chance)
 
 
 def _decoded(event: Event) -> Mapping[str, Any]:

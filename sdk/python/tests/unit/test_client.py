@@ -10,7 +10,7 @@ import archipelag
 import httpx
 import pytest
 from archipelag import AsyncClient, Client, client, errors, transport
-from stub import ISLAND, JOB, TEXTS, Network, Pieces, chunks, job, refused
+from stub import ISLAND, JOB, TEXTS, Network, Pieces, chunks, job, numbered, refused
 
 
 def events(*told: tuple[str, dict[str, object]]) -> bytes:
@@ -68,15 +68,76 @@ def test_stream_gives_pieces_and_then_the_usage() -> None:
     "body",
     [
         Pieces(chunks(TEXTS, done=False)),
-        Pieces(chunks(TEXTS)[:200], httpx.ReadError("reset")),
+        Pieces(chunks(TEXTS)[:300], httpx.ReadError("reset")),
     ],
 )
-def test_a_stream_that_stops_early_says_so(body: Pieces) -> None:
+def test_a_stream_without_places_that_stops_early_says_so(body: Pieces) -> None:
     stream = Network(httpx.Response(200, stream=body)).client().chat_stream("hi", "m")
 
     with pytest.raises(archipelag.StreamBroken):
         list(stream)
     assert body.closed
+
+
+def broken(texts: list[str], first: int = 0) -> httpx.Response:
+    whole = numbered(texts, first=first)
+    return httpx.Response(
+        200, stream=Pieces(whole[: whole.rindex(b"finish")], httpx.ReadError("x"))
+    )
+
+
+def test_a_chat_stream_goes_on_where_it_broke_under_the_same_key() -> None:
+    network = Network(
+        broken(TEXTS[:1]),
+        httpx.ConnectError("refused"),
+        broken(TEXTS[1:3], first=1),
+        httpx.Response(200, content=numbered(TEXTS[3:], first=3)),
+    )
+    stream = network.client().chat_stream("hi", "m")
+
+    texts = [piece.text for piece in stream if piece.text]
+
+    assert texts == TEXTS
+    lasts = [r.headers.get("last-event-id") for r in network.requests]
+    assert lasts == [None, "1", "1", "3"]
+    assert len({r.headers["idempotency-key"] for r in network.requests}) == 1
+    assert stream.finish_reason == "stop" and stream.usage is not None
+
+
+def test_a_chat_stream_goes_on_at_another_coordinator() -> None:
+    network = Network(
+        broken(TEXTS[:2]),
+        httpx.ConnectError("refused"),
+        httpx.Response(200, content=numbered(TEXTS[2:], first=2)),
+    )
+    stream = network.client("http://a.test, http://b.test/v1").chat_stream("hi", "m")
+
+    texts = [piece.text for piece in stream if piece.text]
+
+    assert texts == TEXTS
+    assert [r.url.host for r in network.requests] == ["a.test", "a.test", "b.test"]
+
+
+def test_a_chat_stream_that_only_breaks_gives_up() -> None:
+    network = Network(*[broken([], first=0) for _ in range(9)])
+
+    with pytest.raises(archipelag.StreamBroken):
+        list(network.client().chat_stream("hi", "m"))
+    assert len(network.requests) == 4
+
+
+def test_an_end_that_was_told_already_is_not_told_again() -> None:
+    whole = numbered(TEXTS)
+    cut = whole[: whole.index(b"id: 4", whole.index(b"finish_reason"))]
+    network = Network(
+        httpx.Response(200, stream=Pieces(cut, httpx.ReadError("x"))),
+        httpx.Response(200, content=numbered([], first=4)),
+    )
+
+    pieces = list(network.client().chat_stream("hi", "m"))
+
+    assert [p.finish_reason for p in pieces if p.finish_reason] == ["stop"]
+    assert pieces[-1].usage is not None
 
 
 def test_an_error_inside_a_stream_is_raised_by_its_name() -> None:
@@ -296,9 +357,9 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("ARCHIPELAG_API_KEY", "ak_env")
 
     with Client() as from_environment, Client("http://here:1", "ak_arg") as from_arguments:
-        assert from_environment.settings.base_url == "http://there:9/api/v1"
+        assert from_environment.settings.addresses == ("http://there:9/api/v1",)
         assert from_environment.settings.api_key == "ak_env"
-        assert from_arguments.settings.base_url == "http://here:1/api/v1"
+        assert from_arguments.settings.addresses == ("http://here:1/api/v1",)
         assert from_arguments.settings.api_key == "ak_arg"
 
 
@@ -342,6 +403,25 @@ async def test_the_async_client_does_the_same() -> None:
     assert stream.usage is not None and stream.job_id == JOB
 
 
+async def no_sleep(_: float) -> None: ...
+
+
+async def test_the_async_chat_stream_goes_on_where_it_broke() -> None:
+    network = Network(broken(TEXTS[:2]), httpx.Response(200, content=numbered(TEXTS[2:], first=2)))
+    made = AsyncClient(
+        "http://x.test",
+        transport_layer=httpx.MockTransport(network),
+        sleep=no_sleep,
+        chance=lambda: 0,
+    )
+    async with made as one:
+        stream = await one.chat_stream("hi", "m")
+        texts = [piece.text async for piece in stream if piece.text]
+
+    assert texts == TEXTS and stream.finish_reason == "stop"
+    assert network.requests[1].headers["last-event-id"] == "2"
+
+
 async def test_the_async_job_stream_goes_on_where_it_broke() -> None:
     first = events(("1", {"type": "token", "content": "a"}))
     network = Network(
@@ -349,10 +429,8 @@ async def test_the_async_job_stream_goes_on_where_it_broke() -> None:
         httpx.Response(200, content=events(("2", {"type": "done"}))),
     )
 
-    async def sleep(_: float) -> None: ...
-
     async with AsyncClient(
-        "http://x.test", transport_layer=httpx.MockTransport(network), sleep=sleep
+        "http://x.test", transport_layer=httpx.MockTransport(network), sleep=no_sleep
     ) as one:
         found = [event.type async for event in one.jobs.stream(JOB)]
 

@@ -8,7 +8,7 @@ from archipelag.cli import asking, showing
 
 EPILOG = """\
 environment:
-  ARCHIPELAG_API_URL  where the network is (default http://127.0.0.1:8420)
+  ARCHIPELAG_API_URL  where the network is (default http://127.0.0.1:8420); several Coordinators by comma
   ARCHIPELAG_API_KEY  your API key
   NO_COLOR            when set, no colour
 

@@ -51,7 +51,7 @@ def status(client: Client, arguments: argparse.Namespace) -> None:
     if arguments.json:
         printing.as_json(
             {
-                "url": client.settings.base_url,
+                "url": ", ".join(client.settings.addresses),
                 "version": version,
                 "online_islands": stats.online_islands,
                 "jobs_completed": stats.jobs_completed,
@@ -60,7 +60,7 @@ def status(client: Client, arguments: argparse.Namespace) -> None:
         return
     printing.facts(
         {
-            "network": client.settings.base_url,
+            "network": ", ".join(client.settings.addresses),
             "version": version or "not told",
             "Islands": str(stats.online_islands),
             "jobs done": str(stats.jobs_completed),
