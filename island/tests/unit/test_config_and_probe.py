@@ -143,6 +143,35 @@ def test_echo_says(given: object, most: int, words: list[str], reason: str) -> N
     assert plan.finish_reason == reason
 
 
+def test_echo_takes_its_knobs_from_the_system_message_of_a_chat() -> None:
+    knobs = {"items": 3, "delay_ms": 20, "seeded": True}
+    messages = [
+        {"role": "system", "content": json.dumps(knobs)},
+        {"role": "user", "content": "hi"},
+    ]
+
+    one, same, other = (
+        script(json.dumps({"messages": messages, "seed": seed}).encode(), 10) for seed in (1, 1, 2)
+    )
+
+    said = [one.item(position) for position in range(one.items)]
+    assert len(said) == len(set(said)) == 3 and one.delay_s == 0.02
+    assert said == [same.item(position) for position in range(3)]
+    assert not {text for text, _ in said} & {other.item(position)[0] for position in range(3)}
+
+
+def test_echo_knows_whether_it_is_told_the_beginning_of_its_own_answer() -> None:
+    knobs = json.dumps({"items": 4, "seeded": True})
+    messages = [{"role": "system", "content": knobs}, {"role": "user", "content": "hi"}]
+    plan = script(json.dumps({"messages": messages, "seed": 7}).encode(), 10)
+    texts, tokens = zip(*(plan.item(position) for position in range(3)), strict=True)
+
+    assert plan.continues(texts, tokens)
+    assert plan.continues(texts, ())
+    assert not plan.continues((*texts[:2], "other"), tokens)
+    assert not plan.continues(texts, (*tokens[:2], 0))
+
+
 @pytest.mark.parametrize(
     "given", [b"", b"[]", b"{}", b'{"text": " "}', b'{"text": "a", "items": -1}', b'{"text": 3}']
 )

@@ -17,7 +17,7 @@ from archipelag_contracts.pb.archipelag.v1.cargo_pb2_grpc import (
     add_CargoServicer_to_server,
 )
 
-from archipelag_island.testing.echo_engine.words import NotAcceptable, script
+from archipelag_island.testing.echo_engine.words import NotAcceptable, Script, script
 
 
 class Echo(CargoServicer):
@@ -50,6 +50,10 @@ class Echo(CargoServicer):
             plan = script(request.input, request.output_items_max)
         except NotAcceptable as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        if not _continues(plan, request):
+            # A model would go on, with another answer: here it is seen.
+            yield pb.RunEvent(end=pb.RunEnd(error="told to go on with what is not this answer"))
+            return
         self._running += 1
         # A run that goes on elsewhere survives: that is what failover is tried with.
         whole = request.first_position == 0
@@ -72,6 +76,14 @@ class Echo(CargoServicer):
             yield pb.RunEvent(end=pb.RunEnd(finish_reason=plan.finish_reason))
         finally:
             self._running -= 1
+
+
+def _continues(plan: Script, request: pb.RunRequest) -> bool:
+    """Whether what this run is to go on from is what was said. Who names no texts is believed."""
+    texts = request.resume_texts
+    if not texts:
+        return True
+    return len(texts) == request.first_position and plan.continues(texts, request.resume_tokens)
 
 
 async def serve(socket: str, slots: int) -> None:

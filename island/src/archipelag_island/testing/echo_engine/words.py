@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Final
 
 ITEMS_MAX: Final = 1_000_000
+# Ends of seeded words: what a frame, an escape or a cut between two characters might get wrong.
+MARKS: Final = (" ", ", ", ".\n", "\n\n", '" ', "\\ ", "é ", "\u2028", "🌊 ", "データ ", "\t", " data: ")
 
 
 class NotAcceptable(Exception):
@@ -23,15 +27,31 @@ class Script:
     die_at: int | None
     stall_at: int | None
     fail_at: int | None
+    seed: int | None = None
+    """Where there is one, it makes the words, so that no two places of any two answers look alike."""
 
     def item(self, position: int) -> tuple[str, int]:
         """Text and token at a position."""
-        index = position % len(self.words)
-        return self.words[index] + " ", index
+        if self.seed is None:
+            index = position % len(self.words)
+            return self.words[index] + " ", index
+        drawn = blake2b(b"%d:%d" % (self.seed, position), digest_size=4).digest()
+        token = int.from_bytes(drawn, "little") >> 1
+        return f"{position}.{token:x}{MARKS[token % len(MARKS)]}", token
+
+    def continues(self, texts: Sequence[str], tokens: Sequence[int]) -> bool:
+        """Whether these are the first items of this very answer, as whoever goes on with it must be told them."""
+        said = [self.item(position) for position in range(len(texts))]
+        return [text for text, _ in said] == list(texts) and (
+            not tokens or [token for _, token in said] == list(tokens)
+        )
 
 
 def script(data: bytes, output_items_max: int) -> Script:
-    """Reads `text` or chat `messages`, and the knobs `items`, `delay_ms`, `die_at`, `stall_at`, `fail_at`."""
+    """Reads `text` or chat `messages`, and the knobs `items`, `delay_ms`, `die_at`, `stall_at`, `fail_at`, `seeded`.
+
+    A chat has no fields to spare: its knobs are a JSON object in its system message.
+    """
     try:
         raw = json.loads(data)
     except ValueError:
@@ -39,6 +59,7 @@ def script(data: bytes, output_items_max: int) -> Script:
     if not isinstance(raw, dict):
         raise NotAcceptable("the input must be an object")
     said, prompt = _said(raw)
+    raw |= _knobs(raw.get("messages"))
     words = tuple(said.split())
     if not words:
         raise NotAcceptable("there is nothing to say: give `text` or a user message")
@@ -53,6 +74,7 @@ def script(data: bytes, output_items_max: int) -> Script:
         die_at=_whole(raw, "die_at", None),
         stall_at=_whole(raw, "stall_at", None),
         fail_at=_whole(raw, "fail_at", None),
+        seed=_seed(raw) if raw.get("seeded") else None,
     )
 
 
@@ -71,6 +93,26 @@ def _said(raw: dict[str, Any]) -> tuple[str, int]:
     ]
     last = next((content for role, content in reversed(contents) if role == "user"), "")
     return last, sum(len(content.split()) for _, content in contents)
+
+
+def _knobs(messages: object) -> dict[str, Any]:
+    """What the system message of a chat says, when it is a JSON object."""
+    for message in messages if isinstance(messages, list) else []:
+        if isinstance(message, dict) and message.get("role") == "system":
+            try:
+                found = json.loads(message.get("content", ""))
+            except (TypeError, ValueError):
+                continue
+            if isinstance(found, dict):
+                return found
+    return {}
+
+
+def _seed(raw: dict[str, Any]) -> int:
+    seed = raw.get("seed", 0)
+    if not isinstance(seed, int):
+        raise NotAcceptable("seed must be a whole number")
+    return seed
 
 
 def _whole(raw: dict[str, Any], name: str, default: int | None) -> int | None:
