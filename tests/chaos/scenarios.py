@@ -1,0 +1,348 @@
+"""The scenarios: readers, one kind of trouble, and the promises that must hold afterwards. Each can be run alone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final
+
+from . import faults
+from .checkers import CHECKS, Check, broken_promises, open_books, unfinished
+from .faults import Log
+from .network import MODEL, Hosts, Network, Plan
+from .readers import Ask, Manners, Readers, fast_ask, model_ask
+from .report import Outcome
+
+SETTLE_S: Final = 90.0
+PROGRESS_S: Final = 5.0
+LONG_PATIENCE_S: Final = 240.0
+
+
+@dataclass
+class Run:
+    """One scenario on one network: its readers, its faults, its chance, and where it says how far it is."""
+
+    name: str
+    network: Network
+    customer: str
+    readers: Readers
+    chance: Random
+    log: Log
+    began: float = field(default_factory=time.monotonic)
+    say: Callable[[str], None] = print
+
+    def progress(self, of: int) -> str:
+        done = sum(1 for reading in self.readers.readings if reading.done)
+        given_up = self.readers.finished - done
+        return (
+            f"[{self.name} {time.monotonic() - self.began:4.0f} s] {done:,} of {of:,} streams complete, "
+            f"{self.readers.reading} being read, {self.readers.items:,} positions, "
+            f"{len(self.log.strikes)} faults" + (f", {given_up} GIVEN UP" if given_up else "")
+        )
+
+
+@contextlib.asynccontextmanager
+async def a_run(
+    name: str, network: Network, seed: int, say: Callable[[str], None], manners: Manners | None = None
+) -> AsyncIterator[Run]:
+    """A customer of its own, so that its books can be read by themselves."""
+    chance = Random(f"{name} {seed}")
+    customer, key = await network.customer(f"{name}-{seed}-{time.monotonic_ns()}")
+    ports = [one.port for one in network.coordinators]
+    readers = Readers(ports, key, chance, manners)
+    run = Run(name, network, customer, readers, chance, Log(), say=say)
+    run.log.say = lambda what: say(f"[{name} {time.monotonic() - run.began:4.0f} s] {what}")
+    yield run
+
+
+async def outcome_of(run: Run, checks: Sequence[Check] = CHECKS) -> Outcome:
+    """Waits until every job is settled, then opens the books."""
+    database, customer = run.network.database_url(), run.customer
+    deadline = time.monotonic() + SETTLE_S
+    while await asyncio.to_thread(unfinished, database, customer) and time.monotonic() < deadline:
+        await asyncio.sleep(0.5)
+    prices = {slug: manifest.price for slug, manifest in run.network.manifests.items()}
+    books = await asyncio.to_thread(open_books, database, customer, prices)
+    broken = broken_promises(books, run.readers.readings, checks)
+    took_s = time.monotonic() - run.began
+    return Outcome(run.name, run.readers.readings, books, run.log.strikes, broken, took_s)
+
+
+async def read_all(run: Run, asks: Sequence[Ask], at_once: int, *, first: int | None = None) -> None:
+    """All of these answers, never more than so many at once; tells how far it is."""
+    left = iter(asks)
+
+    async def one() -> None:
+        for ask in left:
+            await run.readers.read(ask, first=first)
+
+    async def tell() -> None:
+        while True:
+            await asyncio.sleep(PROGRESS_S)
+            run.say(run.progress(len(asks)))
+
+    telling = asyncio.create_task(tell())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(at_once, len(asks))):
+                group.create_task(one())
+    finally:
+        telling.cancel()
+
+
+def fast_asks(name: str, chance: Random, count: int, items: tuple[int, int], delay_ms: int) -> list[Ask]:
+    return [
+        fast_ask(f"{name}-{n}", chance.getrandbits(48), chance.randint(*items), delay_ms)
+        for n in range(count)
+    ]
+
+
+@contextlib.asynccontextmanager
+async def struck(work: Callable[[asyncio.Event], Awaitable[None]]) -> AsyncIterator[None]:
+    """Faults go on until the body is done."""
+    stop = asyncio.Event()
+    striking = asyncio.create_task(_as_task(work, stop))
+    try:
+        yield
+        stop.set()
+        await striking
+    finally:
+        striking.cancel()
+        await asyncio.gather(striking, return_exceptions=True)
+
+
+async def _as_task(work: Callable[[asyncio.Event], Awaitable[None]], stop: asyncio.Event) -> None:
+    await work(stop)
+
+
+# --- (a) Islands ---------------------------------------------------------------------------------------------------
+
+MANY_ISLANDS: Final = Plan(hosts=(Hosts(6, slots=24),), policy={"attempts_max": "8"})
+"""A stream may meet more than three dead Islands when one of six dies every few seconds."""
+MODEL_ISLANDS: Final = Plan(hosts=(Hosts(3, cargo=MODEL, slots=4),), policy={"attempts_max": "8"})
+PROMPTS: Final = (
+    "Write a long story about a lighthouse keeper.",
+    "Explain how bread is baked, step by step.",
+    "Describe a walk through a forest in autumn.",
+    "Tell me about the sea, its fish and its storms.",
+    "Give advice to somebody who moves to another country.",
+)
+
+
+async def islands_die(
+    network: Network,
+    say: Callable[[str], None],
+    *,
+    streams: int,
+    seed: int = 1,
+    at_once: int = 40,
+    items: tuple[int, int] = (40, 160),
+    delay_ms: int = 25,
+    names: Sequence[str] = tuple(faults.ISLAND_FAULTS),
+) -> Outcome:
+    """Islands are killed, frozen, drained and cut off under many streams of the fast Cargo."""
+    async with a_run("islands", network, seed, say) as run:
+        asks = fast_asks("islands", run.chance, streams, items, delay_ms)
+        async with struck(
+            lambda stop: faults.strike_islands(network, run.log, run.chance, faults=names, stop=stop)
+        ):
+            await read_all(run, asks, at_once)
+        return await outcome_of(run)
+
+
+async def models_die(
+    network: Network,
+    say: Callable[[str], None],
+    *,
+    streams: int,
+    seed: int = 1,
+    at_once: int = 6,
+    tokens: int = 60,
+    names: Sequence[str] = ("kill Island",),
+) -> Outcome:
+    """The same with the real model: first each answer undisturbed, then again while Islands are killed."""
+    chance = Random(seed)
+    asks = [
+        model_ask(f"model-{n}", chance.getrandbits(31), PROMPTS[n % len(PROMPTS)], tokens)
+        for n in range(streams)
+    ]
+    async with a_run("undisturbed", network, seed, say) as quiet:
+        await read_all(quiet, asks, at_once)
+        undisturbed = {reading.ask.key: reading for reading in quiet.readers.readings}
+        assert all(reading.done for reading in undisturbed.values()), (await outcome_of(quiet)).broken
+    known = [Ask(ask.key, ask.body, text=undisturbed[ask.key].text) for ask in asks]
+    async with a_run("model", network, seed, say, Manners(patience_s=LONG_PATIENCE_S)) as run:
+        async with struck(
+            lambda stop: faults.strike_islands(
+                network, run.log, run.chance, faults=names, at_once=1, every_s=(2, 4), stop=stop
+            )
+        ):
+            await read_all(run, known, at_once)
+        return await outcome_of(run)
+
+
+# --- (b) Coordinators ----------------------------------------------------------------------------------------------
+
+
+async def coordinator_dies(
+    network: Network,
+    say: Callable[[str], None],
+    *,
+    streams: int = 100,
+    seed: int = 1,
+    items: tuple[int, int] = (120, 160),
+    delay_ms: int = 100,
+    killed_after: int = 30,
+) -> Outcome:
+    """All are read at one Coordinator, which is killed in mid-answer; all end, at the other, with the right bytes."""
+    async with a_run("coordinator", network, seed, say) as run:
+        asks = fast_asks("coordinator", run.chance, streams, items, delay_ms)
+        doomed = network.coordinators[0]
+
+        async def kill(stop: asyncio.Event) -> None:
+            while not stop.is_set() and not _all_at(run, streams, killed_after):
+                await asyncio.sleep(0.1)
+            await faults.kill_coordinator(network, run.log, doomed, 10.0)
+
+        async with struck(kill):
+            await read_all(run, asks, streams, first=0)
+        outcome = await outcome_of(run)
+        jobs = outcome.books.jobs.values()
+        alone = sum(1 for job in jobs if len([a for a in job.attempts if a.positions]) == 1)
+        cut = sum(1 for reading in outcome.readings if reading.breaks)
+        outcome.notes.append(
+            f"{cut} readers lost their Coordinator; {alone} of {len(jobs)} jobs were made by one Island"
+        )
+        if cut < streams:
+            outcome.broken["the_coordinator_dies_under_all"] = [f"only {cut} readers lost their line"]
+        return outcome
+
+
+def _all_at(run: Run, streams: int, position: int) -> bool:
+    readings = run.readers.readings
+    return len(readings) == streams and min(r.position for r in readings) >= position
+
+
+async def coordinator_freezes(
+    network: Network, say: Callable[[str], None], *, streams: int = 40, seed: int = 1
+) -> Outcome:
+    """A Coordinator stands still for a while: readers leave it, and what it believes afterwards harms nobody."""
+    impatient = Manners(silence_s=4.0)
+    async with a_run("frozen", network, seed, say, impatient) as run:
+        asks = fast_asks("frozen", run.chance, streams, (150, 200), 60)
+
+        async def freeze(stop: asyncio.Event) -> None:
+            del stop
+            await asyncio.sleep(4)
+            await faults.freeze_coordinator(network, run.log, network.coordinators[0], 15.0)
+
+        async with struck(freeze):
+            await read_all(run, asks, streams)
+        return await outcome_of(run)
+
+
+# --- (c) (d) (e) Broker and database -------------------------------------------------------------------------------
+
+Trouble = Callable[[Network, Log], Awaitable[None]]
+
+
+async def under_load(
+    name: str,
+    network: Network,
+    say: Callable[[str], None],
+    trouble: Trouble,
+    *,
+    streams: int = 200,
+    seed: int = 1,
+    at_once: int = 30,
+    items: tuple[int, int] = (60, 240),
+    delay_ms: int = 50,
+    after_s: float = 5.0,
+) -> Outcome:
+    """Streams come and go; in the midst of them something that everybody needs has trouble."""
+    manners = Manners(patience_s=LONG_PATIENCE_S)
+    async with a_run(name, network, seed, say, manners) as run:
+        asks = fast_asks(name, run.chance, streams, items, delay_ms)
+
+        async def strike(stop: asyncio.Event) -> None:
+            del stop
+            await asyncio.sleep(after_s)
+            await trouble(network, run.log)
+
+        async with struck(strike):
+            await read_all(run, asks, at_once)
+        return await outcome_of(run, [c for c in CHECKS if c.__name__ != "every_job_has_ended_well"])
+
+
+def wiped() -> Trouble:
+    return lambda network, log: faults.wipe_jetstream(network, log, 0, 2.0)
+
+
+def broker_restarted(away_s: float) -> Trouble:
+    return lambda network, log: faults.restart_broker(network, log, 0, away_s)
+
+
+def broker_unreachable(away_s: float) -> Trouble:
+    return lambda network, log: faults.lose_broker(network, log, away_s)
+
+
+def database_restarted(away_s: float) -> Trouble:
+    return lambda network, log: faults.restart_postgres(network, log, away_s)
+
+
+def database_unreachable(away_s: float) -> Trouble:
+    return lambda network, log: faults.lose_postgres(network, log, away_s)
+
+
+def leader_killed(away_s: float) -> Trouble:
+    return lambda network, log: faults.kill_leader(network, log, away_s)
+
+
+# --- (g) An Island that comes back from the dead -------------------------------------------------------------------
+
+SHORT_LEASES: Final = Plan(
+    hosts=(Hosts(3, slots=24),),
+    policy={"lease_s": "8", "heartbeat_s": "2", "island_silent_s": "8", "island_lost_s": "20"},
+)
+
+
+async def island_returns(
+    network: Network,
+    say: Callable[[str], None],
+    *,
+    streams: int = 20,
+    seed: int = 1,
+    frozen_s: float = 14.0,
+) -> Outcome:
+    """Stopped past its silence and its leases, then continued: what it says under its old epochs is refused, not paid."""
+    async with a_run("returns", network, seed, say) as run:
+        asks = fast_asks("returns", run.chance, streams, (250, 300), 50)
+        island = network.islands[0]
+
+        async def freeze(stop: asyncio.Event) -> None:
+            while not stop.is_set() and not _all_at(run, streams, 20):
+                await asyncio.sleep(0.1)
+            async with run.log.strike("freeze Island", island.name, island.id) as strike:
+                strike.note = f"SIGSTOP for {frozen_s:g} s"
+                island.signal_all(faults.SIGSTOP)
+                await asyncio.sleep(frozen_s)
+                island.signal_all(faults.SIGCONT)
+                await asyncio.sleep(5)
+
+        async with struck(freeze):
+            await read_all(run, asks, streams)
+        outcome = await outcome_of(run)
+        stale = [line for c in network.coordinators for line in c.said(f"report_stale island={island.id}")]
+        lost = [m for m in outcome.moves if m.island == island.id]
+        outcome.notes.append(
+            f"{len(lost)} streams were taken from {island.name}; {len(stale)} of its late reports were refused"
+        )
+        if not lost:
+            outcome.broken["an_island_returns"] = ["it held no stream when it was stopped"]
+        return outcome
+
+
