@@ -165,7 +165,8 @@ async def strike_islands(
     every_s: tuple[float, float] = (1.0, 3.0),
     stop: asyncio.Event,
 ) -> None:
-    """Strikes Islands at random times, never more than so many at once, until told to stop; then waits for the last."""
+    """Strikes Islands at random times, busy ones rather than idle ones, never more than so many at once, until told to
+    stop; then waits for the last."""
     weights = [ISLAND_FAULTS[name][1] for name in faults]
 
     async def one(name: str, island: Island) -> None:
@@ -178,7 +179,9 @@ async def strike_islands(
             whole = [island for island in network.islands if island.name not in struck]
             if len(network.islands) - len(whole) < at_once:
                 name = chance.choices(list(faults), weights)[0]
-                group.create_task(one(name, chance.choice(whole)))
+                held = await network.streams_on()
+                busy = [1 + 4 * held.get(island.id, 0) for island in whole]
+                group.create_task(one(name, chance.choices(whole, busy)[0]))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(chance.uniform(*every_s)):
                     await stop.wait()

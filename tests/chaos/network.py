@@ -24,6 +24,7 @@ from typing import Any
 
 import httpx
 import psutil
+import psycopg
 from archipelag_contracts import manifest as manifests
 from archipelag_contracts.manifest import Manifest
 from archipelag_coordinator import commands, config
@@ -45,6 +46,12 @@ START_S = 90.0
 STOP_S = 15.0
 LOOK_S = 0.1
 RATE_PER_MINUTE = 1_000_000
+
+
+HELD = """
+    SELECT island_id, count(*) FROM attempts WHERE status IN ('assigned', 'running')
+    GROUP BY island_id
+"""
 
 
 @dataclass(frozen=True)
@@ -169,6 +176,8 @@ class Network:
     def __init__(self, plan: Plan, home: Path) -> None:
         self.plan = plan
         self.home = home
+        self.keep = bool(os.environ.get("CHAOS_KEEP"))
+        """Its folder with all logs stays when it has ended."""
         self.manifests: dict[str, Manifest] = {}
         self.coordinators: list[Coordinator] = []
         self.islands: list[Island] = []
@@ -352,6 +361,10 @@ class Network:
                 raise AssertionError(f"not within {timeout_s:g} s: {what}; see {self.home}")
             await asyncio.sleep(LOOK_S)
 
+    async def streams_on(self) -> dict[str, int]:
+        """How many attempts each Island holds at this moment, by id."""
+        return await asyncio.to_thread(_held, self.database_url())
+
     async def restart_postgres(self, away_s: float) -> None:
         """Killed, and started again after so long."""
         assert self.postgres.process is not None
@@ -405,9 +418,14 @@ class Network:
 NOTHING_SPECIAL = Capabilities("chaos", "linux", "x86_64", 1, (), 1 << 30, 1 << 30, (), (), ())
 
 
+def _held(database_url: str) -> dict[str, int]:
+    with psycopg.connect(database_url) as connection:
+        return dict(connection.execute(HELD).fetchall())
+
+
 @contextlib.asynccontextmanager
 async def started(plan: Plan) -> AsyncIterator[Network]:
-    """A running network. Its folder stays when something failed, or when CHAOS_KEEP is set."""
+    """A running network. Its folder stays where an error ended it, or where CHAOS_KEEP is set."""
     home = Path(tempfile.mkdtemp(prefix="archipelag-chaos-"))
     home.chmod(0o755)  # Cargos run without privileges and must reach their sockets.
     network = Network(plan, home)
@@ -418,7 +436,7 @@ async def started(plan: Plan) -> AsyncIterator[Network]:
         await _to_the_end(network)
         raise
     await _to_the_end(network)
-    if not os.environ.get("CHAOS_KEEP"):
+    if not network.keep:
         shutil.rmtree(home, ignore_errors=True)
 
 
@@ -430,8 +448,6 @@ async def _to_the_end(network: Network) -> None:
     except asyncio.CancelledError:
         await stopping
         raise
-
-
 
 
 def _clustered(index: int, routes: list[int]) -> str:

@@ -35,6 +35,8 @@ class Ask:
     expected: tuple[str, ...] = ()
     text: str | None = None
     """The undisturbed answer as a whole."""
+    door: str = "chat"
+    """`chat`: a streamed chat. `whole`: one that comes in one piece. `job`: a job that is made, then followed."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Reading:
         return "".join(receipt.text for receipt in self.receipts)
 
 
-def fast_ask(key: str, seed: int, items: int, delay_ms: int) -> Ask:
+def fast_ask(key: str, seed: int, items: int, delay_ms: int, door: str = "chat") -> Ask:
     """So many seeded words, one in so many milliseconds."""
     knobs = json.dumps({"items": items, "delay_ms": delay_ms, "seeded": True})
     messages = [
@@ -88,7 +90,7 @@ def fast_ask(key: str, seed: int, items: int, delay_ms: int) -> Ask:
     plan = script(json.dumps({"messages": messages, "seed": seed}).encode(), items)
     expected = tuple(plan.item(position)[0] for position in range(items))
     body = {"model": FAST_SLUG, "messages": messages, "max_tokens": items, "seed": seed}
-    return Ask(key, body, expected, "".join(expected))
+    return Ask(key, body, expected, "".join(expected), door)
 
 
 def model_ask(key: str, seed: int, prompt: str, tokens: int) -> Ask:
@@ -148,7 +150,9 @@ class Readers:
                 if time.monotonic() - reading.began > self._manners.patience_s:
                     reading.error = reading.error or "its patience was at its end"
                     return reading
-                wait_s = BACKOFF_S[0] if reading.position > before else min(BACKOFF_S[1], wait_s * 2)
+                wait_s = (
+                    BACKOFF_S[0] if reading.position > before else min(BACKOFF_S[1], wait_s * 2)
+                )
                 await asyncio.sleep(wait_s * (0.5 + self._chance.random()))
                 port = self._other(port)
         finally:
@@ -182,6 +186,9 @@ class Readers:
                     break
         finally:
             transport.abort()
+        if link.whole and link.status == 201:
+            reading.roles += 1
+            return await self._once(reading, port)
         return self._judge(reading, link)
 
     def _judge(self, reading: Reading, link: _Connection) -> bool:
@@ -194,25 +201,42 @@ class Readers:
                 return False
             reading.error = f"refused: {code} {link.body[:300].decode(errors='replace')}"
             return True
-        how = link.broke or ("ended without [DONE]" if link.whole else "the line broke")
+        if link.whole and reading.ask.door == "whole":
+            self._take_whole(reading, json.loads(link.body))
+            return True
+        how = link.broke or ("ended without its end" if link.whole else "the line was closed")
         reading.breaks.append((time.monotonic(), how))
         return False
 
+    def _take_whole(self, reading: Reading, answer: dict[str, Any]) -> None:
+        (choice,) = answer["choices"]
+        reading.usage, reading.finish_reason = answer["usage"], choice["finish_reason"]
+        items = reading.usage["completion_tokens"]
+        reading.roles += 1
+        reading.receipts.append(Receipt(items, choice["message"]["content"], time.monotonic()))
+        reading.done = True
+        self._count(items)
+
     def _request(self, reading: Reading) -> bytes:
-        body = json.dumps(
-            reading.ask.body | {"stream": True, "stream_options": {"include_usage": True}}
-        ).encode()
-        lines = [
-            "POST /v1/chat/completions HTTP/1.1",
-            "Host: chaos",
-            "Content-Type: application/json",
-            f"Authorization: Bearer {self._api_key}",
-            f"Idempotency-Key: {reading.ask.key}",
-            f"Content-Length: {len(body)}",
-        ]
+        ask, body = reading.ask, b""
+        lines = ["Host: chaos", f"Authorization: Bearer {self._api_key}"]
+        if ask.door == "job" and reading.jobs:
+            what = f"GET /api/v1/jobs/{reading.jobs[-1]}/stream"
+        else:
+            what = "POST /v1/chat/completions"
+            asked: dict[str, Any] = ask.body
+            if ask.door == "chat":
+                asked = asked | {"stream": True, "stream_options": {"include_usage": True}}
+            elif ask.door == "job":
+                what = "POST /api/v1/jobs"
+                given = {name: value for name, value in asked.items() if name != "model"}
+                asked = {"workload": asked["model"], "input": given}
+            body = json.dumps(asked).encode()
+            lines += ["Content-Type: application/json", f"Idempotency-Key: {ask.key}"]
         if reading.roles or reading.receipts:
             lines.append(f"Last-Event-ID: {reading.position}")
-        return "\r\n".join([*lines, "", ""]).encode() + body
+        lines.append(f"Content-Length: {len(body)}")
+        return "\r\n".join([f"{what} HTTP/1.1", *lines, "", ""]).encode() + body
 
     def _count(self, items: int) -> None:
         self.items += items
@@ -248,7 +272,8 @@ class _Connection(asyncio.Protocol):
             self._end(f"not HTTP: {error!r}")
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._end("" if self.whole else f"the line broke: {type(error).__name__}")
+        said = type(error).__name__ if error else "closed"
+        self._end("" if self.whole else f"the line broke: {said}")
 
     def _end(self, broke: str) -> None:
         self.broke = self.broke or broke
@@ -265,7 +290,7 @@ class _Connection(asyncio.Protocol):
         self.status = self._parser.get_status_code()
 
     def on_body(self, data: bytes) -> None:
-        if self.status != 200:
+        if self.status != 200 or self._reading.ask.door == "whole":
             self.body += data
             return
         *events, self._rest = (self._rest + data).split(b"\n\n")
@@ -287,8 +312,25 @@ class _Connection(asyncio.Protocol):
                 told = line[6:]
         if told == b"[DONE]":
             self._reading.done = not self._reading.error
+        elif told and self._reading.ask.door == "job":
+            self._take_job_event(position, json.loads(told))
         elif told:
             self._take_chunk(position, json.loads(told))
+
+    def _take_job_event(self, position: int, told: dict[str, Any]) -> None:
+        reading = self._reading
+        match told["type"]:
+            case "token":
+                self._take_text(position, told["content"])
+            case "done":
+                reading.usage, reading.finish_reason = told["usage"], told["finish_reason"]
+                reading.done = True
+            case "error":
+                reading.error = f"the stream said: {told['code']}, {told['error']}"
+
+    def _take_text(self, position: int, text: str) -> None:
+        self._count(position - self._reading.position)
+        self._reading.receipts.append(Receipt(position, text, time.monotonic()))
 
     def _take_chunk(self, position: int, chunk: dict[str, Any]) -> None:
         reading = self._reading
@@ -304,8 +346,7 @@ class _Connection(asyncio.Protocol):
             if choice["finish_reason"]:
                 reading.finish_reason = choice["finish_reason"]
             if delta.get("content"):
-                self._count(position - reading.position)
-                reading.receipts.append(Receipt(position, delta["content"], time.monotonic()))
+                self._take_text(position, delta["content"])
 
 
 def _code_of(body: bytes) -> str:

@@ -14,7 +14,7 @@ from .readers import Reading
 
 BLAMED_S = 60.0
 """An attempt that ends longer after a strike was not ended by it."""
-SHOWN_MAX = 10
+SHOWN_MAX = 5
 LONGEST = 2
 LONG_S = 5.0
 """A pause beyond this is told of in detail."""
@@ -66,6 +66,9 @@ def moves(books: Books, readings: Sequence[Reading]) -> Iterator[Move]:
 def _pause(reading: Reading, at: int) -> float | None:
     before = [r.at for r in reading.receipts if r.position <= at]
     after = [r.at for r in reading.receipts if r.position > at]
+    # Only who waits for every word has seen a pause: a job that is followed may wait for its lease.
+    if reading.ask.door != "chat":
+        return None
     return after[0] - before[-1] if at and before and after else None
 
 
@@ -90,7 +93,7 @@ def show(outcome: Outcome) -> Iterator[str]:
     yield from _pauses(outcome.moves)
     yield from _longest(outcome)
     yield from _comebacks(readings)
-    yield from _table(outcome)
+    yield from table([outcome])
     yield from (f"   {note}" for note in outcome.notes)
     for promise, complaints in outcome.broken.items():
         yield f"   BROKEN {promise}: {len(complaints)}"
@@ -154,22 +157,57 @@ def gaps(reading: Reading) -> Iterator[float]:
             yield after[0] - before[-1]
 
 
-def _table(outcome: Outcome) -> Iterator[str]:
-    """Name, how often, streams that it ended an attempt of, and by what cause; pauses by fault."""
-    if not outcome.strikes:
+@dataclass
+class Row:
+    """One line of the table of faults."""
+
+    fault: str
+    times: int = 0
+    hit: list[Move] = field(default_factory=list)
+    """Attempts that it ended."""
+    broke: int = 0
+    """Readers whose line broke while it lasted."""
+    quiet_s: list[float] = field(default_factory=list)
+    """For each reader of that time, its longest wait for something new."""
+
+
+def rows(outcomes: Sequence[Outcome]) -> list[Row]:
+    """The table of faults, over one scenario or many."""
+    found: dict[str, Row] = {}
+    for outcome in outcomes:
+        for strike in outcome.strikes:
+            row = found.setdefault(strike.fault, Row(strike.fault))
+            row.times += 1
+            row.broke += sum(_broke(strike, reading) for reading in outcome.readings)
+            if not strike.target_id:
+                quiet = (_quiet(strike, reading) for reading in outcome.readings)
+                row.quiet_s += [wait for wait in quiet if wait is not None]
+        for name, hit in blame(outcome).items():
+            found.setdefault(name, Row(name)).hit += hit
+    return list(found.values())
+
+
+def table(outcomes: Sequence[Outcome]) -> Iterator[str]:
+    """Name, how often, streams that it moved, the pauses they saw, and what else happened."""
+    told = rows(outcomes)
+    if not told:
         return
-    blamed = blame(outcome)
-    yield f"   {'fault':<26}{'times':>6}{'streams hit':>13}{'pause p50/max':>16}  what happened"
-    for name in dict.fromkeys(strike.fault for strike in outcome.strikes):
-        times = sum(1 for strike in outcome.strikes if strike.fault == name)
-        hit = blamed.get(name, [])
-        pauses = [move.pause_s for move in hit if move.pause_s is not None]
-        told = f"{percentile(pauses, 0.5):.1f}/{max(pauses):.1f} s" if pauses else "-"
-        causes = Counter(move.cause for move in hit)
-        what = ", ".join(f"{count} {cause}" for cause, count in causes.most_common()) or "nothing"
-        broke = sum(_broken_by(strike, outcome.readings) for strike in _named(outcome, name))
-        what += f"; {broke} lines broke" if broke else ""
-        yield f"   {name:<26}{times:>6}{len(hit):>13}{told:>16}  {what}"
+    yield f"   {'fault':<27}{'times':>6}{'moved':>7}{'pause p50/p99/max':>22}  what happened"
+    for row in told:
+        pauses = [move.pause_s for move in row.hit if move.pause_s is not None]
+        causes = Counter(move.cause for move in row.hit)
+        what = [f"{count} {cause}" for cause, count in causes.most_common()]
+        if row.broke:
+            what.append(f"{row.broke} lines broke")
+        if row.quiet_s:
+            what.append(f"a reader waited {_spread(row.quiet_s)}")
+        spread = _spread(pauses) if pauses else "-"
+        yield f"   {row.fault:<27}{row.times:>6}{len(row.hit):>7}{spread:>22}  {'; '.join(what) or 'nothing'}"
+
+
+def _spread(values: Sequence[float]) -> str:
+    shares = (percentile(values, 0.5), percentile(values, 0.99), max(values))
+    return "/".join(f"{share:.2f}" for share in shares) + " s"
 
 
 def blame(outcome: Outcome) -> dict[str, list[Move]]:
@@ -197,15 +235,14 @@ def _latest(outcome: Outcome, lost: Attempt) -> Strike | None:
     return max(earlier, key=lambda strike: strike.at) if earlier else None
 
 
-def _named(outcome: Outcome, name: str) -> list[Strike]:
-    return [strike for strike in outcome.strikes if strike.fault == name]
-
-
-def _broken_by(strike: Strike, readings: Sequence[Reading]) -> int:
-    """Readers whose line broke while it lasted."""
+def _broke(strike: Strike, reading: Reading) -> bool:
     until = strike.ended if strike.ended is not None else float("inf")
-    return sum(
-        1
-        for reading in readings
-        if any(strike.began <= at <= until + 1 for at, _ in reading.breaks)
-    )
+    return any(strike.began <= at <= until + 1 for at, _ in reading.breaks)
+
+
+def _quiet(strike: Strike, reading: Reading) -> float | None:
+    """The longest wait of this reader, for an item or the end, that overlaps the strike. None: it did not read then."""
+    until = strike.ended if strike.ended is not None else float("inf")
+    times = [reading.began, *(receipt.at for receipt in reading.receipts), reading.ended]
+    waits = [b - a for a, b in pairwise(times) if b >= strike.began and a <= until]
+    return max(waits) if waits else None

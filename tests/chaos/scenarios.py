@@ -13,13 +13,15 @@ from typing import Final
 from . import faults
 from .checkers import CHECKS, Check, broken_promises, open_books, unfinished
 from .faults import Log
-from .network import MODEL, Hosts, Network, Plan
+from .network import MODEL, Hosts, Island, Network, Plan
 from .readers import Ask, Manners, Readers, fast_ask, model_ask
 from .report import Outcome
 
 SETTLE_S: Final = 90.0
 PROGRESS_S: Final = 5.0
 LONG_PATIENCE_S: Final = 240.0
+DOORS: Final = (*("chat",) * 8, "job", "whole")
+"""One request in ten follows a job, one wants its answer in one piece."""
 
 
 @dataclass
@@ -47,7 +49,11 @@ class Run:
 
 @contextlib.asynccontextmanager
 async def a_run(
-    name: str, network: Network, seed: int, say: Callable[[str], None], manners: Manners | None = None
+    name: str,
+    network: Network,
+    seed: int,
+    say: Callable[[str], None],
+    manners: Manners | None = None,
 ) -> AsyncIterator[Run]:
     """A customer of its own, so that its books can be read by themselves."""
     chance = Random(f"{name} {seed}")
@@ -72,7 +78,9 @@ async def outcome_of(run: Run, checks: Sequence[Check] = CHECKS) -> Outcome:
     return Outcome(run.name, run.readers.readings, books, run.log.strikes, broken, took_s)
 
 
-async def read_all(run: Run, asks: Sequence[Ask], at_once: int, *, first: int | None = None) -> None:
+async def read_all(
+    run: Run, asks: Sequence[Ask], at_once: int, *, first: int | None = None
+) -> None:
     """All of these answers, never more than so many at once; tells how far it is."""
     left = iter(asks)
 
@@ -94,9 +102,23 @@ async def read_all(run: Run, asks: Sequence[Ask], at_once: int, *, first: int | 
         telling.cancel()
 
 
-def fast_asks(name: str, chance: Random, count: int, items: tuple[int, int], delay_ms: int) -> list[Ask]:
+def fast_asks(
+    name: str,
+    chance: Random,
+    count: int,
+    items: tuple[int, int],
+    delay_ms: int,
+    doors: Sequence[str] = ("chat",),
+) -> list[Ask]:
+    """Each with a seed and a length of its own; the doors by turns."""
     return [
-        fast_ask(f"{name}-{n}", chance.getrandbits(48), chance.randint(*items), delay_ms)
+        fast_ask(
+            f"{name}-{n}",
+            chance.getrandbits(48),
+            chance.randint(*items),
+            delay_ms,
+            doors[n % len(doors)],
+        )
         for n in range(count)
     ]
 
@@ -146,9 +168,11 @@ async def islands_die(
 ) -> Outcome:
     """Islands are killed, frozen, drained and cut off under many streams of the fast Cargo."""
     async with a_run("islands", network, seed, say) as run:
-        asks = fast_asks("islands", run.chance, streams, items, delay_ms)
+        asks = fast_asks("islands", run.chance, streams, items, delay_ms, DOORS)
         async with struck(
-            lambda stop: faults.strike_islands(network, run.log, run.chance, faults=names, stop=stop)
+            lambda stop: faults.strike_islands(
+                network, run.log, run.chance, faults=names, stop=stop
+            )
         ):
             await read_all(run, asks, at_once)
         return await outcome_of(run)
@@ -173,7 +197,9 @@ async def models_die(
     async with a_run("undisturbed", network, seed, say) as quiet:
         await read_all(quiet, asks, at_once)
         undisturbed = {reading.ask.key: reading for reading in quiet.readers.readings}
-        assert all(reading.done for reading in undisturbed.values()), (await outcome_of(quiet)).broken
+        assert all(reading.done for reading in undisturbed.values()), (
+            await outcome_of(quiet)
+        ).broken
     known = [Ask(ask.key, ask.body, text=undisturbed[ask.key].text) for ask in asks]
     async with a_run("model", network, seed, say, Manners(patience_s=LONG_PATIENCE_S)) as run:
         async with struck(
@@ -218,7 +244,9 @@ async def coordinator_dies(
             f"{cut} readers lost their Coordinator; {alone} of {len(jobs)} jobs were made by one Island"
         )
         if cut < streams:
-            outcome.broken["the_coordinator_dies_under_all"] = [f"only {cut} readers lost their line"]
+            outcome.broken["the_coordinator_dies_under_all"] = [
+                f"only {cut} readers lost their line"
+            ]
         return outcome
 
 
@@ -266,7 +294,7 @@ async def under_load(
     """Streams come and go; in the midst of them something that everybody needs has trouble."""
     manners = Manners(patience_s=LONG_PATIENCE_S)
     async with a_run(name, network, seed, say, manners) as run:
-        asks = fast_asks(name, run.chance, streams, items, delay_ms)
+        asks = fast_asks(name, run.chance, streams, items, delay_ms, DOORS)
 
         async def strike(stop: asyncio.Event) -> None:
             del stop
@@ -275,7 +303,9 @@ async def under_load(
 
         async with struck(strike):
             await read_all(run, asks, at_once)
-        return await outcome_of(run, [c for c in CHECKS if c.__name__ != "every_job_has_ended_well"])
+        return await outcome_of(
+            run, [c for c in CHECKS if c.__name__ != "every_job_has_ended_well"]
+        )
 
 
 def wiped() -> Trouble:
@@ -321,11 +351,15 @@ async def island_returns(
     """Stopped past its silence and its leases, then continued: what it says under its old epochs is refused, not paid."""
     async with a_run("returns", network, seed, say) as run:
         asks = fast_asks("returns", run.chance, streams, (250, 300), 50)
-        island = network.islands[0]
+        islands = {island.id: island for island in network.islands}
+        frozen: list[Island] = []
 
         async def freeze(stop: asyncio.Event) -> None:
             while not stop.is_set() and not _all_at(run, streams, 20):
                 await asyncio.sleep(0.1)
+            held = await network.streams_on()
+            island = islands[max(held, key=lambda one: held[one])]
+            frozen.append(island)
             async with run.log.strike("freeze Island", island.name, island.id) as strike:
                 strike.note = f"SIGSTOP for {frozen_s:g} s"
                 island.signal_all(faults.SIGSTOP)
@@ -336,7 +370,12 @@ async def island_returns(
         async with struck(freeze):
             await read_all(run, asks, streams)
         outcome = await outcome_of(run)
-        stale = [line for c in network.coordinators for line in c.said(f"report_stale island={island.id}")]
+        (island,) = frozen
+        stale = [
+            line
+            for c in network.coordinators
+            for line in c.said(f"report_stale island={island.id}")
+        ]
         lost = [m for m in outcome.moves if m.island == island.id]
         outcome.notes.append(
             f"{len(lost)} streams were taken from {island.name}; {len(stale)} of its late reports were refused"
@@ -344,5 +383,3 @@ async def island_returns(
         if not lost:
             outcome.broken["an_island_returns"] = ["it held no stream when it was stopped"]
         return outcome
-
-
