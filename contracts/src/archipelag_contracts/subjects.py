@@ -61,6 +61,16 @@ def report_at(relay: RelayId) -> str:
     return f"{ROOT}.coordinator.{relay}.report"
 
 
+def cancel_at(relay: RelayId) -> str:
+    """Coordinator → the Coordinator process that relays a job, request and reply: job's id, reason."""
+    return f"{ROOT}.coordinator.{relay}.cancel"
+
+
+def here(relay: RelayId) -> str:
+    """Coordinator → a Coordinator process, request and reply: whether it is still there."""
+    return f"{ROOT}.coordinator.{relay}.here"
+
+
 KEYS_CHANGED: Final = f"{ROOT}.coordinators.keys"
 """Coordinator → all Coordinators: an API key was revoked or changed; drop what is cached."""
 

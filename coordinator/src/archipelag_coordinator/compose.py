@@ -6,8 +6,9 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from typing import Any, Final
 
@@ -43,13 +44,17 @@ from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.errors import CoordinatorError, StaleAttempt
 from archipelag_coordinator.ids import SystemIds
 from archipelag_coordinator.services import upkeep
+from archipelag_coordinator.services.cancel import cancel_here
 from archipelag_coordinator.services.failover import failover
+from archipelag_coordinator.services.follow import look
 from archipelag_coordinator.services.settled import settled
 from archipelag_coordinator.services.world import World
 
 log = logging.getLogger(__name__)
 
 HTTP_BACKLOG: Final = 2_048
+LOOKS_S: Final = (0.02, 0.03, 0.05, 0.1, 0.2)
+"""Waits between looks for what another Coordinator is about to settle; after that, the loop does."""
 STREAMS_END_S: Final = 3
 """How long open streams may go on after SIGTERM."""
 
@@ -80,6 +85,8 @@ async def serve(settings: Settings) -> None:
         await parts.bus.listen_ended(world.home, lambda job_id: settled(world, job_id))
         taking = Reports(world, known)
         await parts.bus.listen_reports(world.home, taking.take_here)
+        await parts.bus.listen_cancels(world.home, partial(_cancel_handed, world))
+        await parts.bus.listen_here(world.home)
         reports = ReportQueue(parts.connection, taking.take)
         nonces = Nonces(_nonce_secret(parts.keys), world.clock, os.urandom)
         address = f"{settings.grpc_host}:{settings.grpc_port}"
@@ -95,6 +102,8 @@ async def serve(settings: Settings) -> None:
                 await _http(settings, parts).serve()
                 for task in others:
                     task.cancel()
+            with suppress(*UNREACHABLE):
+                await upkeep.leave(world)
         finally:
             await enrolment.stop(grace=1)
 
@@ -144,6 +153,7 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
         relay.on_wrong = lambda job, island, epoch: errands.run(
             _end_wrong(world, job, island, epoch)
         )
+        relay.on_end = lambda job, _island, _epoch: errands.run(_look_soon(world, job))
         yield Parts(world, store, connection, bus, relay, leader, runner, keys)
 
 
@@ -205,6 +215,23 @@ class _Errands:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _cancel_handed(world: World, job_id: JobId, reason: str) -> bool:
+    """A customer cancelled it at another Coordinator, which checked that it is theirs."""
+    return (await cancel_here(world, job_id, reason)).finished
+
+
+async def _look_soon(world: World, job_id: JobId) -> None:
+    """An attempt has said its last word: whoever reads a copy of it here is told as soon as its home has settled it."""
+    answer = world.answers.get(job_id)
+    if answer is None or not answer.follows:
+        return
+    for wait_s in LOOKS_S:
+        await asyncio.sleep(wait_s)
+        with suppress(*UNREACHABLE):
+            if await look(world, job_id):
+                return
 
 
 async def _end_wrong(world: World, job_id: JobId, island: IslandId, epoch: Epoch) -> None:

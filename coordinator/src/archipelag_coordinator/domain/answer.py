@@ -9,6 +9,7 @@ from typing import Final
 from archipelag_contracts.ids import Epoch, IslandId, JobId
 
 from archipelag_coordinator.domain.attempt import Cause, Usage
+from archipelag_coordinator.domain.items import Items
 
 ITEM_BYTES_MAX: Final = 64 * 1024
 
@@ -39,6 +40,8 @@ class Answer:
         "epoch",
         "final",
         "first_item_at",
+        "follows",
+        "goes_on_unread",
         "heard_at",
         "interactive",
         "interrupted",
@@ -47,15 +50,19 @@ class Answer:
         "job_id",
         "left_at",
         "listeners",
+        "marked",
         "note",
         "opened_at",
+        "orphaned",
         "placing",
         "prompt_tokens",
         "readers",
+        "recalled",
         "refused",
         "running",
         "size_bytes",
         "size_bytes_max",
+        "stored",
         "taken",
         "texts",
         "tokens",
@@ -70,10 +77,17 @@ class Answer:
         size_bytes_max: int,
         now: float,
         interactive: bool = True,
+        goes_on_unread: bool = False,
     ) -> None:
         self.job_id = job_id
         self.interactive = interactive
         """A reader waits for it: silence and a reader's leaving end it soon."""
+        self.goes_on_unread = goes_on_unread
+        """Although a reader waits for it, it runs to its end without one."""
+        self.follows = False
+        """Another process is the job's home; this is a copy for readers here, and decides nothing."""
+        self.recalled = False
+        """Its beginning was relayed by another process: what readers were given there is not known exactly."""
         self.opened_at = now
         self.items_max = items_max
         self.size_bytes_max = size_bytes_max
@@ -91,6 +105,10 @@ class Answer:
         """One past the highest position that was handed to any reader for writing."""
         self.delivered = 0
         """One past the highest position that was written to any reader."""
+        self.stored = 0
+        """One past the highest position that PostgreSQL has."""
+        self.marked = 0
+        """The mark that PostgreSQL has."""
         self.placing = False
         """Somebody in this process is finding an Island for it; nobody else need try."""
         self.running = False
@@ -109,6 +127,8 @@ class Answer:
         self.readers = 0
         self.left_at: float | None = None
         """When the last reader left; None while there is one, or before the first."""
+        self.orphaned = False
+        """Its last reader did not leave: the process that served them died."""
         self.listeners: set[Callable[[], None]] = set()
 
     @property
@@ -119,7 +139,12 @@ class Answer:
     @property
     def mark(self) -> int:
         """What counts as delivered: written to a reader, or, where nobody waits, readable at `output`."""
-        return self.delivered if self.interactive else self.next
+        return self.delivered if self.interactive and not self.goes_on_unread else self.next
+
+    @property
+    def handed_out(self) -> int:
+        """One past the highest position that any reader may have been given."""
+        return max(self.taken, self.next) if self.recalled and self.interactive else self.taken
 
     def begin(self, epoch: Epoch, now: float, island_id: IslandId | None = None) -> None:
         """A new attempt carries on from `next`."""
@@ -186,21 +211,28 @@ class Answer:
 
     def restart(self) -> None:
         """Forgets what an attempt said that came to nothing. Nobody may have been given any of it."""
-        assert self.taken == 0 == self.delivered
+        assert self.handed_out == 0 == self.delivered
         self.texts.clear()
         self.tokens.clear()
-        self.size_bytes = 0
+        self.size_bytes = self.stored = self.marked = 0
         self.prompt_tokens = 0
         self.first_item_at = None
         self.running = False
 
-    def complete(self, output: str, items: int) -> None:
-        """Fills up what was lost on the way from the settled output: `items` positions, `output` in all."""
-        have = "".join(self.texts)
-        missing = items - len(self.texts)
-        if missing > 0 and output.startswith(have):
-            self.texts += [output[len(have) :], *[""] * (missing - 1)]
-            self.tokens += [0] * missing
+    def load(self, items: Items, *, stored: bool = False) -> None:
+        """Takes over items that are known from elsewhere, from where this answer ends on.
+
+        `stored`: they come from PostgreSQL.
+        """
+        assert items.first == 0
+        texts = items.texts[self.next :]
+        self.tokens += items.tokens[self.next :]
+        self.texts += texts
+        self.size_bytes += sum(len(text.encode("utf-8", "replace")) for text in texts)
+        if stored:
+            self.stored = max(self.stored, items.next)
+        if texts:
+            self.wake()
 
     def end_attempt(self, ending: Ending) -> None:
         self.attempt_end = ending

@@ -27,6 +27,7 @@ class Answers:
         size_bytes_max: int,
         now: float,
         interactive: bool = True,
+        goes_on_unread: bool = False,
     ) -> Answer:
         """The answer of this job; a new one where there is none yet."""
         answer = self._by_job.get(job_id)
@@ -37,6 +38,7 @@ class Answers:
                 size_bytes_max=size_bytes_max,
                 now=now,
                 interactive=interactive,
+                goes_on_unread=goes_on_unread,
             )
             self._by_job[job_id] = answer
             if len(self._by_job) > self._kept_max:
@@ -44,7 +46,13 @@ class Answers:
         return answer
 
     def get(self, job_id: JobId) -> Answer | None:
+        """Whatever this process has of it, be it a copy."""
         return self._by_job.get(job_id)
+
+    def own(self, job_id: JobId) -> Answer | None:
+        """The answer of a job whose home is this process; no copy."""
+        answer = self._by_job.get(job_id)
+        return None if answer is None or answer.follows else answer
 
     def drop(self, job_id: JobId) -> None:
         self._by_job.pop(job_id, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -11,6 +12,7 @@ from archipelag_contracts.ids import ApiKeyId, CargoDigest, Epoch, JobId, Positi
 from archipelag_contracts.units import ZERO, Ucredits
 
 from archipelag_coordinator.domain.attempt import RETRYABLE, Cause
+from archipelag_coordinator.domain.items import Items, cut, cuts_of
 from archipelag_coordinator.errors import IllegalMove, StaleAttempt
 
 
@@ -75,16 +77,30 @@ class Job:
     prompt_tokens: int = 0
     output_items: int = 0
     output: str | None = None
+    cuts: bytes = b""
+    """Where each item ends in `output`: see `domain/items.py`."""
     finish_reason: str = ""
     cause: Cause | None = None
     error: str = ""
     charged: Ucredits = ZERO
     waiting_for: tuple[str, ...] = ()
     """Why no Island has taken it yet, in words."""
+    goes_on_unread: bool = False
+    """Its customer asked that it runs to its end although nobody reads it."""
+    read_at: datetime | None = None
+    """When a Coordinator that is not its home last had a reader of it."""
 
     @property
     def finished(self) -> bool:
         return not MOVES[self.status]
+
+    def items(self) -> Items:
+        """What is stored of the answer, item by item."""
+        texts = cut(self.output or "", self.cuts)
+        if texts and self.status is JobStatus.SUCCEEDED:
+            # Rows from before there were cuts: everything at the first position, so that none is said twice.
+            texts += [""] * (self.output_items - len(texts))
+        return Items(0, tuple(texts), (0,) * len(texts))
 
     def start(self, now: datetime) -> Job:
         """Given to an Island: the next epoch begins."""
@@ -97,39 +113,35 @@ class Job:
         assert self.status is JobStatus.QUEUED
         return replace(self, waiting_for=reasons)
 
-    def requeue(
-        self, epoch: Epoch, reason: str, until: datetime, *, output: str | None = None
-    ) -> Job:
-        """The attempt ended too early and another Island may go on, if one is found by `until`.
-
-        `output` is what was accepted so far, which the next attempt continues.
-        """
+    def requeue(self, epoch: Epoch, reason: str, until: datetime) -> Job:
+        """The attempt ended too early and another Island may go on, if one is found by `until`."""
         self.check_current(epoch)
         moved = self._move(JobStatus.QUEUED)
         latest = min(max(until, self.queue_until), self.deadline_at)
-        return replace(moved, queue_until=latest, waiting_for=(reason,), output=output)
+        return replace(moved, queue_until=latest, waiting_for=(reason,))
 
     def succeed(
         self,
         epoch: Epoch,
         now: datetime,
         *,
-        output: str,
+        texts: Sequence[str],
         finish_reason: str,
         prompt_tokens: int,
-        output_items: int,
         charged: Ucredits,
     ) -> Job:
+        """`texts` are all items of the answer, whoever made them."""
         self.check_current(epoch)
         return replace(
             self._move(JobStatus.SUCCEEDED),
             ended_at=now,
-            output=output,
+            output="".join(texts),
+            cuts=cuts_of(texts),
             finish_reason=finish_reason,
             cause=Cause.COMPLETED,
             prompt_tokens=prompt_tokens,
-            output_items=output_items,
-            delivered=Position(output_items),
+            output_items=len(texts),
+            delivered=Position(len(texts)),
             charged=charged,
             waiting_for=(),
         )
@@ -154,10 +166,10 @@ class Job:
         reason: str,
         delivered: int,
         prompt_tokens: int,
-        output: str,
+        texts: Sequence[str],
         charged: Ucredits,
     ) -> Job:
-        """By the customer, who pays for what was delivered until now."""
+        """By the customer, who pays for what was delivered until now, which is `texts`."""
         return replace(
             self._move(JobStatus.CANCELLED),
             ended_at=now,
@@ -166,7 +178,8 @@ class Job:
             delivered=Position(delivered),
             output_items=delivered,
             prompt_tokens=prompt_tokens,
-            output=output or None,
+            output="".join(texts) or None,
+            cuts=cuts_of(texts),
             charged=charged,
             waiting_for=(),
         )

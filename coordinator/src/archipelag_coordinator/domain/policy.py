@@ -35,6 +35,8 @@ class Policy:
     """The same for a job that nobody waits for."""
     reader_grace_s: float = 5.0
     """How long a reader who vanished may come back before the work is cancelled."""
+    orphan_grace_s: float = 15.0
+    """The same for one whose Coordinator died: the work goes on meanwhile, and costs nothing if nobody comes back."""
     answer_kept_s: float = 120.0
     """How long a finished answer stays in the relaying process for readers who come back."""
     retry_window_s: float = 600.0

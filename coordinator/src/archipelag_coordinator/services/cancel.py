@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from archipelag_contracts.ids import JobId, UserId
 
 from archipelag_coordinator.domain.job import Job
 from archipelag_coordinator.errors import NotFound
 from archipelag_coordinator.services import ending
+from archipelag_coordinator.services.recall import make_home, recall
 from archipelag_coordinator.services.world import World
 
 
@@ -15,21 +18,45 @@ async def cancel(
 ) -> Job:
     """Settles at once and tells the Island after commit. A job that has ended already is returned as it is.
 
-    Raises NotFound, also for somebody else's job.
+    The process that relays it does this, since only there is it known what was delivered; where that is gone, this one
+    goes by what was noted last. Raises NotFound, also for somebody else's job.
     """
+    job = await _owned(world, user_id, job_id)
+    if not job.finished and job.home != world.home:
+        with contextlib.suppress(OSError):
+            if await world.bus.hand_cancel(job.home, job_id, reason):
+                return await _owned(world, user_id, job_id)
+    return await cancel_here(world, job_id, reason)
+
+
+async def cancel_here(world: World, job_id: JobId, reason: str) -> Job:
+    """As `cancel`, by this process in any case. Raises NotFound."""
     now = world.clock.now()
     async with world.store.begin() as tx:
         job = await tx.jobs.lock(job_id)
-        if job is None or job.user_id != user_id:
+        if job is None:
             raise NotFound("job", job_id)
         if job.finished:
             return job
+        was = job.home
+        job = await make_home(world, tx, job)
+        await recall(world, tx, job)
         attempt = await ending.current_attempt(tx, job)
         mark = ending.mark_of(world, job)
         closed = await ending.cancel(world, tx, job, attempt, reason=reason, mark=mark, now=now)
     await ending.announce(world, closed)
+    if was != world.home:
+        await world.bus.ended(was, job_id)
     if closed.attempt is not None:
         await world.bus.cancel(
             closed.attempt.island_id, job_id, closed.attempt.epoch, reason, issued_at=now
         )
     return closed.job
+
+
+async def _owned(world: World, user_id: UserId, job_id: JobId) -> Job:
+    async with world.store.begin() as tx:
+        job = await tx.jobs.get(job_id)
+    if job is None or job.user_id != user_id:
+        raise NotFound("job", job_id)
+    return job

@@ -22,10 +22,12 @@ from archipelag_coordinator.services.ports import (
     Tx,
     Unreachable,
 )
+from archipelag_coordinator.services.recall import recall
 from archipelag_coordinator.services.world import World
 
 TRIES_MAX: Final = 8
 """Islands asked in one go; after that the job waits for the next turn."""
+BROKER_AWAY: Final = "the message fabric cannot be reached; trying again"
 REFUSED_AVOID_S: Final = 1.0
 """An Island that just said no is not asked again at once; an Island that lost the job is not asked again at all."""
 
@@ -37,6 +39,7 @@ class _Given:
     job: Job
     attempt: Attempt
     cargo: Cargo
+    answer: Answer
 
 
 async def dispatch(world: World, job_id: JobId) -> Job:
@@ -59,14 +62,16 @@ async def _dispatch(world: World, job_id: JobId) -> Job:
         given = await _give(world, job_id)
         if isinstance(given, Job):
             return given
-        answer = _listen(world, given)
+        answer = given.answer
+        _listen(world, given)
         said = await world.bus.assign(
             _assignment(world, given, answer),
             given.attempt.assigned_at,
             world.policy.assign_timeout_s,
         )
         # Items say yes as well as the reply does, which may have been lost.
-        if isinstance(said, Accepted) or (isinstance(said, Unreachable) and answer.next):
+        spoke = answer.next > given.attempt.first_position
+        if isinstance(said, Accepted) or (isinstance(said, Unreachable) and spoke):
             answer.accepted(world.clock.monotonic())
             return given.job
         await _take_back(world, given, said)
@@ -85,9 +90,11 @@ async def _give(world: World, job_id: JobId) -> Job | _Given:
             raise NotFound("job", job_id)
         if job.status is not JobStatus.QUEUED or job.home != world.home:
             return job
-        answer = world.answers.get(job.id)
-        if answer is not None and 0 < answer.epoch == job.epoch and not answer.interrupted:
+        answer = await recall(world, tx, job)
+        if 0 < answer.epoch == job.epoch and not answer.interrupted:
             return job  # The last attempt is over in the store and not yet here: see `settled`.
+        if not world.bus.connected:
+            return await _keep_reasons(world, tx, job, NoPlacement([BROKER_AWAY]))
         cargo = await cargo_of(world, tx, job)
         wanted = Wanted(
             slug=job.cargo_slug,
@@ -102,7 +109,7 @@ async def _give(world: World, job_id: JobId) -> Job | _Given:
         except NoPlacement as nobody:
             return await _keep_reasons(world, tx, job, nobody)
         started = job.start(now)
-        begin = _resume_at(world, job)
+        begin = Position(answer.next)
         attempt = Attempt(
             job_id=job.id,
             epoch=started.epoch,
@@ -119,7 +126,7 @@ async def _give(world: World, job_id: JobId) -> Job | _Given:
         await tx.attempts.add(attempt)
     # Counted at once, so that a hundred requests in the same instant do not all see the same free slot.
     world.fleet.assigned(attempt.island_id, (job.id, attempt.epoch))
-    return _Given(started, attempt, cargo)
+    return _Given(started, attempt, cargo, answer)
 
 
 async def _to_avoid(world: World, tx: Tx, job: Job) -> frozenset[IslandId]:
@@ -143,26 +150,11 @@ async def _keep_reasons(world: World, tx: Tx, job: Job, nobody: NoPlacement) -> 
     return waiting
 
 
-def _listen(world: World, given: _Given) -> Answer:
+def _listen(world: World, given: _Given) -> None:
     """The relay is open before the Island hears of the job, so that no chunk comes too early."""
-    job, attempt = given.job, given.attempt
-    now = world.clock.monotonic()
-    answer = world.answers.open(
-        job.id,
-        items_max=job.output_items_max,
-        size_bytes_max=given.cargo.manifest.limits.output_bytes_max,
-        now=now,
-        interactive=job.interactive,
-    )
-    answer.begin(attempt.epoch, now, attempt.island_id)
+    answer, attempt = given.answer, given.attempt
+    answer.begin(attempt.epoch, world.clock.monotonic(), attempt.island_id)
     world.relay.open(answer, attempt.island_id, attempt.epoch)
-    return answer
-
-
-def _resume_at(world: World, job: Job) -> Position:
-    """What was accepted of an answer that another Island is to continue; 0 for one that begins."""
-    answer = world.answers.get(job.id)
-    return Position(answer.next if answer else 0)
 
 
 def _assignment(world: World, given: _Given, answer: Answer) -> Assignment:
@@ -190,8 +182,7 @@ async def _take_back(world: World, given: _Given, said: Refused | Unreachable) -
     """The Island said no, or nothing: this epoch is given up and the job is queued again."""
     job, attempt = given.job, given.attempt
     world.relay.close(attempt.island_id, attempt.job_id, attempt.epoch)
-    if (answer := world.answers.get(job.id)) is not None:
-        answer.interrupt()
+    given.answer.interrupt()
     world.fleet.freed(attempt.island_id, (attempt.job_id, attempt.epoch))
     now = world.clock.now()
     try:
@@ -199,9 +190,7 @@ async def _take_back(world: World, given: _Given, said: Refused | Unreachable) -
             current = await tx.jobs.lock(job.id)
             assert current is not None
             reason = f"{_name(given)} said: {said.reason}"
-            waiting = current.requeue(
-                attempt.epoch, reason, current.queue_until, output=current.output
-            )
+            waiting = current.requeue(attempt.epoch, reason, current.queue_until)
             await tx.attempts.save(attempt.refuse(now, said.reason), was=attempt)
             await tx.jobs.save(waiting, was=current)
     except StaleAttempt:

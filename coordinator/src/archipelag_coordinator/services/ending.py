@@ -13,12 +13,13 @@ from archipelag_contracts.units import ZERO, Ucredits
 from archipelag_coordinator.domain.answer import Answer, Ending
 from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus, Cause, Usage
 from archipelag_coordinator.domain.cargo import Cargo
+from archipelag_coordinator.domain.items import Items
 from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.domain.ledger import INSURANCE
 from archipelag_coordinator.domain.pricing import charge
 from archipelag_coordinator.domain.settlement import Work, charge_for, insured_pay_for
 from archipelag_coordinator.errors import NotFound
-from archipelag_coordinator.services.ports import Tx
+from archipelag_coordinator.services.ports import Said, Tx
 from archipelag_coordinator.services.world import World
 
 # Output that broke the protocol is not paid; everything else that was accepted is.
@@ -55,26 +56,27 @@ async def succeed(
     job: Job,
     attempt: Attempt,
     *,
-    output: str,
+    texts: Sequence[str],
     finish_reason: str,
     prompt_tokens: int,
-    output_items: int,
     usage: Usage,
     report: bytes,
     now: datetime,
 ) -> Closed:
-    """The attempt completed: the user is charged once, the Islands are paid, the rest is released."""
-    ended = attempt.succeed(now, usage, Position(output_items), report)
+    """The attempt completed: the user is charged once, the Islands are paid, the rest is released.
+
+    `texts` are all items of the answer, whoever made them.
+    """
+    ended = attempt.succeed(now, usage, Position(len(texts)), report)
     await tx.attempts.save(ended, was=attempt)
     work = await _work(world, tx, job, ended, prompt_tokens, now)
-    charged = await _charge(world, tx, job, work, prompt_tokens, output_items, now)
+    charged = await _charge(world, tx, job, work, prompt_tokens, len(texts), now)
     done = job.succeed(
         attempt.epoch,
         now,
-        output=output,
+        texts=texts,
         finish_reason=finish_reason,
         prompt_tokens=prompt_tokens,
-        output_items=output_items,
         charged=charged,
     )
     await tx.jobs.save(done, was=job)
@@ -92,8 +94,8 @@ async def cancel(
     now: datetime,
 ) -> Closed:
     """By the customer: what was delivered until now is charged."""
-    answer = world.answers.get(job.id)
-    prompt_tokens = job.prompt_tokens if answer is None else answer.prompt_tokens
+    answer = world.answers.own(job.id)
+    prompt_tokens = max(job.prompt_tokens, answer.prompt_tokens if answer else 0)
     prompt_tokens = min(prompt_tokens, job.prompt_tokens_max) if mark else 0
     charged = ZERO
     ended = None
@@ -111,7 +113,7 @@ async def cancel(
         reason=reason,
         delivered=mark,
         prompt_tokens=prompt_tokens,
-        output="".join(answer.texts[:mark]) if answer else "",
+        texts=answer.texts[:mark] if answer else (),
         charged=charged,
     )
     await tx.jobs.save(done, was=job)
@@ -131,9 +133,14 @@ async def end_attempt(
     usage: Usage | None = None,
     report: bytes | None = None,
 ) -> Closed:
-    """The current attempt ended too early: another Island goes on, or the job fails and costs nothing."""
-    answer = world.answers.get(job.id)
-    handed_out = answer.taken if answer else job.delivered
+    """The current attempt ended too early: another Island goes on, or the job fails and costs nothing.
+
+    The answer is known here: this process is the job's home.
+    """
+    # Now, so that nothing more is accepted of it than is settled below.
+    world.relay.close(attempt.island_id, job.id, attempt.epoch)
+    answer = world.answers.own(job.id)
+    handed_out = _handed_out(job, answer, attempt)
     before = await tx.attempts.of_job(job.id)
     tries = sum(1 for a in before if a.status is not AttemptStatus.REFUSED)
     # What came from an Island that broke the protocol is not built upon.
@@ -146,8 +153,7 @@ async def end_attempt(
     anew = again and not resumable
     accepted = 0 if anew else max(answer.next if answer else 0, next_position or 0)
     if again and resumable:
-        assert answer is not None
-        accepted = answer.next
+        accepted = answer.next if answer else job.delivered
     at = Position(max(accepted, attempt.first_position))
     if cause is Cause.LEASE_LOST:
         ended = attempt.lose(now, reason, at)
@@ -155,13 +161,31 @@ async def end_attempt(
         ended = attempt.fail(now, cause, reason, at, usage, report)
     await tx.attempts.save(ended, was=attempt)
     if again:
+        if anew:
+            await tx.items.forget(job.id)
+        elif answer is not None:
+            await tx.items.keep(world.home, [said_since_stored(answer)])
         until = now + timedelta(seconds=world.policy.queue_wait_s(job.interactive))
-        so_far = "".join(answer.texts) if answer and resumable else None
-        waiting = job.requeue(attempt.epoch, reason, until, output=so_far)
+        waiting = job.requeue(attempt.epoch, reason, until)
         await tx.jobs.save(waiting, was=job)
         return Closed(waiting, ended, again=True, anew=anew)
     closed = await fail(world, tx, job, cause=cause, error=reason, now=now, delivered=handed_out)
     return replace(closed, attempt=ended)
+
+
+def said_since_stored(answer: Answer) -> Said:
+    """What PostgreSQL does not have yet."""
+    first = answer.stored
+    items = Items(first, tuple(answer.texts[first:]), tuple(answer.tokens[first:]))
+    return Said(answer.job_id, answer.epoch, items)
+
+
+def _handed_out(job: Job, answer: Answer | None, attempt: Attempt) -> int:
+    """One past the highest position that any reader may have been given, here or elsewhere."""
+    if answer is None:
+        return job.delivered
+    read_elsewhere = job.read_at is not None and job.read_at >= attempt.assigned_at
+    return max(answer.handed_out, job.delivered, answer.next if read_elsewhere else 0)
 
 
 async def fail(
@@ -188,9 +212,11 @@ async def announce(world: World, closed: Closed) -> None:
         world.fleet.freed(attempt.island_id, (attempt.job_id, attempt.epoch))
     if job.finished:
         await _tell_readers(world, job)
-    elif closed.again and (answer := world.answers.get(job.id)) is not None:
+    elif closed.again and (answer := world.answers.own(job.id)) is not None:
         if answer.epoch == job.epoch and not answer.interrupted:
             answer.interrupt()
+            if not closed.anew and attempt is not None:
+                answer.stored = max(answer.stored, attempt.next_position)
             if closed.anew and not await begin_anew(world, job, answer):
                 return
             answer.wait(job.waiting_for)
@@ -202,7 +228,7 @@ async def announce(world: World, closed: Closed) -> None:
 async def begin_anew(world: World, job: Job, answer: Answer) -> bool:
     """Forgets what the last attempt said. False when a reader was given some of it in the meantime: then the job, which
     nobody can continue, has failed after all."""
-    if answer.taken == 0:
+    if answer.handed_out == 0:
         answer.restart()
         return True
     now = world.clock.now()
@@ -213,27 +239,27 @@ async def begin_anew(world: World, job: Job, answer: Answer) -> bool:
         error = "; ".join(queued.waiting_for) or "the attempt ended too early"
         cause = Cause.ISLAND_STOPPED
         closed = await fail(
-            world, tx, queued, cause=cause, error=error, now=now, delivered=answer.taken
+            world, tx, queued, cause=cause, error=error, now=now, delivered=answer.handed_out
         )
     await announce(world, closed)
     return False
 
 
 async def _tell_readers(world: World, job: Job) -> None:
-    answer = world.answers.get(job.id)
-    if answer is not None:
-        finish_answer(world, job)
-    elif job.home != world.home:
+    finish_answer(world, job)
+    if job.home != world.home:
         await world.bus.ended(job.home, job.id)
 
 
 def finish_answer(world: World, job: Job) -> None:
-    """Ends the answer that this process relays with what the settled job says."""
+    """Ends what this process has of the answer, be it a copy, with what the settled job says."""
     answer = world.answers.get(job.id)
     if answer is None:
         return
-    if job.status is JobStatus.SUCCEEDED:
-        answer.complete(job.output or "", job.output_items)
+    if answer.island_id is not None:
+        world.relay.close(answer.island_id, job.id, answer.epoch)
+    if job.status is JobStatus.SUCCEEDED and answer.next < job.output_items:
+        answer.load(job.items())
     answer.finish(ending_of(job))
 
 
@@ -252,9 +278,7 @@ def ending_of(job: Job) -> Ending:
 
 
 async def is_resumable(world: World, tx: Tx, job: Job) -> bool:
-    """Whether another Island may continue at the next position: the Cargo can, and what was accepted is at hand."""
-    if world.answers.get(job.id) is None:
-        return False
+    """Whether another Island may continue at the next position."""
     return (await cargo_of(world, tx, job)).manifest.resumable
 
 
@@ -275,10 +299,11 @@ async def current_attempt(tx: Tx, job: Job) -> Attempt | None:
 def mark_of(world: World, job: Job) -> int:
     """The position up to which a customer who cancels now pays: what was written to the reader, or, where nobody
     waits, what was accepted and can be read at `output`."""
-    answer = world.answers.get(job.id)
+    answer = world.answers.own(job.id)
     if answer is None:
         return job.delivered
-    return max(job.delivered, answer.mark)
+    # Items that were delivered elsewhere may not have come here.
+    return min(max(job.delivered, answer.mark), answer.next)
 
 
 async def _charge(

@@ -12,21 +12,23 @@ from archipelag_coordinator.errors import StaleAttempt
 from archipelag_coordinator.services import ending
 from archipelag_coordinator.services.ending import Closed
 from archipelag_coordinator.services.ports import Tx
+from archipelag_coordinator.services.recall import recall
 from archipelag_coordinator.services.world import World
 
 
 async def failover(world: World, job_id: JobId, epoch: Epoch, cause: Cause, reason: str) -> Job:
     """Ends the current attempt: the job is queued again for another Island, or fails and costs nothing.
 
-    Raises StaleAttempt when that epoch is no longer the current one.
+    Raises StaleAttempt when that epoch is no longer the current one, or when the job has another home by now.
     """
     now = world.clock.now()
     async with world.store.begin() as tx:
         job = await tx.jobs.lock(job_id)
         attempt = await tx.attempts.get(job_id, epoch)
-        if job is None or attempt is None:
+        if job is None or attempt is None or job.home != world.home:
             raise StaleAttempt(job_id, epoch)
         job.check_current(epoch)
+        await recall(world, tx, job)
         closed = await ending.end_attempt(
             world, tx, job, attempt, cause=cause, reason=reason, now=now
         )
@@ -49,7 +51,7 @@ async def expire_job(world: World, job_id: JobId) -> Job | None:
     now = world.clock.now()
     async with world.store.begin() as tx:
         job = await tx.jobs.lock(job_id)
-        if job is None or job.finished:
+        if job is None or job.finished or job.home != world.home:
             return None
         if job.status is JobStatus.QUEUED and now >= min(job.queue_until, job.deadline_at):
             cause, error = (
@@ -66,13 +68,14 @@ async def expire_job(world: World, job_id: JobId) -> Job | None:
 
 
 async def abandon(world: World, job_id: JobId) -> Job | None:
-    """Fails a job whose reader was connected to a Coordinator that died: through us, so it costs the customer nothing,
-    and the same request may be made again under the same idempotency key. None when it has ended already."""
+    """Fails a job whose reader was connected to a Coordinator that died, and did not come back: through us, so it
+    costs the customer nothing, and the same request may be made again under the same idempotency key. None when it
+    has ended."""
     now = world.clock.now()
     cause, error = Cause.COORDINATOR_LOST, "the Coordinator that relayed the answer stopped"
     async with world.store.begin() as tx:
         job = await tx.jobs.lock(job_id)
-        if job is None or job.finished:
+        if job is None or job.finished or job.home != world.home:
             return None
         closed = await _end(world, tx, job, cause, error, now)
     await _after(world, closed, error)
@@ -81,6 +84,7 @@ async def abandon(world: World, job_id: JobId) -> Job | None:
 
 async def _end(world: World, tx: Tx, job: Job, cause: Cause, error: str, now: datetime) -> Closed:
     """The job ends, with the attempt that is at work on it, if there is one."""
+    await recall(world, tx, job)
     attempt = await ending.current_attempt(tx, job)
     if attempt is None or attempt.finished:
         return await ending.fail(world, tx, job, cause=cause, error=error, now=now)

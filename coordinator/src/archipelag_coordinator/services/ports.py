@@ -25,6 +25,7 @@ from archipelag_coordinator.domain.attempt import Attempt
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.fleet import AttemptKey
 from archipelag_coordinator.domain.island import Island, PairingCode
+from archipelag_coordinator.domain.items import Items
 from archipelag_coordinator.domain.job import Job
 from archipelag_coordinator.domain.ledger import Account, AccountId, Reservation, Transfer
 from archipelag_coordinator.domain.user import ApiKey, User
@@ -148,23 +149,81 @@ class Jobs(Protocol):
         """Queued jobs of this home: highest priority first, then oldest."""
         ...
 
-    async def overdue(self, now: datetime, limit: int) -> list[JobId]:
-        """Unfinished jobs past their deadline, and queued ones that waited too long."""
+    async def overdue(self, home: RelayId, now: datetime, limit: int) -> list[JobId]:
+        """Unfinished jobs of this home past their deadline, and queued ones that waited too long."""
         ...
 
     async def adopt(self, home: RelayId, alive: Sequence[RelayId], limit: int) -> list[JobId]:
         """Takes over unfinished jobs whose home is not among `alive`; returns those taken."""
         ...
 
-    async def ended_among(self, jobs: Sequence[JobId]) -> list[JobId]:
-        """Those of `jobs` that have ended."""
+    async def take_home(self, job: JobId, home: RelayId, *, was: RelayId) -> bool:
+        """Moves one unfinished job to another home. False when it has ended or moved already."""
         ...
 
-    async def mark_delivered(self, marks: Iterable[tuple[JobId, Position, int]]) -> None:
-        """(job, high mark, prompt tokens) of running jobs, many in one statement. A mark never goes down."""
+    async def unfinished_of(self, home: RelayId, limit: int) -> list[JobId]:
+        """Unfinished jobs of this home, oldest first."""
+        ...
+
+    async def standing(self, jobs: Sequence[JobId]) -> list[Standing]:
+        """Where these jobs stand, in one statement; those that are unknown are left out."""
+        ...
+
+    async def mark_delivered(self, marks: Iterable[Mark]) -> None:
+        """How far readers of running jobs have got, many in one statement. Nothing of it ever goes down."""
         ...
 
     async def count_completed(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How far a job's readers have got."""
+
+    job_id: JobId
+    delivered: Position
+    prompt_tokens: int
+    read_at: datetime | None = None
+    """Somebody read it then, on a Coordinator that is not its home; None where that says nothing of it."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What another process must know of a job to keep up with it."""
+
+    job_id: JobId
+    finished: bool
+    epoch: Epoch
+    home: RelayId
+
+
+@dataclass(frozen=True)
+class Said:
+    """Items of the attempt under this epoch."""
+
+    job_id: JobId
+    epoch: Epoch
+    items: Items
+
+
+class JobItems(Protocol):
+    """What unfinished answers have said so far, so that any Coordinator can go on with them."""
+
+    async def keep(self, home: RelayId, said: Sequence[Said]) -> None:
+        """Appends, in one statement. What is no longer this home's, or of an attempt that is over, is left out."""
+        ...
+
+    async def of_job(self, job: JobId) -> Items:
+        """From position 0, without a gap."""
+        ...
+
+    async def forget(self, job: JobId) -> None:
+        """The answer begins anew: nothing that was said so far counts."""
+        ...
+
+    async def prune(self, limit: int) -> int:
+        """Drops items of jobs that have ended; returns how many rows went."""
+        ...
 
 
 class Attempts(Protocol):
@@ -189,8 +248,12 @@ class Attempts(Protocol):
         """Those of `keys` that have ended, or that this Island never had."""
         ...
 
-    async def expired(self, now: datetime, limit: int) -> list[AttemptKey]:
-        """Unfinished attempts whose lease ran out, oldest first."""
+    async def expired(self, home: RelayId, now: datetime, limit: int) -> list[AttemptKey]:
+        """Unfinished attempts of this home's jobs whose lease ran out, oldest first."""
+        ...
+
+    async def break_leases(self, island: IslandId, now: datetime) -> None:
+        """The leases of all that this Island holds run out now."""
         ...
 
     async def unfinished_of(self, island: IslandId) -> list[AttemptKey]: ...
@@ -235,6 +298,10 @@ class Ledger(Protocol):
 
 class Coordinators(Protocol):
     async def beat(self, relay: RelayId, now: datetime) -> None: ...
+    async def leave(self, relay: RelayId) -> None:
+        """It stops for good: nobody need wait to see that it is gone."""
+        ...
+
     async def alive(self, since: datetime) -> list[RelayId]: ...
 
 
@@ -251,6 +318,8 @@ class Tx(Protocol):
     def islands(self) -> Islands: ...
     @property
     def jobs(self) -> Jobs: ...
+    @property
+    def items(self) -> JobItems: ...
     @property
     def attempts(self) -> Attempts: ...
     @property
@@ -342,6 +411,11 @@ class Unreachable:
 
 
 class IslandBus(Protocol):
+    @property
+    def connected(self) -> bool:
+        """Whether the message fabric can be reached, as far as is known at this moment."""
+        ...
+
     async def assign(
         self, assignment: Assignment, issued_at: datetime, timeout_s: float
     ) -> Accepted | Refused | Unreachable: ...
@@ -357,14 +431,33 @@ class IslandBus(Protocol):
         acceptable. None: that process is gone. Raises OSError when it did not say in time."""
         ...
 
+    async def hand_cancel(self, relay: RelayId, job: JobId, reason: str) -> bool | None:
+        """Has a job cancelled by the process that relays it: only there is it known what was delivered. True: done.
+        False: it could not. None: that process is gone. Raises OSError when it did not say in time."""
+        ...
+
+    async def is_there(self, relay: RelayId) -> bool | None:
+        """Whether this Coordinator process is connected to the message fabric. None: it could not be found out."""
+        ...
+
     async def keys_changed(self) -> None: ...
 
 
 class ChunkRelay(Protocol):
     """Hands the chunks of exactly one (Island, job, epoch) to an Answer; everything else is refused and counted."""
 
-    def open(self, answer: Answer, island: IslandId, epoch: Epoch) -> None: ...
+    def open(
+        self, answer: Answer, island: IslandId, epoch: Epoch, relay: RelayId | None = None
+    ) -> None:
+        """`relay`: the process that the Island sends to, where it is another one. What was said before is then looked
+        up first, from the answer's next position on."""
+        ...
+
+    def is_open(self, island: IslandId, job: JobId, epoch: Epoch) -> bool: ...
     def close(self, island: IslandId, job: JobId, epoch: Epoch) -> None: ...
+    async def hears(self) -> bool:
+        """Whether the broker answers: silence of Islands means nothing while we are deaf ourselves."""
+        ...
 
 
 class Broker(Protocol):

@@ -11,13 +11,16 @@ from archipelag_coordinator.services.world import World
 
 async def settled(world: World, job_id: JobId) -> None:
     """Readers are told of a job that is over; one that is queued again goes on from here."""
-    answer = world.answers.get(job_id)
+    answer = world.answers.own(job_id)
     if answer is None:
         return
     async with world.store.begin() as tx:
         job = await tx.jobs.get(job_id)
         attempt = await tx.attempts.get(job_id, job.epoch) if job and job.epoch else None
-    if job is None or (attempt is not None and not attempt.finished):
+    if job is None:
+        return
+    answer.follows = job.home != world.home  # Whoever settled it goes on with it.
+    if attempt is not None and not attempt.finished:
         return
     if attempt is not None:
         key = (attempt.job_id, attempt.epoch)
@@ -25,6 +28,8 @@ async def settled(world: World, job_id: JobId) -> None:
         world.fleet.freed(attempt.island_id, key)
     if job.finished:
         ending.finish_answer(world, job)
+    elif answer.follows:
+        return
     elif attempt is not None and answer.epoch == job.epoch and not answer.interrupted:
         answer.interrupt()
         async with world.store.begin() as tx:

@@ -39,6 +39,8 @@ class Submission:
     retry: bool = False
     """The client says that it sent this before and saw no answer."""
     request_hash: bytes = b""
+    goes_on_unread: bool = False
+    """It runs to its end although its reader has left."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ async def submit(world: World, submission: Submission) -> Submitted:
         size_bytes_max=cargo.manifest.limits.output_bytes_max,
         now=world.clock.monotonic(),
         interactive=job.interactive,
+        goes_on_unread=job.goes_on_unread,
     )
     return Submitted(job, cargo, fresh=True)
 
@@ -142,6 +145,7 @@ def _job(
         interactive=submission.interactive,
         idempotency_key=submission.idempotency_key,
         request_hash=submission.request_hash,
+        goes_on_unread=submission.goes_on_unread,
     )
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from archipelag_contracts.ids import IslandId
 
-from archipelag_coordinator.domain.fleet import AttemptKey
 from archipelag_coordinator.domain.island import Island
 from archipelag_coordinator.errors import NotFound
 from archipelag_coordinator.services.world import World
@@ -15,20 +14,19 @@ from archipelag_coordinator.services.world import World
 
 async def approve_island(world: World, island_id: IslandId) -> Island:
     """Raises NotFound."""
-    island, _ = await _change(world, island_id, Island.approve)
-    return island
+    return await _change(world, island_id, Island.approve)
 
 
-async def suspend_island(world: World, island_id: IslandId) -> tuple[Island, list[AttemptKey]]:
-    """Refused from now on. Returns the attempts that it held, for failover. Raises NotFound, IllegalMove."""
-    island, held = await _change(world, island_id, Island.suspend)
+async def suspend_island(world: World, island_id: IslandId) -> Island:
+    """Refused from now on; what it held goes elsewhere within a second. Raises NotFound, IllegalMove."""
+    island = await _change(world, island_id, Island.suspend)
     await _enforce_now(world)
-    return island, held
+    return island
 
 
 async def restore_island(world: World, island_id: IslandId) -> Island:
     """It may connect again, with new credentials. Raises NotFound, IllegalMove."""
-    island, _ = await _change(world, island_id, Island.restore)
+    island = await _change(world, island_id, Island.restore)
     await _enforce_now(world)
     return island
 
@@ -46,15 +44,14 @@ async def _enforce_now(world: World) -> None:
         await enforce(world)
 
 
-async def _change(
-    world: World, island_id: IslandId, move: Callable[[Island], Island]
-) -> tuple[Island, list[AttemptKey]]:
+async def _change(world: World, island_id: IslandId, move: Callable[[Island], Island]) -> Island:
     async with world.store.begin() as tx:
         before = await tx.islands.lock(island_id)
         if before is None:
             raise NotFound("host", island_id)
         island = move(before)
         await tx.islands.save(island)
-        held = await tx.attempts.unfinished_of(island_id)
+        if not island.may_connect:
+            await tx.attempts.break_leases(island_id, world.clock.now())
     world.fleet.load([island])
-    return island, held
+    return island

@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
 from archipelag_contracts.signing import chain
 
+from archipelag_coordinator.domain.answer import Answer
 from archipelag_coordinator.domain.attempt import Attempt, Cause, Usage
+from archipelag_coordinator.domain.items import Items
 from archipelag_coordinator.domain.job import Job
 from archipelag_coordinator.errors import StaleAttempt
 from archipelag_coordinator.services import ending
 from archipelag_coordinator.services.ending import Closed
 from archipelag_coordinator.services.ports import Tx
+from archipelag_coordinator.services.recall import make_home, recall
 from archipelag_coordinator.services.world import World
 
 
@@ -50,44 +53,54 @@ async def track(world: World, report: ReportIn) -> Job:
         if attempt.finished and attempt.report == report.raw:
             return job
         job.check_current(report.epoch)
-        report = _shown(world, report)
-        closed = await _settle(world, tx, job, attempt, report)
+        was = job.home
+        job = await make_home(world, tx, job)
+        answer = await recall(world, tx, job)
+        report = _shown(answer, report)
+        closed = await _settle(world, tx, job, attempt, answer, report)
     await ending.announce(world, closed)
+    if was != world.home:
+        await world.bus.ended(was, job.id)  # It may live after all, and have readers.
     return closed.job
 
 
 async def home_of(world: World, job_id: JobId) -> RelayId | None:
     """The other process that relays this job; None where it is this one, or nobody does any more."""
-    if world.answers.get(job_id) is not None:
+    if world.answers.own(job_id) is not None:
         return None
     async with world.store.begin() as tx:
         job = await tx.jobs.get(job_id)
     return None if job is None or job.finished or job.home == world.home else job.home
 
 
-async def _settle(world: World, tx: Tx, job: Job, attempt: Attempt, report: ReportIn) -> Closed:
+async def _settle(
+    world: World, tx: Tx, job: Job, attempt: Attempt, answer: Answer, report: ReportIn
+) -> Closed:
     now = world.clock.now()
-    lie = _lie(world, job, attempt, report)
+    lie = _lie(answer, job, attempt, report)
     if lie is not None:
         return await ending.end_attempt(
             world, tx, job, attempt, cause=Cause.BAD_OUTPUT, reason=lie, now=now, report=report.raw
         )
+    texts = (*answer.texts[: report.first_position], *report.texts)
     if report.cause is Cause.COMPLETED:
         return await ending.succeed(
             world,
             tx,
             job,
             attempt,
-            output=_before(world, job, attempt) + "".join(report.texts),
+            texts=texts,
             finish_reason=report.finish_reason
             if report.finish_reason in ("stop", "length")
             else "stop",
             prompt_tokens=min(report.usage.prompt_tokens, job.prompt_tokens_max),
-            output_items=report.next_position,
             usage=report.usage,
             report=report.raw,
             now=now,
         )
+    # What did not come here on the way, the report shows and proves: another Island goes on after it.
+    tokens = report.tokens or (0,) * len(report.texts)
+    answer.load(Items(0, texts, (*answer.tokens[: report.first_position], *tokens)))
     # An Island that says it was cancelled, when nobody here cancelled, has stopped of its own accord.
     cause = Cause.ISLAND_STOPPED if report.cause is Cause.CANCELLED else report.cause
     return await ending.end_attempt(
@@ -104,10 +117,9 @@ async def _settle(world: World, tx: Tx, job: Job, attempt: Attempt, report: Repo
     )
 
 
-def _shown(world: World, report: ReportIn) -> ReportIn:
+def _shown(answer: Answer, report: ReportIn) -> ReportIn:
     """An answer over a report's bound is not in it; it was streamed here, and the report's chain proves it."""
-    answer = world.answers.get(report.job_id)
-    if report.texts or answer is None or answer.epoch != report.epoch:
+    if report.texts or answer.epoch != report.epoch:
         return report
     if not report.first_position < report.next_position == answer.next:
         return report
@@ -115,7 +127,7 @@ def _shown(world: World, report: ReportIn) -> ReportIn:
     return replace(report, texts=tuple(texts), tokens=tuple(tokens))
 
 
-def _lie(world: World, job: Job, attempt: Attempt, report: ReportIn) -> str | None:
+def _lie(answer: Answer, job: Job, attempt: Attempt, report: ReportIn) -> str | None:
     """What is wrong with a report: it must prove every position it claims, and say what was streamed."""
     count = report.next_position - report.first_position
     if report.cargo_digest != job.cargo_digest:
@@ -129,8 +141,7 @@ def _lie(world: World, job: Job, attempt: Attempt, report: ReportIn) -> str | No
     tokens = report.tokens or (0,) * count
     if chain(zip(report.texts, tokens, strict=True)) != report.output_chain:
         return "the report's items do not match its hash chain"
-    answer = world.answers.get(job.id)
-    if answer is not None and answer.epoch == report.epoch:
+    if answer.epoch == report.epoch:
         streamed = tuple(answer.texts[report.first_position :])
         if report.cause is not Cause.COMPLETED:
             # An Island that was killed has forgotten what it said; what it does show must still be true.
@@ -138,14 +149,6 @@ def _lie(world: World, job: Job, attempt: Attempt, report: ReportIn) -> str | No
         if streamed != report.texts[: len(streamed)]:
             return "the report shows other items than were streamed"
     return None
-
-
-def _before(world: World, job: Job, attempt: Attempt) -> str:
-    """What earlier attempts contributed to the answer that this one continued."""
-    answer = world.answers.get(job.id)
-    if answer is not None:
-        return "".join(answer.texts[: attempt.first_position])
-    return (job.output or "") if attempt.first_position else ""
 
 
 def _words(cause: Cause) -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from archipelag_contracts.ids import Epoch, JobId, Position, UserId
+from archipelag_contracts.ids import Epoch, IslandId, JobId, Position, UserId
 
+from archipelag_coordinator.domain.answer import Answer
 from archipelag_coordinator.domain.fleet import AttemptKey
 from archipelag_coordinator.domain.island import Island, IslandStatus
+from archipelag_coordinator.services import ending
+from archipelag_coordinator.services.ports import Mark
 from archipelag_coordinator.services.world import World
 
 _COUNTED_SILENT = (IslandStatus.READY, IslandStatus.DRAINING)
@@ -36,16 +39,38 @@ async def save_beats(world: World) -> int:
 
 
 async def save_marks(world: World) -> int:
-    """How far readers have got, so that at most a second of it is lost with this process."""
+    """How far readers have got and what was accepted, so that at most a second of it is lost with this process."""
+    answers = [answer for answer in world.answers.all() if _has_news(answer)]
+    if not answers:
+        return 0
+    now = world.clock.now()
     marks = [
-        (answer.job_id, Position(answer.mark), answer.prompt_tokens)
-        for answer in world.answers.all()
-        if answer.running and answer.final is None and answer.mark
+        Mark(
+            answer.job_id,
+            Position(answer.delivered if answer.follows else answer.mark),
+            answer.prompt_tokens,
+            now if answer.follows and answer.readers else None,
+        )
+        for answer in answers
     ]
-    if marks:
-        async with world.store.begin() as tx:
-            await tx.jobs.mark_delivered(marks)
+    # A copy has the same items, and only the home knows which of them count.
+    said = [ending.said_since_stored(answer) for answer in answers if not answer.follows]
+    async with world.store.begin() as tx:
+        await tx.jobs.mark_delivered(marks)
+        await tx.items.keep(world.home, [one for one in said if one.items.texts])
+    stored = {one.job_id: one.items.next for one in said}
+    for answer, mark in zip(answers, marks, strict=True):
+        answer.marked = max(answer.marked, mark.delivered)
+        answer.stored = max(answer.stored, stored.get(answer.job_id, 0))
     return len(marks)
+
+
+def _has_news(answer: Answer) -> bool:
+    if answer.final is not None:
+        return False
+    if answer.follows:
+        return answer.readers > 0 or answer.delivered > answer.marked
+    return answer.running and (answer.mark > answer.marked or answer.next > answer.stored)
 
 
 async def load_fleet(world: World) -> None:
@@ -72,12 +97,20 @@ async def beat(world: World) -> None:
         await tx.coordinators.beat(world.home, world.clock.now())
 
 
+async def leave(world: World) -> None:
+    """This Coordinator stops: its jobs may go on elsewhere at once."""
+    async with world.store.begin() as tx:
+        await tx.coordinators.leave(world.home)
+
+
 def silent_streams(world: World) -> list[Silent]:
     """Attempts with a reader waiting that show no sign of life."""
     now = world.clock.monotonic()
     found = []
     for answer in world.answers.all():
         if not answer.running or not answer.interactive or answer.final is not None:
+            continue
+        if answer.follows:
             continue
         limit = world.policy.stream_silence_s if answer.attempt_end is None else REPORT_WAIT_S
         if now - answer.heard_at > limit:
@@ -92,10 +125,37 @@ def left_jobs(world: World) -> list[JobId]:
         answer.job_id
         for answer in world.answers.all()
         if answer.interactive
+        and not answer.follows
+        and not answer.goes_on_unread
         and answer.final is None
         and answer.left_at is not None
-        and now - answer.left_at > world.policy.reader_grace_s
+        and now - answer.left_at > _grace_s(world, answer)
     ]
+
+
+def _grace_s(world: World, answer: Answer) -> float:
+    return world.policy.orphan_grace_s if answer.orphaned else world.policy.reader_grace_s
+
+
+async def is_read_elsewhere(world: World, job_id: JobId) -> bool:
+    """Whether another Coordinator has a reader of it; then that one's leaving begins the grace anew."""
+    answer = world.answers.own(job_id)
+    async with world.store.begin() as tx:
+        job = await tx.jobs.get(job_id)
+    if answer is None or job is None or job.read_at is None:
+        return False
+    since = world.clock.now() - job.read_at
+    if since > timedelta(seconds=world.policy.reader_grace_s):
+        return False
+    if answer.readers == 0:
+        answer.left_at, answer.orphaned = world.clock.monotonic(), False
+    return True
+
+
+def is_orphaned(world: World, job_id: JobId) -> bool:
+    """Whether its reader did not leave, but lost the Coordinator that served it."""
+    answer = world.answers.own(job_id)
+    return answer is not None and answer.orphaned
 
 
 def drop_old_answers(world: World) -> int:
@@ -113,14 +173,14 @@ def drop_old_answers(world: World) -> int:
     return len(old)
 
 
-async def watch_islands(world: World) -> list[AttemptKey]:
-    """Islands that are late become silent, then lost. Returns the attempts whose leases that breaks."""
+async def watch_islands(world: World) -> list[IslandId]:
+    """Islands that are late become silent, then lost, which breaks their leases. Returns those lost."""
     now = world.clock.now()
     interval_s = world.policy.heartbeat_interval_s(len(world.fleet.islands()))
     late = 3 * interval_s + 5 - 3 * world.policy.heartbeat_s
     silent_after = timedelta(seconds=max(world.policy.island_silent_s, late))
     lost_after = timedelta(seconds=max(world.policy.island_lost_s, 3 * late))
-    broken: list[AttemptKey] = []
+    lost: list[IslandId] = []
     async with world.store.begin() as tx:
         for island in await tx.islands.all():
             moved = _later(island, now - (island.seen_at or now), silent_after, lost_after)
@@ -129,34 +189,43 @@ async def watch_islands(world: World) -> list[AttemptKey]:
             await tx.islands.save(moved)
             world.fleet.load([moved])
             if moved.status is IslandStatus.LOST:
-                broken += await tx.attempts.unfinished_of(island.id)
-    return broken
+                await tx.attempts.break_leases(island.id, now)
+                lost.append(island.id)
+    return lost
 
 
 async def adopt(world: World, limit: int) -> list[JobId]:
-    """Takes over jobs of Coordinators that died. Returns those whose reader is gone with it, to be abandoned; the
-    others go on: queued ones are dispatched from here, running ones end by report or lease."""
+    """Takes over jobs of Coordinators that died; returns them, to be taken up."""
     now = world.clock.now()
     async with world.store.begin() as tx:
         alive = await tx.coordinators.alive(now - timedelta(seconds=COORDINATOR_DEAD_S))
-        taken = await tx.jobs.adopt(world.home, [*alive, world.home], limit)
-        orphans = []
-        for job_id in taken:
-            job = await tx.jobs.get(job_id)
-            if job is not None and job.interactive and not job.finished:
-                orphans.append(job.id)
-    if taken:
-        world.nudge()
-    return orphans
+        return await tx.jobs.adopt(world.home, [*alive, world.home], limit)
+
+
+async def unknown_jobs(world: World, limit: int) -> list[JobId]:
+    """Unfinished jobs whose home this process is without knowing it: it took them over and could not go on then."""
+    async with world.store.begin() as tx:
+        ours = await tx.jobs.unfinished_of(world.home, limit)
+    return [job_id for job_id in ours if world.answers.own(job_id) is None]
 
 
 async def settled_elsewhere(world: World) -> list[JobId]:
-    """Jobs that somebody reads here as if they went on, though they have ended."""
-    open_here = [answer.job_id for answer in world.answers.all() if answer.final is None]
+    """Jobs that somebody reads here as if they went on, though they have ended. What has another home by now becomes
+    a copy."""
+    open_here = [
+        answer.job_id
+        for answer in world.answers.all()
+        if answer.final is None and not answer.follows
+    ]
     if not open_here:
         return []
     async with world.store.begin() as tx:
-        return await tx.jobs.ended_among(open_here)
+        standing = await tx.jobs.standing(open_here)
+    for one in standing:
+        answer = world.answers.own(one.job_id)
+        if answer is not None and not one.finished and one.home != world.home:
+            answer.follows = True
+    return [one.job_id for one in standing if one.finished]
 
 
 async def waiting_jobs(world: World, limit: int) -> list[JobId]:
@@ -173,12 +242,18 @@ def _placing(world: World, job_id: JobId) -> bool:
 
 async def overdue_jobs(world: World, limit: int) -> list[JobId]:
     async with world.store.begin() as tx:
-        return await tx.jobs.overdue(world.clock.now(), limit)
+        return await tx.jobs.overdue(world.home, world.clock.now(), limit)
 
 
 async def expired_leases(world: World, limit: int) -> list[AttemptKey]:
     async with world.store.begin() as tx:
-        return await tx.attempts.expired(world.clock.now(), limit)
+        return await tx.attempts.expired(world.home, world.clock.now(), limit)
+
+
+async def prune_items(world: World, limit: int) -> int:
+    """Items of jobs that have ended: their output says it all."""
+    async with world.store.begin() as tx:
+        return await tx.items.prune(limit)
 
 
 async def expire_reservations(world: World, limit: int) -> list[JobId]:

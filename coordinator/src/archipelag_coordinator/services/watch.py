@@ -7,55 +7,23 @@ import asyncio
 from archipelag_contracts.ids import IslandId, JobId
 
 from archipelag_coordinator.domain.answer import Answer, Ending
-from archipelag_coordinator.domain.job import Job, JobStatus
-from archipelag_coordinator.errors import NotFound
-from archipelag_coordinator.services.ending import ending_of
+from archipelag_coordinator.services.recall import follow
 from archipelag_coordinator.services.world import World
 
 WAIT_S = 60.0
-POLL_S = 0.5
-"""How often a job that another Coordinator relays is looked at."""
 
 
 async def watch(world: World, job_id: JobId) -> Reader:
-    """A reader of this job: live where this process relays it, otherwise of the stored output. Raises NotFound."""
-    answer = world.answers.get(job_id)
-    if answer is not None:
-        return Reader(world, answer)
-    async with world.store.begin() as tx:
-        job = await tx.jobs.get(job_id)
-    if job is None:
-        raise NotFound("job", job_id)
-    answer = Answer(
-        job_id,
-        items_max=job.output_items_max,
-        size_bytes_max=2**31,
-        now=world.clock.monotonic(),
-        interactive=False,
-    )
-    _follow(answer, job)
-    return Reader(world, answer, far=True)
-
-
-def _follow(answer: Answer, job: Job) -> None:
-    """Brings a copy of an answer up to what the stored job says."""
-    answer.epoch = job.epoch
-    answer.wait(job.waiting_for)
-    if job.finished and answer.final is None:
-        answer.prompt_tokens = job.prompt_tokens
-        if job.output:
-            items = job.output_items if job.status is JobStatus.SUCCEEDED else job.delivered
-            answer.complete(job.output, max(1, items))
-        answer.finish(ending_of(job))
+    """A reader of this job, whoever relays it. Raises NotFound."""
+    return Reader(world, world.answers.get(job_id) or await follow(world, job_id))
 
 
 class Reader:
     """One reader's place in an answer. `close` it when the reader has gone."""
 
-    def __init__(self, world: World, answer: Answer, *, far: bool = False) -> None:
+    def __init__(self, world: World, answer: Answer) -> None:
         self._world = world
         self._answer = answer
-        self._far = far
         self._waiter: asyncio.Future[bool] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = 0.0
@@ -65,7 +33,7 @@ class Reader:
         self.position = 0
         """The next position to take."""
         answer.readers += 1
-        answer.left_at = None
+        answer.left_at, answer.orphaned = None, False
         answer.listeners.add(self._wake)
 
     @property
@@ -80,7 +48,7 @@ class Reader:
 
     @property
     def island_id(self) -> IslandId | None:
-        """Whose items these are; None before an Island was asked, and where another Coordinator relays."""
+        """Whose items these are; None before an Island was asked."""
         return self._answer.island_id
 
     @property
@@ -102,25 +70,24 @@ class Reader:
         """The items from `position` to what is there."""
         answer = self._answer
         texts = answer.texts[self.position :]
-        self.position += len(texts)
-        answer.taken = max(answer.taken, self.position)
+        if texts:
+            self.position += len(texts)
+            answer.taken = max(answer.taken, self.position)
         return texts
 
     def delivered(self) -> None:
         """All that was taken has been written to the response."""
         answer = self._answer
-        answer.delivered = max(answer.delivered, self.position)
+        answer.delivered = max(answer.delivered, min(self.position, answer.next))
 
     def seek(self, position: int) -> None:
-        """Goes on at this position, or as near to it as there is."""
-        self.position = max(0, min(position, self._answer.next))
+        """Goes on at this position: the reader has all before it, be it known here yet or not."""
+        self.position = max(0, min(position, self._answer.items_max))
 
     async def wait(self, timeout_s: float) -> bool:
         """True once there is something new: items, progress, reasons or the end. False after `timeout_s`."""
         if self._news():
             return True
-        if self._far:
-            return await self._wait_far(timeout_s)
         loop = asyncio.get_running_loop()
         self._waiter = loop.create_future()
         # One timer for many waits: setting and cancelling one a token would cost more than the token.
@@ -186,17 +153,3 @@ class Reader:
             self._waiter.set_result(False)
         else:
             self._set_timer(self._deadline)
-
-    async def _wait_far(self, timeout_s: float) -> bool:
-        """Looks at the stored job now and then: its tokens go to another process."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_s
-        while (left := deadline - loop.time()) > 0:
-            await asyncio.sleep(min(POLL_S, left))
-            async with self._world.store.begin() as tx:
-                job = await tx.jobs.get(self._answer.job_id)
-            if job is not None:
-                _follow(self._answer, job)
-            if self._news():
-                return True
-        return False

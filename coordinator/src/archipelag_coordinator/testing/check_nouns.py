@@ -372,6 +372,16 @@ class CheckCoordinators:
             assert await tx.coordinators.alive(START) == [old, new]
             assert await tx.coordinators.alive(START + MINUTE) == [new]
 
+    async def test_whoever_leaves_is_not_alive(self, store: Store) -> None:
+        stays, leaves = RelayId(an_id("rly")), RelayId(an_id("rly"))
+        async with store.begin() as tx:
+            for relay in (stays, leaves):
+                await tx.coordinators.beat(relay, START)
+            await tx.coordinators.leave(leaves)
+            await tx.coordinators.leave(leaves)
+
+            assert await tx.coordinators.alive(START) == [stays]
+
 
 class CheckDoor:
     async def test_unknown_key_is_nobody(self, store: Opened) -> None:

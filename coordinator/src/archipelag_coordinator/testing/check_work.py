@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from archipelag_contracts.ids import Epoch, JobId, Position, RelayId
+from archipelag_contracts.ids import Epoch, IslandId, JobId, Position, RelayId
 from archipelag_contracts.units import Ucredits
 
 from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus, Cause, Usage
@@ -16,7 +16,7 @@ from archipelag_coordinator.domain.island import Island
 from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.domain.user import ApiKey, User
 from archipelag_coordinator.errors import Conflict, StaleAttempt
-from archipelag_coordinator.services.ports import Store
+from archipelag_coordinator.services.ports import Mark, Standing, Store
 from archipelag_coordinator.testing.builders import (
     HOME,
     a_customer,
@@ -122,15 +122,36 @@ class CheckJobs:
 
         assert len(set(await asyncio.gather(*(add() for _ in range(10))))) == 1
 
-    async def test_what_has_ended_among_some_is_found(self, store: Store) -> None:
+    async def test_where_some_jobs_stand_is_told_at_once(self, store: Store) -> None:
         scene = await Scene.of(store)
         runs, ended, other = [await scene.job() for _ in range(3)]
         async with store.begin() as tx:
             for job in (ended, other):
                 await tx.jobs.save(job.fail(START, Cause.NO_CAPACITY, "nobody"), was=job)
 
-            assert await tx.jobs.ended_among([runs.id, ended.id]) == [ended.id]
-            assert await tx.jobs.ended_among([]) == []
+            found = await tx.jobs.standing([ended.id, runs.id, JobId(an_id("job"))])
+
+            assert found == [
+                Standing(runs.id, False, runs.epoch, HOME),
+                Standing(ended.id, True, ended.epoch, HOME),
+            ]
+            assert await tx.jobs.standing([]) == []
+
+    async def test_a_job_changes_its_home_once_and_never_after_its_end(self, store: Store) -> None:
+        scene = await Scene.of(store)
+        job, ended = await scene.job(), await scene.job(status=JobStatus.FAILED)
+        other, third = RelayId(an_id("rly")), RelayId(an_id("rly"))
+
+        async with store.begin() as tx:
+            taken = await tx.jobs.take_home(job.id, other, was=HOME)
+            late = await tx.jobs.take_home(job.id, third, was=HOME)
+            dead = await tx.jobs.take_home(ended.id, other, was=HOME)
+            ours = await tx.jobs.unfinished_of(other, 10)
+            theirs = await tx.jobs.unfinished_of(HOME, 10)
+
+        assert (taken, late, dead) == (True, False, False)
+        assert (ours, theirs) == ([job.id], [])
+        assert await scene.stored(job) == replace(job, home=other)
 
     async def test_failed_job_gives_its_idempotency_key_up(self, store: Store) -> None:
         scene = await Scene.of(store)
@@ -215,7 +236,7 @@ class CheckJobs:
         scene = await Scene.of(store)
         jobs = [await scene.job(created_at=START + i * SECOND) for i in range(3)]
         cancelled = jobs[0].cancel(
-            START, reason="", delivered=0, prompt_tokens=0, output="", charged=Ucredits(0)
+            START, reason="", delivered=0, prompt_tokens=0, texts=(), charged=Ucredits(0)
         )
         async with store.begin() as tx:
             await tx.jobs.save(cancelled, was=jobs[0])
@@ -256,9 +277,10 @@ class CheckJobs:
         await scene.job(**fresh)
 
         async with store.begin() as tx:
-            assert await tx.jobs.overdue(START, 10) == [running.id, queued.id]
-            assert await tx.jobs.overdue(START, 1) == [running.id]
-            assert await tx.jobs.overdue(START - SECOND, 10) == []
+            assert await tx.jobs.overdue(HOME, START, 10) == [running.id, queued.id]
+            assert await tx.jobs.overdue(HOME, START, 1) == [running.id]
+            assert await tx.jobs.overdue(HOME, START - SECOND, 10) == []
+            assert await tx.jobs.overdue(RelayId(an_id("rly")), START, 10) == []
 
     async def test_jobs_of_the_dead_are_adopted_once(self, store: Store) -> None:
         scene = await Scene.of(store)
@@ -287,20 +309,22 @@ class CheckJobs:
 
         assert await scene.stored(job) == replace(job.start(START), home=HOME)
 
-    async def test_marks_of_running_jobs_only_go_up(self, store: Store) -> None:
+    async def test_marks_of_unfinished_jobs_only_go_up(self, store: Store) -> None:
         scene = await Scene.of(store)
         running = await scene.job(status=JobStatus.RUNNING, epoch=Epoch(1))
-        queued = await scene.job()
+        ended = await scene.job(status=JobStatus.CANCELLED)
 
         async with store.begin() as tx:
-            for position, tokens in ((5, 9), (3, 7)):
-                marks = [(job.id, Position(position), tokens) for job in (running, queued)]
+            for position, tokens, at in ((5, 9, START), (3, 7, None), (4, 8, START - SECOND)):
+                jobs = (running, ended)
+                marks = [Mark(job.id, Position(position), tokens, at) for job in jobs]
                 await tx.jobs.mark_delivered(marks)
             await tx.jobs.mark_delivered([])
             await tx.jobs.save(replace(running, error="noted"), was=running)
 
-        assert (await scene.stored(running)).delivered == 5
-        assert await scene.stored(queued) == queued
+        marked = await scene.stored(running)
+        assert (marked.delivered, marked.read_at) == (5, START)
+        assert await scene.stored(ended) == ended
 
     async def test_completed_are_counted(self, store: Store) -> None:
         scene = await Scene.of(store)
@@ -429,8 +453,23 @@ class CheckAttempts:
         await scene.attempt(lease_until=START, status=AttemptStatus.LOST)
 
         async with store.begin() as tx:
-            found = await tx.attempts.expired(START + SECOND, 10)
-            first = await tx.attempts.expired(START + SECOND, 1)
+            found = await tx.attempts.expired(HOME, START + SECOND, 10)
+            first = await tx.attempts.expired(HOME, START + SECOND, 1)
+            others = await tx.attempts.expired(RelayId(an_id("rly")), START + SECOND, 10)
 
         assert found == [(older.id, Epoch(1)), (later.id, Epoch(1))]
-        assert first == found[:1]
+        assert (first, others) == (found[:1], [])
+
+    async def test_broken_leases_have_run_out_for_that_island_alone(self, store: Store) -> None:
+        scene = await Scene.of(store)
+        held, _ = await scene.attempt(lease_until=START + MINUTE)
+        early, _ = await scene.attempt(lease_until=START - SECOND)
+        async with store.begin() as tx:
+            await tx.attempts.break_leases(IslandId(an_id("isl")), START)
+            untouched = await tx.attempts.expired(HOME, START, 10)
+            await tx.attempts.break_leases(scene.island.id, START)
+
+            found = await tx.attempts.expired(HOME, START, 10)
+
+        assert untouched == [(early.id, Epoch(1))]
+        assert found == [(early.id, Epoch(1)), (held.id, Epoch(1))]

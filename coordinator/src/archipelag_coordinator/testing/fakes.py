@@ -101,6 +101,11 @@ class FakeIslandBus:
         self.keys_changes = 0
         self.homes: dict[RelayId, Callable[[IslandId, bytes], Awaitable[bool]]] = {}
         """Other Coordinators, by what takes reports there."""
+        self.cancels: dict[RelayId, Callable[[JobId, str], Awaitable[bool]]] = {}
+        """The same for cancels."""
+        self.away: set[RelayId] = set()
+        """Coordinators that are gone."""
+        self.connected = True
         self._next: dict[IslandId, list[Verdict]] = {}
         self._always: dict[IslandId, Verdict] = {}
 
@@ -148,6 +153,13 @@ class FakeIslandBus:
         take = self.homes.get(relay)
         return None if take is None else await take(island, report)
 
+    async def hand_cancel(self, relay: RelayId, job: JobId, reason: str) -> bool | None:
+        take = self.cancels.get(relay)
+        return None if take is None else await take(job, reason)
+
+    async def is_there(self, relay: RelayId) -> bool | None:
+        return relay not in self.away if self.connected else None
+
     async def ended(self, relay: RelayId, job: JobId) -> None:
         self.told_ended.append((relay, job))
 
@@ -161,10 +173,22 @@ class FakeChunkRelay:
     def __init__(self) -> None:
         self.open_for: dict[tuple[IslandId, JobId, Epoch], Answer] = {}
         self.closed: list[tuple[IslandId, JobId, Epoch]] = []
+        self.opened_for: list[RelayId | None] = []
+        """Whom the Islands send to, of every attempt that was opened."""
         self.refused = 0
+        self.deaf = False
 
-    def open(self, answer: Answer, island: IslandId, epoch: Epoch) -> None:
+    def open(
+        self, answer: Answer, island: IslandId, epoch: Epoch, relay: RelayId | None = None
+    ) -> None:
         self.open_for[(island, answer.job_id, epoch)] = answer
+        self.opened_for.append(relay)
+
+    def is_open(self, island: IslandId, job: JobId, epoch: Epoch) -> bool:
+        return (island, job, epoch) in self.open_for
+
+    async def hears(self) -> bool:
+        return not self.deaf
 
     def close(self, island: IslandId, job: JobId, epoch: Epoch) -> None:
         if self.open_for.pop((island, job, epoch), None) is not None:

@@ -13,6 +13,7 @@ from archipelag_coordinator.domain.attempt import Attempt
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.fleet import AttemptKey
 from archipelag_coordinator.domain.island import Island, PairingCode
+from archipelag_coordinator.domain.items import Items
 from archipelag_coordinator.domain.job import Job
 from archipelag_coordinator.domain.ledger import Account, AccountId, Reservation, Transfer
 from archipelag_coordinator.domain.user import ApiKey, User
@@ -59,6 +60,12 @@ class Table(Generic[K, V]):
             self._undo.append(lambda: self._rows.__delitem__(key))
         self._rows[key] = row
 
+    def remove(self, key: K) -> None:
+        """Nothing where there is no such row."""
+        if key in self._rows:
+            before = self._rows.pop(key)
+            self._undo.append(lambda: self._rows.__setitem__(key, before))
+
 
 @dataclass
 class State:
@@ -75,6 +82,7 @@ class State:
         self.cut_off_at: Table[IslandId, datetime] = Table(undo)
         self.codes: Table[str, PairingCode] = Table(undo)
         self.jobs: Table[JobId, Job] = Table(undo)
+        self.items: Table[tuple[JobId, int], Items] = Table(undo)
         self.attempts: Table[AttemptKey, Attempt] = Table(undo)
         self.accounts: Table[AccountId, Account] = Table(undo)
         self.transfers: Table[str, Transfer] = Table(undo)

@@ -19,7 +19,12 @@ from archipelag_coordinator.domain.user import ApiKey, User
 from archipelag_coordinator.errors import Conflict, IllegalMove, NotFound, PairingRefused
 from archipelag_coordinator.services.ports import Admission
 from archipelag_coordinator.testing.memory_state import State
-from archipelag_coordinator.testing.memory_work import MemoryAttempts, MemoryJobs, MemoryLedger
+from archipelag_coordinator.testing.memory_work import (
+    MemoryAttempts,
+    MemoryItems,
+    MemoryJobs,
+    MemoryLedger,
+)
 
 
 class MemoryUsers:
@@ -193,6 +198,9 @@ class MemoryCoordinators:
     async def beat(self, relay: RelayId, now: datetime) -> None:
         self._state.coordinators.put(relay, now)
 
+    async def leave(self, relay: RelayId) -> None:
+        self._state.coordinators.remove(relay)
+
     async def alive(self, since: datetime) -> list[RelayId]:
         return sorted(relay for relay, at in self._state.coordinators.items() if at >= since)
 
@@ -206,6 +214,7 @@ class MemoryTx:
         self.cargos = MemoryCargos(state)
         self.islands = MemoryIslands(state, clock)
         self.jobs = MemoryJobs(state)
+        self.items = MemoryItems(state)
         self.attempts = MemoryAttempts(state)
         self.ledger = MemoryLedger(state)
         self.coordinators = MemoryCoordinators(state)

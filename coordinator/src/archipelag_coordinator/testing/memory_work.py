@@ -11,6 +11,7 @@ from archipelag_contracts.units import ZERO, Ucredits
 
 from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus
 from archipelag_coordinator.domain.fleet import AttemptKey
+from archipelag_coordinator.domain.items import Items, joined
 from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.domain.ledger import (
     MAY_OVERDRAW,
@@ -26,6 +27,7 @@ from archipelag_coordinator.errors import (
     InsufficientCredits,
     StaleAttempt,
 )
+from archipelag_coordinator.services.ports import Mark, Said, Standing
 from archipelag_coordinator.testing.memory_state import State
 
 
@@ -83,25 +85,24 @@ class MemoryJobs:
             raise StaleAttempt(job.id, was.epoch)
         # Another Coordinator may have adopted it or moved the mark since `was` was read.
         mark = Position(max(job.delivered, stored.delivered))
-        self._state.jobs.put(job.id, replace(job, home=stored.home, delivered=mark))
+        kept = replace(job, home=stored.home, delivered=mark, read_at=stored.read_at)
+        self._state.jobs.put(job.id, kept)
 
     async def waiting(self, home: RelayId, limit: int) -> list[JobId]:
         queued = [j for j in self._state.jobs if j.status is JobStatus.QUEUED and j.home == home]
         queued.sort(key=lambda j: (-j.priority, j.created_at, j.id))
         return [j.id for j in queued[:limit]]
 
-    async def overdue(self, now: datetime, limit: int) -> list[JobId]:
+    async def overdue(self, home: RelayId, now: datetime, limit: int) -> list[JobId]:
         late = [
             j
             for j in self._state.jobs
             if not j.finished
+            and j.home == home
             and (j.deadline_at <= now or (j.status is JobStatus.QUEUED and j.queue_until <= now))
         ]
         late.sort(key=lambda j: (j.deadline_at, j.id))
         return [j.id for j in late[:limit]]
-
-    async def ended_among(self, jobs: Sequence[JobId]) -> list[JobId]:
-        return [j.id for j in self._state.jobs if j.finished and j.id in set(jobs)]
 
     async def adopt(self, home: RelayId, alive: Sequence[RelayId], limit: int) -> list[JobId]:
         orphans = [
@@ -112,19 +113,70 @@ class MemoryJobs:
             self._state.jobs.put(job.id, replace(job, home=home))
         return [j.id for j in orphans[:limit]]
 
-    async def mark_delivered(self, marks: Iterable[tuple[JobId, Position, int]]) -> None:
-        for job_id, position, prompt_tokens in marks:
-            job = self._state.jobs.get(job_id)
-            if job is not None and job.status is JobStatus.RUNNING:
+    async def take_home(self, job: JobId, home: RelayId, *, was: RelayId) -> bool:
+        stored = self._state.jobs.get(job)
+        if stored is None or stored.finished or stored.home != was:
+            return False
+        self._state.jobs.put(job, replace(stored, home=home))
+        return True
+
+    async def unfinished_of(self, home: RelayId, limit: int) -> list[JobId]:
+        found = [j.id for j in self._state.jobs if not j.finished and j.home == home]
+        return sorted(found)[:limit]
+
+    async def standing(self, jobs: Sequence[JobId]) -> list[Standing]:
+        found = [self._state.jobs.get(job) for job in sorted(set(jobs))]
+        return [Standing(j.id, j.finished, j.epoch, j.home) for j in found if j is not None]
+
+    async def mark_delivered(self, marks: Iterable[Mark]) -> None:
+        for mark in marks:
+            job = self._state.jobs.get(mark.job_id)
+            if job is not None and not job.finished:
+                seen = [at for at in (job.read_at, mark.read_at) if at is not None]
                 moved = replace(
                     job,
-                    delivered=Position(max(job.delivered, position)),
-                    prompt_tokens=max(job.prompt_tokens, prompt_tokens),
+                    delivered=Position(max(job.delivered, mark.delivered)),
+                    prompt_tokens=max(job.prompt_tokens, mark.prompt_tokens),
+                    read_at=max(seen, default=None),
                 )
-                self._state.jobs.put(job_id, moved)
+                self._state.jobs.put(mark.job_id, moved)
 
     async def count_completed(self) -> int:
         return sum(1 for j in self._state.jobs if j.status is JobStatus.SUCCEEDED)
+
+
+class MemoryItems:
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def keep(self, home: RelayId, said: Sequence[Said]) -> None:
+        for one in said:
+            job = self._state.jobs.get(one.job_id)
+            running = job is not None and job.status is JobStatus.RUNNING
+            if job is None or not running or (job.home, job.epoch) != (home, one.epoch):
+                continue
+            key = (one.job_id, one.items.first)
+            stored = self._state.items.get(key)
+            if stored is None or len(one.items.texts) > len(stored.texts):
+                self._state.items.put(key, one.items)
+
+    async def of_job(self, job: JobId) -> Items:
+        return joined(items for (of, _), items in self._state.items.items() if of == job)
+
+    async def forget(self, job: JobId) -> None:
+        for key, _ in self._state.items.items():
+            if key[0] == job:
+                self._state.items.remove(key)
+
+    async def prune(self, limit: int) -> int:
+        over = []
+        for key, _ in self._state.items.items():
+            job = self._state.jobs.get(key[0])
+            if job is not None and job.finished:
+                over.append(key)
+        for key in over[:limit]:
+            self._state.items.remove(key)
+        return len(over[:limit])
 
 
 class MemoryAttempts:
@@ -178,10 +230,24 @@ class MemoryAttempts:
     async def finished(self, island: IslandId, keys: Sequence[AttemptKey]) -> set[AttemptKey]:
         return set(keys) - set(await self.unfinished_of(island))
 
-    async def expired(self, now: datetime, limit: int) -> list[AttemptKey]:
-        late = [a for a in self._state.attempts if not a.finished and a.lease_until <= now]
+    async def expired(self, home: RelayId, now: datetime, limit: int) -> list[AttemptKey]:
+        late = [
+            a
+            for a in self._state.attempts
+            if not a.finished and a.lease_until <= now and self._home_of(a.job_id) == home
+        ]
         late.sort(key=lambda a: (a.lease_until, a.job_id))
         return [(a.job_id, a.epoch) for a in late[:limit]]
+
+    async def break_leases(self, island: IslandId, now: datetime) -> None:
+        for key in await self.unfinished_of(island):
+            held = self._state.attempts.get(key)
+            assert held is not None
+            self._state.attempts.put(key, replace(held, lease_until=min(held.lease_until, now)))
+
+    def _home_of(self, job: JobId) -> RelayId | None:
+        found = self._state.jobs.get(job)
+        return found.home if found else None
 
     async def unfinished_of(self, island: IslandId) -> list[AttemptKey]:
         return sorted(

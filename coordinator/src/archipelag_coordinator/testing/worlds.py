@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from archipelag_contracts.ids import Epoch, JobId
+from archipelag_contracts.ids import Epoch, JobId, RelayId
 from archipelag_contracts.signing import chain
 
+from archipelag_coordinator.domain.answers import Answers
 from archipelag_coordinator.domain.attempt import Cause, Usage
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.catalogue import Catalogue
@@ -47,6 +48,15 @@ class Scene:
     key: ApiKey
     owner: User
     nudges: list[None]
+
+    def another(self) -> World:
+        """A second Coordinator on the same store, bus and Islands; its relay is its own."""
+        return replace(
+            self.world,
+            home=RelayId(builders.an_id("rly")),
+            answers=Answers(),
+            relay=FakeChunkRelay(),
+        )
 
     async def island(self, **changes: Any) -> Island:
         """Another Island with this Cargo warm, known to the store and to placement."""

@@ -156,3 +156,73 @@ async def test_the_wire_and_the_relay_outlive_the_broker(
     await eventually(lambda: answer.texts == ["back"])
 
     assert answer.attempt_end is None
+
+
+HOME_THAT_DIED = RelayId("rly_00000000000000000000000008")
+
+
+async def test_what_is_said_to_another_coordinator_is_heard_from_the_beginning_and_live(
+    fabric: Any, relay: NatsChunkRelay, eventually: Any
+) -> None:
+    host = await fabric.host().connect()
+    subject = subjects.out(host.id, HOME_THAT_DIED, JOB, Epoch(1))
+    for n in range(1_500):  # more than one batch of the stream
+        await host.nc.publish(subject, chunk(n, f"{n} "))
+        if n % 50 == 0:
+            await host.nc.publish(subject, b"")
+    await host.settle()
+    answer = an_answer()
+
+    relay.open(answer, host.id, Epoch(1), HOME_THAT_DIED)
+    for n in range(1_500, 1_600):
+        await host.nc.publish(subject, chunk(n, f"{n} "))
+    await host.nc.publish(subject, the_end(1_600))
+    await eventually(lambda: answer.attempt_end is not None)
+
+    assert answer.texts == [f"{n} " for n in range(1_600)]
+    assert relay.counts.wrong == 0
+    relay.close(host.id, JOB, Epoch(1))
+    await fabric.wire.flush()
+    assert not relay.is_open(host.id, JOB, Epoch(1))
+
+
+async def test_what_the_stream_lost_of_another_coordinators_attempt_is_nobodys_fault(
+    fabric: Any, relay: NatsChunkRelay, eventually: Any
+) -> None:
+    host = await fabric.host().connect()
+    subject = subjects.out(host.id, HOME_THAT_DIED, JOB, Epoch(1))
+    for n in range(10):
+        await host.nc.publish(subject, chunk(n, "x"))
+    await host.settle()
+    js = fabric.connection.client.jetstream()
+    await js.purge_stream("OUTPUT")
+    answer = an_answer()
+    relay.open(answer, host.id, Epoch(1), HOME_THAT_DIED)
+
+    await host.nc.publish(subject, chunk(10, "y"))
+    await eventually(lambda: answer.attempt_end is not None)
+
+    assert answer.attempt_end is not None and answer.attempt_end.cause is Cause.ISLAND_STOPPED
+    assert answer.texts == []
+
+
+async def test_a_copy_that_missed_something_is_not_ended_by_it(
+    fabric: Any, relay: NatsChunkRelay, eventually: Any
+) -> None:
+    host = await fabric.host().connect()
+    subject = subjects.out(host.id, HOME_THAT_DIED, JOB, Epoch(1))
+    answer = an_answer()
+    answer.follows = True
+    relay.open(answer, host.id, Epoch(1), HOME_THAT_DIED)
+
+    await host.nc.publish(subject, chunk(5, "y"))
+    await eventually(lambda: not relay.is_open(host.id, JOB, Epoch(1)))
+
+    assert answer.attempt_end is None and answer.texts == []
+
+
+async def test_whether_the_broker_hears_us_is_found_out(fabric: Any, relay: NatsChunkRelay) -> None:
+    heard = await relay.hears()
+    fabric.wire._protocol.close()
+
+    assert heard and not await relay.hears()

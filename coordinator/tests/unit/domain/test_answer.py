@@ -5,6 +5,7 @@ from archipelag_contracts.ids import Epoch
 from archipelag_coordinator.domain.answer import Answer, Ending
 from archipelag_coordinator.domain.answers import Answers
 from archipelag_coordinator.domain.attempt import Cause
+from archipelag_coordinator.domain.items import Items
 from archipelag_coordinator.testing.builders import a_job
 
 JOB = a_job().id
@@ -116,17 +117,35 @@ def test_restart_forgets_what_nobody_was_given():
         answer.restart()
 
 
-@pytest.mark.parametrize(
-    ("output", "items", "texts"),
-    [("abcd", 4, ["a", "bcd", "", ""]), ("a", 1, ["a"]), ("xyz", 3, ["a"])],
-)
-def test_what_was_lost_on_the_way_is_filled_up(output, items, texts):
+def test_items_known_from_elsewhere_are_taken_over_from_where_the_answer_ends():
     answer = an_answer()
-    answer.accept(0, ["a"], [], 0.0)
+    answer.accept(0, ["a"], [1], 0.0)
 
-    answer.complete(output, items)
+    answer.load(Items(0, ("a", "b", "c"), (1, 2, 3)), stored=True)
+    answer.load(Items(0, ("a",), (1,)))
 
-    assert answer.texts == texts and len(answer.tokens) == len(texts)
+    assert (answer.texts, answer.tokens) == (["a", "b", "c"], [1, 2, 3])
+    assert (answer.size_bytes, answer.stored) == (3, 3)
+
+
+def test_of_an_answer_that_was_relayed_elsewhere_everything_may_have_been_handed_out():
+    answer = an_answer()
+    answer.accept(0, ["a", "b"], [], 0.0)
+    before = answer.handed_out
+
+    answer.recalled = True
+
+    assert (before, answer.handed_out) == (0, 2)
+
+
+def test_what_runs_on_unread_counts_as_delivered_when_it_can_be_read_later():
+    answer = an_answer()
+    answer.accept(0, ["a", "b"], [], 0.0)
+    before = answer.mark
+
+    answer.goes_on_unread = True
+
+    assert (before, answer.mark) == (0, 2)
 
 
 def test_answers_are_kept_by_job():

@@ -7,6 +7,7 @@ import pytest
 from archipelag_contracts.ids import Epoch, Position
 from archipelag_contracts.units import Ucredits
 from archipelag_coordinator.domain.attempt import Cause
+from archipelag_coordinator.domain.items import Items
 from archipelag_coordinator.domain.job import EPOCHS_MAX, MOVES, JobStatus
 from archipelag_coordinator.errors import IllegalMove, StaleAttempt
 from archipelag_coordinator.testing.builders import a_job
@@ -20,11 +21,11 @@ ACTS = {
     "succeed": (
         S,
         lambda j: j.succeed(
-            j.epoch, START, output="out", finish_reason="stop", output_items=4, **ENDED
+            j.epoch, START, texts=("o", "u", "", "t"), finish_reason="stop", **ENDED
         ),
     ),
     "fail": (F, lambda j: j.fail(START, Cause.BAD_INPUT, "why")),
-    "cancel": (C, lambda j: j.cancel(START, reason="r", delivered=2, output="o", **ENDED)),
+    "cancel": (C, lambda j: j.cancel(START, reason="r", delivered=2, texts=("o", ""), **ENDED)),
 }
 
 
@@ -62,6 +63,15 @@ def test_success_keeps_what_was_said_and_charged():
     assert (done.delivered, done.output_items, done.charged, done.ended_at) == (4, 4, 7, START)
 
 
+def test_stored_output_is_read_item_by_item():
+    done = ACTS["succeed"][1](a_job().start(START))
+    from_before_cuts = replace(done, cuts=b"")
+
+    assert done.items() == Items(0, ("o", "u", "", "t"), (0,) * 4)
+    assert from_before_cuts.items() == Items(0, ("out", "", "", ""), (0,) * 4)
+    assert a_job().items() == Items()
+
+
 def test_failing_gives_the_idempotency_key_up_and_keeps_the_higher_mark():
     job = a_job(idempotency_key="k", delivered=Position(5))
 
@@ -72,7 +82,7 @@ def test_failing_gives_the_idempotency_key_up_and_keeps_the_higher_mark():
 
 
 def test_cancelling_without_output_has_none():
-    cancelled = a_job().cancel(START, reason="r", delivered=0, output="", **ENDED)
+    cancelled = a_job().cancel(START, reason="r", delivered=0, texts=(), **ENDED)
 
     assert (cancelled.output, cancelled.cause, cancelled.error) == (None, Cause.CANCELLED, "r")
 
@@ -109,7 +119,6 @@ def test_a_job_that_is_queued_again_gets_time_to_find_another_island_but_no_late
     assert job.requeue(Epoch(1), "lost", soon).queue_until == soon
     assert job.requeue(Epoch(1), "lost", START).queue_until == job.queue_until
     assert job.requeue(Epoch(1), "lost", late).queue_until == job.deadline_at
-    assert job.requeue(Epoch(1), "lost", soon, output="Hel").output == "Hel"
 
 
 def test_an_answer_that_can_be_resumed_may_go_on_after_something_was_delivered():

@@ -409,24 +409,34 @@ async def test_another_coordinator_settled_it_and_readers_here_are_told() -> Non
     assert scene.relay.open_for == {}
 
 
-async def test_what_another_process_took_back_is_not_mixed_with_what_comes_anew() -> None:
+async def test_whoever_settles_a_job_is_its_home_from_then_on() -> None:
     scene = await a_scene(resumable=False)
     await scene.island()
     await scene.island()
     job = await scene.running(interactive=False)
     scene.stream(job, "old ")
-    other = replace(scene.world, home=RelayId(an_id("rly")), answers=Answers())
-    again = await failover(other, job.id, Epoch(1), Cause.LEASE_LOST, "silent")
-    assert again.status is JobStatus.QUEUED
-    assert scene.bus.told_ended == [(scene.world.home, job.id)]
+    other = scene.another()
 
-    answer = scene.world.answers.get(job.id)
-    assert answer is not None
+    again = await track(other, scene.report(job, "old ", cause=Cause.CARGO_DIED))
+
+    assert (again.status, again.home) == (JobStatus.QUEUED, other.home)
+    assert scene.bus.told_ended == [(scene.world.home, job.id)]
     # Even if that word had been lost.
     waits = await dispatch(scene.world, job.id)
     assert waits.status is JobStatus.QUEUED
-    await dispatch_waiting(scene.world)
-    assert answer.texts == [] and answer.epoch == 2
+    await dispatch_waiting(other)
+    begun = other.answers.get(job.id)
+    assert begun is not None and (begun.texts, begun.epoch) == ([], 2)
+
+
+async def test_only_its_home_calls_an_attempt_lost() -> None:
+    scene = await a_scene()
+    job = await a_stream(scene, "Hi")
+
+    with pytest.raises(StaleAttempt):
+        await failover(scene.another(), job.id, Epoch(1), Cause.LEASE_LOST, "silent")
+
+    assert (await scene.job(job.id)).status is JobStatus.RUNNING
 
 
 async def test_settled_says_nothing_of_a_job_that_still_runs() -> None:

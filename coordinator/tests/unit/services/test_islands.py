@@ -16,6 +16,7 @@ from archipelag_coordinator.errors import (
     NotFound,
     PairingRefused,
 )
+from archipelag_coordinator.services import upkeep
 from archipelag_coordinator.services.enroll import enroll, renew
 from archipelag_coordinator.services.heartbeat import HeldNow, heartbeat
 from archipelag_coordinator.services.keys import create_pairing_code
@@ -210,13 +211,13 @@ async def test_a_suspended_island_is_cut_off_and_told_to_stop_everything() -> No
     job = await scene.running()
     key = (job.id, Epoch(1))
 
-    suspended, held = await suspend_island(scene.world, island.id)
+    suspended = await suspend_island(scene.world, island.id)
     answer = await heartbeat(
         scene.world, island.id, a_beat(scene), [HeldNow(key, reported=False, next_position=0)], ""
     )
 
     assert suspended.status is IslandStatus.SUSPENDED
-    assert held == [key]
+    assert await upkeep.expired_leases(scene.world, 10) == [key]
     assert list(scene.broker.cut_off) == [island.public_key]
     assert (answer.accepts_work, answer.stop) == (False, (key,))
     with pytest.raises(IslandRefused):

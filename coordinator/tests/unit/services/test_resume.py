@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from archipelag_contracts.ids import RelayId
-from archipelag_coordinator.domain.answers import Answers
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.fleet import Fleet
 from archipelag_coordinator.domain.island import Island
@@ -16,11 +14,12 @@ from archipelag_coordinator.domain.user import User
 from archipelag_coordinator.services.cancel import cancel
 from archipelag_coordinator.services.dispatch import dispatch
 from archipelag_coordinator.services.failover import failover
+from archipelag_coordinator.services.follow import keep_up
 from archipelag_coordinator.services.settled import settled
 from archipelag_coordinator.services.track import track
 from archipelag_coordinator.services.upkeep import overdue_jobs
 from archipelag_coordinator.services.watch import Reader, watch
-from archipelag_coordinator.testing.builders import CREDIT, a_stored_island, a_user, an_id
+from archipelag_coordinator.testing.builders import CREDIT, a_stored_island, a_user
 from archipelag_coordinator.testing.worlds import Scene, a_scene
 
 PROMPT, ITEM = 20, 100
@@ -183,20 +182,21 @@ async def test_the_next_attempt_waits_until_the_last_one_is_over_here_too() -> N
 
 
 def another_coordinator(scene: Scene) -> Any:
-    return replace(scene.world, home=RelayId(an_id("rly")), answers=Answers(), fleet=Fleet())
+    return replace(scene.another(), fleet=Fleet())
 
 
-async def test_a_report_taken_by_another_coordinator_goes_on_from_the_one_that_relays() -> None:
+async def test_a_report_taken_by_another_coordinator_goes_on_from_there_for_readers_here() -> None:
     scene, _, job, reader = await a_reading()
+    other = scene.another()
 
-    await track(another_coordinator(scene), scene.report(job, "Hel", "lo", cause=Cause.CARGO_DIED))
-    told = scene.bus.told_ended
+    await track(other, scene.report(job, "Hel", "lo", cause=Cause.CARGO_DIED))
     await settled(scene.world, job.id)
-    running = await dispatch(scene.world, job.id)
+    running = await dispatch(other, job.id)
+    await keep_up(scene.world)
 
-    # It had not heard yet that something was delivered; the process that relays knows.
-    assert told == [(scene.world.home, job.id)]
+    # It had not heard yet that something was delivered; the report proves what was said.
     assert (running.status, scene.bus.assigned[-1].first_position) == (JobStatus.RUNNING, 2)
+    assert scene.relay.opened_for[-1] == other.home
     scene.stream(running, "!")
     assert reader.take() == ["!"]
 
@@ -212,18 +212,18 @@ async def test_the_process_that_relays_ends_what_cannot_go_on_because_it_was_rea
     assert await scene.balance() == CREDIT
 
 
-async def test_the_process_that_relays_begins_anew_what_nobody_read() -> None:
+async def test_another_process_begins_anew_what_nobody_waits_for() -> None:
     scene = await a_scene(resumable=False)
     await scene.island()
     await scene.island()
-    job = await scene.running()
+    job = await scene.running(interactive=False)
+    other = another_coordinator(scene)
     scene.stream(job, "Half")
 
-    await track(another_coordinator(scene), scene.report(job, "Half", cause=Cause.CARGO_DIED))
-    await settled(scene.world, job.id)
-    await dispatch(scene.world, job.id)
+    await track(other, scene.report(job, "Half", cause=Cause.CARGO_DIED))
+    await dispatch(other, job.id)
 
-    answer = scene.world.answers.get(job.id)
+    answer = other.answers.get(job.id)
     assert answer is not None and answer.texts == []
     assert scene.bus.assigned[-1].first_position == 0
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 from archipelag_contracts.ids import JobId
-from archipelag_coordinator.domain.answers import Answers
 from archipelag_coordinator.errors import NotFound
-from archipelag_coordinator.services import watch as watching
 from archipelag_coordinator.services.cancel import cancel
 from archipelag_coordinator.services.dispatch import dispatch
 from archipelag_coordinator.services.track import track
@@ -114,7 +111,7 @@ async def test_waiting_for_the_end_sleeps_through_items_and_takes_none() -> None
     assert reader.position == 0 and reader.take() == ["a", "b"]
 
 
-async def test_a_reader_goes_on_at_a_position_within_what_there_is() -> None:
+async def test_a_reader_goes_on_where_it_was_also_before_that_is_known_here() -> None:
     scene = await a_scene()
     await scene.island()
     job = await scene.running()
@@ -123,10 +120,29 @@ async def test_a_reader_goes_on_at_a_position_within_what_there_is() -> None:
 
     reader.seek(2)
     late = reader.take()
-    reader.seek(99)
+    reader.seek(5)
+    scene.stream(job, "d", "e")
+    early = reader.take()
+    scene.stream(job, "f")
 
-    assert late == ["c"]
-    assert reader.position == 3
+    assert (late, early, reader.take()) == (["c"], [], ["f"])
+    assert reader.position == 6
+
+
+async def test_nobody_claims_to_have_read_more_than_there_may_be() -> None:
+    scene = await a_scene()
+    await scene.island()
+    job = await scene.running()
+    reader = await watch(scene.world, job.id)
+    answer = scene.world.answers.get(job.id)
+    assert answer is not None
+
+    reader.seek(10**9)
+    scene.stream(job, "a")
+    reader.delivered()
+
+    assert reader.position == job.output_items_max
+    assert (answer.taken, answer.delivered) == (0, 1)
 
 
 async def test_the_last_reader_to_leave_starts_the_grace_and_one_who_comes_ends_it() -> None:
@@ -165,24 +181,6 @@ async def test_what_is_no_longer_relayed_is_read_from_the_store() -> None:
     assert reader.prompt_tokens == 5
 
 
-async def test_a_job_of_another_coordinator_is_followed_in_the_store(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(watching, "POLL_S", 0.001)
-    scene = await a_scene()
-    await scene.island()
-    job = await scene.running()
-    far = replace(scene.world, answers=Answers())
-    reader = await watch(far, job.id)
-    assert not await reader.wait(0.005)
-
-    scene.stream(job, "Hi")
-    await track(scene.world, scene.report(job, "Hi"))
-
-    assert await reader.wait(5)
-    assert reader.take() == ["Hi"]
-
-
 async def test_a_cancelled_job_shows_what_was_delivered() -> None:
     scene = await a_scene()
     await scene.island()
@@ -193,7 +191,7 @@ async def test_a_cancelled_job_shows_what_was_delivered() -> None:
 
     reader = await watch(scene.world, job.id)
 
-    assert reader.take() == ["ab", ""]
+    assert reader.take() == ["a", "b"]
     assert reader.final is not None and reader.final.status == "cancelled"
 
 

@@ -39,8 +39,10 @@ HELD_CHUNKS_MAX: Final = 8_192
 HELD_BYTES_MAX: Final = 4 << 20
 # After a reconnect, an attempt whose next chunk fits has missed nothing; ask the stream only for the others.
 SETTLE_S: Final = 0.3
-# So long may our own connection be away before the attempts that we cannot hear count as silent.
-DEAF_GRACE_S: Final = 5.0
+# While our own connection is away, no attempt counts as silent; its deadline is another matter.
+DEAF_S: Final = 24 * 3600.0
+# The broker answers a ping so soon, or we are deaf.
+HEARS_S: Final = 1.0
 
 # How the broker's own messages begin, and no Chunk does. Another Island can have one sent under this attempt's subject,
 # by naming it as the reply subject of its own report; that must not end the attempt.
@@ -109,23 +111,59 @@ class NatsChunkRelay:
         self._clock = clock
         self._replay = replay
         self._lines: dict[bytes, _Line] = {}
+        self._elsewhere: dict[tuple[IslandId, JobId, Epoch], bytes] = {}
+        """Subjects of attempts whose Islands send to another process."""
+        self._wire: Wire | None = None
         self._repairing = asyncio.Semaphore(REPAIRS_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def attach(self, wire: Wire) -> None:
         """One subscription for everything that this process relays."""
+        self._wire = wire
         wire.subscribe(subjects.output_of(self._home), self.heard)
         wire.on_lost = self.deafened
         wire.on_gap = self.interrupted
 
-    def open(self, answer: Answer, island: IslandId, epoch: Epoch) -> None:
+    def open(
+        self, answer: Answer, island: IslandId, epoch: Epoch, relay: RelayId | None = None
+    ) -> None:
         assert answer.epoch == epoch
-        subject = subjects.out(island, self._home, answer.job_id, epoch).encode()
+        self.close(island, answer.job_id, epoch)
+        sender = relay or self._home
+        subject = subjects.out(island, sender, answer.job_id, epoch).encode()
         now = self._clock.monotonic()
-        self._lines[subject] = _Line(subject, answer, island, epoch, second=now)
+        line = self._lines[subject] = _Line(subject, answer, island, epoch, second=now)
+        if sender != self._home:
+            assert self._wire is not None, "attach a wire first"
+            self._elsewhere[island, answer.job_id, epoch] = subject
+            self._wire.subscribe(subject.decode(), self.heard)
+            # What it said to the other process, and what it says until we are heard to listen, may be lost for good.
+            line.deaf = True
+            line.held = deque()
+            self._start(self._listen_in(line))
+
+    def is_open(self, island: IslandId, job: JobId, epoch: Epoch) -> bool:
+        return self._subject(island, job, epoch) in self._lines
 
     def close(self, island: IslandId, job: JobId, epoch: Epoch) -> None:
-        self._lines.pop(subjects.out(island, self._home, job, epoch).encode(), None)
+        self._lines.pop(self._subject(island, job, epoch), None)
+        foreign = self._elsewhere.pop((island, job, epoch), None)
+        if foreign is not None and self._wire is not None:
+            self._wire.unsubscribe(foreign.decode())
+
+    async def hears(self) -> bool:
+        wire = self._wire
+        if wire is None or not wire.connected:
+            return False
+        try:
+            await wire.flush(HEARS_S)
+        except (OSError, TimeoutError):
+            return False
+        return True
+
+    def _subject(self, island: IslandId, job: JobId, epoch: Epoch) -> bytes:
+        foreign = self._elsewhere.get((island, job, epoch))
+        return foreign or subjects.out(island, self._home, job, epoch).encode()
 
     async def stop(self) -> None:
         for task in tuple(self._tasks):
@@ -155,8 +193,8 @@ class NatsChunkRelay:
             self._take(line, payload, now, from_stream=False)
 
     def deafened(self) -> None:
-        """The connection is gone. For a while, silence is ours and not the Islands'."""
-        until = self._clock.monotonic() + DEAF_GRACE_S
+        """The connection is gone: silence is ours and not the Islands'."""
+        until = self._clock.monotonic() + DEAF_S
         for line in self._lines.values():
             line.answer.heard_at = max(line.answer.heard_at, until)
 
@@ -257,8 +295,8 @@ class NatsChunkRelay:
             line.island,
             why,
         )
-        if answer.epoch != line.epoch or answer.final is not None:
-            return
+        if answer.epoch != line.epoch or answer.final is not None or answer.follows:
+            return  # A copy is brought up to date again; its home decides.
         answer.end_attempt(Ending(cause, error=why))
         self.on_wrong(answer.job_id, line.island, line.epoch)
 
@@ -281,6 +319,20 @@ class NatsChunkRelay:
         line.held_bytes = len(payload)
         self._start(self._refill(line))
         return None
+
+    async def _listen_in(self, line: _Line) -> None:
+        """An attempt that speaks to another process: what it has said, then what it says. A second look fetches what
+        was said before the broker had passed our subscription on to all its servers."""
+        assert self._wire is not None
+        try:
+            await self._wire.flush()
+        except (OSError, TimeoutError) as error:
+            log.warning("listening_in_unsure subject=%r error=%r", line.subject, error)
+        await self._refill(line)
+        await asyncio.sleep(SETTLE_S)
+        if self._open(line) and line.held is None:
+            line.held, line.held_bytes = deque(), 0
+            await self._refill(line)
 
     async def _repair_doubtful(self) -> None:
         await asyncio.sleep(SETTLE_S)

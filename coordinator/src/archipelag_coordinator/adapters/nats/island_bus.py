@@ -29,12 +29,16 @@ HEARTBEAT_BYTES_MAX: Final = 256 << 10
 HEARTBEATS_AT_ONCE_MAX: Final = 64
 HEARTBEATS_WAITING_MAX: Final = 4096
 HAND_TIMEOUT_S: Final = 10.0
+HERE_TIMEOUT_S: Final = 1.0
 TAKEN: Final = b"taken"
 NOT_TAKEN: Final = b"not taken"
 NOT_NOW: Final = b"not now"
 HEARTBEAT_QUEUE: Final = "coordinators"
 
 OnHeartbeat = Callable[[IslandId, bytes], Awaitable[bytes | None]]
+
+OnHanded = Callable[[str, bytes], Awaitable[bool]]
+"""(whom or what it is about, the rest) → whether it is dealt with."""
 
 
 class NatsIslandBus:
@@ -47,6 +51,10 @@ class NatsIslandBus:
         self._answering: set[asyncio.Task[None]] = set()
         self.overlooked = 0
         """Heartbeats that were dropped: too many at once, or addressed so that they may not be answered."""
+
+    @property
+    def connected(self) -> bool:
+        return self._connection.connected
 
     async def assign(
         self, assignment: Assignment, issued_at: datetime, timeout_s: float
@@ -86,43 +94,81 @@ class NatsIslandBus:
         await self._say(subjects.ended(relay), job.encode())
 
     async def hand_report(self, relay: RelayId, island: IslandId, report: bytes) -> bool | None:
-        payload = island.encode() + b"\n" + report
+        return await self._hand(relay, subjects.report_at(relay), island.encode() + b"\n" + report)
+
+    async def hand_cancel(self, relay: RelayId, job: JobId, reason: str) -> bool | None:
+        payload = job.encode() + b"\n" + plain(reason, REASON_MAX).encode()
+        return await self._hand(relay, subjects.cancel_at(relay), payload)
+
+    async def _hand(self, relay: RelayId, subject: str, payload: bytes) -> bool | None:
         try:
-            answer = await self._connection.request(
-                subjects.report_at(relay), payload, HAND_TIMEOUT_S
-            )
+            answer = await self._connection.request(subject, payload, HAND_TIMEOUT_S)
         except nats.errors.NoRespondersError:
             return None
         except nats.errors.Error as error:
-            raise ConnectionError(f"{relay} did not take a report: {error!r}") from error
+            raise ConnectionError(f"{relay} did not take what is its own: {error!r}") from error
         if answer not in (TAKEN, NOT_TAKEN):
-            raise ConnectionError(f"{relay} could not take a report now")
+            raise ConnectionError(f"{relay} could not take what is its own now")
         return answer == TAKEN
+
+    async def is_there(self, relay: RelayId) -> bool | None:
+        if not self.connected:
+            return None
+        try:
+            await self._connection.request(subjects.here(relay), b"", HERE_TIMEOUT_S)
+        except nats.errors.NoRespondersError:
+            return False
+        except (nats.errors.Error, OSError, TimeoutError):
+            return None
+        return True
+
+    async def listen_here(self, relay: RelayId) -> None:
+        """Answers whoever asks whether this process is still there."""
+
+        async def heard(message: Msg) -> None:
+            if message.reply:
+                await self._say(message.reply, b"")
+
+        await self._connection.subscribe(subjects.here(relay), heard)
+
+    async def listen_cancels(
+        self, relay: RelayId, callback: Callable[[JobId, str], Awaitable[bool]]
+    ) -> None:
+        """Calls back with jobs that this process relays and that a customer cancelled elsewhere."""
+
+        async def cancelled(first: str, rest: bytes) -> bool:
+            return await callback(job_id(first), rest.decode())
+
+        await self._take_handed(subjects.cancel_at(relay), cancelled)
 
     async def listen_reports(
         self, relay: RelayId, callback: Callable[[IslandId, bytes], Awaitable[bool]]
     ) -> None:
         """Calls back with reports that other processes got, of jobs that this one relays."""
 
+        async def reported(first: str, rest: bytes) -> bool:
+            return await callback(island_id(first), rest)
+
+        await self._take_handed(subjects.report_at(relay), reported)
+
+    async def _take_handed(self, subject: str, take: OnHanded) -> None:
         async def heard(message: Msg) -> None:
             if not message.reply or len(self._answering) >= HEARTBEATS_WAITING_MAX:
                 return
-            task = asyncio.create_task(self._take_report(message, callback))
+            task = asyncio.create_task(self._take_one(message, take))
             self._answering.add(task)
             task.add_done_callback(self._answering.discard)
 
-        await self._connection.subscribe(subjects.report_at(relay), heard)
+        await self._connection.subscribe(subject, heard)
 
-    async def _take_report(
-        self, message: Msg, callback: Callable[[IslandId, bytes], Awaitable[bool]]
-    ) -> None:
-        island, _, report = message.data.partition(b"\n")
+    async def _take_one(self, message: Msg, take: OnHanded) -> None:
+        first, _, rest = message.data.partition(b"\n")
         try:
-            taken = await callback(island_id(island[:64].decode()), report)
+            taken = await take(first[:64].decode(), rest)
         except (ContractError, UnicodeDecodeError):
             return
         except Exception:
-            log.exception("handed_report_failed island=%r", island[:64])
+            log.exception("handed_over_failed subject=%s of=%r", message.subject, first[:64])
             await self._say(message.reply, NOT_NOW)
             return
         await self._say(message.reply, TAKEN if taken else NOT_TAKEN)

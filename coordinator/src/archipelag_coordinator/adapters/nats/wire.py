@@ -224,6 +224,7 @@ class Wire:
         self._keeper: asyncio.Task[None] | None = None
         self._outgoing: list[bytes] = []
         self._outgoing_bytes = 0
+        self._last_sid = 0
 
     @property
     def connected(self) -> bool:
@@ -246,17 +247,26 @@ class Wire:
             await self._protocol.lost
 
     def subscribe(self, subject: str, on_frame: OnFrame) -> None:
-        sid = str(len(self._subscriptions) + 1).encode()
+        self._last_sid += 1
+        sid = str(self._last_sid).encode()
         self._subscriptions[sid] = (subject.encode(), on_frame)
         self._callbacks[sid] = on_frame
         if self._protocol is not None:
             self._protocol.write(b"SUB %b %b\r\n" % (subject.encode(), sid))
 
-    async def flush(self) -> None:
-        """The broker has taken note of all that was said so far. Raises WireError."""
+    def unsubscribe(self, subject: str) -> None:
+        """Nothing where this subject is not subscribed to."""
+        wanted = subject.encode()
+        for sid in [sid for sid, (of, _) in self._subscriptions.items() if of == wanted]:
+            del self._subscriptions[sid], self._callbacks[sid]
+            if self._protocol is not None:
+                self._protocol.write(b"UNSUB %b\r\n" % sid)
+
+    async def flush(self, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
+        """The broker has taken note of all that was said so far. Raises WireError or TimeoutError."""
         protocol = self._protocol
         assert protocol is not None, "open the wire first"
-        await asyncio.wait_for(protocol.ping(), CONNECT_TIMEOUT_S)
+        await asyncio.wait_for(protocol.ping(), timeout_s)
 
     def publish(self, subject: bytes, payload: bytes) -> None:
         """Written with others at the end of this turn of the loop. Raises BufferError when too much waits."""

@@ -7,7 +7,7 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final
 
-from archipelag_contracts.ids import Epoch, IslandId, JobId
+from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
 
 from archipelag_coordinator.adapters.postgres.rows import (
     INTEGER_MAX,
@@ -55,8 +55,17 @@ EXTEND: Final = f"""
     RETURNING a.job_id, a.epoch
 """
 EXPIRED: Final = f"""
-    SELECT job_id, epoch FROM attempts WHERE status IN {_UNFINISHED} AND lease_until <= %(now)s
-    ORDER BY lease_until, job_id LIMIT %(limit)s
+    SELECT a.job_id, a.epoch FROM attempts a JOIN jobs j ON j.id = a.job_id
+    WHERE a.status IN {_UNFINISHED} AND a.lease_until <= %(now)s AND j.home = %(home)s
+    ORDER BY a.lease_until, a.job_id LIMIT %(limit)s
+"""
+BREAK_LEASES: Final = f"""
+    WITH held AS (
+        SELECT job_id, epoch FROM attempts WHERE island_id = %(island)s AND status IN {_UNFINISHED}
+        ORDER BY job_id, epoch FOR NO KEY UPDATE
+    )
+    UPDATE attempts a SET lease_until = least(a.lease_until, %(now)s)
+    FROM held WHERE a.job_id = held.job_id AND a.epoch = held.epoch
 """
 UNFINISHED_OF: Final = f"""
     SELECT job_id, epoch FROM attempts WHERE island_id = %(island)s AND status IN {_UNFINISHED}
@@ -99,9 +108,12 @@ class PostgresAttempts:
     async def finished(self, island: IslandId, keys: Sequence[AttemptKey]) -> set[AttemptKey]:
         return set(keys) - set(await self.unfinished_of(island))
 
-    async def expired(self, now: datetime, limit: int) -> list[AttemptKey]:
-        rows = await every(self._connection, EXPIRED, {"now": now, "limit": limit})
-        return [_key(row) for row in rows]
+    async def expired(self, home: RelayId, now: datetime, limit: int) -> list[AttemptKey]:
+        values = {"home": home, "now": now, "limit": limit}
+        return [_key(row) for row in await every(self._connection, EXPIRED, values)]
+
+    async def break_leases(self, island: IslandId, now: datetime) -> None:
+        await changed(self._connection, BREAK_LEASES, {"island": island, "now": now})
 
     async def unfinished_of(self, island: IslandId) -> list[AttemptKey]:
         rows = await every(self._connection, UNFINISHED_OF, {"island": island})

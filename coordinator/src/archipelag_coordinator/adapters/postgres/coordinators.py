@@ -14,6 +14,7 @@ BEAT: Final = """
     ON CONFLICT (relay) DO UPDATE SET seen_at = greatest(coordinators.seen_at, excluded.seen_at)
 """
 ALIVE: Final = "SELECT relay FROM coordinators WHERE seen_at >= %(since)s ORDER BY relay"
+LEAVE: Final = "DELETE FROM coordinators WHERE relay = %(relay)s"
 
 
 class PostgresCoordinators:
@@ -22,6 +23,9 @@ class PostgresCoordinators:
 
     async def beat(self, relay: RelayId, now: datetime) -> None:
         await changed(self._connection, BEAT, {"relay": relay, "now": now})
+
+    async def leave(self, relay: RelayId) -> None:
+        await changed(self._connection, LEAVE, {"relay": relay})
 
     async def alive(self, since: datetime) -> list[RelayId]:
         rows = await every(self._connection, ALIVE, {"since": since})

@@ -7,7 +7,7 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final
 
-from archipelag_contracts.ids import ApiKeyId, JobId, Position, RelayId, UserId
+from archipelag_contracts.ids import ApiKeyId, JobId, RelayId, UserId
 
 from archipelag_coordinator.adapters.postgres.rows import (
     INTEGER_MAX,
@@ -23,6 +23,7 @@ from archipelag_coordinator.adapters.postgres.rows import (
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.errors import Conflict, StaleAttempt
+from archipelag_coordinator.services.ports import Mark, Standing
 
 ADD_TRIES_MAX: Final = 3
 _FIELDS: Final = tuple(field.name for field in fields(Job))
@@ -37,6 +38,7 @@ _MOVED: Final = (
     "prompt_tokens",
     "output_items",
     "output",
+    "cuts",
     "finish_reason",
     "cause",
     "error",
@@ -81,9 +83,10 @@ WAITING: Final = """
 OVERDUE: Final = """
     SELECT id FROM (
         SELECT id, deadline_at FROM jobs
-        WHERE status IN ('queued', 'running') AND deadline_at <= %(now)s
+        WHERE status IN ('queued', 'running') AND deadline_at <= %(now)s AND home = %(home)s
         UNION
-        SELECT id, deadline_at FROM jobs WHERE status = 'queued' AND queue_until <= %(now)s
+        SELECT id, deadline_at FROM jobs
+        WHERE status = 'queued' AND queue_until <= %(now)s AND home = %(home)s
     ) AS late ORDER BY deadline_at, id LIMIT %(limit)s
 """
 # Skips what somebody has locked: that one is alive, and the next turn sees what became of it.
@@ -97,19 +100,28 @@ ADOPT: Final = """
     )
     SELECT id FROM adopted ORDER BY id
 """
-ENDED_AMONG: Final = """
-    SELECT id FROM jobs WHERE id = ANY(%(ids)s) AND status NOT IN ('queued', 'running')
+TAKE_HOME: Final = """
+    UPDATE jobs SET home = %(home)s
+    WHERE id = %(id)s AND home = %(was)s AND status IN ('queued', 'running')
 """
+UNFINISHED_OF: Final = """
+    SELECT id FROM jobs WHERE home = %(home)s AND status IN ('queued', 'running')
+    ORDER BY id LIMIT %(limit)s
+"""
+STANDING: Final = """
+    SELECT id, status, epoch, home FROM jobs WHERE id = ANY(%(ids)s) ORDER BY id
+"""
+# A reader who is elsewhere keeps a queued job alive, too.
 MARK_DELIVERED: Final = """
     WITH marks AS (
-        SELECT * FROM unnest(%(ids)s::text[], %(positions)s::int[], %(tokens)s::int[])
-            AS m (id, position, prompt_tokens)
+        SELECT * FROM unnest(%(ids)s::text[], %(positions)s::int[], %(tokens)s::int[], %(read_at)s::timestamptz[])
+            AS m (id, position, prompt_tokens, read_at)
     ), locked AS (
-        SELECT j.id FROM jobs j JOIN marks m ON m.id = j.id COLLATE "C" WHERE j.status = 'running'
+        SELECT j.id FROM jobs j JOIN marks m ON m.id = j.id COLLATE "C" WHERE j.status IN ('queued', 'running')
         ORDER BY j.id FOR NO KEY UPDATE OF j
     )
     UPDATE jobs j SET delivered = greatest(j.delivered, m.position),
-        prompt_tokens = greatest(j.prompt_tokens, m.prompt_tokens)
+        prompt_tokens = greatest(j.prompt_tokens, m.prompt_tokens), read_at = greatest(j.read_at, m.read_at)
     FROM locked, marks m WHERE j.id = locked.id AND m.id = j.id COLLATE "C"
 """
 COUNT_COMPLETED: Final = "SELECT count(*) AS count FROM jobs WHERE status = 'succeeded'"
@@ -169,25 +181,34 @@ class PostgresJobs:
         rows = await every(self._connection, WAITING, {"home": home, "limit": limit})
         return [row["id"] for row in rows]
 
-    async def overdue(self, now: datetime, limit: int) -> list[JobId]:
-        rows = await every(self._connection, OVERDUE, {"now": now, "limit": limit})
-        return [row["id"] for row in rows]
+    async def overdue(self, home: RelayId, now: datetime, limit: int) -> list[JobId]:
+        values = {"home": home, "now": now, "limit": limit}
+        return [row["id"] for row in await every(self._connection, OVERDUE, values)]
 
     async def adopt(self, home: RelayId, alive: Sequence[RelayId], limit: int) -> list[JobId]:
         values = {"home": home, "alive": list(alive), "limit": limit}
         return [row["id"] for row in await every(self._connection, ADOPT, values)]
 
-    async def ended_among(self, jobs: Sequence[JobId]) -> list[JobId]:
-        rows = await every(self._connection, ENDED_AMONG, {"ids": list(jobs)})
-        return [row["id"] for row in rows]
+    async def take_home(self, job: JobId, home: RelayId, *, was: RelayId) -> bool:
+        values = {"id": job, "home": home, "was": was}
+        return bool(await changed(self._connection, TAKE_HOME, values))
 
-    async def mark_delivered(self, marks: Iterable[tuple[JobId, Position, int]]) -> None:
+    async def unfinished_of(self, home: RelayId, limit: int) -> list[JobId]:
+        values = {"home": home, "limit": limit}
+        return [row["id"] for row in await every(self._connection, UNFINISHED_OF, values)]
+
+    async def standing(self, jobs: Sequence[JobId]) -> list[Standing]:
+        rows = await every(self._connection, STANDING, {"ids": list(jobs)})
+        return [_standing(row) for row in rows]
+
+    async def mark_delivered(self, marks: Iterable[Mark]) -> None:
         taken = list(marks)
         if taken:
             values = {
-                "ids": [job for job, _, _ in taken],
-                "positions": [at_most(position, INTEGER_MAX) for _, position, _ in taken],
-                "tokens": [at_most(tokens, INTEGER_MAX) for _, _, tokens in taken],
+                "ids": [mark.job_id for mark in taken],
+                "positions": [at_most(mark.delivered, INTEGER_MAX) for mark in taken],
+                "tokens": [at_most(mark.prompt_tokens, INTEGER_MAX) for mark in taken],
+                "read_at": [mark.read_at for mark in taken],
             }
             await changed(self._connection, MARK_DELIVERED, values)
 
@@ -211,6 +232,11 @@ def _values(job: Job) -> dict[str, Any]:
     }
 
 
+def _standing(row: Mapping[str, Any]) -> Standing:
+    finished = row["status"] not in (JobStatus.QUEUED.value, JobStatus.RUNNING.value)
+    return Standing(row["id"], finished, row["epoch"], row["home"])
+
+
 def _job(row: Mapping[str, Any]) -> Job:
     values = {name: row[name] for name in _FIELDS}
     return Job(
@@ -218,6 +244,7 @@ def _job(row: Mapping[str, Any]) -> Job:
         | {
             "status": JobStatus(row["status"]),
             "output": None if row["output"] is None else row["output"].decode(),
+            "cuts": bytes(row["cuts"]),
             "cause": Cause(row["cause"]) if row["cause"] else None,
             "waiting_for": tuple(row["waiting_for"]),
         }

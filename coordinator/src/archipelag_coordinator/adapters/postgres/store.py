@@ -21,6 +21,7 @@ from archipelag_coordinator.adapters.postgres.cargos import PostgresCargos
 from archipelag_coordinator.adapters.postgres.coordinators import PostgresCoordinators
 from archipelag_coordinator.adapters.postgres.flusher import FLUSH, SERVER, Flusher, Witness
 from archipelag_coordinator.adapters.postgres.islands import PostgresIslands
+from archipelag_coordinator.adapters.postgres.items import PostgresItems
 from archipelag_coordinator.adapters.postgres.jobs import PostgresJobs
 from archipelag_coordinator.adapters.postgres.ledger import PostgresLedger
 from archipelag_coordinator.adapters.postgres.rows import Connection, one
@@ -63,6 +64,7 @@ class PostgresTx:
         self.cargos = PostgresCargos(connection)
         self.islands = PostgresIslands(connection)
         self.jobs = PostgresJobs(connection)
+        self.items = PostgresItems(connection)
         self.attempts = PostgresAttempts(connection)
         self.ledger = PostgresLedger(connection)
         self.coordinators = PostgresCoordinators(connection)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from typing import Any, Final
 
@@ -18,9 +17,7 @@ from archipelag_coordinator.apps.api.account import credits_of
 from archipelag_coordinator.apps.api.auth import Administering, TheWorld
 from archipelag_coordinator.apps.api.body import read_object
 from archipelag_coordinator.apps.api.network import known_island
-from archipelag_coordinator.domain.attempt import Cause
-from archipelag_coordinator.errors import InvalidInput, NotFound, StaleAttempt
-from archipelag_coordinator.services.failover import failover
+from archipelag_coordinator.errors import InvalidInput, NotFound
 from archipelag_coordinator.services.grant import grant_credit
 from archipelag_coordinator.services.read import all_islands
 from archipelag_coordinator.services.suspend import (
@@ -58,10 +55,7 @@ async def approve(island_id: str, world: TheWorld, caller: Administering) -> Res
 )
 async def suspend(island_id: str, world: TheWorld, caller: Administering) -> Response:  # noqa: ARG001
     """Its connection ends and its work goes to other Islands."""
-    island, held = await suspend_island(world, known_island(island_id))
-    for job_id, epoch in held:
-        with contextlib.suppress(StaleAttempt):  # It ended meanwhile; nothing is left to give away.
-            await failover(world, job_id, epoch, Cause.LEASE_LOST, "the Island was suspended")
+    island = await suspend_island(world, known_island(island_id))
     return JSONResponse({"data": present.island_object(island, whole=True)})
 
 

@@ -20,6 +20,9 @@ from archipelag_coordinator.services.submit import Submission, Submitted, submit
 from archipelag_coordinator.services.watch import Reader, watch
 from archipelag_coordinator.services.world import World
 
+ON_DISCONNECT: Final = "X-Archipelag-On-Disconnect"
+"""`continue`: the job runs to its end though nobody reads it. `cancel`, as without it: after a grace it is stopped."""
+
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 # How an answer is delivered is not part of what is asked.
 _DELIVERY: Final = frozenset({"stream", "stream_options"})
@@ -43,7 +46,7 @@ def submission_of(
     interactive: bool,
     priority: int = 0,
 ) -> Submission:
-    """Raises InvalidInput for an Idempotency-Key that is none."""
+    """Raises InvalidInput for headers that cannot be understood."""
     return Submission(
         user=caller.user,
         key=caller.key,
@@ -54,6 +57,7 @@ def submission_of(
         idempotency_key=_idempotency_key(request),
         retry=_is_retry(request),
         request_hash=_hash(workload, given, interactive=interactive, priority=priority),
+        goes_on_unread=_goes_on_unread(request),
     )
 
 
@@ -84,6 +88,23 @@ def _idempotency_key(request: Request) -> str | None:
             {"Idempotency-Key": ["must be 1 to 255 visible ASCII characters, without spaces"]}
         )
     return given
+
+
+def _goes_on_unread(request: Request) -> bool:
+    given = request.headers.get(ON_DISCONNECT, "cancel").lower()
+    if given not in ("cancel", "continue"):
+        raise InvalidInput({ON_DISCONNECT: ["must be cancel or continue"]})
+    return given == "continue"
+
+
+def last_event_id(request: Request) -> int:
+    """The position after the last event that the reader had; 0 without one. Raises InvalidInput."""
+    given = request.headers.get("last-event-id", "")
+    if not given:
+        return 0
+    if not given.isascii() or not given.isdigit() or len(given) > 12:
+        raise InvalidInput({"Last-Event-ID": ["must be the id of an event of this stream"]})
+    return int(given)
 
 
 def _is_retry(request: Request) -> bool:

@@ -8,7 +8,7 @@ from archipelag_contracts.units import to_credits
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from archipelag_coordinator.apps.api.asking import Asked, ask, submission_of
+from archipelag_coordinator.apps.api.asking import Asked, ask, last_event_id, submission_of
 from archipelag_coordinator.apps.api.auth import TheWorld, Writing
 from archipelag_coordinator.apps.api.body import read_object
 from archipelag_coordinator.apps.api.errors import JobEnded
@@ -36,11 +36,12 @@ router = APIRouter(tags=["chat"])
 async def create_chat_completion(request: Request, world: TheWorld, caller: Writing) -> Response:
     body = await read_object(request, request.app.state.settings.body_bytes_max)
     model, streamed, include_usage = _delivery(body)
+    after = last_event_id(request) if streamed else 0
     asked = await ask(world, submission_of(request, caller, model, body, interactive=True))
     try:
         async with Departure(request.receive):
             if streamed:
-                return await _stream(world, asked, include_usage=include_usage)
+                return await _stream(world, asked, after, include_usage=include_usage)
             return await _whole(world, asked)
     except BaseException:
         asked.reader.close()
@@ -49,9 +50,13 @@ async def create_chat_completion(request: Request, world: TheWorld, caller: Writ
     return Response(status_code=CLIENT_GONE)
 
 
-async def _stream(world: World, asked: Asked, *, include_usage: bool) -> Response:
-    """No status is sent before there is something to say: until then an error has a status of its own."""
+async def _stream(world: World, asked: Asked, after: int, *, include_usage: bool) -> Response:
+    """No status is sent before there is something to say: until then an error has a status of its own.
+
+    `after`: the reader has everything before this position, of the same request that it sent before.
+    """
     reader = asked.reader
+    reader.seek(after)
     first: list[str] = []
     while not first and reader.final is None:
         await reader.wait(WAIT_S)
@@ -62,7 +67,7 @@ async def _stream(world: World, asked: Asked, *, include_usage: bool) -> Respons
     common = _common(asked, "chat.completion.chunk")
     return RelayResponse(
         reader,
-        ChatFrames(common, include_usage=include_usage),
+        ChatFrames(common, include_usage=include_usage, opened=after > 0),
         first=first or reader.take(),
         headers=_headers(world, asked),
     )

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from archipelag_coordinator.apps.api import openapi, present
-from archipelag_coordinator.apps.api.asking import make_job, submission_of
+from archipelag_coordinator.apps.api.asking import last_event_id, make_job, submission_of
 from archipelag_coordinator.apps.api.auth import Reading, TheWorld, Writing
 from archipelag_coordinator.apps.api.body import read_object
 from archipelag_coordinator.apps.api.job_frames import JobFrames
@@ -103,7 +103,7 @@ async def get_output(job_id: str, world: TheWorld, caller: Reading) -> Response:
 async def stream_job(request: Request, job_id: str, world: TheWorld, caller: Reading) -> Response:
     """Server-sent events; `Last-Event-ID` continues after the last one that was read."""
     job = (await read_job(world, caller.user.id, known(job_id))).job
-    after = _last_event_id(request)
+    after = last_event_id(request)
     reader = await watch(world, job.id)
     reader.seek(after)
     headers = {"X-Archipelag-Job": job.id}
@@ -143,12 +143,3 @@ def _wanted(body: dict[str, Any]) -> tuple[str, dict[str, Any], int]:
         raise InvalidInput(errors)
     assert isinstance(workload, str) and isinstance(given, dict) and isinstance(priority, int)
     return workload, given, priority
-
-
-def _last_event_id(request: Request) -> int:
-    given = request.headers.get("last-event-id", "")
-    if not given:
-        return 0
-    if not given.isascii() or not given.isdigit() or len(given) > 12:
-        raise InvalidInput({"Last-Event-ID": ["must be the id of an event of this stream"]})
-    return int(given)

@@ -63,7 +63,11 @@ def finish_reason_of(ending: Ending) -> str:
 class ChatFrames:
     """OpenAI's `chat.completion.chunk`, one event for whatever is there at once."""
 
-    def __init__(self, common: dict[str, Any], *, include_usage: bool) -> None:
+    def __init__(
+        self, common: dict[str, Any], *, include_usage: bool, opened: bool = False
+    ) -> None:
+        """`opened`: the reader had the beginning on an earlier connection."""
+        self._opened = opened
         self._common = common
         self._include_usage = include_usage
         before, after = self._chunk({"content": "@"}, None).split('"@"')
@@ -71,6 +75,8 @@ class ChatFrames:
         self._after = after.encode() + b"\n\n"
 
     def opening(self) -> bytes:
+        if self._opened:
+            return b""
         role = {"role": "assistant", "content": "", "refusal": None}
         return b"id: 0\ndata: " + self._chunk(role, None).encode() + b"\n\n"
 

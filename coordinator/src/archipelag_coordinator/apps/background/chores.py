@@ -11,13 +11,14 @@ from procrastinate import App, RetryStrategy
 from procrastinate.connector import BaseConnector
 
 from archipelag_coordinator.services.audit import audit_ledger
-from archipelag_coordinator.services.upkeep import expire_reservations
+from archipelag_coordinator.services.upkeep import expire_reservations, prune_items
 from archipelag_coordinator.services.world import World
 
 log = logging.getLogger(__name__)
 
 QUEUE: Final = "chores"
 AT_ONCE_MAX: Final = 500
+ITEMS_AT_ONCE_MAX: Final = 10_000
 SHUTDOWN_S: Final = 5.0
 RETRY: Final = RetryStrategy(max_attempts=3, exponential_wait=2)
 
@@ -42,6 +43,16 @@ def chores_app(connector: BaseConnector, world: World, prune_rates: PruneRates) 
     async def prune(timestamp: int) -> int:
         removed = await prune_rates(world.clock.now())
         log.info("rates_pruned turn=%s count=%s", timestamp, removed)
+        return removed
+
+    @app.periodic(cron="*/5 * * * *")
+    @app.task(name="prune_items", queue=QUEUE, retry=RETRY, queueing_lock="items")
+    async def prune_said(timestamp: int) -> int:
+        removed = turn = await prune_items(world, ITEMS_AT_ONCE_MAX)
+        while turn == ITEMS_AT_ONCE_MAX:
+            turn = await prune_items(world, ITEMS_AT_ONCE_MAX)
+            removed += turn
+        log.info("items_pruned turn=%s count=%s", timestamp, removed)
         return removed
 
     @app.periodic(cron="17 * * * *")

@@ -7,15 +7,17 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, TypeVar
 
-from archipelag_contracts.ids import Epoch, JobId
+from archipelag_contracts.ids import Epoch, JobId, RelayId
 
 from archipelag_coordinator.apps.loops.runner import Loop
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.errors import CoordinatorError, StaleAttempt
 from archipelag_coordinator.services import upkeep
-from archipelag_coordinator.services.cancel import cancel
+from archipelag_coordinator.services.adopt import absent_homes, adopt, take_up
+from archipelag_coordinator.services.cancel import cancel_here
 from archipelag_coordinator.services.dispatch import dispatch
 from archipelag_coordinator.services.failover import abandon, expire_job, expire_lease, failover
+from archipelag_coordinator.services.follow import keep_up
 from archipelag_coordinator.services.settled import settled
 from archipelag_coordinator.services.suspend import enforce
 from archipelag_coordinator.services.world import World
@@ -24,6 +26,7 @@ log = logging.getLogger(__name__)
 
 AT_ONCE_MAX: Final = 100
 SIDE_BY_SIDE_MAX: Final = 8
+UNKNOWN_MAX: Final = 10_000
 
 T = TypeVar("T")
 
@@ -58,38 +61,63 @@ async def break_leases(world: World) -> None:
 
 
 async def watch_silence(world: World) -> None:
+    silent_streams = upkeep.silent_streams(world)
+    if not silent_streams or not await world.relay.hears():
+        return  # Deaf ourselves, we know nothing of them.
+
     async def one(silent: upkeep.Silent) -> None:
         log.warning("stream_silent job=%s epoch=%s", silent.job_id, silent.epoch)
         reason = f"the Island was not heard from for {silent.for_s:.1f} s"
         await failover(world, silent.job_id, silent.epoch, Cause.LEASE_LOST, reason)
 
-    await _side_by_side(upkeep.silent_streams(world), one)
+    await _side_by_side(silent_streams, one)
 
 
 async def cancel_left(world: World) -> None:
     async def one(job_id: JobId) -> None:
-        owner = await upkeep.owner_of(world, job_id)
-        if owner is not None:
-            await cancel(world, owner, job_id, "the reader left")
+        if await upkeep.is_read_elsewhere(world, job_id):
+            return
+        if upkeep.is_orphaned(world, job_id):
+            log.warning("job_orphaned job=%s", job_id)
+            await abandon(world, job_id)
+        else:
             log.info("job_left job=%s", job_id)
+            await cancel_here(world, job_id, "the reader left")
 
     await _side_by_side(upkeep.left_jobs(world), one)
     upkeep.drop_old_answers(world)
 
 
 async def watch_islands(world: World) -> None:
-    async def one(key: tuple[JobId, Epoch]) -> None:
-        await failover(world, *key, Cause.LEASE_LOST, "the Island was lost")
-
-    await _side_by_side(await upkeep.watch_islands(world), one)
+    for island in await upkeep.watch_islands(world):
+        log.warning("island_lost island=%s", island)
 
 
 async def take_over(world: World) -> None:
+    """Jobs of Coordinators that have not been heard from go on here."""
+
     async def one(job_id: JobId) -> None:
-        log.warning("job_orphaned job=%s", job_id)
-        await abandon(world, job_id)
+        log.warning("job_adopted job=%s", job_id)
+        await take_up(world, job_id)
 
     await _side_by_side(await upkeep.adopt(world, AT_ONCE_MAX), one)
+
+
+async def take_up_unknown(world: World) -> None:
+    async def one(job_id: JobId) -> None:
+        await take_up(world, job_id)
+
+    await _side_by_side(await upkeep.unknown_jobs(world, UNKNOWN_MAX), one)
+
+
+async def adopt_read(world: World) -> None:
+    """Whoever reads here a job whose Coordinator is gone need not wait until everybody has noticed."""
+
+    async def one(found: tuple[JobId, RelayId]) -> None:
+        log.warning("job_adopted job=%s from=%s", *found)
+        await adopt(world, *found)
+
+    await _side_by_side(await absent_homes(world), one)
 
 
 async def catch_up(world: World) -> None:
@@ -114,15 +142,18 @@ TABLE: Final = (
     Loop("watch_silence", 0.25, watch_silence),
     Loop("cancel_left", 0.5, cancel_left),
     Loop("catch_up", 2.0, catch_up),
+    Loop("keep_up", 0.5, keep_up),
+    Loop("adopt_read", 0.5, adopt_read),
+    Loop("take_up", 5.0, take_up_unknown),
     Loop("save_beats", 1.0, save_beats),
     Loop("save_marks", 1.0, save_marks),
     Loop("beat", 2.0, upkeep.beat),
     Loop("load_fleet", 2.0, upkeep.load_fleet),
     Loop("load_catalogue", 1.0, upkeep.load_catalogue),
     Loop("enforce_broker", 2.0, enforce),
-    Loop("end_overdue", 0.5, end_overdue, leader_only=True),
-    Loop("break_leases", 1.0, break_leases, leader_only=True),
-    Loop("watch_islands", 5.0, watch_islands, leader_only=True),
+    Loop("end_overdue", 0.5, end_overdue),
+    Loop("break_leases", 1.0, break_leases),
+    Loop("watch_islands", 5.0, watch_islands, settled_only=True),
     Loop("take_over", 2.0, take_over, settled_only=True),
 )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from archipelag_coordinator.apps.api.envelope import Envelope
+from archipelag_coordinator.apps.loops import table
 from archipelag_coordinator.domain.policy import Policy
 from archipelag_coordinator.domain.user import Role, Scope
 from archipelag_coordinator.testing.builders import a_key, a_secret, a_user
@@ -274,6 +275,7 @@ async def test_a_suspended_island_is_cut_off_and_listed_and_can_come_back(api: A
         job = (await http.post("/jobs", json=JOB)).json()["data"]
         await api.assigned()
         suspended = await http.post(f"/admin/islands/{island.id}/suspend")
+        await table.break_leases(api.scene.world)
         after = (await http.get(f"/jobs/{job['id']}")).json()["data"]
         listed = (await http.get("/admin/islands")).json()["data"]
         restored = await http.post(f"/admin/islands/{island.id}/restore")

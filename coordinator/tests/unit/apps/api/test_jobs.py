@@ -140,9 +140,9 @@ async def test_a_queued_job_streams_its_reasons_until_an_island_comes() -> None:
 
 
 @pytest.mark.parametrize(
-    # Past the end means: everything that was there by then.
+    # Past the end means: it had everything.
     ("last", "rest"),
-    [(None, "abc"), ("0", "abc"), ("1", "bc"), ("2", "c"), ("99", "c")],
+    [(None, "abc"), ("0", "abc"), ("1", "bc"), ("2", "c"), ("3", ""), ("99", "")],
 )
 async def test_last_event_id_gives_the_rest_and_nothing_twice(
     api: Api, last: str | None, rest: str

@@ -6,20 +6,17 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from functools import partial
 
 import pytest
-from archipelag_contracts.ids import RelayId
 from archipelag_coordinator.apps.loops import table
 from archipelag_coordinator.apps.loops.runner import Loop, Runner
-from archipelag_coordinator.domain.answers import Answers
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.job import JobStatus
-from archipelag_coordinator.services.failover import abandon
+from archipelag_coordinator.services.cancel import cancel_here
 from archipelag_coordinator.services.watch import watch
 from archipelag_coordinator.services.world import World
-from archipelag_coordinator.testing.builders import CREDIT, an_id
+from archipelag_coordinator.testing.builders import CREDIT
 from archipelag_coordinator.testing.worlds import a_scene
 
 FOREVER_S = 3_600.0
@@ -186,11 +183,12 @@ async def test_an_island_lost_for_good_gives_back_its_jobs() -> None:
     scene.clock.advance(85)
 
     await table.watch_islands(scene.world)
+    await table.break_leases(scene.world)
 
     assert (await scene.job(job.id)).status is JobStatus.QUEUED
 
 
-async def test_jobs_with_readers_of_a_dead_coordinator_fail_and_cost_nothing() -> None:
+async def test_a_reader_who_lost_its_coordinator_and_stays_away_pays_nothing() -> None:
     scene = await a_scene()
     await scene.island()
     job = await scene.running()
@@ -199,11 +197,17 @@ async def test_jobs_with_readers_of_a_dead_coordinator_fail_and_cost_nothing() -
     assert answer is not None
     answer.taken = answer.delivered = 2
     await table.save_marks(scene.world)
-    other = replace(scene.world, home=RelayId(an_id("rly")), answers=Answers())
+    other = scene.another()
 
     await table.take_over(other)
+    scene.clock.advance(other.policy.orphan_grace_s)
+    await table.cancel_left(other)
+    waits = await scene.job(job.id)
+    scene.clock.advance(0.1)
+    await table.cancel_left(other)
 
     ended = await scene.job(job.id)
+    assert waits.status is JobStatus.RUNNING
     assert (ended.status, ended.cause) == (JobStatus.FAILED, Cause.COORDINATOR_LOST)
     assert ended.delivered == 2
     assert await scene.balance() == CREDIT
@@ -213,14 +217,25 @@ async def test_a_reader_hears_of_an_end_that_nobody_told() -> None:
     scene = await a_scene()
     await scene.island()
     job = await scene.running()
-    other = replace(scene.world, home=RelayId(an_id("rly")), answers=Answers())
-    await abandon(other, job.id)
+    await cancel_here(scene.another(), job.id, "elsewhere")
     answer = scene.world.answers.get(job.id)
     assert answer is not None and answer.final is None
 
     await table.catch_up(scene.world)
 
-    assert answer.final is not None and answer.final.cause is Cause.COORDINATOR_LOST
+    assert answer.final is not None and answer.final.cause is Cause.CANCELLED
+
+
+async def test_deaf_ourselves_we_call_nobody_silent() -> None:
+    scene = await a_scene()
+    await scene.island()
+    job = await scene.running()
+    scene.clock.advance(60)
+    scene.relay.deaf = True
+
+    await table.watch_silence(scene.world)
+
+    assert (await scene.job(job.id)).status is JobStatus.RUNNING
 
 
 async def test_what_is_heard_is_saved() -> None:

@@ -1,0 +1,145 @@
+"""How a process comes to know an answer that it has not relayed from the start. Common ground of the verbs.
+
+PostgreSQL has the items up to about a second ago, and all of them up to where the current attempt began. What that
+attempt has said since is in the stream that keeps all output, and goes on live, whichever process it was meant for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from archipelag_contracts.ids import JobId, Position
+
+from archipelag_coordinator.domain.answer import Answer
+from archipelag_coordinator.domain.attempt import Attempt
+from archipelag_coordinator.domain.job import Job
+from archipelag_coordinator.errors import NotFound
+from archipelag_coordinator.services.ending import cargo_of, ending_of
+from archipelag_coordinator.services.ports import Mark, Tx
+from archipelag_coordinator.services.world import World
+
+STORED_BYTES_MAX: Final = 2**31
+"""What was accepted once is not measured again."""
+
+
+async def make_home(world: World, tx: Tx, job: Job) -> Job:
+    """This process settles the job, so it is its home from now on. The job is locked."""
+    if job.home == world.home:
+        return job
+    moved = await tx.jobs.take_home(job.id, world.home, was=job.home)
+    assert moved, "a locked job moves to nobody else"
+    return replace(job, home=world.home)
+
+
+async def recall(world: World, tx: Tx, job: Job) -> Answer:
+    """The answer of an unfinished job whose home is this process, be it known here or not."""
+    assert job.home == world.home and not job.finished
+    known = world.answers.get(job.id)
+    if known is not None and not known.follows:
+        return known
+    answer = await _open(world, tx, job)
+    answer.load(await tx.items.of_job(job.id), stored=True)
+    answer.follows, answer.recalled = False, True
+    answer.delivered = max(answer.delivered, job.delivered)
+    answer.taken = max(answer.taken, answer.delivered)
+    if answer.readers == 0 and job.interactive:
+        answer.left_at, answer.orphaned = world.clock.monotonic(), True
+    _stand(world, answer, job, await _attempt(tx, job))
+    return answer
+
+
+async def follow(world: World, job_id: JobId) -> Answer:
+    """The answer for a reader here, whoever relays it. Raises NotFound.
+
+    A copy is fed by the attempt's own output, where the Cargo can resume: then whatever becomes of the attempt, what
+    was read stays true. Otherwise it waits for the stored output.
+    """
+    now = world.clock.now()
+    async with world.store.begin() as tx:
+        job = await tx.jobs.get(job_id)
+        if job is None:
+            raise NotFound("job", job_id)
+        if job.finished:
+            return _finished(world, job)
+        if job.home == world.home:
+            return await recall(world, tx, job)
+        answer = await catch_up(world, tx, job)
+        await tx.jobs.mark_delivered([Mark(job_id, Position(answer.delivered), 0, now)])
+    return answer
+
+
+async def catch_up(world: World, tx: Tx, job: Job) -> Answer:
+    """A copy of the answer of a job whose home is another process, brought up to what is known now."""
+    assert not job.finished
+    known = world.answers.get(job.id)
+    answer = known or await _open(world, tx, job)
+    answer.follows = True
+    attempt = await _attempt(tx, job)
+    answer.wait(job.waiting_for)
+    if attempt is None or not (await cargo_of(world, tx, job)).manifest.resumable:
+        return answer
+    if attempt.first_position < answer.next and answer.taken == 0:
+        answer.restart()  # It may have begun anew; nobody here has seen what was before.
+    deaf = answer.attempt_end is None and not _is_open(world, answer)
+    if attempt.epoch != answer.epoch or deaf:
+        answer.load(await tx.items.of_job(job.id))
+        _stand(world, answer, job, attempt)
+    return answer
+
+
+def _finished(world: World, job: Job) -> Answer:
+    """The stored output, item by item."""
+    answer = Answer(
+        job.id,
+        items_max=job.output_items_max,
+        size_bytes_max=STORED_BYTES_MAX,
+        now=world.clock.monotonic(),
+        interactive=False,
+    )
+    answer.epoch = job.epoch
+    answer.prompt_tokens = job.prompt_tokens
+    answer.load(job.items())
+    answer.finish(ending_of(job))
+    return answer
+
+
+async def _open(world: World, tx: Tx, job: Job) -> Answer:
+    limits = (await cargo_of(world, tx, job)).manifest.limits
+    return world.answers.open(
+        job.id,
+        items_max=job.output_items_max,
+        size_bytes_max=limits.output_bytes_max,
+        now=world.clock.monotonic(),
+        interactive=job.interactive,
+        goes_on_unread=job.goes_on_unread,
+    )
+
+
+async def _attempt(tx: Tx, job: Job) -> Attempt | None:
+    return await tx.attempts.get(job.id, job.epoch) if job.epoch else None
+
+
+def _is_open(world: World, answer: Answer) -> bool:
+    island = answer.island_id
+    return island is not None and world.relay.is_open(island, answer.job_id, answer.epoch)
+
+
+def _stand(world: World, answer: Answer, job: Job, attempt: Attempt | None) -> None:
+    """Listens to the attempt that is current; one that is over leaves the answer waiting for the next."""
+    now = world.clock.monotonic()
+    answer.wait(job.waiting_for)
+    answer.prompt_tokens = max(answer.prompt_tokens, job.prompt_tokens)
+    if attempt is None:
+        return
+    if attempt.epoch > answer.epoch:
+        if answer.island_id is not None:
+            world.relay.close(answer.island_id, job.id, answer.epoch)
+        answer.begin(attempt.epoch, now, attempt.island_id)
+    if attempt.finished:
+        answer.interrupt()
+        return
+    answer.accepted(now)
+    if answer.attempt_end is None and not _is_open(world, answer):
+        relay = None if attempt.relay == world.home else attempt.relay
+        world.relay.open(answer, attempt.island_id, attempt.epoch, relay)

@@ -1,0 +1,129 @@
+"""Coordinators among themselves, over a real broker: who is there, and what is handed to a job's home."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from archipelag_contracts import subjects
+from archipelag_contracts.ids import IslandId, JobId, RelayId
+from archipelag_contracts.signing import SigningKey
+from archipelag_coordinator.adapters.nats.connection import Connection
+from archipelag_coordinator.adapters.nats.island_bus import NatsIslandBus
+
+JOB = JobId("job_00000000000000000000000001")
+ISLAND = IslandId("isl_00000000000000000000000001")
+NOBODY = RelayId("rly_00000000000000000000000009")
+
+
+@pytest.fixture
+def bus(fabric: Any) -> NatsIslandBus:
+    return NatsIslandBus(fabric.connection, SigningKey.generate())
+
+
+@pytest.fixture
+async def other(
+    fabric: Any, make_id: Any, coordinator_identity: Any
+) -> AsyncIterator[tuple[RelayId, NatsIslandBus, Connection]]:
+    """Another Coordinator process on the same broker."""
+    relay = RelayId(make_id("rly"))
+    connection = Connection([fabric.server.url], coordinator_identity(fabric.keys, relay))
+    await connection.open()
+    one = NatsIslandBus(connection, SigningKey.generate())
+    yield relay, one, connection
+    await one.close()
+    await connection.close()
+
+
+async def test_who_is_gone_is_known_at_once_and_who_is_there_answers(
+    bus: NatsIslandBus, other: Any
+) -> None:
+    relay, there, connection = other
+    await there.listen_here(relay)
+
+    before = (await bus.is_there(relay), await bus.is_there(NOBODY))
+    await connection.close()
+    async with asyncio.timeout(10):
+        while (after := await bus.is_there(relay)) is None:
+            pass  # The broker notices in a moment; until then it passes the question on to nobody.
+
+    assert before == (True, False)
+    assert after is False
+
+
+async def test_without_a_broker_nobody_is_called_gone(fabric: Any, bus: NatsIslandBus) -> None:
+    await fabric.server.kill()
+
+    assert await bus.is_there(NOBODY) is None
+
+
+async def test_a_report_is_handed_to_the_home_and_its_word_comes_back(
+    bus: NatsIslandBus, other: Any
+) -> None:
+    relay, there, _ = other
+    taken: list[tuple[IslandId, bytes]] = []
+
+    async def take(island: IslandId, report: bytes) -> bool:
+        taken.append((island, report))
+        return len(report) < 10
+
+    await there.listen_reports(relay, take)
+
+    said = [await bus.hand_report(relay, ISLAND, report) for report in (b"a\nb", b"x" * 10)]
+
+    assert said == [True, False]
+    assert taken == [(ISLAND, b"a\nb"), (ISLAND, b"x" * 10)]
+    assert await bus.hand_report(NOBODY, ISLAND, b"a") is None
+
+
+async def test_a_cancel_is_handed_to_the_home_with_its_reason(
+    bus: NatsIslandBus, other: Any
+) -> None:
+    relay, there, _ = other
+    told: list[tuple[JobId, str]] = []
+
+    async def take(job: JobId, reason: str) -> bool:
+        told.append((job, reason))
+        return True
+
+    await there.listen_cancels(relay, take)
+
+    assert await bus.hand_cancel(relay, JOB, "by the customer\x00\n") is True
+    assert await bus.hand_cancel(NOBODY, JOB, "x") is None
+    assert told == [(JOB, "by the customer")]
+
+
+async def test_a_home_that_cannot_now_is_asked_again_later(bus: NatsIslandBus, other: Any) -> None:
+    relay, there, _ = other
+
+    async def take(job: JobId, reason: str) -> bool:
+        raise ConnectionError("no database")
+
+    await there.listen_cancels(relay, take)
+
+    with pytest.raises(OSError, match="could not take"):
+        await bus.hand_cancel(relay, JOB, "x")
+
+
+async def test_an_island_can_neither_answer_for_a_coordinator_nor_cancel_at_one(
+    fabric: Any, bus: NatsIslandBus, other: Any
+) -> None:
+    relay, there, _ = other
+    told: list[JobId] = []
+
+    async def take(job: JobId, _: str) -> bool:
+        told.append(job)
+        return True
+
+    await there.listen_cancels(relay, take)
+    host = await fabric.host().connect()
+
+    assert await host.refused(subscribe=subjects.here(NOBODY))
+    assert await host.refused(publish=subjects.cancel_at(relay))
+    # It may have the broker acknowledge a report under any subject; that is no cancel.
+    await host.nc.publish(subjects.report(host.id), b"{}", reply=subjects.cancel_at(relay))
+    await host.settle()
+    assert await bus.hand_cancel(relay, JOB, "x") is True
+    assert told == [JOB]
