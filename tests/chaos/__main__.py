@@ -65,10 +65,10 @@ PARTS: dict[str, Part] = {
         "the Coordinator that serves a hundred streams is killed",
         lambda n, a: scenarios.coordinator_dies(n, say, seed=a.seed),
     ),
-    "frozen": Part(
+    "vanished": Part(
         ORDINARY,
-        "a Coordinator stands still and comes back",
-        lambda n, a: scenarios.coordinator_freezes(n, say, seed=a.seed),
+        "the machine of the leading Coordinator is gone, and nobody is told",
+        lambda n, a: scenarios.coordinator_vanishes(n, say, seed=a.seed),
     ),
     "wiped": Part(
         ORDINARY, "JetStream's directory is deleted", _trouble("wiped", scenarios.wiped())

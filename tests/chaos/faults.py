@@ -199,11 +199,15 @@ async def kill_coordinator(network: Network, log: Log, one: Coordinator, away_s:
         await network.until(lambda: network.ready(one), f"{one.name} is ready", BACK_S)
 
 
-async def freeze_coordinator(network: Network, log: Log, one: Coordinator, frozen_s: float) -> None:
-    async with log.strike("freeze Coordinator", one.name) as strike:
+async def lose_coordinator(network: Network, log: Log, one: Coordinator, away_s: float) -> None:
+    """Its machine is gone as if its plug were pulled: what was connected to it is not told. Later it is back."""
+    async with log.strike("lose Coordinator's machine", one.name) as strike:
+        strike.note = f"SIGSTOP and every line swallowed, for {away_s:g} s"
+        lines = network.lines(of=one.name)
+        network.proxies.swallow(*lines)
         one.signal_all(SIGSTOP)
-        strike.note = f"SIGSTOP for {frozen_s:g} s"
-        await asyncio.sleep(frozen_s)
+        await asyncio.sleep(away_s)
+        network.proxies.reset(*lines)
         one.signal_all(SIGCONT)
         await network.until(lambda: network.ready(one), f"{one.name} is ready", BACK_S)
 

@@ -1,4 +1,4 @@
-"""A whole network of real processes on the loopback, in which every line between two parts goes through a proxy of ours.
+"""A whole network of real processes on the loopback, in which every line between two parts goes through a proxy.
 
 Coordinators and Islands are the shipped programs; PostgreSQL and NATS come from their wheels. Whatever happens, all of
 it has ended when `started` has.
@@ -16,11 +16,9 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from random import Random
-from typing import Any
 
 import httpx
 import psutil
@@ -138,6 +136,11 @@ class Coordinator(Part):
     @property
     def base(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def leads(self) -> bool:
+        """Its newest word on that."""
+        told = self.said("leader_elected|leader_stepped_down|coordinator_starting")
+        return bool(told) and "leader_elected" in told[-1]
 
 
 class Island(Part):
@@ -354,12 +357,12 @@ class Network:
     async def all_warm(self) -> bool:
         return all(island.ready() for island in self.islands)
 
-    async def until(self, holds: Callable[[], Any], what: str, timeout_s: float = START_S) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not await holds():
-            if time.monotonic() > deadline:
-                raise AssertionError(f"not within {timeout_s:g} s: {what}; see {self.home}")
-            await asyncio.sleep(LOOK_S)
+    async def until(
+        self, holds: Callable[[], Awaitable[bool]], what: str, timeout_s: float = START_S
+    ) -> None:
+        if not await becomes(holds, timeout_s):
+            self.keep = True
+            raise AssertionError(f"not within {timeout_s:g} s: {what}; see {self.home}")
 
     async def streams_on(self) -> dict[str, int]:
         """How many attempts each Island holds at this moment, by id."""
@@ -418,6 +421,16 @@ class Network:
 NOTHING_SPECIAL = Capabilities("chaos", "linux", "x86_64", 1, (), 1 << 30, 1 << 30, (), (), ())
 
 
+async def becomes(holds: Callable[[], Awaitable[bool]], timeout_s: float) -> bool:
+    """Waits for it; False where it did not become true in time."""
+    deadline = time.monotonic() + timeout_s
+    while not await holds():
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(LOOK_S)
+    return True
+
+
 def _held(database_url: str) -> dict[str, int]:
     with psycopg.connect(database_url) as connection:
         return dict(connection.execute(HELD).fetchall())
@@ -426,9 +439,7 @@ def _held(database_url: str) -> dict[str, int]:
 @contextlib.asynccontextmanager
 async def started(plan: Plan) -> AsyncIterator[Network]:
     """A running network. Its folder stays where an error ended it, or where CHAOS_KEEP is set."""
-    home = Path(tempfile.mkdtemp(prefix="archipelag-chaos-"))
-    home.chmod(0o755)  # Cargos run without privileges and must reach their sockets.
-    network = Network(plan, home)
+    network = Network(plan, _folder())
     try:
         await network.start()
         yield network
@@ -437,7 +448,13 @@ async def started(plan: Plan) -> AsyncIterator[Network]:
         raise
     await _to_the_end(network)
     if not network.keep:
-        shutil.rmtree(home, ignore_errors=True)
+        shutil.rmtree(network.home, ignore_errors=True)
+
+
+def _folder() -> Path:
+    home = Path(tempfile.mkdtemp(prefix="archipelag-chaos-"))
+    home.chmod(0o755)  # Cargos run without privileges and must reach their sockets.
+    return home
 
 
 async def _to_the_end(network: Network) -> None:

@@ -263,6 +263,7 @@ class Proxies:
         self._ask({"set": names, "up": {}, "down": {}})
 
     def close(self) -> None:
+        self._read.close()
         self._link.close()
 
     def _ask(self, told: dict[str, Any]) -> dict[str, Any]:

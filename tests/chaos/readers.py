@@ -131,12 +131,8 @@ class Readers:
         self.reading = 0
         """Readers that are at it."""
 
-    @property
-    def finished(self) -> int:
-        return sum(1 for reading in self.readings if reading.ended)
-
     async def read(self, ask: Ask, *, first: int | None = None) -> Reading:
-        """Until the whole answer is there, or the reader's patience is at its end. `first`: the Coordinator to begin with."""
+        """Until the whole answer is there, or the reader's patience is at its end. `first`: where it begins."""
         reading = Reading(ask, began=time.monotonic())
         self.readings.append(reading)
         self.reading += 1

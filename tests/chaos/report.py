@@ -22,7 +22,7 @@ LONG_S = 5.0
 
 @dataclass(frozen=True)
 class Move:
-    """A stream that went on elsewhere. `pause_s`: between the last item before and the first after, as its reader saw it."""
+    """A stream that went on elsewhere. `pause_s`: from the last item before to the first after, at its reader."""
 
     job: str
     island: str

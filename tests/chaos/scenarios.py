@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final
@@ -13,7 +13,7 @@ from typing import Final
 from . import faults
 from .checkers import CHECKS, Check, broken_promises, open_books, unfinished
 from .faults import Log
-from .network import MODEL, Hosts, Island, Network, Plan
+from .network import MODEL, START_S, Hosts, Island, Network, Plan, becomes
 from .readers import Ask, Manners, Readers, fast_ask, model_ask
 from .report import Outcome
 
@@ -39,7 +39,7 @@ class Run:
 
     def progress(self, of: int) -> str:
         done = sum(1 for reading in self.readers.readings if reading.done)
-        given_up = self.readers.finished - done
+        given_up = sum(1 for reading in self.readers.readings if reading.error)
         return (
             f"[{self.name} {time.monotonic() - self.began:4.0f} s] {done:,} of {of:,} streams complete, "
             f"{self.readers.reading} being read, {self.readers.items:,} positions, "
@@ -68,9 +68,11 @@ async def a_run(
 async def outcome_of(run: Run, checks: Sequence[Check] = CHECKS) -> Outcome:
     """Waits until every job is settled, then opens the books."""
     database, customer = run.network.database_url(), run.customer
-    deadline = time.monotonic() + SETTLE_S
-    while await asyncio.to_thread(unfinished, database, customer) and time.monotonic() < deadline:
-        await asyncio.sleep(0.5)
+
+    async def settled() -> bool:
+        return await asyncio.to_thread(unfinished, database, customer) == 0
+
+    await becomes(settled, SETTLE_S)
     prices = {slug: manifest.price for slug, manifest in run.network.manifests.items()}
     books = await asyncio.to_thread(open_books, database, customer, prices)
     broken = broken_promises(books, run.readers.readings, checks)
@@ -133,6 +135,7 @@ async def struck(work: Callable[[asyncio.Event], Awaitable[None]]) -> AsyncItera
         stop.set()
         await striking
     finally:
+        stop.set()
         striking.cancel()
         await asyncio.gather(striking, return_exceptions=True)
 
@@ -230,8 +233,7 @@ async def coordinator_dies(
         doomed = network.coordinators[0]
 
         async def kill(stop: asyncio.Event) -> None:
-            while not stop.is_set() and not _all_at(run, streams, killed_after):
-                await asyncio.sleep(0.1)
+            await _all_at(run, streams, killed_after, stop)
             await faults.kill_coordinator(network, run.log, doomed, 10.0)
 
         async with struck(kill):
@@ -250,27 +252,47 @@ async def coordinator_dies(
         return outcome
 
 
-def _all_at(run: Run, streams: int, position: int) -> bool:
+async def _all_at(run: Run, streams: int, position: int, stop: asyncio.Event) -> None:
+    """Waits until every reader has got so far."""
     readings = run.readers.readings
-    return len(readings) == streams and min(r.position for r in readings) >= position
+
+    async def holds() -> bool:
+        begun = len(readings) == streams and min(r.position for r in readings) >= position
+        return begun or stop.is_set()
+
+    await becomes(holds, START_S)
 
 
-async def coordinator_freezes(
-    network: Network, say: Callable[[str], None], *, streams: int = 40, seed: int = 1
+async def coordinator_vanishes(
+    network: Network,
+    say: Callable[[str], None],
+    *,
+    streams: int = 40,
+    seed: int = 1,
+    items: tuple[int, int] = (150, 200),
+    away_s: float = 45.0,
 ) -> Outcome:
-    """A Coordinator stands still for a while: readers leave it, and what it believes afterwards harms nobody."""
+    """The machine under the leading Coordinator loses its network and stands still: no connection of it is closed, so
+    that nobody is told. Its readers leave it, and its jobs end elsewhere, before it is back."""
     impatient = Manners(silence_s=4.0)
-    async with a_run("frozen", network, seed, say, impatient) as run:
-        asks = fast_asks("frozen", run.chance, streams, (150, 200), 60)
+    async with a_run("vanished", network, seed, say, impatient) as run:
+        asks = fast_asks("vanished", run.chance, streams, items, 60)
+        (gone,) = [one for one in network.coordinators if one.leads()]
+        index = network.coordinators.index(gone)
 
-        async def freeze(stop: asyncio.Event) -> None:
-            del stop
-            await asyncio.sleep(4)
-            await faults.freeze_coordinator(network, run.log, network.coordinators[0], 15.0)
+        async def vanish(stop: asyncio.Event) -> None:
+            await _all_at(run, streams, 20, stop)
+            await faults.lose_coordinator(network, run.log, gone, away_s)
 
-        async with struck(freeze):
-            await read_all(run, asks, streams)
-        return await outcome_of(run)
+        async with struck(vanish):
+            await read_all(run, asks, streams, first=index)
+        outcome = await outcome_of(run)
+        late = [r for r in outcome.readings if r.ended > outcome.strikes[0].began + away_s]
+        if late:
+            outcome.broken["nobody_waits_for_the_vanished"] = [
+                f"{len(late)} readers had their answers only after it was back"
+            ]
+        return outcome
 
 
 # --- (c) (d) (e) Broker and database -------------------------------------------------------------------------------
@@ -348,15 +370,14 @@ async def island_returns(
     seed: int = 1,
     frozen_s: float = 14.0,
 ) -> Outcome:
-    """Stopped past its silence and its leases, then continued: what it says under its old epochs is refused, not paid."""
+    """Stopped past its silence and leases, then continued: what it says under its old epochs is refused, not paid."""
     async with a_run("returns", network, seed, say) as run:
         asks = fast_asks("returns", run.chance, streams, (250, 300), 50)
         islands = {island.id: island for island in network.islands}
         frozen: list[Island] = []
 
         async def freeze(stop: asyncio.Event) -> None:
-            while not stop.is_set() and not _all_at(run, streams, 20):
-                await asyncio.sleep(0.1)
+            await _all_at(run, streams, 20, stop)
             held = await network.streams_on()
             island = islands[max(held, key=lambda one: held[one])]
             frozen.append(island)
