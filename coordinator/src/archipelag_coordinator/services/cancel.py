@@ -29,14 +29,20 @@ async def cancel(
     return await cancel_here(world, job_id, reason)
 
 
-async def cancel_here(world: World, job_id: JobId, reason: str) -> Job:
-    """As `cancel`, by this process in any case. Raises NotFound."""
+async def leave(world: World, job_id: JobId) -> Job:
+    """Cancels a job that nobody reads any more. Its home alone may say that: a process that was held up may believe to
+    be it still. Raises NotFound."""
+    return await cancel_here(world, job_id, "the reader left", if_home=True)
+
+
+async def cancel_here(world: World, job_id: JobId, reason: str, *, if_home: bool = False) -> Job:
+    """As `cancel`, by this process in any case, or only if it is the job's home. Raises NotFound."""
     now = world.clock.now()
     async with world.store.begin() as tx:
         job = await tx.jobs.lock(job_id)
         if job is None:
             raise NotFound("job", job_id)
-        if job.finished:
+        if job.finished or (if_home and job.home != world.home):
             return job
         was = job.home
         job = await make_home(world, tx, job)

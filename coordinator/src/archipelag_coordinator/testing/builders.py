@@ -32,7 +32,8 @@ from archipelag_coordinator.testing.fakes import START
 HOME: Final = RelayId("rly_" + "0" * 26)
 CREDIT: Final = Ucredits(UCREDITS_PER_CREDIT)
 PRICE: Final = Price(Ucredits(0), Ucredits(20), Ucredits(100))
-_numbers = itertools.count(1)
+# Far from where `SequenceIds` begins to count: the two meet in one store.
+_numbers = itertools.count(1_000_000)
 
 
 def an_id(prefix: str, number: int | None = None) -> str:

@@ -203,6 +203,21 @@ async def test_a_coordinator_that_lost_a_job_decides_nothing_of_it_and_its_reade
     assert reader.take() == ["b"]
 
 
+async def test_a_coordinator_that_was_held_up_does_not_cancel_what_is_read_at_its_new_home() -> (
+    None
+):
+    scene = await a_scene()
+    job, reader = await a_stream(scene, "a")
+    other = scene.another()
+    await adopting.adopt(other, job.id, scene.world.home)
+    reader.close()
+    scene.clock.advance(6)
+
+    await table.cancel_left(scene.world)
+
+    assert (await scene.job(job.id)).status is JobStatus.RUNNING
+
+
 async def test_an_adopted_stream_fails_over_from_what_was_stored() -> None:
     scene = await a_scene()
     job, _ = await a_stream(scene, "a", "b")

@@ -88,7 +88,7 @@ class ChatFrames:
 
     def ending(self, reader: Reader, ending: Ending) -> bytes:
         if ending.cause is not Cause.COMPLETED:
-            return failure(problem_of_ending(ending)) + DONE
+            return failure(problem_of_ending(ending), reader.position) + DONE
         last = self._chunk({}, finish_reason_of(ending))
         events = f"id: {reader.position}\ndata: {last}\n\n"
         if self._include_usage:
@@ -105,6 +105,6 @@ class ChatFrames:
         return compact(chunk)
 
 
-def failure(problem: Problem) -> bytes:
+def failure(problem: Problem, position: int) -> bytes:
     """An error after the first content, as OpenAI's clients read it."""
-    return b"data: " + problem.as_json() + b"\n\n"
+    return b"id: %d\ndata: %b\n\n" % (position, problem.as_json())

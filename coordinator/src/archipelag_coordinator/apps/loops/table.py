@@ -14,7 +14,7 @@ from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.errors import CoordinatorError, StaleAttempt
 from archipelag_coordinator.services import upkeep
 from archipelag_coordinator.services.adopt import absent_homes, adopt, take_up
-from archipelag_coordinator.services.cancel import cancel_here
+from archipelag_coordinator.services.cancel import leave
 from archipelag_coordinator.services.dispatch import dispatch
 from archipelag_coordinator.services.failover import abandon, expire_job, expire_lease, failover
 from archipelag_coordinator.services.follow import keep_up
@@ -82,7 +82,7 @@ async def cancel_left(world: World) -> None:
             await abandon(world, job_id)
         else:
             log.info("job_left job=%s", job_id)
-            await cancel_here(world, job_id, "the reader left")
+            await leave(world, job_id)
 
     await _side_by_side(upkeep.left_jobs(world), one)
     upkeep.drop_old_answers(world)

@@ -131,7 +131,9 @@ async def test_every_door_for_every_caller(api: Api, door: Door, caller: str) ->
     async with api.client() as http:
         job = (await http.post("/jobs", json=JOB)).json()["data"]["id"]
         await api.answer("x")
-        key = (await http.post("/api-keys", json=KEY)).json()["data"]["id"]
+        made = await http.post("/api-keys", json=KEY)
+        assert made.status_code == 201, made.text
+        key = made.json()["data"]["id"]
     (island,) = api.scene.world.fleet.islands()
     path = door.path.format(
         job_id=job,
