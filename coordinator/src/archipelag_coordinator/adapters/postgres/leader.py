@@ -19,6 +19,9 @@ CHECK_S: Final = 2.0
 ANSWER_S: Final = 2.0
 SETTLED_S: Final = 10.0
 """After an outage of the database everybody's last sign of life is old: so long they have to give another."""
+STILL_S: Final = 10.0
+"""A connection that asks nothing for so long is ended by the server, and its lock with it: a machine that is gone
+without a word, or stands still, would otherwise lead until the server's system finds its connection dead, hours later."""
 # Its own connection, apart from the pool: the lock lives exactly as long as the connection does.
 KEEPALIVE: Final = {
     "keepalives_idle": "2",
@@ -36,12 +39,13 @@ HOLDS: Final = b"""
 class Leader:
     """`run` stands for election until it is cancelled; `is_leader` is the answer at this moment.
 
-    Two may believe that they lead for as long as a dead connection goes unnoticed (`CHECK_S + ANSWER_S`): what leaders
-    do is guarded row by row, so that it costs work and harms nothing.
+    Two may believe that they lead for as long as a dead connection goes unnoticed (`CHECK_S + ANSWER_S`, and while one
+    of them stands still): what leaders do is guarded row by row, so that it costs work and harms nothing.
     """
 
-    def __init__(self, dsn: str, *, check_s: float = CHECK_S) -> None:
-        self._dsn = dsn
+    def __init__(self, dsn: str, *, check_s: float = CHECK_S, still_s: float = STILL_S) -> None:
+        limit = f"-c idle_session_timeout={int(still_s * 1000)}"
+        self._conninfo = make_conninfo(dsn, **KEEPALIVE, options=limit)
         self._check_s = check_s
         self._leads = False
         self._since = 0.0
@@ -67,9 +71,7 @@ class Leader:
     async def run(self) -> None:
         while True:
             try:
-                connection = await AsyncConnection.connect(
-                    make_conninfo(self._dsn, **KEEPALIVE), autocommit=True
-                )
+                connection = await AsyncConnection.connect(self._conninfo, autocommit=True)
                 async with connection:
                     await self._stand(connection)
             except (psycopg.Error, TimeoutError) as error:
