@@ -168,13 +168,14 @@ async def islands_die(
     items: tuple[int, int] = (40, 160),
     delay_ms: int = 25,
     names: Sequence[str] = tuple(faults.ISLAND_FAULTS),
+    struck_max: int = 2,
 ) -> Outcome:
     """Islands are killed, frozen, drained and cut off under many streams of the fast Cargo."""
     async with a_run("islands", network, seed, say) as run:
         asks = fast_asks("islands", run.chance, streams, items, delay_ms, DOORS)
         async with struck(
             lambda stop: faults.strike_islands(
-                network, run.log, run.chance, faults=names, stop=stop
+                network, run.log, run.chance, faults=names, at_once=struck_max, stop=stop
             )
         ):
             await read_all(run, asks, at_once)
@@ -274,7 +275,9 @@ async def coordinator_vanishes(
 ) -> Outcome:
     """The machine under the leading Coordinator loses its network and stands still: no connection of it is closed, so
     that nobody is told. Its readers leave it, and its jobs end elsewhere, before it is back."""
-    impatient = Manners(silence_s=4.0)
+    impatient = Manners(
+        silence_s=17.0
+    )  # A little longer than it is from one keep-alive to the next.
     async with a_run("vanished", network, seed, say, impatient) as run:
         asks = fast_asks("vanished", run.chance, streams, items, 60)
         (gone,) = [one for one in network.coordinators if one.leads()]
@@ -358,7 +361,7 @@ def leader_killed(away_s: float) -> Trouble:
 
 SHORT_LEASES: Final = Plan(
     hosts=(Hosts(3, slots=24),),
-    policy={"lease_s": "8", "heartbeat_s": "2", "island_silent_s": "8", "island_lost_s": "20"},
+    policy={"lease_s": "5", "heartbeat_s": "1", "island_silent_s": "5", "island_lost_s": "12"},
 )
 
 
@@ -368,11 +371,12 @@ async def island_returns(
     *,
     streams: int = 20,
     seed: int = 1,
+    items: tuple[int, int] = (250, 300),
     frozen_s: float = 14.0,
 ) -> Outcome:
     """Stopped past its silence and leases, then continued: what it says under its old epochs is refused, not paid."""
     async with a_run("returns", network, seed, say) as run:
-        asks = fast_asks("returns", run.chance, streams, (250, 300), 50)
+        asks = fast_asks("returns", run.chance, streams, items, 50)
         islands = {island.id: island for island in network.islands}
         frozen: list[Island] = []
 

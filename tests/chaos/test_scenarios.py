@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(150)]
 
 SAY = print
 """Pytest keeps it for tests that fail."""
-SMALL = Plan(hosts=(Hosts(3, slots=24),), policy={"attempts_max": "8"})
+SMALL = Plan(hosts=(Hosts(4, slots=24),), policy={"attempts_max": "8"})
 
 
 class Stage:
@@ -94,12 +94,12 @@ def test_no_stream_is_lost_to_broker_and_database(stage: Stage) -> None:
     async def trouble(network: Network, log: Log) -> None:
         await faults.wipe_jetstream(network, log, 0, 0.5)
         await faults.restart_postgres(network, log, 0.5)
-        await faults.lose_broker(network, log, 4.0)
-        await faults.lose_postgres(network, log, 3.0)
+        await faults.lose_broker(network, log, 2.0)
+        await faults.lose_postgres(network, log, 2.0)
 
     outcome = stage.play(
         lambda network: scenarios.under_load(
-            "trouble", network, SAY, trouble, streams=100, at_once=20, after_s=1.0
+            "trouble", network, SAY, trouble, streams=100, at_once=20, items=(40, 120), after_s=1.0
         )
     )
 
@@ -113,7 +113,13 @@ def test_no_stream_is_lost_to_the_death_of_the_brokers_leader(
 
     stage_of(plan).play(
         lambda network: scenarios.under_load(
-            "leader", network, SAY, scenarios.leader_killed(1.0), streams=40, after_s=1.0
+            "leader",
+            network,
+            SAY,
+            scenarios.leader_killed(1.0),
+            streams=30,
+            items=(40, 120),
+            after_s=1.0,
         )
     )
 
@@ -122,7 +128,7 @@ def test_an_island_that_comes_back_after_its_leases_is_refused_and_not_paid(
     stage_of: Callable[[Plan], Stage],
 ) -> None:
     outcome = stage_of(scenarios.SHORT_LEASES).play(
-        lambda network: scenarios.island_returns(network, SAY, frozen_s=10.0)
+        lambda network: scenarios.island_returns(network, SAY, items=(100, 140), frozen_s=7.0)
     )
 
     assert outcome.moves
