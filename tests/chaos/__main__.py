@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from . import scenarios
+from .checkers import CHECKS, OUTAGE_CHECKS, Check
 from .faults import ISLAND_FAULTS
 from .network import Hosts, Network, Plan, started
 from .report import Outcome, show, table
@@ -41,9 +42,11 @@ ORDINARY = Plan(hosts=(Hosts(4, slots=40),), policy={"attempts_max": "8"})
 CLUSTER = Plan(hosts=(Hosts(4, slots=40),), brokers=3, policy={"attempts_max": "8"})
 
 
-def _trouble(name: str, trouble: scenarios.Trouble) -> Callable[..., Awaitable[Outcome]]:
+def _trouble(
+    name: str, trouble: scenarios.Trouble, checks: Sequence[Check] = CHECKS
+) -> Callable[..., Awaitable[Outcome]]:
     return lambda n, a: scenarios.under_load(
-        name, n, say, trouble, streams=a.load_streams, seed=a.seed
+        name, n, say, trouble, streams=a.load_streams, seed=a.seed, checks=checks
     )
 
 
@@ -81,7 +84,7 @@ PARTS: dict[str, Part] = {
     "broker-away": Part(
         ORDINARY,
         f"NATS cannot be reached for {AWAY_S:g} s",
-        _trouble("broker-away", scenarios.broker_unreachable(AWAY_S)),
+        _trouble("broker-away", scenarios.broker_unreachable(AWAY_S), OUTAGE_CHECKS),
     ),
     "database-restart": Part(
         ORDINARY,
@@ -91,7 +94,7 @@ PARTS: dict[str, Part] = {
     "database-away": Part(
         ORDINARY,
         f"PostgreSQL cannot be reached for {AWAY_S:g} s",
-        _trouble("database-away", scenarios.database_unreachable(AWAY_S)),
+        _trouble("database-away", scenarios.database_unreachable(AWAY_S), OUTAGE_CHECKS),
     ),
     "leader": Part(
         CLUSTER,
@@ -102,6 +105,11 @@ PARTS: dict[str, Part] = {
         scenarios.SHORT_LEASES,
         "an Island comes back after its leases have run out",
         lambda n, a: scenarios.island_returns(n, say, seed=a.seed),
+    ),
+    "storm": Part(
+        scenarios.STORM,
+        "Islands, Coordinators, broker and database, as it comes",
+        lambda n, a: scenarios.storm(n, say, seed=a.seed),
     ),
 }
 

@@ -53,6 +53,7 @@ class Job:
     cause: str | None
     error: str
     prompt_tokens: int
+    delivered: int
     output_items: int
     output: str
     charged: int
@@ -76,6 +77,10 @@ class Books:
     prices: dict[str, Price]
     jobs: dict[str, Job]
     transfers: dict[str, Transfer]
+    usage: dict[str, dict[int, tuple[int, int, str | None]]]
+    """By job and epoch: first and next position, cause."""
+    owed: dict[tuple[str, int], int]
+    """What the insurance was due and did not pay, by job and epoch."""
     differences: tuple[str, ...]
     """Accounts that do not hold what their entries and reservations say."""
     sum_of_all: int
@@ -139,6 +144,14 @@ def every_job_has_ended_well(books: Books, _: Sequence[Reading]) -> Iterator[str
     for job in books.jobs.values():
         if job.status != "succeeded":
             yield f"{job.id} is {job.status}: {job.cause}, {job.error}"
+
+
+def no_job_was_lost_in_mid_answer(books: Books, _: Sequence[Reading]) -> Iterator[str]:
+    """What could not begin may have been refused, with a clear word; what had begun came to its end."""
+    for job in books.jobs.values():
+        refused = job.status == "failed" and not job.delivered
+        if job.status != "succeeded" and not refused:
+            yield f"{job.id} is {job.status} after {job.delivered} items: {job.cause}, {job.error}"
 
 
 def one_attempt_of_each_job_succeeded(books: Books, _: Sequence[Reading]) -> Iterator[str]:
@@ -205,7 +218,7 @@ def billed_is_delivered(books: Books, readings: Sequence[Reading]) -> Iterator[s
 
 
 def users_pay_islands_fees_and_insurance(books: Books, _: Sequence[Reading]) -> Iterator[str]:
-    """One transfer a job: from the customer, to each Island by its positions, fees and the insurance's share."""
+    """One transfer a job: from the customer, to the Islands, fees and the insurance's share."""
     for job in books.jobs.values():
         transfer = books.transfers.get(f"charge:{job.id}")
         if job.charged == 0:
@@ -222,47 +235,81 @@ def users_pay_islands_fees_and_insurance(books: Books, _: Sequence[Reading]) -> 
             yield f"{job.id}: {transfer.entries} for a charge of {job.charged}"
         if sum(others.values()) != job.charged - fees - share:
             yield f"{job.id}: Islands got {others} of {job.charged - fees - share}"
-        yield from _by_positions(job, others)
 
 
-def _by_positions(job: Job, got: dict[str, int]) -> Iterator[str]:
-    positions: dict[str, int] = defaultdict(int)
-    parts: dict[str, int] = defaultdict(int)
-    for attempt in job.attempts:
-        if attempt.positions and attempt.cause not in UNPAID:
-            positions[f"island_owner:{attempt.owner}"] += attempt.positions
-            parts[f"island_owner:{attempt.owner}"] += 1
-    if not positions:
-        return
-    whole, total = sum(got.values()), sum(positions.values())
-    for owner in positions.keys() | got.keys():
-        due = whole * positions[owner] / total
-        # Each part of an answer is rounded by less than one micro-credit.
-        if abs(got.get(owner, 0) - due) >= max(1, parts[owner]):
-            yield f"{job.id}: {owner} got {got.get(owner, 0)}, {due:.1f} were due"
+def each_island_is_paid_for_what_it_did(books: Books, _: Sequence[Reading]) -> Iterator[str]:
+    """Out of the charge: delivered items to who made them, the prompt to who read it first, the rest in proportion."""
+    for job in books.jobs.values():
+        transfer = books.transfers.get(f"charge:{job.id}")
+        if job.status != "succeeded" or transfer is None:
+            continue
+        price = books.prices[job.slug]
+        worth = _in_the_charge(job, price)
+        whole = job.charged - job.charged * FEES_BP // 10_000 - job.charged * INSURANCE_BP // 10_000
+        due: dict[str, float] = defaultdict(float)
+        for attempt, amount in worth:
+            due[f"island_owner:{attempt.owner}"] += whole * amount / sum(n for _, n in worth)
+        for owner in due.keys() | {e for e in transfer.entries if e.startswith("island_owner:")}:
+            got = transfer.entries.get(owner, 0)
+            # Each attempt is rounded by less than one micro-credit.
+            if abs(got - due.get(owner, 0.0)) >= len(worth):
+                yield f"{job.id}: {owner} got {got}, {due.get(owner, 0.0):.1f} were due"
 
 
-def reading_again_is_insured(books: Books, _: Sequence[Reading]) -> Iterator[str]:
-    """Who went on where another ended is paid for reading prompt and prefix again, by the insurance, once."""
-    due: dict[str, tuple[str, int]] = {}
+def what_nobody_pays_for_is_insured(books: Books, _: Sequence[Reading]) -> Iterator[str]:
+    """Who went on where another ended read prompt and prefix again: the insurance pays that, once, or owes it."""
     for job in books.jobs.values():
         if job.status != "succeeded":
             continue
-        rate = books.prices[job.slug].prompt_token_ucredits
+        price = books.prices[job.slug]
         for attempt in job.attempts:
-            if attempt.first and attempt.positions and attempt.cause not in UNPAID:
-                amount = rate * (job.prompt_tokens + attempt.first)
-                amount -= amount * FEES_BP // 10_000 + amount * INSURANCE_BP // 10_000
-                due[f"insured:{job.id}:{attempt.epoch}"] = attempt.owner, amount
-    for name, (owner, amount) in due.items():
-        entries = {INSURANCE: -amount, f"island_owner:{owner}": amount}
-        paid = books.transfers.get(name)
-        if paid is None or paid.entries != entries:
-            yield f"{name}: {paid.entries if paid else 'nothing'} was posted, {entries} was due"
-    for name, transfer in books.transfers.items():
-        known = transfer.job in books.jobs and books.jobs[transfer.job].status == "succeeded"
-        if name.startswith("insured:") and known and name not in due:
-            yield f"{name}: {transfer.entries} was posted, nothing was due"
+            paid = {a.epoch: amount for a, amount in _in_the_charge(job, price)}
+            did = _worth(job, attempt, price) - paid.get(attempt.epoch, 0)
+            due = max(0, did)
+            due -= due * FEES_BP // 10_000 + due * INSURANCE_BP // 10_000
+            name = f"insured:{job.id}:{attempt.epoch}"
+            posted = books.transfers[name].entries if name in books.transfers else {}
+            got = posted.get(f"island_owner:{attempt.owner}", 0)
+            if posted and posted != {INSURANCE: -got, f"island_owner:{attempt.owner}": got}:
+                yield f"{name}: {posted} was posted"
+            if got + books.owed.get((job.id, attempt.epoch), 0) != due:
+                yield f"{name}: {posted or 'nothing'} was posted, {due} was due"
+    epochs = {f"insured:{job.id}:{a.epoch}" for job in books.jobs.values() for a in job.attempts}
+    for name in books.transfers:
+        if name.startswith("insured:") and name not in epochs:
+            yield f"{name} was posted, for an attempt that never was"
+
+
+def every_attempt_has_its_row_of_usage(books: Books, _: Sequence[Reading]) -> Iterator[str]:
+    for job in books.jobs.values():
+        ended = {a.epoch: (a.first, a.next, a.cause) for a in job.attempts if a.ended_at}
+        told = books.usage.get(job.id, {})
+        if told != ended:
+            yield f"{job.id}: rows of usage {told}, {ended} were due"
+
+
+def _paid(attempt: Attempt) -> bool:
+    """Whether it is paid at all: it showed something that it did, and kept the protocol."""
+    return attempt.cause not in UNPAID and bool(attempt.positions or attempt.cause == "completed")
+
+
+def _in_the_charge(job: Job, price: Price) -> list[tuple[Attempt, int]]:
+    """Of each attempt that is paid, the price of what the customer pays for."""
+    paid = [attempt for attempt in job.attempts if _paid(attempt)]
+    reader = next((a for a in paid if a.positions), paid[-1] if paid else None)
+    prompt = job.prompt_tokens * price.prompt_token_ucredits
+    return [
+        (a, a.positions * price.output_item_ucredits + (prompt if a is reader else 0)) for a in paid
+    ]
+
+
+def _worth(job: Job, attempt: Attempt, price: Price) -> int:
+    """The price of what it made and read."""
+    if not _paid(attempt):
+        return 0
+    read = job.prompt_tokens + attempt.first
+    made = attempt.positions * price.output_item_ucredits
+    return int(made + read * price.prompt_token_ucredits)
 
 
 def failed_jobs_cost_nothing(books: Books, _: Sequence[Reading]) -> Iterator[str]:
@@ -300,10 +347,19 @@ CHECKS: Final[tuple[Check, ...]] = (
     one_job_for_each_request,
     billed_is_delivered,
     users_pay_islands_fees_and_insurance,
-    reading_again_is_insured,
+    each_island_is_paid_for_what_it_did,
+    what_nobody_pays_for_is_insured,
+    every_attempt_has_its_row_of_usage,
     failed_jobs_cost_nothing,
     the_books_close,
 )
+
+
+OUTAGE_CHECKS: Final = tuple(
+    no_job_was_lost_in_mid_answer if check is every_job_has_ended_well else check
+    for check in CHECKS
+)
+"""While something that everybody needs is away for long, a request may be told to come back later."""
 
 
 def broken_promises(
@@ -332,6 +388,13 @@ TRANSFERS: Final = """
     SELECT t.id, t.job_id, split_part(e.account_id, '#', 1) AS account, sum(e.amount)::bigint AS amount
     FROM transfers t JOIN entries e ON e.transfer_id = t.id JOIN jobs j ON j.id = t.job_id
     WHERE j.user_id = %(user)s GROUP BY t.id, t.job_id, account
+"""
+USAGE: Final = """
+    SELECT u.* FROM usage u JOIN jobs j ON j.id = u.job_id WHERE j.user_id = %(user)s
+"""
+OWED: Final = """
+    SELECT p.job_id, p.epoch, p.amount FROM pays p JOIN jobs j ON j.id = p.job_id
+    WHERE j.user_id = %(user)s AND p.kind = 'owed'
 """
 DIFFERENCES: Final = """
     WITH moved AS (SELECT account_id, sum(amount) AS balance FROM entries GROUP BY account_id),
@@ -373,6 +436,13 @@ def open_books(database_url: str, customer: str, prices: dict[str, Price]) -> Bo
         for row in connection.execute(TRANSFERS, asked):
             one = transfers.setdefault(row["id"], Transfer(row["id"], row["job_id"], {}))
             one.entries[row["account"]] = row["amount"]
+        usage: dict[str, dict[int, tuple[int, int, str | None]]] = defaultdict(dict)
+        for row in connection.execute(USAGE, asked):
+            ended = row["first_position"], row["next_position"], row["cause"]
+            usage[row["job_id"]][row["epoch"]] = ended
+        owed = {
+            (row["job_id"], row["epoch"]): row["amount"] for row in connection.execute(OWED, asked)
+        }
         differences = tuple(
             f"{row['id']} holds {row['balance']} ({row['held']} reserved), "
             f"{row['due']} ({row['due_held']}) were due"
@@ -380,7 +450,7 @@ def open_books(database_url: str, customer: str, prices: dict[str, Price]) -> Bo
         )
         total = connection.execute("SELECT sum(balance)::bigint AS total FROM accounts").fetchone()
     assert total is not None
-    return Books(customer, prices, jobs, transfers, differences, total["total"])
+    return Books(customer, prices, jobs, transfers, dict(usage), owed, differences, total["total"])
 
 
 def _attempt(row: dict[str, Any]) -> Attempt:
@@ -408,6 +478,7 @@ def _job(row: dict[str, Any], attempts: tuple[Attempt, ...]) -> Job:
         cause=row["cause"],
         error=row["error"],
         prompt_tokens=row["prompt_tokens"],
+        delivered=row["delivered"],
         output_items=row["output_items"],
         output=(row["output"] or b"").decode(),
         charged=row["charged"],

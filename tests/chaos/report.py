@@ -90,6 +90,7 @@ def show(outcome: Outcome) -> Iterator[str]:
         f"   {whole:,} of {len(readings):,} streams complete, {positions:,} positions, "
         f"{len(outcome.books.jobs):,} jobs, {attempts:,} attempts, {charged:,} micro-credits charged"
     )
+    yield from _jobs_ended_badly(outcome.books)
     yield from _pauses(outcome.moves)
     yield from _longest(outcome)
     yield from _comebacks(readings)
@@ -98,6 +99,15 @@ def show(outcome: Outcome) -> Iterator[str]:
     for promise, complaints in outcome.broken.items():
         yield f"   BROKEN {promise}: {len(complaints)}"
         yield from (f"      {complaint}" for complaint in complaints[:SHOWN_MAX])
+
+
+def _jobs_ended_badly(books: Books) -> Iterator[str]:
+    ended = Counter(
+        f"{job.status} ({job.cause})" for job in books.jobs.values() if job.status != "succeeded"
+    )
+    if ended:
+        told = ", ".join(f"{count} × {how}" for how, count in ended.most_common())
+        yield f"   jobs that did not succeed: {told}"
 
 
 def _pauses(moved: Sequence[Move]) -> Iterator[str]:

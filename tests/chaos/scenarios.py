@@ -11,7 +11,7 @@ from random import Random
 from typing import Final
 
 from . import faults
-from .checkers import CHECKS, Check, broken_promises, open_books, unfinished
+from .checkers import CHECKS, OUTAGE_CHECKS, Check, broken_promises, open_books, unfinished
 from .faults import Log
 from .network import MODEL, START_S, Hosts, Island, Network, Plan, becomes
 from .readers import Ask, Manners, Readers, fast_ask, model_ask
@@ -315,6 +315,7 @@ async def under_load(
     items: tuple[int, int] = (60, 240),
     delay_ms: int = 50,
     after_s: float = 5.0,
+    checks: Sequence[Check] = CHECKS,
 ) -> Outcome:
     """Streams come and go; in the midst of them something that everybody needs has trouble."""
     manners = Manners(patience_s=LONG_PATIENCE_S)
@@ -328,9 +329,7 @@ async def under_load(
 
         async with struck(strike):
             await read_all(run, asks, at_once)
-        return await outcome_of(
-            run, [c for c in CHECKS if c.__name__ != "every_job_has_ended_well"]
-        )
+        return await outcome_of(run, checks)
 
 
 def wiped() -> Trouble:
@@ -355,6 +354,60 @@ def database_unreachable(away_s: float) -> Trouble:
 
 def leader_killed(away_s: float) -> Trouble:
     return lambda network, log: faults.kill_leader(network, log, away_s)
+
+
+# --- Everything ----------------------------------------------------------------------------------------------------
+
+STORM: Final = Plan(hosts=(Hosts(5, slots=40),), coordinators=3, policy={"attempts_max": "8"})
+
+
+async def storm(
+    network: Network,
+    say: Callable[[str], None],
+    *,
+    streams: int = 400,
+    seed: int = 1,
+    at_once: int = 40,
+    every_s: tuple[float, float] = (3.0, 8.0),
+) -> Outcome:
+    """Islands are struck one after another; beside that, Coordinators, the broker and the database, one at a time."""
+    async with a_run("storm", network, seed, say, Manners(patience_s=LONG_PATIENCE_S)) as run:
+        asks = fast_asks("storm", run.chance, streams, (60, 240), 50, DOORS)
+        chance = Random(f"storm {seed}")
+
+        async def strike(stop: asyncio.Event) -> None:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(
+                    faults.strike_islands(network, run.log, run.chance, at_once=1, stop=stop)
+                )
+                while not stop.is_set():
+                    await asyncio.sleep(chance.uniform(*every_s))
+                    if not stop.is_set():
+                        await _strike_at_the_root(network, run.log, chance)
+
+        async with struck(strike):
+            await read_all(run, asks, at_once)
+        return await outcome_of(run, OUTAGE_CHECKS)
+
+
+async def _strike_at_the_root(network: Network, log: Log, chance: Random) -> None:
+    away_s = chance.uniform(0.5, 5.0)
+    match chance.choice(
+        ("coordinator", "coordinator", "nats", "wipe", "line", "postgres", "query")
+    ):
+        case "coordinator":
+            one = chance.choice(network.coordinators)
+            await faults.kill_coordinator(network, log, one, away_s)
+        case "nats":
+            await faults.restart_broker(network, log, 0, away_s)
+        case "wipe":
+            await faults.wipe_jetstream(network, log, 0, away_s)
+        case "line":
+            await faults.lose_broker(network, log, away_s)
+        case "postgres":
+            await faults.restart_postgres(network, log, away_s)
+        case _:
+            await faults.lose_postgres(network, log, away_s)
 
 
 # --- (g) An Island that comes back from the dead -------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 from archipelag_contracts.manifest import Price
 from archipelag_contracts.units import Ucredits
 
-from .checkers import Attempt, Books, Job, Transfer, broken_promises
+from .checkers import CHECKS, OUTAGE_CHECKS, Attempt, Books, Job, Transfer, broken_promises
 from .readers import Ask, Reading, Receipt
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -33,6 +33,7 @@ def a_job() -> Job:
         cause="completed",
         error="",
         prompt_tokens=5,
+        delivered=10,
         output_items=10,
         output="".join(TEXTS),
         charged=1050,
@@ -45,20 +46,23 @@ def a_job() -> Job:
 
 
 def the_books() -> Books:
-    """1,050 are charged: 105 fees, 52 to the insurance, 893 to Islands by 4 : 6. Reading 5 + 4 again costs 90."""
+    """1,050 are charged: 105 fees, 52 to the insurance, 893 to Islands: 450 : 600, as the first one read the prompt.
+    Reading 5 + 4 tokens again costs 90, of which 77 are the second one's."""
     charge = {
         "user:usr_c": -1050,
         "platform:fees": 105,
         "platform:insurance": 52,
-        "island_owner:usr_1": 357,
-        "island_owner:usr_2": 536,
+        "island_owner:usr_1": 383,
+        "island_owner:usr_2": 510,
     }
     insured = {"platform:insurance": -77, "island_owner:usr_2": 77}
     transfers = [
         Transfer("charge:job_1", "job_1", charge),
         Transfer("insured:job_1:2", "job_1", insured),
     ]
-    return Books("usr_c", {"fast": PRICE}, {"job_1": a_job()}, {t.id: t for t in transfers}, (), 0)
+    usage = {"job_1": {1: (0, 4, "lease_lost"), 2: (4, 10, "completed")}}
+    posted = {transfer.id: transfer for transfer in transfers}
+    return Books("usr_c", {"fast": PRICE}, {"job_1": a_job()}, posted, usage, {}, (), 0)
 
 
 def a_reading() -> Reading:
@@ -120,6 +124,8 @@ PLANTED = {
     "texts_are_the_undisturbed_ones": reading_with(ask=Ask("ask", {}, (), "another text")),
     "answers_open_once": reading_with(roles=2),
     "every_job_has_ended_well": job_with(status="failed", cause="no_capacity", epoch=2),
+    "no_job_was_lost_in_mid_answer": job_with(status="failed", cause="lease_lost", delivered=3),
+    "no_job_was_lost_in_mid_answer (cancelled)": job_with(status="cancelled", delivered=0),
     "one_attempt_of_each_job_succeeded": job_with(
         attempts=(replace(LOST, status="succeeded"), DONE)
     ),
@@ -136,16 +142,26 @@ PLANTED = {
     "billed_is_delivered (stored otherwise)": job_with(output="something else"),
     "billed_is_delivered (charged twice)": job_with(charged=2100),
     "users_pay_islands_fees_and_insurance": transfer_with(
-        "charge:job_1", CHARGE | {"platform:fees": 106, "island_owner:usr_2": 535}
+        "charge:job_1", CHARGE | {"platform:fees": 106, "island_owner:usr_2": 509}
     ),
     "users_pay_islands_fees_and_insurance (not posted)": transfer_with("charge:job_1", None),
-    "users_pay_islands_fees_and_insurance (not by positions)": transfer_with(
+    "each_island_is_paid_for_what_it_did": transfer_with(
         "charge:job_1", CHARGE | {"island_owner:usr_1": 0, "island_owner:usr_2": 893}
     ),
-    "reading_again_is_insured": transfer_with("insured:job_1:2", None),
-    "reading_again_is_insured (twice)": transfer_with("insured:job_1:1", INSURED),
-    "reading_again_is_insured (too much)": transfer_with(
+    "what_nobody_pays_for_is_insured": transfer_with("insured:job_1:2", None),
+    "what_nobody_pays_for_is_insured (twice)": transfer_with(
+        "insured:job_1:1", {"platform:insurance": -77, "island_owner:usr_1": 77}
+    ),
+    "what_nobody_pays_for_is_insured (for no attempt)": transfer_with("insured:job_1:3", INSURED),
+    "what_nobody_pays_for_is_insured (too much)": transfer_with(
         "insured:job_1:2", {"platform:insurance": -78, "island_owner:usr_2": 78}
+    ),
+    "what_nobody_pays_for_is_insured (to somebody else)": transfer_with(
+        "insured:job_1:2", {"platform:insurance": -77, "island_owner:usr_3": 77}
+    ),
+    "every_attempt_has_its_row_of_usage": lambda books, reading: (
+        replace(books, usage={"job_1": {2: (4, 10, "completed")}}),
+        reading,
     ),
     "failed_jobs_cost_nothing": job_with(status="failed"),
     "the_books_close": transfer_with("charge:job_1", CHARGE | {"user:usr_c": -1049}),
@@ -157,7 +173,18 @@ PLANTED = {
 
 
 def test_a_run_that_kept_its_promises_breaks_none() -> None:
-    assert broken_promises(the_books(), [a_reading()]) == {}
+    checks = (*CHECKS, *OUTAGE_CHECKS)
+
+    assert broken_promises(the_books(), [a_reading()], checks) == {}
+
+
+def test_a_request_may_be_told_to_come_later_while_everything_is_away() -> None:
+    books, reading = job_with(status="failed", delivered=0, charged=0)(the_books(), a_reading())
+
+    broken = broken_promises(books, [reading], (*CHECKS, *OUTAGE_CHECKS))
+
+    assert "no_job_was_lost_in_mid_answer" not in broken
+    assert "every_job_has_ended_well" in broken
 
 
 @pytest.mark.parametrize("planted", PLANTED)
@@ -166,4 +193,4 @@ def test_a_planted_fault_is_found_by_its_checker(planted: str) -> None:
 
     books, reading = PLANTED[planted](the_books(), a_reading())
 
-    assert promise in broken_promises(books, [reading])
+    assert promise in broken_promises(books, [reading], (*CHECKS, *OUTAGE_CHECKS))

@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 import pytest
 
 from . import faults, scenarios
+from .checkers import OUTAGE_CHECKS
 from .faults import Log
 from .network import MODEL, Hosts, Network, Plan, started
 from .report import Outcome, show
@@ -99,7 +100,15 @@ def test_no_stream_is_lost_to_broker_and_database(stage: Stage) -> None:
 
     outcome = stage.play(
         lambda network: scenarios.under_load(
-            "trouble", network, SAY, trouble, streams=100, at_once=20, items=(40, 120), after_s=1.0
+            "trouble",
+            network,
+            SAY,
+            trouble,
+            streams=100,
+            at_once=20,
+            items=(40, 120),
+            after_s=1.0,
+            checks=OUTAGE_CHECKS,
         )
     )
 
