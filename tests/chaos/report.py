@@ -251,7 +251,10 @@ def _broke(strike: Strike, reading: Reading) -> bool:
 
 
 def _quiet(strike: Strike, reading: Reading) -> float | None:
-    """The longest wait of this reader, for an item or the end, that overlaps the strike. None: it did not read then."""
+    """The longest wait of this reader, for an item or the end, that overlaps the strike. None: it did not read then, or
+    wanted its answer in one piece."""
+    if reading.ask.door == "whole":
+        return None
     until = strike.ended if strike.ended is not None else float("inf")
     times = [reading.began, *(receipt.at for receipt in reading.receipts), reading.ended]
     waits = [b - a for a, b in pairwise(times) if b >= strike.began and a <= until]
