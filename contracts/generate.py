@@ -24,6 +24,11 @@ def generate(into: Path) -> None:
     include = Path(grpc_tools.__file__).parent / "_proto"
     args = ["protoc", f"-I{PROTO}", f"-I{include}", f"--python_out={into}", f"--mypy_out={into}"]
     args += [f"--grpc_python_out={into}", f"--mypy_grpc_out={into}"]
+    # They stand beside this Python, whether or not its environment is the active one.
+    beside = Path(sys.executable).parent
+    args += [
+        f"--plugin={name}={beside / name}" for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
+    ]
     if protoc.main([*args, *sources]) != 0:
         raise SystemExit("protoc failed")
     for folder in [into, *(p for p in into.rglob("*") if p.is_dir())]:

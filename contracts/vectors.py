@@ -124,6 +124,10 @@ def _of_islands() -> dict[str, Message]:
         "heartbeat": island_pb2.Heartbeat(
             island_id=ISLAND, sequence=9, boot_id="b", cargos=[cargo], slots=2, held=[held]
         ),
+        "heartbeat_of_a_class": island_pb2.Heartbeat(
+            island_id=ISLAND,
+            cargos=[island_pb2.CargoState(slug="echo", digest=DIGEST, determinism_class="echo-1")],
+        ),
         "heartbeat_reply": island_pb2.HeartbeatReply(
             next_interval_ms=10_000,
             forget=[island_pb2.AttemptRef(job_id=JOB, epoch=1)],

@@ -73,7 +73,15 @@ def _policy(environ: Mapping[str, str], errors: dict[str, list[str]]) -> Policy:
             given[one.name] = _truth(raw) if kind is bool else kind(raw)
         except ValueError:
             errors[name] = [f"must be a {kind.__name__}"]
-    return replace(default, **given)
+    policy = replace(default, **given)
+    if policy.insured_day_ucredits < 0:
+        errors["ARCHIPELAG_POLICY_INSURED_DAY_UCREDITS"] = ["must be 0 or more"]
+    most = policy.insured_of_earned_bp_max
+    if not 0 <= policy.insured_of_earned_bp <= most:
+        errors["ARCHIPELAG_POLICY_INSURED_OF_EARNED_BP"] = [
+            f"must be 0 to {most}: with more, failing on purpose would pay"
+        ]
+    return policy
 
 
 def _port(raw: str) -> int:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from archipelag_contracts.units import Ucredits
 from archipelag_coordinator.config import read
+from archipelag_coordinator.domain.policy import Policy
+from archipelag_coordinator.domain.pricing import split
 from archipelag_coordinator.errors import InvalidInput
 
 ENOUGH = {
@@ -69,3 +72,31 @@ def test_what_cannot_be_read_is_refused_by_name(name: str, value: str) -> None:
         read(ENOUGH | {f"ARCHIPELAG_{name}": value})
 
     assert list(refused.value.errors) == [f"ARCHIPELAG_{name}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("INSURED_OF_EARNED_BP", "1765", "must be 0 to 1764: with more, failing on purpose"),
+        ("INSURED_OF_EARNED_BP", "-1", "must be 0 to 1764"),
+        ("INSURED_DAY_UCREDITS", "-1", "must be 0 or more"),
+    ],
+)
+def test_limits_that_would_let_the_insurance_be_drained_are_refused(
+    name: str, value: str, said: str
+) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        read(ENOUGH | {f"ARCHIPELAG_POLICY_{name}": value})
+
+    (errors,) = refused.value.errors.values()
+    assert said in errors[0]
+
+
+def test_who_trades_with_themselves_loses_more_than_the_insurance_then_allows() -> None:
+    policy = Policy()
+    charged = 10**9
+
+    parts = split(Ucredits(charged), policy.shares)
+
+    allowed = parts.islands * policy.insured_of_earned_bp // 10_000
+    assert allowed < parts.fees + parts.insurance

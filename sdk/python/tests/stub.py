@@ -103,6 +103,11 @@ class Network:
                 return _ok({"id": "usr_1", "email": "a@example.org", "credits": "12.5"})
             case ("GET", "/hosts"):
                 return _ok([{"id": ISLAND, "name": "tern", "status": "ready", "region": "home"}])
+            case ("GET", path) if path == f"/hosts/{ISLAND}/karma":
+                return _ok({"points": 1.5, "tier": "known", "payout_open": False})
+            case ("GET", path) if path == f"/hosts/{ISLAND}/usage":
+                row = {"job_id": JOB, "epoch": 2, "cause": "completed"}
+                return _ok([row | {"first_position": 3, "next_position": 7}])
             case ("GET", "/workloads"):
                 return _ok([{"id": 1, "slug": "llm-chat", "name": "Chat", "price_per_job": "0"}])
             case ("POST", "/jobs"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -111,6 +112,11 @@ class Attempt:
         """How many positions were accepted from this attempt."""
         return self.next_position - self.first_position
 
+    @property
+    def determinism_class(self) -> str:
+        """In which its Island computes; empty where it did not say."""
+        return self.placement.determinism_class
+
     def extend(self, now: datetime, lease_s: float) -> Attempt:
         """A heartbeat named this attempt: it runs, and keeps its lease."""
         running = (
@@ -140,11 +146,17 @@ class Attempt:
         ended = self._end(AttemptStatus.FAILED, now, cause, reason, next_position)
         return replace(ended, usage=usage or self.usage, report=report)
 
-    def refuse(self, now: datetime, reason: str) -> Attempt:
-        return self._end(AttemptStatus.REFUSED, now, Cause.REFUSED, reason, self.first_position)
+    def refuse(self, now: datetime, reason: str, *, answered: bool = True) -> Attempt:
+        """The Island said no, or, not `answered`, nothing at all: it may never have heard of it."""
+        ended = self._end(AttemptStatus.REFUSED, now, Cause.REFUSED, reason, self.first_position)
+        asked_ms = max(0, round(1000 * (now - self.assigned_at).total_seconds()))
+        return replace(ended, usage=Usage(wall_ms=asked_ms if answered else 0))
 
-    def lose(self, now: datetime, reason: str, next_position: Position) -> Attempt:
-        return self._end(AttemptStatus.LOST, now, Cause.LEASE_LOST, reason, next_position)
+    def lose(
+        self, now: datetime, reason: str, next_position: Position, usage: Usage | None = None
+    ) -> Attempt:
+        ended = self._end(AttemptStatus.LOST, now, Cause.LEASE_LOST, reason, next_position)
+        return replace(ended, usage=usage or self.usage)
 
     def cancel(self, now: datetime, reason: str, next_position: Position, usage: Usage) -> Attempt:
         ended = self._end(AttemptStatus.CANCELLED, now, Cause.CANCELLED, reason, next_position)
@@ -163,3 +175,10 @@ class Attempt:
         if to not in MOVES[self.status]:
             raise IllegalMove("attempt", self.status, to)
         return replace(self, status=to)
+
+
+def class_to_continue(attempts: Sequence[Attempt]) -> str:
+    """The determinism class of the newest attempt whose output an answer is continued from; empty for none."""
+    worked = [attempt for attempt in attempts if attempt.finished and attempt.positions]
+    newest = max(worked, key=lambda attempt: attempt.epoch, default=None)
+    return newest.determinism_class if newest else ""

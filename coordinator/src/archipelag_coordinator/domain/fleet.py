@@ -111,6 +111,7 @@ def _candidate(berth: Berth, slug: str, digest: str) -> Candidate:
         items_per_s=shown.items_per_s,
         first_item_ms=shown.first_item_ms,
         prompt_tokens_per_s=shown.prompt_tokens_per_s,
+        determinism_class=shown.determinism_class,
         broker_rtt_ms=island.broker_rtt_ms,
         load=island.load,
     )

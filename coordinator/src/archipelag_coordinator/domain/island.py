@@ -56,6 +56,8 @@ class Offer:
     items_per_s: float = 0.0
     first_item_ms: float = 0.0
     prompt_tokens_per_s: float = 0.0
+    determinism_class: str = ""
+    """Islands of equal class give equal output for equal seeds; empty where the Island does not say."""
 
 
 @dataclass(frozen=True)

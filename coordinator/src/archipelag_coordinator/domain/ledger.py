@@ -6,7 +6,7 @@ A transfer's id is made from its cause, so that posting it twice changes nothing
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Final, NewType
@@ -36,6 +36,24 @@ def owner_account(user: UserId) -> AccountId:
     return AccountId(f"island_owner:{user}")
 
 
+class PayKind(StrEnum):
+    CHARGE = "charge"  # out of what the customer paid
+    INSURED = "insured"  # out of the insurance
+    OWED = "owed"  # due from the insurance, which was empty, or its owner over the day's limit
+
+
+@dataclass(frozen=True)
+class Pay:
+    """What an owner was paid for one attempt, or is owed: one of each kind at most, never changed."""
+
+    job_id: JobId
+    epoch: Epoch
+    owner_id: UserId
+    kind: PayKind
+    amount: Ucredits
+    at: datetime
+
+
 @dataclass(frozen=True)
 class Transfer:
     """Entries by account that add up to zero: negative leaves the account, positive arrives.
@@ -48,6 +66,8 @@ class Transfer:
     at: datetime
     job_id: JobId | None = None
     note: str = ""
+    pays: tuple[Pay, ...] = field(default=(), compare=False)
+    """Which attempts the owners' entries are for; kept with the transfer's first posting."""
 
     def __post_init__(self) -> None:
         if sum(self.entries.values()) != 0 or not self.entries or 0 in self.entries.values():

@@ -26,6 +26,10 @@ class Wanted:
     output_items: int
     avoid: frozenset[IslandId] = frozenset()
     """Islands that already lost or refused this job."""
+    determinism_class: str = ""
+    """Of the Island whose answer is to be continued; empty for one that begins, or where that Island did not say."""
+    same_class_only: bool = False
+    """Better to wait than to continue an answer in another class."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Candidate:
     prompt_tokens_per_s: float
     broker_rtt_ms: float
     load: float
+    determinism_class: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,8 @@ class Placement:
     score: float
     why: str
     verdicts: tuple[Verdict, ...]
+    determinism_class: str = ""
+    """In which the chosen Island runs this Cargo."""
 
 
 Rule = Callable[[Wanted, Candidate], str | None]
@@ -96,6 +103,12 @@ def not_tried_before(wanted: Wanted, island: Candidate) -> str | None:
     return "already lost or refused this job" if island.island_id in wanted.avoid else None
 
 
+def continues_in_its_class(wanted: Wanted, island: Candidate) -> str | None:
+    if not wanted.same_class_only or _same_class(wanted, island):
+        return None
+    return "computes in another determinism class than the answer began in"
+
+
 def has_free_slot(_: Wanted, island: Candidate) -> str | None:
     return (
         None if island.slots_free > 0 else f"is busy: {island.slots} of {island.slots} slots taken"
@@ -108,6 +121,7 @@ RULES: Final[tuple[Rule, ...]] = (
     offers_cargo,
     has_cargo_warm,
     not_tried_before,
+    continues_in_its_class,
     has_free_slot,
 )
 
@@ -139,11 +153,17 @@ def prefers_idle(_: Wanted, island: Candidate) -> float:
     return 1.0 - min(1.0, max(0.0, island.load))
 
 
+def prefers_the_same_class(wanted: Wanted, island: Candidate) -> float:
+    return 1.0 if wanted.determinism_class and _same_class(wanted, island) else 0.0
+
+
 PREFERENCES: Final[tuple[tuple[Preference, float], ...]] = (
     (prefers_near_and_fast, 0.45),
     (prefers_quick_stream, 0.20),
     (prefers_free, 0.25),
     (prefers_idle, 0.10),
+    # As much as all others together: a continued answer is to equal the undisturbed one, be it a little slower.
+    (prefers_the_same_class, 1.00),
 )
 
 
@@ -170,11 +190,12 @@ def place(wanted: Wanted, candidates: Sequence[Candidate], chance: float) -> Pla
         score=round(chosen_score, 4),
         why=_why(wanted, chosen, len(fit), len(candidates)),
         verdicts=tuple(verdicts[:REASONS_MAX]),
+        determinism_class=chosen.determinism_class,
     )
 
 
 def score(wanted: Wanted, island: Candidate) -> float:
-    """Weighted preferences, 0 to 1."""
+    """Weighted preferences, 0 to 1; where an answer is continued in its class, 1 more."""
     return sum(weight * prefer(wanted, island) for prefer, weight in PREFERENCES)
 
 
@@ -197,4 +218,22 @@ def _why(wanted: Wanted, island: Candidate, fit: int, asked: int) -> str:
     return (
         f"{island.name}: first item expected in {first:.0f} ms, {island.items_per_s:.0f} items/s, "
         f"{island.slots_free} of {island.slots} slots free; {fit} of {asked} Islands could take it"
+        + _why_class(wanted, island)
     )
+
+
+def _why_class(wanted: Wanted, island: Candidate) -> str:
+    if not wanted.determinism_class:
+        return ""
+    if _same_class(wanted, island):
+        return "; continues in the same determinism class"
+    known = island.determinism_class or "unknown"
+    return (
+        f"; none of class {wanted.determinism_class} could: continues in class {known}, "
+        "where the text may differ from an undisturbed answer"
+    )
+
+
+def _same_class(wanted: Wanted, island: Candidate) -> bool:
+    """Where it is not known what to equal, any class will do."""
+    return wanted.determinism_class in ("", island.determinism_class)

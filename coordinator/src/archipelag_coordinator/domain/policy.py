@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from archipelag_contracts.units import Ucredits
 
-from archipelag_coordinator.domain.pricing import Shares
+from archipelag_coordinator.domain.pricing import BASIS, Shares
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,20 @@ class Policy:
     """An operator must approve each new Island before it gets work."""
     insurance_seed: Ucredits = Ucredits(1_000_000_000)
     """What the insurance starts with."""
+    insured_day_ucredits: Ucredits = Ucredits(1_000_000)
+    """What the insurance pays one owner within 24 hours in any case, if it has it; the rest is owed."""
+    insured_of_earned_bp: int = 1_500
+    """And beyond that, of what the owner's Islands earned out of charges in that time, in 1/10,000. Not above what fees
+    and insurance take of it, or failing on purpose would pay."""
+    same_class_only: bool = False
+    """An answer is continued only by an Island of the same determinism class, and waits for one."""
     shares: Shares = Shares()
+
+    @property
+    def insured_of_earned_bp_max(self) -> int:
+        """With more, a customer and an Island who trade with each other would draw more than that costs them."""
+        lost = self.shares.fees_bp + self.shares.insurance_bp
+        return lost * BASIS // max(1, BASIS - lost)
 
     def queue_wait_s(self, interactive: bool) -> float:
         """How long a job waits for an Island."""

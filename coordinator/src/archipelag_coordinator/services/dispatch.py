@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -9,7 +10,7 @@ from typing import Final
 from archipelag_contracts.ids import IslandId, JobId, Position
 
 from archipelag_coordinator.domain.answer import Answer
-from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus
+from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus, class_to_continue
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.domain.placement import Wanted, place
@@ -96,12 +97,15 @@ async def _give(world: World, job_id: JobId) -> Job | _Given:
         if not world.bus.connected:
             return await _keep_reasons(world, tx, job, NoPlacement([BROKER_AWAY]))
         cargo = await cargo_of(world, tx, job)
+        attempts = await tx.attempts.of_job(job.id) if job.epoch else []
         wanted = Wanted(
             slug=job.cargo_slug,
             digest=job.cargo_digest,
             prompt_tokens=job.prompt_tokens_max,
             output_items=job.output_items_max,
-            avoid=await _to_avoid(world, tx, job),
+            avoid=_to_avoid(world, attempts),
+            determinism_class=class_to_continue(attempts) if answer.next else "",
+            same_class_only=world.policy.same_class_only,
         )
         candidates = world.fleet.candidates(wanted.slug, wanted.digest)
         try:
@@ -129,13 +133,11 @@ async def _give(world: World, job_id: JobId) -> Job | _Given:
     return _Given(started, attempt, cargo, answer)
 
 
-async def _to_avoid(world: World, tx: Tx, job: Job) -> frozenset[IslandId]:
-    if not job.epoch:
-        return frozenset()
+def _to_avoid(world: World, attempts: Sequence[Attempt]) -> frozenset[IslandId]:
     lately = world.clock.now() - timedelta(seconds=REFUSED_AVOID_S)
     return frozenset(
         a.island_id
-        for a in await tx.attempts.of_job(job.id)
+        for a in attempts
         if a.status is not AttemptStatus.REFUSED or (a.ended_at or lately) > lately
     )
 
@@ -191,7 +193,9 @@ async def _take_back(world: World, given: _Given, said: Refused | Unreachable) -
             assert current is not None
             reason = f"{_name(given)} said: {said.reason}"
             waiting = current.requeue(attempt.epoch, reason, current.queue_until)
-            await tx.attempts.save(attempt.refuse(now, said.reason), was=attempt)
+            await tx.attempts.save(
+                attempt.refuse(now, said.reason, answered=isinstance(said, Refused)), was=attempt
+            )
             await tx.jobs.save(waiting, was=current)
     except StaleAttempt:
         return  # Cancelled, or ended otherwise, in the meantime.

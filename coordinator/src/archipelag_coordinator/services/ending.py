@@ -8,22 +8,23 @@ from datetime import datetime, timedelta
 
 from archipelag_contracts.ids import Position
 from archipelag_contracts.manifest import Price
-from archipelag_contracts.units import ZERO, Ucredits
 
 from archipelag_coordinator.domain.answer import Answer, Ending
-from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus, Cause, Usage
+from archipelag_coordinator.domain.attempt import (
+    Attempt,
+    AttemptStatus,
+    Cause,
+    Usage,
+    class_to_continue,
+)
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.items import Items
 from archipelag_coordinator.domain.job import Job, JobStatus
-from archipelag_coordinator.domain.ledger import INSURANCE
-from archipelag_coordinator.domain.pricing import charge
-from archipelag_coordinator.domain.settlement import Work, charge_for, insured_pay_for
+from archipelag_coordinator.domain.settlement import prompt_tokens_of
 from archipelag_coordinator.errors import NotFound
+from archipelag_coordinator.services import pay
 from archipelag_coordinator.services.ports import Said, Tx
 from archipelag_coordinator.services.world import World
-
-# Output that broke the protocol is not paid; everything else that was accepted is.
-UNPAID = frozenset({Cause.BAD_OUTPUT, Cause.REFUSED})
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,6 @@ async def succeed(
     *,
     texts: Sequence[str],
     finish_reason: str,
-    prompt_tokens: int,
     usage: Usage,
     report: bytes,
     now: datetime,
@@ -67,10 +67,21 @@ async def succeed(
 
     `texts` are all items of the answer, whoever made them.
     """
+    usage = _bounded(usage, job)
     ended = attempt.succeed(now, usage, Position(len(texts)), report)
     await tx.attempts.save(ended, was=attempt)
-    work = await _work(world, tx, job, ended, prompt_tokens, now)
-    charged = await _charge(world, tx, job, work, prompt_tokens, len(texts), now)
+    attempts = [ended] if ended.epoch == 1 else await tx.attempts.of_job(job.id)
+    prompt_tokens = prompt_tokens_of(attempts, job.prompt_tokens_max)
+    charged = await pay.settle(
+        world,
+        tx,
+        job,
+        await price_of(world, tx, job),
+        attempts,
+        prompt_tokens=prompt_tokens,
+        output_items=len(texts),
+        now=now,
+    )
     done = job.succeed(
         attempt.epoch,
         now,
@@ -93,26 +104,32 @@ async def cancel(
     mark: int,
     now: datetime,
 ) -> Closed:
-    """By the customer: what was delivered until now is charged."""
+    """By the customer, in mid-attempt or between two: what was delivered until now is charged."""
     answer = world.answers.own(job.id)
-    prompt_tokens = max(job.prompt_tokens, answer.prompt_tokens if answer else 0)
-    prompt_tokens = min(prompt_tokens, job.prompt_tokens_max) if mark else 0
-    charged = ZERO
     ended = None
     if attempt is not None and not attempt.finished:
-        usage = Usage(prompt_tokens=prompt_tokens, output_items=mark - attempt.first_position)
-        ended = attempt.cancel(now, reason, Position(max(mark, attempt.first_position)), usage)
+        first = attempt.first_position
+        accepted = Position(max(mark, first, _accepted(answer, attempt)))
+        heard = _heard(answer, job, accepted - first)
+        ended = attempt.cancel(now, reason, accepted, heard)
         await tx.attempts.save(ended, was=attempt)
-    if mark and ended is not None:
-        work = await _work(world, tx, job, ended, prompt_tokens, now)
-        charged = await _charge(world, tx, job, work, prompt_tokens, mark, now)
-    else:
-        await _release(tx, job)
+    attempts = await tx.attempts.of_job(job.id) if job.epoch else []
+    prompt_tokens = prompt_tokens_of(attempts, job.prompt_tokens_max)
+    charged = await pay.settle(
+        world,
+        tx,
+        job,
+        await price_of(world, tx, job),
+        attempts,
+        prompt_tokens=prompt_tokens,
+        output_items=mark or None,
+        now=now,
+    )
     done = job.cancel(
         now,
         reason=reason,
         delivered=mark,
-        prompt_tokens=prompt_tokens,
+        prompt_tokens=prompt_tokens if mark else 0,
         texts=answer.texts[:mark] if answer else (),
         charged=charged,
     )
@@ -155,10 +172,11 @@ async def end_attempt(
     if again and resumable:
         accepted = answer.next if answer else job.delivered
     at = Position(max(accepted, attempt.first_position))
+    heard = _heard(answer, job, at - attempt.first_position, usage)
     if cause is Cause.LEASE_LOST:
-        ended = attempt.lose(now, reason, at)
+        ended = attempt.lose(now, reason, at, heard)
     else:
-        ended = attempt.fail(now, cause, reason, at, usage, report)
+        ended = attempt.fail(now, cause, reason, at, heard, report)
     await tx.attempts.save(ended, was=attempt)
     if again:
         if anew:
@@ -192,13 +210,17 @@ async def fail(
     world: World, tx: Tx, job: Job, *, cause: Cause, error: str, now: datetime, delivered: int = 0
 ) -> Closed:
     """The job fails: the user pays nothing; Islands keep the pay for accepted positions, from the insurance."""
-    price = await price_of(world, tx, job)
-    for attempt in await tx.attempts.of_job(job.id):
-        if attempt.positions and attempt.finished and attempt.cause not in UNPAID:
-            due = charge(price, 0, attempt.positions)
-            await _pay_insured(world, tx, attempt, due, now)
-    # Last, as a charge does: platform accounts are locked before a user's, or two endings could wait for each other.
-    await _release(tx, job)
+    attempts = await tx.attempts.of_job(job.id) if job.epoch else []
+    await pay.settle(
+        world,
+        tx,
+        job,
+        await price_of(world, tx, job),
+        attempts,
+        prompt_tokens=prompt_tokens_of(attempts, job.prompt_tokens_max),
+        output_items=None,
+        now=now,
+    )
     failed = job.fail(now, cause, error, delivered=delivered)
     await tx.jobs.save(failed, was=job)
     return Closed(failed)
@@ -285,8 +307,17 @@ async def is_resumable(world: World, tx: Tx, job: Job) -> bool:
 def _somebody_else(world: World, job: Job, attempts: Sequence[Attempt]) -> bool:
     """Whether an Island that has not yet lost this job has this very Cargo, be it busy or still loading."""
     lost = {attempt.island_id for attempt in attempts}
+    # The last one still runs: whoever goes on continues what it said, if it said anything.
+    *before, last = attempts
+    answer = world.answers.own(job.id)
+    said = answer is not None and answer.next > last.first_position
+    needed = last.determinism_class if said else class_to_continue(before)
+    needed = needed if world.policy.same_class_only else ""
     return any(
-        island.approved and island.status == "ready" and island.digest == job.cargo_digest
+        island.approved
+        and island.status == "ready"
+        and island.digest == job.cargo_digest
+        and needed in ("", island.determinism_class)
         for island in world.fleet.candidates(job.cargo_slug, job.cargo_digest)
         if island.island_id not in lost
     )
@@ -306,77 +337,19 @@ def mark_of(world: World, job: Job) -> int:
     return min(max(job.delivered, answer.mark), answer.next)
 
 
-async def _charge(
-    world: World,
-    tx: Tx,
-    job: Job,
-    work: list[Work],
-    prompt_tokens: int,
-    output_items: int,
-    now: datetime,
-) -> Ucredits:
-    charged, transfer = charge_for(
-        job.id,
-        job.user_id,
-        await price_of(world, tx, job),
-        world.policy.shares,
-        prompt_tokens=prompt_tokens,
-        output_items=output_items,
-        work=work,
-        reserved=job.reserved,
-        at=now,
-    )
-    await tx.ledger.post(job.id, transfer)
-    if job.key_id is not None and job.reserved > charged:
-        await tx.keys.release(job.key_id, Ucredits(job.reserved - charged))
-    return charged
+def _accepted(answer: Answer | None, attempt: Attempt) -> int:
+    """Up to where this attempt's output was accepted, as far as this process knows."""
+    return answer.next if answer is not None and answer.epoch == attempt.epoch else 0
 
 
-async def _pay_insured(
-    world: World, tx: Tx, attempt: Attempt, due: Ucredits, now: datetime
-) -> None:
-    """The Islands' share of what is due, as far as the insurance reaches."""
-    work = (await _work_of(world, tx, [attempt]))[0]
-    fund = (await tx.ledger.account(INSURANCE)).available
-    pay = insured_pay_for(attempt.job_id, world.policy.shares, work, due, fund=fund, at=now)
-    if pay is not None:
-        await tx.ledger.transfer(pay)
+def _heard(answer: Answer | None, job: Job, positions: int, said: Usage | None = None) -> Usage:
+    """What an attempt used: as its Island reported, or, where that was killed and forgot, as was heard of it here."""
+    heard = max(job.prompt_tokens, answer.prompt_tokens if answer else 0) if positions else 0
+    if said is None:
+        return _bounded(Usage(prompt_tokens=heard, output_items=positions), job)
+    return _bounded(replace(said, prompt_tokens=said.prompt_tokens or heard), job)
 
 
-async def _release(tx: Tx, job: Job) -> None:
-    if await tx.ledger.void(job.id) and job.key_id is not None and job.reserved:
-        await tx.keys.release(job.key_id, job.reserved)
-
-
-async def _work(
-    world: World, tx: Tx, job: Job, last: Attempt, prompt_tokens: int, now: datetime
-) -> list[Work]:
-    """Every attempt with accepted positions, and the last one in any case.
-
-    Islands that went on where another ended read the prompt and the answer so far again: not the user's matter, and
-    paid here from the insurance.
-    """
-    if last.epoch == 1:
-        return await _work_of(world, tx, [last])
-    before = [
-        a
-        for a in await tx.attempts.of_job(job.id)
-        if a.epoch != last.epoch and a.finished and a.positions and a.cause not in UNPAID
-    ]
-    price = await price_of(world, tx, job)
-    for attempt in (*before, last):
-        if attempt.first_position and attempt.positions:
-            due = charge(price, prompt_tokens + attempt.first_position, 0) - price.job_ucredits
-            await _pay_insured(world, tx, attempt, Ucredits(due), now)
-    return await _work_of(world, tx, [*before, last])
-
-
-async def _work_of(world: World, tx: Tx, attempts: list[Attempt]) -> list[Work]:
-    work = []
-    for attempt in attempts:
-        # An Island's owner never changes, so that what this process has heard of it will do.
-        known = world.fleet.get(attempt.island_id)
-        island = known or await tx.islands.get(attempt.island_id)
-        assert island is not None, "an attempt names an Island that never was"
-        work.append(Work(island.owner_id, attempt.epoch, attempt.positions))
-    return work
+def _bounded(usage: Usage, job: Job) -> Usage:
+    """No Island is believed more of the prompt than was reserved for."""
+    return replace(usage, prompt_tokens=max(0, min(usage.prompt_tokens, job.prompt_tokens_max)))

@@ -27,8 +27,8 @@ from archipelag_coordinator.domain.fleet import AttemptKey
 from archipelag_coordinator.domain.island import Island, PairingCode
 from archipelag_coordinator.domain.items import Items
 from archipelag_coordinator.domain.job import Job
-from archipelag_coordinator.domain.ledger import Account, AccountId, Reservation, Transfer
 from archipelag_coordinator.domain.user import ApiKey, User
+from archipelag_coordinator.services.ports_of_pay import KarmaNotes, Ledger, Usages
 
 
 class Ids(Protocol):
@@ -259,43 +259,6 @@ class Attempts(Protocol):
     async def unfinished_of(self, island: IslandId) -> list[AttemptKey]: ...
 
 
-class Ledger(Protocol):
-    async def account(self, account: AccountId) -> Account:
-        """An account that was never used has nothing in it."""
-        ...
-
-    async def transfer(self, transfer: Transfer) -> bool:
-        """Posts it. False when this id is posted already with the same entries; raises AlreadyPosted with others,
-        InsufficientCredits when an account that may not would go below zero."""
-        ...
-
-    async def reserve(self, reservation: Reservation) -> None:
-        """Raises InsufficientCredits. The same job twice changes nothing."""
-        ...
-
-    async def post(self, job: JobId, transfer: Transfer | None) -> bool:
-        """Releases the job's reservation and posts its charge in one step. False when it was no longer pending:
-        then nothing is posted."""
-        ...
-
-    async def void(self, job: JobId) -> bool:
-        """Releases the job's reservation. False when it was no longer pending."""
-        ...
-
-    async def expire(self, now: datetime, limit: int) -> list[JobId]:
-        """Expires pending reservations past their time whose job is finished or gone."""
-        ...
-
-    async def reservation(self, job: JobId) -> Reservation | None: ...
-    async def transfers_of(self, account: AccountId, *, limit: int, offset: int) -> list[Transfer]:
-        """Newest first."""
-        ...
-
-    async def rebuild(self) -> list[tuple[Account, Account]]:
-        """(kept, rebuilt from entries and reservations) of every account where the two differ. Empty is right."""
-        ...
-
-
 class Coordinators(Protocol):
     async def beat(self, relay: RelayId, now: datetime) -> None: ...
     async def leave(self, relay: RelayId) -> None:
@@ -324,6 +287,10 @@ class Tx(Protocol):
     def attempts(self) -> Attempts: ...
     @property
     def ledger(self) -> Ledger: ...
+    @property
+    def usage(self) -> Usages: ...
+    @property
+    def karma(self) -> KarmaNotes: ...
     @property
     def coordinators(self) -> Coordinators: ...
     def rely(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from archipelag_contracts.ids import IslandId, JobId, UserId
@@ -10,18 +11,45 @@ from archipelag_coordinator.domain.attempt import Attempt
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.island import Island, IslandStatus
 from archipelag_coordinator.domain.job import Job
-from archipelag_coordinator.domain.ledger import Account, user_account
+from archipelag_coordinator.domain.karma import Karma, Note, fold
+from archipelag_coordinator.domain.ledger import Account, Pay, user_account
+from archipelag_coordinator.domain.usage import UsageRow
 from archipelag_coordinator.domain.user import ApiKey, Role, User
 from archipelag_coordinator.errors import NotFound
+from archipelag_coordinator.services.ports import Tx
 from archipelag_coordinator.services.world import World
 
 _ONLINE = (IslandStatus.READY, IslandStatus.DRAINING)
 
 
 @dataclass(frozen=True)
+class Billed:
+    """A row of usage, and what was paid for it."""
+
+    usage: UsageRow
+    pays: tuple[Pay, ...]
+
+
+@dataclass(frozen=True)
+class AttemptView:
+    """`billed` is None until it has ended."""
+
+    attempt: Attempt
+    billed: Billed | None
+
+
+@dataclass(frozen=True)
 class JobView:
     job: Job
-    attempts: tuple[Attempt, ...]
+    attempts: tuple[AttemptView, ...]
+
+
+@dataclass(frozen=True)
+class KarmaView:
+    """`notes` are the newest, for its owner and for operators; None for others."""
+
+    karma: Karma
+    notes: tuple[Note, ...] | None
 
 
 @dataclass(frozen=True)
@@ -37,7 +65,11 @@ async def read_job(world: World, user_id: UserId, job_id: JobId) -> JobView:
         job = await tx.jobs.get(job_id)
         if job is None or job.user_id != user_id:
             raise NotFound("job", job_id)
-        return JobView(job, tuple(await tx.attempts.of_job(job_id)))
+        attempts = await tx.attempts.of_job(job_id)
+        ended = any(attempt.finished for attempt in attempts)
+        billed = await _billed(tx, await tx.usage.of_job(job_id)) if ended else []
+    by_epoch = {one.usage.epoch: one for one in billed}
+    return JobView(job, tuple(AttemptView(a, by_epoch.get(a.epoch)) for a in attempts))
 
 
 async def list_jobs(
@@ -87,6 +119,42 @@ async def read_island(world: World, user: User, island_id: IslandId) -> Island:
         if island.id == island_id:
             return island
     raise NotFound("host", island_id)
+
+
+async def read_usage(
+    world: World, user: User, island_id: IslandId, *, limit: int, offset: int
+) -> list[Billed]:
+    """What an Island did and was paid, newest first; for its owner and for operators. Raises NotFound."""
+    if not owns(user, await read_island(world, user, island_id)):
+        raise NotFound("host", island_id)
+    async with world.store.begin() as tx:
+        rows = await tx.usage.of_island(island_id, limit=limit, offset=offset)
+        return await _billed(tx, rows)
+
+
+async def read_karma(world: World, user: User, island_id: IslandId, *, limit: int) -> KarmaView:
+    """Raises NotFound, also for an Island that this user may not see."""
+    owner = owns(user, await read_island(world, user, island_id))
+    async with world.store.begin() as tx:
+        karma = fold(await tx.karma.tally(island_id))
+        notes = await tx.karma.of_island(island_id, limit=limit, offset=0) if owner else None
+    return KarmaView(karma, None if notes is None else tuple(notes))
+
+
+def owns(user: User, island: Island) -> bool:
+    """Whether it is this user's own, or they are to look after all of them."""
+    return island.owner_id == user.id or user.role in (Role.OPERATOR, Role.ADMIN)
+
+
+async def _billed(tx: Tx, rows: Sequence[UsageRow]) -> list[Billed]:
+    pays = await tx.usage.pays_of(sorted({row.job_id for row in rows}))
+    return [
+        Billed(
+            row,
+            tuple(p for p in pays if (p.job_id, p.epoch) == (row.job_id, row.epoch)),
+        )
+        for row in rows
+    ]
 
 
 async def network_stats(world: World) -> Stats:

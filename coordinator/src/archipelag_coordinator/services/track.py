@@ -93,7 +93,6 @@ async def _settle(
             finish_reason=report.finish_reason
             if report.finish_reason in ("stop", "length")
             else "stop",
-            prompt_tokens=min(report.usage.prompt_tokens, job.prompt_tokens_max),
             usage=report.usage,
             report=report.raw,
             now=now,

@@ -16,6 +16,7 @@ from archipelag_coordinator.testing.check_nouns import (
     CheckTransactions,
     CheckUsers,
 )
+from archipelag_coordinator.testing.check_pay import CheckPay
 from archipelag_coordinator.testing.check_work import CheckAttempts, CheckJobs
 
 
@@ -29,6 +30,7 @@ class CheckStore(
     CheckItems,
     CheckAttempts,
     CheckLedger,
+    CheckPay,
     CheckCoordinators,
     CheckDoor,
 ):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, TypeVar
 
-from archipelag_contracts.ids import ApiKeyId, IslandId, JobId, RelayId, UserId
+from archipelag_contracts.ids import ApiKeyId, Epoch, IslandId, JobId, RelayId, UserId
 
 from archipelag_coordinator.domain.attempt import Attempt
 from archipelag_coordinator.domain.cargo import Cargo
@@ -15,7 +15,16 @@ from archipelag_coordinator.domain.fleet import AttemptKey
 from archipelag_coordinator.domain.island import Island, PairingCode
 from archipelag_coordinator.domain.items import Items
 from archipelag_coordinator.domain.job import Job
-from archipelag_coordinator.domain.ledger import Account, AccountId, Reservation, Transfer
+from archipelag_coordinator.domain.karma import Note
+from archipelag_coordinator.domain.ledger import (
+    Account,
+    AccountId,
+    Pay,
+    PayKind,
+    Reservation,
+    Transfer,
+)
+from archipelag_coordinator.domain.usage import UsageRow
 from archipelag_coordinator.domain.user import ApiKey, User
 from archipelag_coordinator.errors import Conflict
 
@@ -87,6 +96,9 @@ class State:
         self.accounts: Table[AccountId, Account] = Table(undo)
         self.transfers: Table[str, Transfer] = Table(undo)
         self.reservations: Table[JobId, Reservation] = Table(undo)
+        self.usage: Table[AttemptKey, UsageRow] = Table(undo)
+        self.pays: Table[tuple[JobId, Epoch, PayKind], Pay] = Table(undo)
+        self.karma_notes: Table[tuple[IslandId, JobId, Epoch], Note] = Table(undo)
         self.coordinators: Table[RelayId, datetime] = Table(undo)
         self.rates: dict[str, int] = {}
         """Bucket → when it is empty again, in microseconds since 1970; no transaction takes that back."""

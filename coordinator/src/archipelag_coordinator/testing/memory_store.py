@@ -18,13 +18,14 @@ from archipelag_coordinator.domain.island import MOVES, Island, IslandStatus, Pa
 from archipelag_coordinator.domain.user import ApiKey, User
 from archipelag_coordinator.errors import Conflict, IllegalMove, NotFound, PairingRefused
 from archipelag_coordinator.services.ports import Admission
-from archipelag_coordinator.testing.memory_state import State
-from archipelag_coordinator.testing.memory_work import (
-    MemoryAttempts,
-    MemoryItems,
-    MemoryJobs,
-    MemoryLedger,
+from archipelag_coordinator.testing.memory_pay import (
+    MemoryKarmaNotes,
+    MemoryUsages,
+    MeteredAttempts,
+    PayingLedger,
 )
+from archipelag_coordinator.testing.memory_state import State
+from archipelag_coordinator.testing.memory_work import MemoryItems, MemoryJobs
 
 
 class MemoryUsers:
@@ -215,8 +216,10 @@ class MemoryTx:
         self.islands = MemoryIslands(state, clock)
         self.jobs = MemoryJobs(state)
         self.items = MemoryItems(state)
-        self.attempts = MemoryAttempts(state)
-        self.ledger = MemoryLedger(state)
+        self.attempts = MeteredAttempts(state)
+        self.ledger = PayingLedger(state)
+        self.usage = MemoryUsages(state)
+        self.karma = MemoryKarmaNotes(state)
         self.coordinators = MemoryCoordinators(state)
 
     def rely(self) -> None:

@@ -128,11 +128,15 @@ class Scene:
 
 
 async def a_scene(
-    *, credit: int = builders.CREDIT, policy: Policy | None = None, **cargo: Any
+    *,
+    credit: int = builders.CREDIT,
+    policy: Policy | None = None,
+    store: MemoryStore | None = None,
+    **cargo: Any,
 ) -> Scene:
-    """A network with a customer and a Cargo, and no Island yet."""
+    """A network with a customer and a Cargo, and no Island yet. `store`: any store that is also a `Door`."""
     clock, bus, relay, broker = FakeClock(), FakeIslandBus(), FakeChunkRelay(), FakeBroker()
-    store = MemoryStore(clock)
+    store = MemoryStore(clock) if store is None else store
     nudges: list[None] = []
     user, key, _ = await builders.a_customer(store, credit)
     owner = builders.a_user()

@@ -98,3 +98,42 @@ def test_reasons_are_bounded():
         place(wanted(), crowd, 0.0)
 
     assert len(refused.value.reasons) == REASONS_MAX
+
+
+def test_answer_is_continued_in_its_class_even_by_a_slower_island():
+    fast = a_candidate(name="fast", determinism_class="b", items_per_s=500.0)
+    same = a_candidate(
+        name="same", determinism_class="a", items_per_s=1.0, first_item_ms=9_000.0, slots_free=1
+    )
+
+    placed = place(wanted(determinism_class="a"), [fast, same], 0.0)
+    begun = place(wanted(), [fast, same], 0.0)
+
+    assert (placed.island_id, placed.determinism_class) == (same.island_id, "a")
+    assert placed.why.endswith("; continues in the same determinism class")
+    assert (begun.island_id, begun.determinism_class) == (fast.island_id, "b")
+    assert "class" not in begun.why
+
+
+@pytest.mark.parametrize(("other", "said"), [("b", "class b"), ("", "class unknown")])
+def test_answer_is_continued_in_another_class_rather_than_not_at_all_and_says_so(other, said):
+    placed = place(wanted(determinism_class="a"), [a_candidate(determinism_class=other)], 0.0)
+
+    assert f"continues in {said}, where the text may differ" in placed.why
+
+
+@pytest.mark.parametrize(("other", "fits"), [("a", True), ("b", False), ("", False)])
+def test_strict_network_waits_for_the_same_class(other, fits):
+    strict = wanted(determinism_class="a", same_class_only=True)
+    island = a_candidate(name="here", determinism_class=other)
+
+    if fits:
+        assert place(strict, [island], 0.0).island_id == island.island_id
+    else:
+        with pytest.raises(NoPlacement) as refused:
+            place(strict, [island], 0.0)
+        assert "another determinism class" in refused.value.reasons[0]
+
+
+def test_strict_network_begins_an_answer_anywhere():
+    assert place(wanted(same_class_only=True), [a_candidate(determinism_class="b")], 0.0)

@@ -265,6 +265,7 @@ def test_hostile_numbers_in_a_heartbeat_are_bounded() -> None:
         items_per_s=math.inf,
         first_item_ms=-5.0,
         prompt_tokens_per_s=math.nan,
+        determinism_class="llm-chat.1\n" + "x" * 500,
         slots=2**32 - 1,
     )
     message = island_pb2.Heartbeat(
@@ -275,6 +276,7 @@ def test_hostile_numbers_in_a_heartbeat_are_bounded() -> None:
 
     offer = beat.offers[0]
     assert (offer.items_per_s, offer.first_item_ms, offer.prompt_tokens_per_s) == (0, 0, 0)
+    assert offer.determinism_class == ("llm-chat.1 " + "x" * 500)[:128]
     assert len(offer.slug) == 64 and len(offer.reason) <= 200 and "\0" not in offer.reason
     assert offer.slots == beat.slots == 4096
     assert beat.load == 0 and beat.sequence == 2**63 - 1

@@ -198,7 +198,7 @@ async def test_a_dead_cargo_after_something_was_read_costs_nothing_and_pays_the_
     assert (failed.status, failed.cause) == (JobStatus.FAILED, Cause.CARGO_DIED)
     assert failed.error == "exit 139"
     assert await scene.balance() == CREDIT
-    assert await held(scene, owner_account(scene.owner.id)) == 170
+    assert await held(scene, owner_account(scene.owner.id)) == 255, "as if it had succeeded"
     assert await books_balance(scene)
 
 
@@ -254,7 +254,7 @@ async def test_an_island_that_was_killed_and_forgot_what_it_said_is_paid_for_it_
 
     assert (ended.status, ended.cause) == (JobStatus.FAILED, Cause.ISLAND_STOPPED)
     assert await scene.balance() == CREDIT
-    assert await held(scene, owner_account(scene.owner.id)) == 170
+    assert await held(scene, owner_account(scene.owner.id)) == 255
 
 
 async def test_an_answer_too_long_for_a_report_is_proven_by_its_chain() -> None:

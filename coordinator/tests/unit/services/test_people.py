@@ -131,7 +131,7 @@ async def test_one_reads_ones_own_jobs_only() -> None:
     view = await read.read_job(scene.world, scene.user.id, job.id)
     jobs, total = await read.list_jobs(scene.world, scene.user.id, limit=10, offset=0)
 
-    assert view.job.id == job.id and [a.epoch for a in view.attempts] == [1]
+    assert view.job.id == job.id and [a.attempt.epoch for a in view.attempts] == [1]
     assert ([one.id for one in jobs], total) == ([job.id], 1)
     with pytest.raises(NotFound):
         await read.read_job(scene.world, scene.owner.id, job.id)

@@ -10,6 +10,7 @@ from archipelag_coordinator.domain.fleet import Fleet
 from archipelag_coordinator.domain.island import Island
 from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.domain.ledger import INSURANCE, AccountId, owner_account
+from archipelag_coordinator.domain.policy import Policy
 from archipelag_coordinator.domain.user import User
 from archipelag_coordinator.services.cancel import cancel
 from archipelag_coordinator.services.dispatch import dispatch
@@ -19,7 +20,7 @@ from archipelag_coordinator.services.settled import settled
 from archipelag_coordinator.services.track import track
 from archipelag_coordinator.services.upkeep import overdue_jobs
 from archipelag_coordinator.services.watch import Reader, watch
-from archipelag_coordinator.testing.builders import CREDIT, a_stored_island, a_user
+from archipelag_coordinator.testing.builders import CREDIT, a_stored_island, a_user, an_offer
 from archipelag_coordinator.testing.worlds import Scene, a_scene
 
 PROMPT, ITEM = 20, 100
@@ -73,12 +74,11 @@ async def test_another_island_continues_at_the_next_position() -> None:
     assert (done.output, done.output_items) == ("Hello world", 4)
     charged = 5 * PROMPT + 4 * ITEM
     assert done.charged == charged and await scene.balance() == CREDIT - charged
-    # Half of the positions each; reading prompt and prefix again is paid by the insurance, 85 % as ever.
-    share = charged * 85 // 100 // 2
+    # Each for its positions, the first for the prompt too; who read prompt and answer so far again, from the insurance.
     reread = (5 + 2) * PROMPT * 85 // 100
     pay = {island: await held(scene, owner_account(owner.id)) for island, owner in owners.items()}
-    assert abs(pay[first.island_id] - share) <= 1
-    assert abs(pay[second.island_id] - share - reread) <= 1
+    assert pay[first.island_id] == (5 * PROMPT + 2 * ITEM) * 85 // 100
+    assert pay[second.island_id] == 2 * ITEM * 85 // 100 + reread
     assert await held(scene, INSURANCE) == insurance + charged * 5 // 100 - reread
 
 
@@ -302,3 +302,58 @@ async def test_a_reader_who_takes_while_the_store_commits_is_not_given_another_b
 
     assert (await scene.job(job.id)).status is JobStatus.FAILED
     assert reader.final is not None and reader.final.error == "it died"
+
+
+async def two_classes(**policy: Any) -> tuple[Scene, Job, Island, Island, Island]:
+    """An answer begun in class a; of the two others, the one of class b is far faster."""
+    scene = await a_scene(policy=Policy(**policy))
+
+    async def island(of_class: str, items_per_s: float) -> Island:
+        offer = an_offer(scene.cargo, determinism_class=of_class, items_per_s=items_per_s)
+        return await scene.island(offers=(offer,))
+
+    first = await island("a", 900.0)
+    job = await scene.running()
+    reader = await watch(scene.world, job.id)
+    scene.stream(job, "Hel", "lo")
+    reader.take()
+    reader.delivered()
+    return scene, job, first, await island("a", 1.0), await island("b", 900.0)
+
+
+async def test_an_answer_goes_on_in_the_class_that_it_began_in() -> None:
+    scene, job, first, same, _ = await two_classes()
+
+    await failover(scene.world, job.id, job.epoch, Cause.LEASE_LOST, "silent")
+    await dispatch(scene.world, job.id)
+
+    async with scene.store.begin() as tx:
+        one, two = await tx.attempts.of_job(job.id)
+    assert (one.island_id, two.island_id) == (first.id, same.id)
+    assert (one.determinism_class, two.determinism_class) == ("a", "a")
+    assert "same determinism class" in two.placement.why
+
+
+async def test_what_another_class_made_sets_the_class_to_continue_in() -> None:
+    scene, job, _, same, other = await two_classes()
+    scene.bus.refuse(same.id)
+
+    await failover(scene.world, job.id, job.epoch, Cause.LEASE_LOST, "silent")
+    job = await dispatch(scene.world, job.id)
+    scene.stream(job, "!")
+    third = await scene.island(offers=(an_offer(scene.cargo, determinism_class="b"),))
+    scene.bus.accept(same.id)
+    await failover(scene.world, job.id, job.epoch, Cause.LEASE_LOST, "silent")
+    await dispatch(scene.world, job.id)
+
+    assert [one.island_id for one in scene.bus.assigned[-2:]] == [other.id, third.id]
+
+
+async def test_a_strict_network_fails_a_reader_at_once_where_nobody_has_the_class() -> None:
+    scene, job, _, same, other = await two_classes(same_class_only=True)
+    scene.world.fleet.forget(same.id)
+
+    failed = await failover(scene.world, job.id, job.epoch, Cause.LEASE_LOST, "silent")
+
+    assert failed.status is JobStatus.FAILED
+    assert other.id in {island.id for island in scene.world.fleet.islands()}

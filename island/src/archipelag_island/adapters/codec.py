@@ -198,4 +198,5 @@ def _cargo_state(offer: Offer) -> island.CargoState:
         state.first_item_ms = described.first_item_ms
         state.slots = described.slots
         state.prompt_tokens_per_s = described.prompt_tokens_per_s
+        state.determinism_class = described.determinism_class
     return state

@@ -129,6 +129,15 @@ class AsyncClient:
     async def host(self, host_id: str) -> values.Host:
         return await self.call(operations.host(host_id))
 
+    async def host_karma(self, host_id: str) -> values.Karma:
+        return await self.call(operations.host_karma(host_id))
+
+    async def host_usage(
+        self, host_id: str, *, limit: int = 20, offset: int = 0
+    ) -> tuple[values.UsageRow, ...]:
+        """What one's own Island did and was paid, newest first."""
+        return await self.call(operations.host_usage(host_id, limit, offset))
+
     async def stats(self) -> values.Stats:
         return await self.call(operations.stats())
 

@@ -120,6 +120,15 @@ class Client:
     def host(self, host_id: str) -> values.Host:
         return self.call(operations.host(host_id))
 
+    def host_karma(self, host_id: str) -> values.Karma:
+        return self.call(operations.host_karma(host_id))
+
+    def host_usage(
+        self, host_id: str, *, limit: int = 20, offset: int = 0
+    ) -> tuple[values.UsageRow, ...]:
+        """What one's own Island did and was paid, newest first."""
+        return self.call(operations.host_usage(host_id, limit, offset))
+
     def stats(self) -> values.Stats:
         return self.call(operations.stats())
 

@@ -140,6 +140,16 @@ def host(host_id: str) -> Operation[values.Host]:
     return Operation("GET", f"/hosts/{quote(host_id, safe='')}", data(values.host))
 
 
+def host_karma(host_id: str) -> Operation[values.Karma]:
+    return Operation("GET", f"/hosts/{quote(host_id, safe='')}/karma", data(values.karma))
+
+
+def host_usage(host_id: str, limit: int, offset: int) -> Operation[tuple[values.UsageRow, ...]]:
+    params: dict[str, Any] = {"limit": limit, "offset": offset}
+    path = f"/hosts/{quote(host_id, safe='')}/usage"
+    return Operation("GET", path, listed(values.usage_row), params=params)
+
+
 def list_keys() -> Operation[tuple[values.ApiKey, ...]]:
     return Operation("GET", "/api-keys", listed(values.api_key))
 

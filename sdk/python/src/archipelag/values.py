@@ -138,6 +138,28 @@ class Host:
 
 
 @dataclass(frozen=True)
+class Karma:
+    """What is held for and against an Island. One point is an hour of good work."""
+
+    points: float
+    tier: str
+    payout_open: bool
+    raw: Mapping[str, Any] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class UsageRow:
+    """One attempt of one's Island: how it ended and what it was paid."""
+
+    job_id: str
+    epoch: int
+    cause: str
+    first_position: int
+    next_position: int
+    raw: Mapping[str, Any] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
 class ApiKey:
     """`key` is the secret; the API shows it once, when the key is made."""
 
@@ -277,6 +299,29 @@ def host(raw: Any) -> Host:
         str(raw.get("name") or ""),
         str(raw.get("status") or ""),
         str(raw.get("region") or ""),
+        raw,
+    )
+
+
+def karma(raw: Any) -> Karma:
+    raw = table(raw, "an Island's karma")
+    points = raw.get("points")
+    return Karma(
+        float(points) if isinstance(points, int | float) else 0.0,
+        _text(raw, "tier"),
+        raw.get("payout_open") is True,
+        raw,
+    )
+
+
+def usage_row(raw: Any) -> UsageRow:
+    raw = table(raw, "a row of usage")
+    return UsageRow(
+        _text(raw, "job_id"),
+        _int(raw.get("epoch")),
+        _text(raw, "cause"),
+        _int(raw.get("first_position")),
+        _int(raw.get("next_position")),
         raw,
     )
 

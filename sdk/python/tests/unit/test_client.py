@@ -263,6 +263,9 @@ def test_the_smaller_reads() -> None:
 
     assert one.account().credits == Decimal("12.5")
     assert one.hosts()[0].name == "tern"
+    island = one.hosts()[0].id
+    assert (one.host_karma(island).tier, one.host_karma(island).points) == ("known", 1.5)
+    assert [row.next_position for row in one.host_usage(island, limit=1)] == [7]
     assert one.workloads()[0].slug == "llm-chat"
     assert one.stats().online_islands == 2
     assert one.health() == "0.1.0"

@@ -7,7 +7,7 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final
 
-from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
+from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId, UserId
 
 from archipelag_coordinator.adapters.postgres.rows import (
     INTEGER_MAX,
@@ -22,11 +22,16 @@ from archipelag_coordinator.adapters.postgres.rows import (
 )
 from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus, Cause, Usage
 from archipelag_coordinator.domain.fleet import AttemptKey
+from archipelag_coordinator.domain.karma import note_of
 from archipelag_coordinator.domain.placement import Placement, Verdict
+from archipelag_coordinator.domain.usage import usage_row
 from archipelag_coordinator.errors import StaleAttempt
 
 _FIELDS: Final = tuple(field.name for field in fields(Attempt))
+_PLACEMENT: Final = frozenset(field.name for field in fields(Placement))
 _UNFINISHED: Final = "('assigned', 'running')"
+OWNER_UNKNOWN: Final = UserId("")
+"""The statement finds the Island's owner itself."""
 
 ADD: Final = inserts("attempts", _FIELDS)
 ATTEMPT: Final = "SELECT * FROM attempts WHERE job_id = %(job)s AND epoch = %(epoch)s"
@@ -39,6 +44,22 @@ SAVE_GUARDED: Final = """
         report = %(report)s
     WHERE job_id = %(job_id)s AND epoch = %(epoch)s
         AND (status = %(was)s OR (%(was)s = 'assigned' AND status = 'running'))
+"""
+# What an attempt used stands in the same statement as its end: no verb can end one and forget to bill it.
+END_GUARDED: Final = f"""
+    WITH ended AS ({SAVE_GUARDED} RETURNING job_id, epoch, island_id, first_position, next_position,
+        cause, ended_at, (SELECT owner_id FROM islands WHERE id = island_id) AS owner_id
+    ), used AS (
+        INSERT INTO usage (job_id, epoch, island_id, owner_id, cause, first_position, next_position,
+            prompt_tokens, reread_tokens, wall_ms, at)
+        SELECT job_id, epoch, island_id, owner_id, cause, first_position, next_position,
+            %(prompt_tokens)s, %(reread_tokens)s, %(wall_ms)s, ended_at FROM ended
+    ), noted AS (
+        INSERT INTO karma_notes (island_id, job_id, epoch, kind, points_ms, at)
+        SELECT island_id, job_id, epoch, %(note)s, %(points_ms)s, ended_at FROM ended
+        WHERE %(note)s::text IS NOT NULL
+    )
+    SELECT FROM ended
 """
 # In order of the key, so that two heartbeats never wait for each other.
 EXTEND: Final = f"""
@@ -90,7 +111,11 @@ class PostgresAttempts:
     async def save(self, attempt: Attempt, *, was: Attempt) -> None:
         assert (attempt.job_id, attempt.epoch) == (was.job_id, was.epoch)
         values = _moved(attempt) | {"was": was.status.value}
-        if not await changed(self._connection, SAVE_GUARDED, values):
+        statement = SAVE_GUARDED
+        if attempt.finished:
+            values |= _used(attempt)
+            statement = END_GUARDED
+        if not await changed(self._connection, statement, values):
             raise StaleAttempt(attempt.job_id, attempt.epoch)
 
     async def extend(
@@ -143,9 +168,22 @@ def _moved(attempt: Attempt) -> dict[str, Any]:
     }
 
 
+def _used(attempt: Attempt) -> dict[str, Any]:
+    row = usage_row(attempt, OWNER_UNKNOWN)
+    note = note_of(row)
+    return {
+        "prompt_tokens": at_most(row.prompt_tokens, INTEGER_MAX),
+        "reread_tokens": at_most(row.reread_tokens, INTEGER_MAX),
+        "wall_ms": row.wall_ms,
+        "note": note.kind.value if note else None,
+        "points_ms": note.points_ms if note else None,
+    }
+
+
 def _attempt(row: Mapping[str, Any]) -> Attempt:
     values = {name: row[name] for name in _FIELDS}
-    placement = dict(row["placement"])
+    # A newer Coordinator beside this one may say more of a placement than is known here.
+    placement = {name: value for name, value in row["placement"].items() if name in _PLACEMENT}
     verdicts = tuple(Verdict(**verdict) for verdict in placement.pop("verdicts"))
     return Attempt(
         **values

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any, Final
 
@@ -45,6 +45,7 @@ _BEAT: Final = (
     "load",
 )
 _FIELDS: Final = ("id", "owner_id", "name", "public_key", "approved", "created_at", *_BEAT)
+_OFFER: Final = frozenset(field.name for field in fields(Offer))
 _ENDED: Final = "('suspended', 'retired', 'banned')"
 
 ADD: Final = f"""
@@ -170,5 +171,9 @@ def _beat(island: Island) -> dict[str, Any]:
 
 def _island(row: Mapping[str, Any]) -> Island:
     values = {name: row[name] for name in _FIELDS}
-    offers = tuple(Offer(**offer) for offer in row["offers"])
+    # A newer Coordinator beside this one may say more of an offer than is known here.
+    offers = tuple(
+        Offer(**{name: value for name, value in offer.items() if name in _OFFER})
+        for offer in row["offers"]
+    )
     return Island(**values | {"status": IslandStatus(row["status"]), "offers": offers})

@@ -6,7 +6,7 @@ postings can therefore wait for each other's end, never for each other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -88,6 +88,11 @@ POST: Final = """
         INSERT INTO entries (transfer_id, account_id, amount, at)
         SELECT posted.id, locked.id, locked.amount, %(at)s FROM posted, locked
         WHERE locked.amount <> 0
+    ), paid AS (
+        INSERT INTO pays (job_id, epoch, kind, owner_id, amount, at)
+        SELECT %(job)s, p.epoch, %(pay_kind)s, p.owner_id, p.amount, %(at)s
+        FROM posted, unnest(%(pay_epochs)s::int[], %(pay_owners)s::text[], %(pay_amounts)s::bigint[])
+            AS p (epoch, owner_id, amount)
     ), ended AS (
         UPDATE reservations SET status = 'posted' FROM posted
         WHERE job_id = %(reserved_for)s AND status = 'pending'
@@ -217,6 +222,12 @@ class PostgresLedger:
     async def void(self, job: JobId) -> bool:
         return await self._release(job, ReservationStatus.VOIDED)
 
+    async def lock(self, job: JobId, accounts: Iterable[AccountId]) -> None:
+        wanted = sorted({row for account in accounts for row in parts.locked_for(account, job)})
+        # Missing accounts first: opening one while others are locked could deadlock.
+        await changed(self._connection, OPEN, {"accounts": wanted})
+        await changed(self._connection, LOCK, {"accounts": wanted, "reserved_for": job})
+
     async def expire(self, now: datetime, limit: int) -> list[JobId]:
         rows = await every(self._connection, EXPIRE, {"now": now, "limit": limit})
         return [row["job_id"] for row in rows]
@@ -253,6 +264,10 @@ class PostgresLedger:
             "at": transfer.at,
             "job": transfer.job_id,
             "note": plain(transfer.note),
+            "pay_kind": transfer.pays[0].kind.value if transfer.pays else None,
+            "pay_epochs": [pay.epoch for pay in transfer.pays],
+            "pay_owners": [pay.owner_id for pay in transfer.pays],
+            "pay_amounts": [pay.amount for pay in transfer.pays],
         }
         row = await self._lock_and(POST, values)
         if row["missing"]:

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from archipelag_contracts.ids import JobId
 from archipelag_contracts.units import Ucredits
 
 from archipelag_coordinator.domain.ledger import FEES, INSURANCE, AccountId, Transfer
@@ -28,8 +29,17 @@ def parts_of(account: AccountId) -> list[AccountId]:
 
 def part_for(account: AccountId, transfer: Transfer) -> AccountId:
     """Where what arrives goes: by the job, so that it is the same whenever it is posted."""
+    return _part_of(account, transfer.job_id or transfer.id)
+
+
+def locked_for(account: AccountId, job: JobId) -> list[AccountId]:
+    """The rows that a settlement of this job touches: the insurance is paid from as well as into, others only into."""
+    return parts_of(account) if account == INSURANCE else [_part_of(account, job)]
+
+
+def _part_of(account: AccountId, cause: str) -> AccountId:
     parts = parts_of(account)
-    return parts[zlib.crc32((transfer.job_id or transfer.id).encode()) % len(parts)]
+    return parts[zlib.crc32(cause.encode()) % len(parts)]
 
 
 def paid_out(transfer: Transfer) -> list[AccountId]:

@@ -23,8 +23,10 @@ from archipelag_coordinator.adapters.postgres.flusher import FLUSH, SERVER, Flus
 from archipelag_coordinator.adapters.postgres.islands import PostgresIslands
 from archipelag_coordinator.adapters.postgres.items import PostgresItems
 from archipelag_coordinator.adapters.postgres.jobs import PostgresJobs
+from archipelag_coordinator.adapters.postgres.karma import PostgresKarmaNotes
 from archipelag_coordinator.adapters.postgres.ledger import PostgresLedger
 from archipelag_coordinator.adapters.postgres.rows import Connection, one
+from archipelag_coordinator.adapters.postgres.usage import PostgresUsages
 from archipelag_coordinator.adapters.postgres.users import PostgresKeys, PostgresUsers
 from archipelag_coordinator.errors import Conflict
 from archipelag_coordinator.services.ports import Admission
@@ -68,6 +70,8 @@ class PostgresTx:
         self.items = PostgresItems(connection)
         self.attempts = PostgresAttempts(connection)
         self.ledger = PostgresLedger(connection)
+        self.usage = PostgresUsages(connection)
+        self.karma = PostgresKarmaNotes(connection)
         self.coordinators = PostgresCoordinators(connection)
 
     def rely(self) -> None:

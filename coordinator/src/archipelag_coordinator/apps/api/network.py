@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+from typing import Annotated, Any, Final
 
 from archipelag_contracts import ids
 from archipelag_contracts.errors import BadId
 from archipelag_contracts.ids import IslandId
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
 
 from archipelag_coordinator.apps.api import openapi, present
 from archipelag_coordinator.apps.api.auth import Reading, TheWorld
 from archipelag_coordinator.domain.island import Island
-from archipelag_coordinator.domain.user import Role, User
+from archipelag_coordinator.domain.user import User
 from archipelag_coordinator.errors import NotFound
 from archipelag_coordinator.services import read
+
+OFFSET_MAX: Final = 1_000_000
+NOTES_MAX: Final = 50
 
 models = APIRouter(tags=["models"])
 router = APIRouter(tags=["network"])
@@ -76,6 +79,35 @@ async def get_host(host_id: str, world: TheWorld, caller: Reading) -> Response:
 
 
 @router.get(
+    "/hosts/{host_id}/usage",
+    summary="What an Island did and was paid, newest first",
+    responses=openapi.answers(200, "HostUsageList", 404, 422),
+)
+async def get_host_usage(
+    host_id: str,
+    world: TheWorld,
+    caller: Reading,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    offset: Annotated[int, Query(ge=0, le=OFFSET_MAX)] = 0,
+) -> Response:
+    """For its owner and for operators: one row for each attempt that ended, whatever its outcome."""
+    island = known_island(host_id)
+    rows = await read.read_usage(world, caller.user, island, limit=limit, offset=offset)
+    return JSONResponse({"data": [present.usage_object(row) for row in rows]})
+
+
+@router.get(
+    "/hosts/{host_id}/karma",
+    summary="What is held for and against an Island",
+    responses=openapi.answers(200, "KarmaAnswer", 404),
+)
+async def get_host_karma(host_id: str, world: TheWorld, caller: Reading) -> Response:
+    """One point is an hour of good work. The newest notes are shown to its owner and to operators."""
+    view = await read.read_karma(world, caller.user, known_island(host_id), limit=NOTES_MAX)
+    return JSONResponse({"data": present.karma_object(view)})
+
+
+@router.get(
     "/network/stats",
     summary="Figures of the network",
     openapi_extra=openapi.OPEN,
@@ -114,5 +146,4 @@ def known_island(host_id: str) -> IslandId:
 
 
 def _shown(island: Island, user: User) -> dict[str, Any]:
-    whole = island.owner_id == user.id or user.role in (Role.OPERATOR, Role.ADMIN)
-    return present.island_object(island, whole=whole)
+    return present.island_object(island, whole=read.owns(user, island))

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from archipelag_contracts.units import to_credits
+from archipelag_contracts.units import ZERO, to_credits
 
-from archipelag_coordinator.domain.attempt import Attempt, Cause
+from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.cargo import Cargo, CargoStatus
 from archipelag_coordinator.domain.island import Island
 from archipelag_coordinator.domain.job import Job, JobStatus
-from archipelag_coordinator.domain.ledger import Account
+from archipelag_coordinator.domain.karma import POINT_MS
+from archipelag_coordinator.domain.ledger import Account, PayKind
 from archipelag_coordinator.domain.user import ApiKey, User
+from archipelag_coordinator.services.read import AttemptView, Billed, KarmaView
 
 
 def time_text(at: datetime | None) -> str | None:
@@ -32,7 +34,7 @@ def status_text(job: Job) -> str:
     return job.status.value
 
 
-def job_object(job: Job, attempts: Sequence[Attempt] | None = None) -> dict[str, Any]:
+def job_object(job: Job, attempts: Sequence[AttemptView] | None = None) -> dict[str, Any]:
     """`attempts` only where one job is read."""
     failed = job.status in (JobStatus.FAILED, JobStatus.CANCELLED)
     duration = job.ended_at - (job.started_at or job.created_at) if job.ended_at else None
@@ -66,7 +68,8 @@ def job_object(job: Job, attempts: Sequence[Attempt] | None = None) -> dict[str,
     return shown
 
 
-def attempt_object(attempt: Attempt) -> dict[str, Any]:
+def attempt_object(view: AttemptView) -> dict[str, Any]:
+    attempt = view.attempt
     chosen = attempt.island_id
     verdicts = attempt.placement.verdicts
     return {
@@ -77,11 +80,61 @@ def attempt_object(attempt: Attempt) -> dict[str, Any]:
         "cause": attempt.cause.value if attempt.cause else None,
         "reason": attempt.reason or None,
         "placement": attempt.placement.why,
+        "determinism_class": attempt.determinism_class or None,
         "assigned_at": time_text(attempt.assigned_at),
         "ended_at": time_text(attempt.ended_at),
         "first_position": attempt.first_position,
         "next_position": attempt.next_position,
+        "usage": None if view.billed is None else _usage_of(view.billed),
     }
+
+
+def usage_object(billed: Billed) -> dict[str, Any]:
+    """For an Island's owner: whose job it was is nobody's business but the customer's."""
+    row = billed.usage
+    return {"job_id": row.job_id, "epoch": row.epoch, "ended_at": time_text(row.at)} | _usage_of(
+        billed
+    )
+
+
+def _usage_of(billed: Billed) -> dict[str, Any]:
+    row = billed.usage
+    paid = dict.fromkeys(PayKind, ZERO) | {pay.kind: pay.amount for pay in billed.pays}
+    return {
+        "cause": row.cause.value,
+        "first_position": row.first_position,
+        "next_position": row.next_position,
+        "prompt_tokens": row.prompt_tokens,
+        "reread_tokens": row.reread_tokens,
+        "seconds": row.wall_ms / 1000,
+        "paid_from_charge": to_credits(paid[PayKind.CHARGE]),
+        "paid_from_insurance": to_credits(paid[PayKind.INSURED]),
+        "owed": to_credits(paid[PayKind.OWED]),
+    }
+
+
+def karma_object(view: KarmaView) -> dict[str, Any]:
+    """`notes` only for its owner and for operators."""
+    karma = view.karma
+    shown: dict[str, Any] = {
+        "points": round(karma.points, 3),
+        "tier": karma.tier.value,
+        "payout_open": karma.payout_open,
+        "good_hours": round(karma.good_ms / POINT_MS, 3),
+        "faults": {kind.value: count for kind, count in sorted(karma.faults.items())},
+    }
+    if view.notes is not None:
+        shown["notes"] = [
+            {
+                "kind": note.kind.value,
+                "points": round(note.points_ms / POINT_MS, 6),
+                "job_id": note.job_id,
+                "epoch": note.epoch,
+                "at": time_text(note.at),
+            }
+            for note in view.notes
+        ]
+    return shown
 
 
 def cargo_object(cargo: Cargo) -> dict[str, Any]:
@@ -143,6 +196,7 @@ def island_object(island: Island, *, whole: bool) -> dict[str, Any]:
                 "slots": offer.slots,
                 "items_per_s": offer.items_per_s,
                 "first_item_ms": offer.first_item_ms,
+                "determinism_class": offer.determinism_class or None,
             }
             for offer in island.offers
         ],

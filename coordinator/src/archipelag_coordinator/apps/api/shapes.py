@@ -81,6 +81,18 @@ _PROBLEMS: Final[dict[str, Schema]] = {
     ),
 }
 
+_BILLED: Final[dict[str, Schema]] = {
+    "cause": TEXT,
+    "first_position": WHOLE,
+    "next_position": WHOLE,
+    "prompt_tokens": WHOLE,
+    "reread_tokens": WHOLE,
+    "seconds": NUMBER,
+    "paid_from_charge": CREDITS,
+    "paid_from_insurance": CREDITS,
+    "owed": CREDITS,
+}
+
 _JOBS: Final[dict[str, Schema]] = {
     "Usage": _USAGE,
     "JobRequest": shape(
@@ -101,10 +113,12 @@ _JOBS: Final[dict[str, Schema]] = {
             "cause": maybe(TEXT),
             "reason": maybe(TEXT),
             "placement": {"type": "string", "description": "Why this Island"},
+            "determinism_class": maybe(TEXT),
             "assigned_at": TIME,
             "ended_at": maybe(TIME),
             "first_position": WHOLE,
             "next_position": WHOLE,
+            "usage": maybe(shape(_BILLED)),
         }
     ),
     "Job": shape(
@@ -260,6 +274,7 @@ _NETWORK: Final[dict[str, Schema]] = {
                         "slots": WHOLE,
                         "items_per_s": NUMBER,
                         "first_item_ms": NUMBER,
+                        "determinism_class": maybe(TEXT),
                     }
                 )
             ),
@@ -272,6 +287,32 @@ _NETWORK: Final[dict[str, Schema]] = {
     ),
     "HostList": data(many(ref("Host"))),
     "HostAnswer": data(ref("Host")),
+    "HostUsageList": data(
+        many(shape({"job_id": TEXT, "epoch": WHOLE, "ended_at": TIME} | _BILLED))
+    ),
+    "KarmaAnswer": data(
+        shape(
+            {
+                "points": NUMBER,
+                "tier": one_of("restricted", "new", "known", "trusted"),
+                "payout_open": TRUTH,
+                "good_hours": NUMBER,
+                "faults": {"type": "object", "additionalProperties": WHOLE},
+                "notes": many(
+                    shape(
+                        {
+                            "kind": TEXT,
+                            "points": NUMBER,
+                            "job_id": TEXT,
+                            "epoch": WHOLE,
+                            "at": TIME,
+                        }
+                    )
+                ),
+            },
+            "notes",
+        )
+    ),
     "Stats": data(shape({"online_islands": WHOLE, "regions": WHOLE, "jobs_completed": WHOLE})),
     "SigningKeyList": data(many(shape({"algorithm": one_of("ed25519"), "public_key": TEXT}))),
     "Health": shape({"status": one_of("ok"), "version": TEXT}),

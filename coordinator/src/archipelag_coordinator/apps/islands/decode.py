@@ -18,6 +18,7 @@ OFFERS_MAX: Final = 64
 HELD_MAX: Final = 4096
 SLOTS_MAX: Final = 4096
 WORD_MAX: Final = 64
+CLASS_MAX: Final = 128
 TEXT_MAX: Final = 200
 ERROR_MAX: Final = 500
 LIST_MAX: Final = 64
@@ -157,6 +158,7 @@ def _offer(cargo: island_pb2.CargoState) -> Offer:
         items_per_s=_bounded(cargo.items_per_s, ITEMS_PER_S_MAX),
         first_item_ms=_bounded(cargo.first_item_ms, MILLISECONDS_MAX),
         prompt_tokens_per_s=_bounded(cargo.prompt_tokens_per_s, ITEMS_PER_S_MAX),
+        determinism_class=_plain(cargo.determinism_class, CLASS_MAX),
     )
 
 

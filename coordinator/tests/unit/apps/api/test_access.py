@@ -21,7 +21,8 @@ OPEN, SEES, DOES, RULES = "open", "read", "write", "admin"
 
 @dataclass(frozen=True)
 class Door:
-    """A route, what it needs, and what a caller with everything gets. `own`: other people get 404."""
+    """A route, what it needs, and what a caller with everything gets. `own`: other people get 404. `owners`: so does
+    who neither owns the Island, as nobody here does, nor looks after all."""
 
     method: str
     path: str
@@ -29,6 +30,7 @@ class Door:
     status: int = 200
     body: Any = None
     own: bool = False
+    owners: bool = False
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -52,6 +54,8 @@ DOORS = [
     Door("GET", "/api/v1/workloads/{slug}", SEES),
     Door("GET", "/api/v1/hosts", SEES),
     Door("GET", "/api/v1/hosts/{host_id}", SEES),
+    Door("GET", "/api/v1/hosts/{host_id}/karma", SEES),
+    Door("GET", "/api/v1/hosts/{host_id}/usage", SEES, owners=True),
     Door("GET", "/api/v1/jobs", SEES),
     Door("GET", "/api/v1/jobs/{job_id}", SEES, own=True),
     Door("GET", "/api/v1/jobs/{job_id}/output", SEES, own=True),
@@ -96,6 +100,8 @@ def expected(door: Door, caller: str) -> int:
     if door.needs == RULES and caller not in ("admin", "reading admin"):
         return 403
     if door.own and caller in ("stranger", "admin", "reading admin"):
+        return 404
+    if door.owners and caller in ("reader", "full", "stranger"):
         return 404
     return door.status
 
@@ -268,6 +274,41 @@ async def test_other_people_see_less_of_an_island(api: Api) -> None:
     assert "owner_id" not in shown and "capabilities" not in shown
     assert whole["owner_id"] == api.scene.owner.id
     assert shown["cargos"][0]["state"] == "warm"
+
+
+async def test_an_owner_sees_what_the_island_was_paid_and_others_only_its_karma(api: Api) -> None:
+    _, _, admin = await api.another(role=Role.ADMIN)
+    async with api.client() as http:
+        job = (await http.post("/jobs", json=JOB)).json()["data"]
+        api.scene.clock.advance(18)
+        await api.answer("Hel", "lo")
+        (attempt,) = (await http.get(f"/jobs/{job['id']}")).json()["data"]["attempts"]
+        host = f"/hosts/{attempt['island_id']}"
+        karma = (await http.get(f"{host}/karma")).json()["data"]
+    async with api.client(admin) as http:
+        (row,) = (await http.get(f"{host}/usage")).json()["data"]
+        (note,) = (await http.get(f"{host}/karma")).json()["data"]["notes"]
+
+    assert karma == {
+        "points": 0.005,
+        "tier": "new",
+        "payout_open": False,
+        "good_hours": 0.005,
+        "faults": {},
+    }
+    assert attempt["usage"] == {
+        "cause": "completed",
+        "first_position": 0,
+        "next_position": 2,
+        "prompt_tokens": 5,
+        "reread_tokens": 0,
+        "seconds": 18.0,
+        "paid_from_charge": "0.000255",
+        "paid_from_insurance": "0",
+        "owed": "0",
+    }
+    assert row.items() > attempt["usage"].items() and row["job_id"] == job["id"]
+    assert (note["kind"], note["points"], note["job_id"]) == ("good_work", 0.005, job["id"])
 
 
 async def test_a_suspended_island_is_cut_off_and_listed_and_can_come_back(api: Api) -> None:

@@ -122,6 +122,7 @@ class CargoState(_message.Message):
     FIRST_ITEM_MS_FIELD_NUMBER: _builtins.int
     SLOTS_FIELD_NUMBER: _builtins.int
     PROMPT_TOKENS_PER_S_FIELD_NUMBER: _builtins.int
+    DETERMINISM_CLASS_FIELD_NUMBER: _builtins.int
     slug: _builtins.str
     digest: _builtins.str
     state: Global___CargoState.State.ValueType
@@ -134,6 +135,8 @@ class CargoState(_message.Message):
     """runs this Cargo holds at once"""
     prompt_tokens_per_s: _builtins.float
     """its own benchmark of reading a prompt"""
+    determinism_class: _builtins.str
+    """as the Cargo says: equal classes give equal output for equal seeds; empty: unknown"""
     def __init__(
         self,
         *,
@@ -145,10 +148,11 @@ class CargoState(_message.Message):
         first_item_ms: _builtins.float = ...,
         slots: _builtins.int = ...,
         prompt_tokens_per_s: _builtins.float = ...,
+        determinism_class: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "first_item_ms", b"first_item_ms", "items_per_s", b"items_per_s", "prompt_tokens_per_s", b"prompt_tokens_per_s", "reason", b"reason", "slots", b"slots", "slug", b"slug", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["determinism_class", b"determinism_class", "digest", b"digest", "first_item_ms", b"first_item_ms", "items_per_s", b"items_per_s", "prompt_tokens_per_s", b"prompt_tokens_per_s", "reason", b"reason", "slots", b"slots", "slug", b"slug", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
