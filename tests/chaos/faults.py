@@ -193,7 +193,7 @@ async def strike_islands(
 async def kill_coordinator(network: Network, log: Log, one: Coordinator, away_s: float) -> None:
     async with log.strike("kill Coordinator", one.name) as strike:
         await one.kill()
-        strike.note = f"SIGKILL, away for {away_s:g} s"
+        strike.note = f"SIGKILL, away for {away_s:.1f} s"
         await asyncio.sleep(away_s)
         one.start()
         await network.until(lambda: network.ready(one), f"{one.name} is ready", BACK_S)
@@ -202,7 +202,7 @@ async def kill_coordinator(network: Network, log: Log, one: Coordinator, away_s:
 async def lose_coordinator(network: Network, log: Log, one: Coordinator, away_s: float) -> None:
     """Its machine is gone as if its plug were pulled: what was connected to it is not told. Later it is back."""
     async with log.strike("lose Coordinator's machine", one.name) as strike:
-        strike.note = f"SIGSTOP and every line swallowed, for {away_s:g} s"
+        strike.note = f"SIGSTOP and every line swallowed, for {away_s:.1f} s"
         lines = network.lines(of=one.name)
         network.proxies.swallow(*lines)
         one.signal_all(SIGSTOP)
@@ -217,7 +217,7 @@ async def lose_coordinator(network: Network, log: Log, one: Coordinator, away_s:
 
 async def restart_broker(network: Network, log: Log, index: int, away_s: float) -> None:
     async with log.strike("restart NATS", f"nats{index}") as strike:
-        strike.note = f"SIGKILL, away for {away_s:g} s"
+        strike.note = f"SIGKILL, away for {away_s:.1f} s"
         await network.restart_broker(index, away_s)
         await _all_back(network)
 
@@ -236,7 +236,7 @@ async def wipe_jetstream(network: Network, log: Log, index: int, away_s: float) 
 async def lose_broker(network: Network, log: Log, away_s: float) -> None:
     """Nobody reaches any broker, and nobody is told."""
     async with log.strike("NATS unreachable", "nats") as strike:
-        strike.note = f"for {away_s:g} s"
+        strike.note = f"for {away_s:.1f} s"
         lines = network.lines(to="nats")
         network.proxies.swallow(*lines)
         await asyncio.sleep(away_s)
@@ -260,7 +260,7 @@ def leader(network: Network) -> int:
 async def kill_leader(network: Network, log: Log, away_s: float) -> None:
     index = await asyncio.to_thread(leader, network)
     async with log.strike("kill the cluster's leader", f"nats{index}") as strike:
-        strike.note = f"SIGKILL, away for {away_s:g} s"
+        strike.note = f"SIGKILL, away for {away_s:.1f} s"
         await network.restart_broker(index, away_s)
         await _all_back(network)
 
@@ -270,14 +270,14 @@ async def kill_leader(network: Network, log: Log, away_s: float) -> None:
 
 async def restart_postgres(network: Network, log: Log, away_s: float) -> None:
     async with log.strike("restart PostgreSQL", "postgres") as strike:
-        strike.note = f"SIGKILL, away for {away_s:g} s"
+        strike.note = f"SIGKILL, away for {away_s:.1f} s"
         await network.restart_postgres(away_s)
         await _all_back(network)
 
 
 async def lose_postgres(network: Network, log: Log, away_s: float) -> None:
     async with log.strike("PostgreSQL unreachable", "postgres") as strike:
-        strike.note = f"for {away_s:g} s"
+        strike.note = f"for {away_s:.1f} s"
         lines = network.lines(to="postgres")
         network.proxies.swallow(*lines)
         await asyncio.sleep(away_s)

@@ -365,8 +365,11 @@ class Network:
             raise AssertionError(f"not within {timeout_s:g} s: {what}; see {self.home}")
 
     async def streams_on(self) -> dict[str, int]:
-        """How many attempts each Island holds at this moment, by id."""
-        return await asyncio.to_thread(_held, self.database_url())
+        """How many attempts each Island holds at this moment, by id; none while the database is away."""
+        try:
+            return await asyncio.to_thread(_held, self.database_url())
+        except psycopg.OperationalError:
+            return {}
 
     async def restart_postgres(self, away_s: float) -> None:
         """Killed, and started again after so long."""

@@ -127,17 +127,14 @@ def fast_asks(
 
 @contextlib.asynccontextmanager
 async def struck(work: Callable[[asyncio.Event], Awaitable[None]]) -> AsyncIterator[None]:
-    """Faults go on until the body is done."""
+    """Faults go on until the body is done; a fault that could not be made ends the body."""
     stop = asyncio.Event()
-    striking = asyncio.create_task(_as_task(work, stop))
-    try:
-        yield
-        stop.set()
-        await striking
-    finally:
-        stop.set()
-        striking.cancel()
-        await asyncio.gather(striking, return_exceptions=True)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_as_task(work, stop))
+        try:
+            yield
+        finally:
+            stop.set()
 
 
 async def _as_task(work: Callable[[asyncio.Event], Awaitable[None]], stop: asyncio.Event) -> None:
@@ -365,7 +362,7 @@ async def storm(
     network: Network,
     say: Callable[[str], None],
     *,
-    streams: int = 400,
+    streams: int = 300,
     seed: int = 1,
     at_once: int = 40,
     every_s: tuple[float, float] = (3.0, 8.0),

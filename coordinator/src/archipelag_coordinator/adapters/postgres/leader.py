@@ -20,8 +20,8 @@ ANSWER_S: Final = 2.0
 SETTLED_S: Final = 10.0
 """After an outage of the database everybody's last sign of life is old: so long they have to give another."""
 STILL_S: Final = 10.0
-"""A connection that asks nothing for so long is ended by the server, and its lock with it: a machine that is gone
-without a word, or stands still, would otherwise lead until the server's system finds its connection dead, hours later."""
+"""After so long without a question the server ends the connection, and its lock with it. A machine that is gone without
+a word would otherwise lead until the server's system finds its connection dead, hours later."""
 # Its own connection, apart from the pool: the lock lives exactly as long as the connection does.
 KEEPALIVE: Final = {
     "keepalives_idle": "2",

@@ -10,7 +10,20 @@ from typing import Any, Final
 
 ITEMS_MAX: Final = 1_000_000
 # Ends of seeded words: what a frame, an escape or a cut between two characters might get wrong.
-MARKS: Final = (" ", ", ", ".\n", "\n\n", '" ', "\\ ", "é ", "\u2028", "🌊 ", "データ ", "\t", " data: ")
+MARKS: Final = (
+    " ",
+    ", ",
+    ".\n",
+    "\n\n",
+    '" ',
+    "\\ ",
+    "é ",
+    "\u2028",
+    "🌊 ",
+    "データ ",
+    "\t",
+    " data: ",
+)
 
 
 class NotAcceptable(Exception):
