@@ -17,6 +17,7 @@ from typing import Any, Final
 from archipelag_coordinator.config import Settings
 from archipelag_coordinator.domain.policy import Policy
 from archipelag_coordinator.domain.pricing import Shares
+from archipelag_island.config import SETTINGS
 
 PAGE: Final = Path(__file__).parent / "reference" / "settings.md"
 
@@ -29,24 +30,9 @@ COORDINATOR: Final = {
     "grpc_host": "address where Islands enrol",
     "grpc_port": "port where Islands enrol",
     "broker_public_urls": "where Islands reach NATS, by comma; as `NATS_URL` where it is not set",
+    "nats_replicas": "servers of a NATS cluster that keep reports and the replay of output: 1, 3 or 5",
     "database_pool_max": "connections to PostgreSQL, 1 to 1000",
     "log_level": "`DEBUG`, `INFO`, `WARNING` or `ERROR`",
-}
-ISLAND: Final = {
-    "ISLAND_HOME": ("`~/.archipelag/island`", "key, identity, journal, catalogue"),
-    "COORDINATOR": (
-        "the one it enrolled with",
-        "`host:port` of enrolment; `https://` in front for TLS",
-    ),
-    "PAIRING_CODE": ("", "needed once, to enrol"),
-    "ISLAND_NAME": ("the host's name", "what people see"),
-    "ISLAND_REGION": ("", "free text, shown and counted"),
-    "ISLAND_SLOTS": ("4", "runs at once, 1 to 256"),
-    "ISLAND_THREADS": ("one fewer than the usable cores", "threads of each Cargo"),
-    "ISLAND_CARGOS": ("all", "slugs that may run here, by comma"),
-    "ISLAND_EXTRA_ENGINES": ("", "`slug=module`, by comma: engines that no package announces"),
-    "MODEL_DIR": ("`models` in the home", "where weights are kept"),
-    "HUB_URL": ("the public hub", "where `hf://` models come from"),
 }
 
 
@@ -90,12 +76,13 @@ def page() -> str:
         "",
         "## Island",
         "",
+        "What rules and caps do, and what they do not cover: [lend a machine](../how-to/lend-a-machine.md).",
+        "",
         "| setting | default | meaning |",
         "|---|---|---|",
     ]
     parts += [
-        f"| `ARCHIPELAG_{name}` | {default} | {meaning} |"
-        for name, (default, meaning) in ISLAND.items()
+        f"| `ARCHIPELAG_{name}` | {default} | {meaning} |" for name, default, meaning in SETTINGS
     ]
     return "\n".join(parts) + "\n"
 

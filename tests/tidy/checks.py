@@ -55,6 +55,8 @@ ALLOWED: Final[Mapping[str, tuple[str, ...]]] = {
     "embedded/src/*": ("os.environ", "os.getenv", "print", *CLOCK, "time.sleep"),
     # Jitter, and the order in which servers and ports are tried: chance that decides nothing.
     "*/adapters/nats/*": ("random.uniform", "random.choice", "random.sample"),
+    "*/adapters/postgres/*": ("random.uniform",),
+    "coordinator/src/archipelag_coordinator/apps/background/chores.py": ("random.uniform",),
     "embedded/src/archipelag_embedded/process.py": ("random.sample",),
     "coordinator/src/archipelag_coordinator/ids.py": ("random.random",),
     # Defaults at the door, which a test replaces.

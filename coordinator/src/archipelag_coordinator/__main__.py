@@ -37,6 +37,7 @@ settings, from the environment:
   ARCHIPELAG_HTTP_HOST, _PORT    where the API listens                        127.0.0.1, 8420
   ARCHIPELAG_GRPC_HOST, _PORT    where Islands enrol                          127.0.0.1, 8421
   ARCHIPELAG_BROKER_PUBLIC_URLS  where Islands reach NATS, by comma           as ARCHIPELAG_NATS_URL
+  ARCHIPELAG_NATS_REPLICAS       servers of a cluster that keep the streams   1
   ARCHIPELAG_DATABASE_POOL_MAX   connections to PostgreSQL                    16
   ARCHIPELAG_LOG_LEVEL           DEBUG, INFO, WARNING or ERROR                INFO
   ARCHIPELAG_POLICY_<NAME>       every limit and interval of domain/policy.py, for example

@@ -35,6 +35,7 @@ from archipelag_coordinator.apps.islands.enrolment import EnrolmentService, star
 from archipelag_coordinator.apps.islands.heartbeats import Heartbeats
 from archipelag_coordinator.apps.islands.known import KnownKeys
 from archipelag_coordinator.apps.islands.nonces import Nonces
+from archipelag_coordinator.apps.islands.presence import Presence
 from archipelag_coordinator.apps.islands.reports import Reports
 from archipelag_coordinator.apps.loops.runner import Runner
 from archipelag_coordinator.apps.loops.table import TABLE
@@ -97,7 +98,7 @@ async def serve(settings: Settings) -> None:
                     group.create_task(parts.leader.run(), name="leader"),
                     group.create_task(parts.runner.run(world), name="loops"),
                     group.create_task(reports.run(), name="reports"),
-                    group.create_task(run_chores(_chores(settings, parts)), name="chores"),
+                    group.create_task(run_chores(lambda: _chores(settings, parts)), name="chores"),
                 ]
                 await _http(settings, parts).serve()
                 for task in others:
@@ -119,7 +120,8 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
             PostgresStore(settings.database_url, pool_max=settings.database_pool_max)
         )
         who = _identity(keys, home, clock)
-        connection = Connection(urls, who, on_connected=make_streams)
+        streams = partial(make_streams, replicas=settings.nats_replicas)
+        connection = Connection(urls, who, on_connected=streams)
         broker = NatsBroker(keys, urls, home, clock)
         relay = NatsChunkRelay(home, clock, StreamReplay(connection))
         wire = Wire(urls, who)
@@ -154,6 +156,9 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
             _end_wrong(world, job, island, epoch)
         )
         relay.on_end = lambda job, _island, _epoch: errands.run(_look_soon(world, job))
+        presence = Presence(world)
+        stack.push_async_callback(presence.close)
+        await broker.listen_presence(presence.gone, presence.back, presence.unsure)
         yield Parts(world, store, connection, bus, relay, leader, runner, keys)
 
 

@@ -24,6 +24,8 @@ class Settings:
     grpc_port: int = 8421
     broker_public_urls: tuple[str, ...] = ()
     """Where Islands reach the broker, when that is another address than the Coordinator's own."""
+    nats_replicas: int = 1
+    """Servers of a cluster that keep reports and the replay of output: 1, 3 or 5."""
     database_pool_max: int = 16
     log_level: str = "INFO"
     policy: Policy = field(default_factory=Policy)
@@ -96,6 +98,12 @@ def _count(raw: str) -> int:
     return int(raw)
 
 
+def _replicas(raw: str) -> int:
+    if raw not in ("1", "3", "5"):
+        raise ValueError("must be 1, 3 or 5, and no more than the cluster has servers")
+    return int(raw)
+
+
 def _truth(raw: str) -> bool:
     if raw.lower() not in ("1", "0", "true", "false", "yes", "no"):
         raise ValueError("must be true or false")
@@ -112,6 +120,7 @@ _READERS = {
     "state_dir": lambda raw: Path(raw).absolute(),
     "http_port": _port,
     "grpc_port": _port,
+    "nats_replicas": _replicas,
     "database_pool_max": _count,
     "broker_public_urls": lambda raw: tuple(url.strip() for url in raw.split(",") if url.strip()),
     "log_level": _level,

@@ -32,6 +32,7 @@ def test_what_is_given_is_taken() -> None:
         | {
             "ARCHIPELAG_HTTP_PORT": "0",
             "ARCHIPELAG_BROKER_PUBLIC_URLS": "nats://x:1, nats://y:2,",
+            "ARCHIPELAG_NATS_REPLICAS": "3",
             "ARCHIPELAG_LOG_LEVEL": "debug",
             "ARCHIPELAG_POLICY_LEASE_S": "12.5",
             "ARCHIPELAG_POLICY_ATTEMPTS_MAX": "5",
@@ -41,6 +42,7 @@ def test_what_is_given_is_taken() -> None:
 
     assert settings.http_port == 0
     assert settings.broker_public_urls == ("nats://x:1", "nats://y:2")
+    assert settings.nats_replicas == 3
     assert settings.log_level == "DEBUG"
     assert settings.policy.lease_s == 12.5
     assert settings.policy.attempts_max == 5
@@ -60,6 +62,8 @@ def test_everything_that_is_missing_is_named_at_once() -> None:
         ("HTTP_PORT", "eighty"),
         ("HTTP_PORT", "65536"),
         ("GRPC_PORT", "-1"),
+        ("NATS_REPLICAS", "2"),
+        ("NATS_REPLICAS", "three"),
         ("DATABASE_POOL_MAX", "0"),
         ("LOG_LEVEL", "loud"),
         ("POLICY_LEASE_S", "soon"),

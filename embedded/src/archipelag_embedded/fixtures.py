@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from archipelag_embedded.nats import Nats
+from archipelag_embedded.nats import Nats, NatsCluster
 from archipelag_embedded.postgres import Postgres
 
 _numbers = itertools.count(1)
@@ -78,3 +78,24 @@ def nats_server(embedded_directory: Path) -> Iterator[NatsFactory]:
 def nats_url(nats_server: NatsFactory) -> str:
     """The address of a fresh server that lets anybody in."""
     return nats_server().url
+
+
+ClusterFactory = Callable[..., NatsCluster]
+
+
+@pytest.fixture
+def nats_cluster(embedded_directory: Path) -> Iterator[ClusterFactory]:
+    """Starts clusters: `nats_cluster(size=3, config=…)` returns a running `NatsCluster`; each is stopped at the end."""
+    clusters: list[NatsCluster] = []
+
+    def start(*, size: int = 3, config: Callable[[Path], str] = lambda _: "") -> NatsCluster:
+        cluster = NatsCluster(
+            embedded_directory / f"cluster-{next(_numbers)}", size=size, config=config
+        )
+        clusters.append(cluster)
+        cluster.start()
+        return cluster
+
+    yield start
+    for cluster in clusters:
+        cluster.stop()

@@ -1,4 +1,4 @@
-"""A private NATS server with JetStream from a wheel: configured, started as our child, stopped."""
+"""A private NATS server from a wheel, or a cluster of them: configured, started as our children, stopped."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -23,6 +25,16 @@ PAYLOAD_BYTES_MAX = 1_048_576
 STORE_MEMORY_BYTES_MAX = 1 << 30
 STORE_FILE_BYTES_MAX = 16 << 30
 """At least what the account of a network may use, or the server does not enable JetStream for it."""
+
+
+@dataclass(frozen=True)
+class Membership:
+    """A server's place in a cluster: its name, where others of the cluster reach it, and where it reaches them."""
+
+    server: str
+    port: int
+    routes: tuple[int, ...]
+    """Every member's port, its own included."""
 
 
 class Nats:
@@ -41,6 +53,7 @@ class Nats:
         port: int | None = None,
         jetstream: bool = True,
         websocket: bool = False,
+        membership: Membership | None = None,
     ) -> None:
         self._directory = directory.absolute()
         self._config = config
@@ -48,6 +61,7 @@ class Nats:
         self._fixed_port = port
         self._jetstream = jetstream
         self._websocket = websocket
+        self._membership = membership
         self._process: Process | None = None
         self.port = 0
         self.websocket_port = 0
@@ -131,7 +145,7 @@ class Nats:
     def _configuration(self) -> str:
         lines = [
             f"listen: 127.0.0.1:{self.port}",
-            "server_name: embedded",
+            f"server_name: {self._membership.server if self._membership else 'embedded'}",
             f"pid_file: {json.dumps(str(self._pid_file))}",
             f"max_payload: {PAYLOAD_BYTES_MAX}",
             "max_connections: 1000",
@@ -149,6 +163,15 @@ class Nats:
             ]
         if self._websocket:
             lines.append(f"websocket {{ listen: 127.0.0.1:{self.websocket_port}, no_tls: true }}")
+        if self._membership is not None:
+            routes = ", ".join(f"nats://127.0.0.1:{port}" for port in self._membership.routes)
+            lines += [
+                "cluster {",
+                "  name: embedded",
+                f"  listen: 127.0.0.1:{self._membership.port}",
+                f"  routes: [{routes}]",
+                "}",
+            ]
         return "\n".join([*lines, self._config, ""])
 
     @property
@@ -165,6 +188,46 @@ class Nats:
         if ours:
             end_all([process], asking=signal.SIGTERM, grace_s=STOP_S)
         self._pid_file.unlink(missing_ok=True)
+
+
+class NatsCluster:
+    """Servers on the loopback that stand for each other. Routes between them are open to this machine: for tests only.
+
+    `config` is asked for each server's own part, with the folder that it may keep things in.
+    """
+
+    def __init__(
+        self, directory: Path, *, size: int = 3, config: Callable[[Path], str] = lambda _: ""
+    ) -> None:
+        ports = [free_port() for _ in range(size)]
+        self.servers = []
+        for number, port in enumerate(ports, start=1):
+            folder = directory / f"server-{number}"
+            membership = Membership(f"server-{number}", port, tuple(ports))
+            self.servers.append(Nats(folder, config=config(folder), membership=membership))
+
+    @property
+    def urls(self) -> list[str]:
+        return [server.url for server in self.servers]
+
+    def start(self) -> list[str]:
+        """Starts all and returns their addresses. JetStream elects its leader some seconds later."""
+        for server in self.servers:
+            server.spawn()
+        for server in self.servers:
+            server.wait_ready()
+        return self.urls
+
+    def named(self, server: str) -> Nats:
+        """The server that is called so in the cluster."""
+        return self.servers[int(server.removeprefix("server-")) - 1]
+
+    def stop(self) -> None:
+        for server in self.servers:
+            if server.process is not None:
+                server.process.ask_to_stop()
+        for server in self.servers:
+            server.stop()
 
 
 def server_binary() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import nats
 import pytest
 from archipelag_embedded.errors import CannotStart
-from archipelag_embedded.fixtures import NatsFactory
+from archipelag_embedded.fixtures import ClusterFactory, NatsFactory
 from archipelag_embedded.nats import Nats
 
 
@@ -75,3 +76,27 @@ async def test_each_server_of_the_factory_is_its_own(nats_server: NatsFactory) -
     one, other = nats_server(), nats_server(jetstream=False)
 
     assert one.url != other.url
+
+
+async def test_servers_of_a_cluster_carry_for_each_other_and_come_back(
+    nats_cluster: ClusterFactory,
+) -> None:
+    cluster = nats_cluster(size=2)
+    first, second = cluster.servers
+    listener = await nats.connect(first.url)
+    heard = await listener.subscribe("said")
+    await listener.flush()
+
+    second.kill()
+    second.start()
+    speaker = await nats.connect(second.url)
+    async with asyncio.timeout(20):
+        # Until the route stands again and the interest is known there.
+        while not heard.pending_msgs:
+            await speaker.publish("said", b"hello")
+            await speaker.flush()
+            await asyncio.sleep(0.02)
+    await speaker.close()
+    await listener.close()
+
+    assert cluster.named("server-2") is second

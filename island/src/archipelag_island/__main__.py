@@ -1,58 +1,112 @@
-"""The agent's command: `archipelag-island run | status | doctor | enrol`."""
+"""The agent's command: `archipelag-island run | status | drain | resume | doctor | enrol`."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import logging
 import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 from archipelag_island import config
-from archipelag_island.adapters import doctor, probe, status
+from archipelag_island.adapters import doctor, orders, probe, status, status_page
 from archipelag_island.agent import Agent
 from archipelag_island.clock import SystemClock
 from archipelag_island.config import Settings
-from archipelag_island.errors import IslandError
+from archipelag_island.errors import IslandError, NotRunning
+from archipelag_island.services.drain import Progress
 
-HELP = """\
-settings, from the environment:
-  ARCHIPELAG_COORDINATOR           host:port of the Coordinator's enrolment (https://… for TLS)
-  ARCHIPELAG_PAIRING_CODE          needed once, to enrol; made on the Coordinator, valid 10 minutes
-  ARCHIPELAG_ISLAND_HOME           own folder: key, identity, journal (default ~/.archipelag/island)
-  ARCHIPELAG_ISLAND_NAME           what you call this machine (default: its host name)
-  ARCHIPELAG_MODEL_DIR             where weights lie (default: models in the own folder)
-  ARCHIPELAG_ISLAND_SLOTS          runs at once (default 4)
-  ARCHIPELAG_ISLAND_THREADS        threads of each Cargo (default: one fewer than the usable cores)
-  ARCHIPELAG_ISLAND_CARGOS         the only Cargos that may run here, by slug, with commas (default: all)
-  ARCHIPELAG_ISLAND_EXTRA_ENGINES  engines beyond those installed: name=python.package, with commas
-  ARCHIPELAG_ISLAND_REGION         where this machine stands, e.g. eu-west
+DRAIN_HELP: Final = """\
+Takes no more work from this instant. What runs may finish for a while; what still runs then is handed over: another
+Island goes on at the next position, and the reader does not notice. The drain lasts until `archipelag-island resume`
+or until the agent ends: a restarted agent takes work. The command may be broken off, the drain goes on.
 
-first start:
-  ARCHIPELAG_COORDINATOR=host:8421 ARCHIPELAG_PAIRING_CODE=ABC234 archipelag-island run
+exit status:
+  0  nothing runs any more and every report is delivered (--no-wait: the order was taken)
+  1  no agent runs there, or it could not be asked
+  3  something still runs, or a report still waits for the broker
+  4  somebody resumed meanwhile
 """
+DRAIN_LOOK_S: Final = 0.25
+DRAIN_TELL_S: Final = 5.0
+# After the time is up: to end what runs and to bring the last reports away.
+DRAIN_GRACE_S: Final = 15.0
+STILL_RUNS: Final = 3
+RESUMED: Final = 4
 
 
-def main(arguments: list[str] | None = None) -> int:
+def _help() -> str:
+    lines = ["settings, from the environment:"]
+    for name, default, meaning in config.SETTINGS:
+        shown = f"{meaning} ({default})" if default else meaning
+        lines.append(f"  ARCHIPELAG_{name:<24} {shown}".replace("`", ""))
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "first start:",
+            "  ARCHIPELAG_COORDINATOR=host:8421 ARCHIPELAG_PAIRING_CODE=ABC234 archipelag-island run",
+        ]
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="archipelag-island",
         description="Lends this machine to the Archipelag network: takes signed work, runs it, streams it back.",
-        epilog=HELP,
+        epilog=_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=probe.agent_version())
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     run = commands.add_parser("run", help="enrol if needed, then work until stopped")
     run.add_argument("--verbose", action="store_true", help="log more")
-    commands.add_parser("status", help="what the running agent is doing")
+    told = commands.add_parser(
+        "status", help="what the running agent is doing, each rule and cap with its reading"
+    )
+    told.add_argument("--json", action="store_true", help="the same for programs")
+    stop = commands.add_parser(
+        "drain",
+        help="take no more work; finish or hand over what runs",
+        description=DRAIN_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    when = stop.add_mutually_exclusive_group()
+    when.add_argument(
+        "--within", type=_seconds, metavar="SECONDS",
+        help="let runs finish for so long (default: ARCHIPELAG_ISLAND_DRAIN_S of the agent, 60)",
+    )  # fmt: skip
+    when.add_argument(
+        "--now", dest="within", action="store_const", const=0.0, help="hand over at once"
+    )
+    stop.add_argument(
+        "--wait", action=argparse.BooleanOptionalAction, default=True,
+        help="stay until nothing runs, and show how far it is",
+    )  # fmt: skip
+    commands.add_parser("resume", help="take work again after a drain")
     commands.add_parser(
         "doctor", help="what keeps this Island from working, and what to do about it"
     )
     commands.add_parser("enrol", help="join the network, without starting work")
-    chosen = parser.parse_args(arguments)
+    return parser
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= config.DRAIN_S_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is not 0 to {config.DRAIN_S_MAX} seconds")
+    return value
+
+
+def main(arguments: list[str] | None = None) -> int:
+    chosen = _parser().parse_args(arguments)
     logging.basicConfig(
         level=logging.DEBUG if getattr(chosen, "verbose", False) else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
@@ -65,7 +119,11 @@ def main(arguments: list[str] | None = None) -> int:
             case "run":
                 return asyncio.run(_run(settings))
             case "status":
-                return _status(settings.home)
+                return _status(settings.home, as_json=chosen.json)
+            case "drain":
+                return asyncio.run(_drain(settings.home, chosen.within, wait=chosen.wait))
+            case "resume":
+                return _resume(settings.home)
             case "doctor":
                 return asyncio.run(_doctor(settings))
             case _:
@@ -73,6 +131,9 @@ def main(arguments: list[str] | None = None) -> int:
     except IslandError as error:
         print(f"archipelag-island: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("archipelag-island: broken off", file=sys.stderr)
+        return 130
 
 
 async def _run(settings: Settings) -> int:
@@ -102,39 +163,65 @@ async def _doctor(settings: Settings) -> int:
     return 0 if all(finding.well for finding in findings) else 1
 
 
-def _status(home: Path) -> int:
+def _status(home: Path, *, as_json: bool) -> int:
     told = status.read(home)
     if told is None:
-        print(f"no agent runs with {home}")
+        print(f"no agent runs with {home}", file=sys.stderr if as_json else sys.stdout)
         return 1
-    print(f"Island {told['island_id']} ({told['name']}), process {told['pid']}")
-    print(f"  broker        {_broker(told)}")
-    print(f"  takes work    {_work(told)}")
-    print(f"  slots         {told['slots_free']} of {told['slots']} free")
-    print(f"  so far        {told['completed']} completed, {told['refused']} refused")
-    if told["unsettled"] > len(told["runs"]):
-        print(f"  unsettled     {told['unsettled'] - len(told['runs'])} reports wait to be settled")
-    for cargo in told["cargos"]:
-        reason = f" ({cargo['reason']})" if cargo["reason"] else ""
-        print(f"  Cargo         {cargo['slug']}: {cargo['state']}{reason}")
-    if not told["cargos"]:
-        print("  Cargo         none: no Cargo of the catalogue has an engine here")
-    for run in told["runs"]:
-        print(f"  runs          {run['job']} ({run['cargo']}), {run['items']} items")
+    if as_json:
+        print(json.dumps(told, indent=2))
+    elif status.is_ours(told):
+        print("\n".join(status_page.page(told, SystemClock().now())))
+    else:
+        print(
+            f"an agent of another version runs, process {told['pid']}: start it again to see more"
+        )
     return 0
 
 
-def _broker(told: dict[str, Any]) -> str:
-    if not told["broker_connected"]:
-        return "not connected; trying again"
-    return f"connected, round trip {told['broker_rtt_us'] / 1000:.1f} ms"
+def _resume(home: Path) -> int:
+    orders.order(home, "resume")
+    print("takes work again, unless a rule pauses it; see `archipelag-island status`")
+    return 0
 
 
-def _work(told: dict[str, Any]) -> str:
-    notice = f": {told['notice']}" if told["notice"] else ""
-    if not told["coordinator_answers"]:
-        return "no, no Coordinator answers"
-    return f"yes{notice}" if told["accepts_work"] else f"no{notice}"
+async def _drain(home: Path, within_s: float | None, *, wait: bool) -> int:
+    details = {} if within_s is None else {"within_s": within_s}
+    far = orders.order(home, "drain", **details)
+    print(_far(far), flush=True)
+    if not wait:
+        return 0
+    loop = asyncio.get_running_loop()
+    until, told, told_at = loop.time() + far.left_s + DRAIN_GRACE_S, far, loop.time()
+    while (far.runs or far.undelivered) and loop.time() < until:
+        await asyncio.sleep(DRAIN_LOOK_S)
+        try:
+            far = orders.order(home, "progress")
+        except NotRunning:
+            print("the agent has ended; what it held it reports when it starts again")
+            return 0
+        if far.runs:
+            # Somebody else may have given it more time.
+            until = max(until, loop.time() + far.left_s + DRAIN_GRACE_S * bool(far.left_s))
+        if not far.draining:
+            print("somebody resumed it meanwhile: it takes work again", file=sys.stderr)
+            return RESUMED
+        if far.runs != told.runs or loop.time() - told_at >= DRAIN_TELL_S:
+            print(_far(far), flush=True)
+            told, told_at = far, loop.time()
+    if far.runs or far.undelivered:
+        print(f"gave up waiting: {_far(far)}", file=sys.stderr)
+        return STILL_RUNS
+    over = f", {far.handed_over} handed over" if far.handed_over else ""
+    print(f"drained{over}; `archipelag-island resume` takes work again")
+    return 0
+
+
+def _far(far: Progress) -> str:
+    if not far.runs:
+        return f"nothing runs, {far.undelivered} reports to deliver"
+    left = f"handed over in {far.left_s:.0f} s" if far.left_s else "being handed over"
+    return f"{far.runs} still run, {left}"
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
 from collections.abc import Coroutine
 from functools import partial
@@ -12,22 +13,35 @@ from typing import Any, Final
 
 from archipelag_contracts.signing import SigningKey
 
-from archipelag_island.adapters import engines, probe, status
+from archipelag_island.adapters import engines, orders, probe, status
+from archipelag_island.adapters.control import ControlServer
 from archipelag_island.adapters.enrolment import GrpcEnrolment
 from archipelag_island.adapters.identity import Home
 from archipelag_island.adapters.journal import FileJournal
 from archipelag_island.adapters.link import Credentials, NatsLink
 from archipelag_island.adapters.models import FetchedModels
-from archipelag_island.adapters.probe import cpu, memory
+from archipelag_island.adapters.probe import cpu, disk, memory
 from archipelag_island.adapters.runtimes.native import NativeRuntime
+from archipelag_island.adapters.senses import HostSenses
 from archipelag_island.adapters.shelf import FileShelf
 from archipelag_island.clock import Clock, SystemClock
 from archipelag_island.config import Settings
 from archipelag_island.domain.capability import Capabilities
-from archipelag_island.errors import BrokerUnreachable, EnrolmentRefused, NoAnswer
+from archipelag_island.domain.caps import Bucket, disk_refusal
+from archipelag_island.errors import BadSettings, BrokerUnreachable, EnrolmentRefused, NoAnswer
 from archipelag_island.runtime import Runtime, RuntimeInfo
-from archipelag_island.services import announce, deliver, drain, enrol, execute, offer, reconcile
-from archipelag_island.services.ports import Standing
+from archipelag_island.services import (
+    announce,
+    deliver,
+    drain,
+    enrol,
+    execute,
+    measure,
+    offer,
+    reconcile,
+    yield_to_owner,
+)
+from archipelag_island.services.ports import Senses, Standing
 from archipelag_island.services.world import Host, World
 
 log = logging.getLogger(__name__)
@@ -38,6 +52,7 @@ STATUS_S: Final = 1.0
 REFRESH_LOOKS: Final = 600
 # Disk and graphics processors change while we run; they are looked at again this often.
 PROBE_AGAIN_S: Final = 60.0
+CANCEL_AGAIN_S: Final = 0.2
 
 
 class Agent:
@@ -50,12 +65,15 @@ class Agent:
         runtime: Runtime | None = None,
         clock: Clock | None = None,
         chance: Random | None = None,
+        senses: Senses | None = None,
     ) -> None:
         self.settings = settings
         self.home = Home(settings.home)
         self.runtime = runtime or NativeRuntime()
         self.clock = clock or SystemClock()
         self.chance = chance or Random()
+        self.senses = senses
+        self.bucket = Bucket(settings.caps.send_bytes_per_s)
         self.coordinator = settings.coordinator
         self.world: World | None = None
         """There once the Island has enrolled."""
@@ -137,19 +155,22 @@ class Agent:
     async def _serve(self, key: SigningKey, info: RuntimeInfo, stop: asyncio.Event) -> None:
         assert self._standing is not None
         refused = asyncio.Event()
-        journal = FileJournal(self.settings.home / "journal", self.clock)
+        journal = self._journal()
         link = NatsLink(
             island=self._standing.island_id,
             key=key,
             credentials=self._credentials,
             accept=lambda assignment: execute.accept(world, assignment),
             cancel=lambda wish: execute.cancel(world, wish),
-            up=lambda: _came_up(world),
+            up=lambda: world.came_up(),  # noqa: PLW0108 - the world is made after the link
             refused=refused.set,
             chance=self.chance,
+            sent=lambda size_bytes: self.bucket.spend(size_bytes, self.clock.monotonic()),
         )
         world = self.world = self._world(link, journal)
         reconcile.load_catalogue(world)
+        control = ControlServer(self.settings.home, partial(orders.obey, world))
+        await control.start()
         renewals = self._renew(key, refused, world) if self.coordinator else _never()
         cargos = asyncio.create_task(offer.offer_for_ever(world), name="cargos")
         others = [
@@ -164,6 +185,9 @@ class Agent:
                 "refresh": self._refresh(link, world),
                 "status": self._tell(world, link),
                 "probes": self._probe_again(info),
+                "drains": drain.drain_for_ever(world),
+                "measures": measure.measure_for_ever(world, self._disk_taken),
+                **self._watching(world),
             }.items()
         ]
         stopping = asyncio.create_task(stop.wait())
@@ -172,14 +196,43 @@ class Agent:
                 {cargos, stopping, *others}, return_when=asyncio.FIRST_COMPLETED
             )
             log.info("stopping runs=%d", len(world.now.runs))
+            # From here on nobody can take the last drain back.
+            await control.close()
             await self._drain(world)
             for task in done - {stopping}:
                 # None of these ends by itself: an error of ours, which must be seen.
                 task.result()
         finally:
-            await _end([cargos, stopping, *self._runs])
-            await _end(others)
+            await control.close()
+            await end_tasks([cargos, stopping, *self._runs])
+            await end_tasks(others)
             journal.close()
+
+    def _watching(self, world: World) -> dict[str, Coroutine[Any, Any, None]]:
+        """What looks after the owner. The line is asked only where a rule wants to know: it starts a program."""
+        if self.senses is not None:
+            return {"senses": yield_to_owner.yield_for_ever(world, self.senses)}
+        senses = HostSenses(self.clock, os.getpid())
+        looking = {"senses": yield_to_owner.yield_for_ever(world, senses)}
+        return looking | (
+            {"metered line": senses.line.watch()} if self.settings.rules.on_metered else {}
+        )
+
+    def _journal(self) -> FileJournal:
+        try:
+            return FileJournal(self.settings.home / "journal", self.clock)
+        except OSError as error:
+            raise BadSettings(
+                f"the journal in {self.settings.home} cannot be opened ({error.strerror}); an Island that cannot "
+                "remember takes no work: make room on that disk, or mend the rights of that folder"
+            ) from error
+
+    def _disk_taken(self) -> int:
+        return disk.taken_bytes((self.settings.home, self.settings.model_dir))
+
+    def _over_disk(self, more_bytes: int) -> str | None:
+        caps = self.settings.caps
+        return disk_refusal(caps, self._disk_taken(), more_bytes) if caps.disk_bytes else None
 
     async def _drain(self, world: World) -> None:
         await drain.drain(world, DRAIN_S)
@@ -191,28 +244,34 @@ class Agent:
 
     def _world(self, link: NatsLink, journal: FileJournal) -> World:
         assert self._standing is not None
-        settings = self.settings
+        settings, caps = self.settings, self.settings.caps
+        threads = settings.threads or max(1, cpu.cores() - 1)
         return World(
             host=Host(
                 island_id=self._standing.island_id,
                 boot_id=secrets.token_hex(8),
                 slots=settings.slots,
-                threads=settings.threads or max(1, cpu.cores() - 1),
+                threads=min(threads, caps.cores) if caps.cores else threads,
                 memory_bytes=memory.usable_bytes(),
                 engines=engines.installed(settings.extra_engines),
                 cargos=settings.cargos,
+                drain_s=settings.drain_s,
+                rules=settings.rules,
+                caps=caps,
+                cpus=cpu.lent(caps.cores),
             ),
             clock=self.clock,
             chance=self.chance,
             link=link,
             journal=journal,
             shelf=FileShelf(settings.home / "catalogue.json"),
-            models=FetchedModels(settings.model_dir),
+            models=FetchedModels(settings.model_dir, self._over_disk),
             runtime=self.runtime,
             publisher_keys=self._publisher_keys,
             capabilities=self._current_capabilities,
             load=partial(probe.load, cpu.cores()),
             spawn=self._spawn,
+            bucket=self.bucket,
         )
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -245,12 +304,16 @@ class Agent:
             (info,),
             tuple(engines.installed(self.settings.extra_engines)),
             self.settings.region,
+            self.settings.caps,
         )
 
     async def _probe_again(self, info: RuntimeInfo) -> None:
         while True:
             await asyncio.sleep(PROBE_AGAIN_S)
-            self._probe(info)
+            try:
+                self._probe(info)
+            except OSError as error:
+                log.warning("not_probed error=%s", error)
 
     async def _renew(self, key: SigningKey, refused: asyncio.Event, world: World) -> None:
         assert self._standing is not None
@@ -266,8 +329,12 @@ class Agent:
 
     def _keep(self, standing: Standing) -> None:
         self._standing = standing
-        self.home.save(standing)
         self._renewed.set()
+        try:
+            self.home.save(standing)
+        except OSError as error:
+            # They hold without the file too; the next renewal comes with the next try, a restart asks anew.
+            log.error("credentials_not_saved error=%s", error)
 
     async def _refresh(self, link: NatsLink, world: World) -> None:
         """The broker ends a connection together with the credentials it began with: begin anew before, when idle."""
@@ -288,17 +355,15 @@ class Agent:
             await asyncio.sleep(STATUS_S)
 
 
-def _came_up(world: World) -> None:
-    """The line is there (again): say so, and send what waited."""
-    world.beat_soon.set()
-    world.reports_waiting.set()
-
-
 async def _never() -> None:
     await asyncio.Event().wait()
 
 
-async def _end(tasks: list[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
+async def end_tasks(tasks: list[asyncio.Task[Any]]) -> None:
+    """Cancels again what goes on: `asyncio.wait_for` (before 3.12) or a library may have swallowed it."""
+    going = set(tasks)
+    while going:
+        for task in going:
+            task.cancel()
+        _, going = await asyncio.wait(going, timeout=CANCEL_AGAIN_S)
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -5,15 +5,74 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from archipelag_island.domain.caps import Caps
+from archipelag_island.domain.owner import QUIET_DEFAULT_S, Rules
+from archipelag_island.domain.schedule import Schedule, parse
 from archipelag_island.errors import BadSettings
 
 SLOTS_DEFAULT: Final = 4
 SLOTS_MAX: Final = 256
+DRAIN_S_DEFAULT: Final = 60
+DRAIN_S_MAX: Final = 24 * 3600
+
+# Name, default and meaning, as `--help` and the reference of settings show them.
+SETTINGS: Final = (
+    (
+        "COORDINATOR",
+        "the one it enrolled with",
+        "`host:port` of enrolment; `https://` in front for TLS",
+    ),
+    ("PAIRING_CODE", "", "needed once, to enrol; made on the Coordinator, valid 10 minutes"),
+    ("ISLAND_HOME", "`~/.archipelag/island`", "key, identity, journal, catalogue, control socket"),
+    ("ISLAND_NAME", "the host's name", "what people see"),
+    (
+        "ISLAND_REGION",
+        "",
+        "where this machine stands, e.g. `eu-west`; free text, shown and counted",
+    ),
+    ("MODEL_DIR", "`models` in the home", "where weights are kept"),
+    ("HUB_URL", "the public hub", "where `hf://` models come from"),
+    ("ISLAND_CARGOS", "all", "the only Cargos that may run here, by slug, with commas"),
+    (
+        "ISLAND_EXTRA_ENGINES",
+        "",
+        "engines that no package announces: `name=python.package`, with commas",
+    ),
+    ("ISLAND_SLOTS", str(SLOTS_DEFAULT), f"runs at once, 1 to {SLOTS_MAX}"),
+    ("ISLAND_THREADS", "one fewer than the usable cores", "threads of each Cargo"),
+    (
+        "ISLAND_DRAIN_S",
+        str(DRAIN_S_DEFAULT),
+        "seconds that `drain` lets runs finish before it hands them over",
+    ),
+    ("ISLAND_CORES_MAX", "no cap", "processors that all Cargos together run on"),
+    ("ISLAND_MEMORY_MB_MAX", "no cap", "memory that all Cargos together may take"),
+    ("ISLAND_SEND_KB_S_MAX", "no cap", "kilobytes a second that this Island sends"),
+    ("ISLAND_DISK_MB_MAX", "no cap", "disk that models and the home may take"),
+    (
+        "ISLAND_PAUSE_CPU_PERCENT",
+        "off",
+        "pause while other programs use more than this share of all processors, 1 to 100",
+    ),
+    ("ISLAND_PAUSE_ON_INPUT", "no", "pause while somebody uses keyboard, mouse or a terminal"),
+    ("ISLAND_PAUSE_ON_BATTERY", "no", "pause on battery"),
+    ("ISLAND_PAUSE_ON_METERED", "no", "pause while NetworkManager calls the line metered"),
+    (
+        "ISLAND_SCHEDULE",
+        "always",
+        "lend at these times only, by the clock of this machine: `mon-fri 18:00-08:00, sat, sun`",
+    ),
+    (
+        "ISLAND_QUIET_S",
+        f"{QUIET_DEFAULT_S:g}",
+        "seconds without any reason to pause before work is taken again",
+    ),
+)
 
 _SLUG: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _MODULE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
@@ -33,6 +92,9 @@ class Settings:
     """The only slugs that may run here; None: all."""
     extra_engines: Mapping[str, str] = field(default_factory=dict)
     region: str = ""
+    drain_s: int = DRAIN_S_DEFAULT
+    caps: Caps = field(default_factory=Caps)
+    rules: Rules = field(default_factory=Rules)
     pairing_code: str = field(default="", repr=False)
 
 
@@ -61,6 +123,11 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
         cargos=frozenset(cargos) or None,
         extra_engines=_engines(value("ISLAND_EXTRA_ENGINES"), problems),
         region=value("ISLAND_REGION")[:64],
+        drain_s=_number(
+            value("ISLAND_DRAIN_S"), "ISLAND_DRAIN_S", DRAIN_S_DEFAULT, DRAIN_S_MAX, problems
+        ),
+        caps=_caps(value, problems),
+        rules=_rules(value, problems),
         pairing_code=value("PAIRING_CODE").upper(),
     )
     if problems:
@@ -75,6 +142,45 @@ def _number(text: str, name: str, default: int, most: int, problems: list[str]) 
         return int(text)
     problems.append(f"ARCHIPELAG_{name} must be 1 to {most}, not {text!r}")
     return default
+
+
+def _caps(value: Callable[[str], str], problems: list[str]) -> Caps:
+    def cap(name: str, most: int, unit: int = 1) -> int:
+        return unit * _number(value(name), name, 0, most, problems)
+
+    return Caps(
+        cores=cap("ISLAND_CORES_MAX", 4096),
+        memory_bytes=cap("ISLAND_MEMORY_MB_MAX", 1 << 30, 1 << 20),
+        send_bytes_per_s=cap("ISLAND_SEND_KB_S_MAX", 100_000_000, 1000),
+        disk_bytes=cap("ISLAND_DISK_MB_MAX", 1 << 30, 1 << 20),
+    )
+
+
+def _rules(value: Callable[[str], str], problems: list[str]) -> Rules:
+    try:
+        schedule = parse(value("ISLAND_SCHEDULE"))
+    except ValueError as error:
+        problems.append(f"ARCHIPELAG_ISLAND_SCHEDULE: {error}")
+        schedule = Schedule()
+    percent = "ISLAND_PAUSE_CPU_PERCENT"
+    return Rules(
+        cpu_percent=_number(value(percent), percent, 0, 100, problems),
+        on_input=_flag(value("ISLAND_PAUSE_ON_INPUT"), "ISLAND_PAUSE_ON_INPUT", problems),
+        on_battery=_flag(value("ISLAND_PAUSE_ON_BATTERY"), "ISLAND_PAUSE_ON_BATTERY", problems),
+        on_metered=_flag(value("ISLAND_PAUSE_ON_METERED"), "ISLAND_PAUSE_ON_METERED", problems),
+        schedule=schedule,
+        quiet_s=_number(
+            value("ISLAND_QUIET_S"), "ISLAND_QUIET_S", int(QUIET_DEFAULT_S), 86_400, problems
+        ),
+    )
+
+
+def _flag(text: str, name: str, problems: list[str]) -> bool:
+    if text.lower() in ("yes", "true", "on", "1"):
+        return True
+    if text.lower() not in ("", "no", "false", "off", "0"):
+        problems.append(f"ARCHIPELAG_{name} must be yes or no, not {text!r}")
+    return False
 
 
 def _engines(text: str, problems: list[str]) -> dict[str, str]:

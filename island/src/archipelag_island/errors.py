@@ -3,6 +3,8 @@
 IslandError
 ├── BadSettings            the environment says something that cannot be
 ├── AlreadyRunning         another agent uses this ISLAND_HOME
+├── NotRunning             no agent runs there that could be asked
+├── ControlFailed          it runs, but does not answer as it should
 ├── EnrolmentRefused       `reason`; trying again with the same pairing code will not help
 ├── CoordinatorUnreachable try again later
 ├── BrokerUnreachable      no connection to the message broker; try again later
@@ -36,6 +38,14 @@ class BadSettings(IslandError):
 
 class AlreadyRunning(IslandError):
     code = "already_running"
+
+
+class NotRunning(IslandError):
+    code = "not_running"
+
+
+class ControlFailed(IslandError):
+    code = "control_failed"
 
 
 class EnrolmentRefused(IslandError):

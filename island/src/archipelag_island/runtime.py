@@ -32,6 +32,8 @@ class CargoSpec:
     model: Path | None
     slots: int
     threads: int
+    cpus: tuple[int, ...] = ()
+    """Processors that it may run on; empty: any."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -259,17 +260,18 @@ class StartAgent:
             )
         )
 
-    def __call__(self, **changes: Any) -> RunningAgent:
+    def __call__(self, settings: dict[str, Any] | None = None, **changes: Any) -> RunningAgent:
+        """`settings`: what differs from the ordinary ones; `changes`: of the agent's parts."""
         if not (self.home / "identity.json").exists():
             self.enrolled()
-        settings = Settings(
-            home=self.home,
-            coordinator="",
-            name="test island",
-            model_dir=self.home / "models",
-            extra_engines={"echo": ECHO_MODULE},
-        )
-        agent = Agent(settings, **changes)
+        chosen: dict[str, Any] = {
+            "home": self.home,
+            "coordinator": "",
+            "name": "test island",
+            "model_dir": self.home / "models",
+            "extra_engines": {"echo": ECHO_MODULE},
+        }
+        agent = Agent(Settings(**(chosen | (settings or {}))), **changes)
         stop = asyncio.Event()
         running = RunningAgent(agent, stop, asyncio.create_task(agent.run(stop)))
         self.started.append(running)
@@ -285,3 +287,53 @@ async def start_agent(
     for running in start.started:
         if not running.task.done():
             await running.stop()
+
+
+class Command:
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.settings: dict[str, str] = {}
+        """More of them, without ARCHIPELAG_ in front."""
+        self.processes: list[asyncio.subprocess.Process] = []
+
+    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
+        environment = {
+            "PATH": os.environ.get("PATH", ""),
+            "ARCHIPELAG_ISLAND_HOME": str(self.home),
+            "ARCHIPELAG_ISLAND_EXTRA_ENGINES": f"echo={ECHO_MODULE}",
+            **{f"ARCHIPELAG_{name}": value for name, value in self.settings.items()},
+        }
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "archipelag_island", *arguments,
+            env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        self.processes.append(process)
+        return process
+
+    async def ask(self, *arguments: str) -> tuple[int, str]:
+        process = await self.start(*arguments)
+        async with asyncio.timeout(30):
+            out, err = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, (out + err).decode()
+
+    async def status_with(self, words: str) -> tuple[int, str]:
+        """The status file is written once a second."""
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                status, told = await self.ask("status")
+                if words in told:
+                    return status, told
+
+    async def ask_until_warm(self) -> tuple[int, str]:
+        return await self.status_with("echo: warm")
+
+
+@pytest.fixture
+async def command(tmp_path: Path) -> AsyncIterator[Command]:
+    made = Command(tmp_path / "island")
+    yield made
+    for process in made.processes:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()

@@ -201,3 +201,29 @@ async def test_island_comes_back_when_the_broker_does(
 
     assert reply.accepted
     assert coordinator.texts() == ["still ", "here "]
+
+
+async def test_what_was_on_a_line_that_broke_is_said_again(
+    coordinator: Coordinator, start_agent: StartAgent
+) -> None:
+    running = start_agent()
+    await coordinator.until_warm()
+    await coordinator.assign(an_assignment(input=an_input("again", items=60, delay_ms=20)))
+    await coordinator.until(lambda: len(coordinator.texts()) >= 5, "five items")
+    client = running.agent.world.link._client
+    transport = client._transport._io_writer.transport
+
+    # A router forgets the connection: what is written goes nowhere until the end is noticed.
+    client._transport._io_writer.write = lambda data: None
+    client._transport._io_writer.writelines = lambda data: None
+    await asyncio.sleep(0.1)
+    transport.abort()
+    await coordinator.until(lambda: coordinator.end is not None, "the end")
+
+    accepted = 0
+    for chunk in coordinator.chunks:
+        if chunk.texts:
+            assert chunk.first <= accepted, "no gap, in whatever order"
+            accepted = max(accepted, chunk.first + len(chunk.texts))
+    assert accepted == 60 and coordinator.end.next == 60
+    assert sum(chunk.first == 0 and bool(chunk.texts) for chunk in coordinator.chunks) >= 2

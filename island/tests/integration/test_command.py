@@ -6,58 +6,11 @@ import asyncio
 import json
 import os
 import signal
-import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from archipelag_contracts.pb.archipelag.v1 import common_pb2 as common
-from archipelag_island.testing.builders import ECHO_MODULE, a_key, an_assignment, an_input
-
-
-class Command:
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.processes: list[asyncio.subprocess.Process] = []
-
-    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
-        environment = {
-            "PATH": os.environ.get("PATH", ""),
-            "ARCHIPELAG_ISLAND_HOME": str(self.home),
-            "ARCHIPELAG_ISLAND_EXTRA_ENGINES": f"echo={ECHO_MODULE}",
-        }
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "archipelag_island", *arguments,
-            env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        self.processes.append(process)
-        return process
-
-    async def ask(self, *arguments: str) -> tuple[int, str]:
-        process = await self.start(*arguments)
-        async with asyncio.timeout(30):
-            out, err = await process.communicate()
-        assert process.returncode is not None
-        return process.returncode, (out + err).decode()
-
-    async def ask_until_warm(self) -> tuple[int, str]:
-        """The status file is written once a second."""
-        async with asyncio.timeout(20):
-            while True:
-                status, told = await self.ask("status")
-                if "echo: warm" in told:
-                    return status, told
-
-
-@pytest.fixture
-async def command(tmp_path: Path) -> AsyncIterator[Command]:
-    made = Command(tmp_path / "island")
-    yield made
-    for process in made.processes:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+from archipelag_island.testing.builders import a_key, an_assignment, an_input
 
 
 def children_of(pid: int) -> list[int]:
@@ -73,7 +26,7 @@ async def gone(pids: list[int]) -> None:
 
 
 async def test_stopped_by_its_owner_it_ends_its_work_and_leaves_nothing(
-    coordinator: Any, start_agent: Any, command: Command
+    coordinator: Any, start_agent: Any, command: Any
 ) -> None:
     start_agent.enrolled()
     process = await command.start("run")
@@ -100,7 +53,7 @@ async def test_stopped_by_its_owner_it_ends_its_work_and_leaves_nothing(
 
 
 async def test_killed_it_leaves_no_engine_behind(
-    coordinator: Any, start_agent: Any, command: Command
+    coordinator: Any, start_agent: Any, command: Any
 ) -> None:
     start_agent.enrolled()
     process = await command.start("run")
@@ -113,7 +66,7 @@ async def test_killed_it_leaves_no_engine_behind(
     await gone(engines)
 
 
-async def test_without_a_pairing_code_it_says_what_to_do(command: Command) -> None:
+async def test_without_a_pairing_code_it_says_what_to_do(command: Any) -> None:
     status, told = await command.ask("run")
 
     assert status == 1
@@ -121,7 +74,7 @@ async def test_without_a_pairing_code_it_says_what_to_do(command: Command) -> No
     assert "Traceback" not in told
 
 
-async def test_doctor_says_what_is_missing(command: Command) -> None:
+async def test_doctor_says_what_is_missing(command: Any) -> None:
     status, told = await command.ask("doctor")
 
     assert status == 1
@@ -131,7 +84,7 @@ async def test_doctor_says_what_is_missing(command: Command) -> None:
 
 
 async def test_home_of_a_running_agent_is_not_shared(
-    coordinator: Any, start_agent: Any, command: Command
+    coordinator: Any, start_agent: Any, command: Any
 ) -> None:
     start_agent()
     await coordinator.until_warm()

@@ -34,6 +34,7 @@ GOOD = Situation(ISLAND, NOW, False, 4, 1, 1, WARM, 0)
         ({"issued_at_ms": NOW + FRESH_MS + 1}, {}, RefusalCode.STALE),
         ({"issued_at_ms": NOW - FRESH_MS}, {}, None),
         ({}, {"draining": True}, RefusalCode.DRAINING),
+        ({}, {"paused": "it runs on battery"}, RefusalCode.OWNER_BUSY),
         ({}, {"trouble": "the disk is full"}, RefusalCode.NO_MEMORY),
         ({}, {"offer": None}, RefusalCode.UNKNOWN_CARGO),
         ({"cargo_digest": CargoDigest("sha256:" + "0" * 64)}, {}, RefusalCode.DIGEST_MISMATCH),
@@ -68,7 +69,7 @@ def test_every_rule_refuses_something() -> None:
         cargo_digest=CargoDigest("sha256:" + "1" * 64),
     )  # fmt: skip
     cold = WARM.fail("cold")
-    bad = Situation(ISLAND, NOW, True, 1, 1, 1, cold, 9, "trouble")
+    bad = Situation(ISLAND, NOW, True, 1, 1, 1, cold, 9, "trouble", "busy")
 
     said = [rule.__name__ for rule in RULES if rule(hostile, bad) is not None]
 

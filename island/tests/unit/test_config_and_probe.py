@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from random import Random
 
 import pytest
-from archipelag_island import config
+from archipelag_island import agent, config
 from archipelag_island.adapters import status
 from archipelag_island.adapters.probe import cpu, gpu, memory
 from archipelag_island.domain.backoff import Backoff
+from archipelag_island.domain.caps import Caps
+from archipelag_island.domain.owner import Rules
+from archipelag_island.domain.schedule import parse
 from archipelag_island.errors import BadSettings
 from archipelag_island.testing.echo_engine.words import NotAcceptable, script
 
@@ -178,3 +182,83 @@ def test_echo_knows_whether_it_is_told_the_beginning_of_its_own_answer() -> None
 def test_echo_refuses(given: bytes) -> None:
     with pytest.raises(NotAcceptable):
         script(given, 10)
+
+
+async def test_task_that_swallows_its_cancellation_is_ended_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(agent, "CANCEL_AGAIN_S", 0.001)
+    swallowed: list[int] = []
+
+    async def stubborn() -> None:
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                swallowed.append(1)
+                if len(swallowed) == 3:
+                    raise
+
+    task = asyncio.create_task(stubborn())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await agent.end_tasks([task])
+
+    assert task.cancelled()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ISLAND_DRAIN_S", "-1"),
+        ("ISLAND_CORES_MAX", "half"),
+        ("ISLAND_MEMORY_MB_MAX", "0"),
+        ("ISLAND_SEND_KB_S_MAX", "1.5"),
+        ("ISLAND_DISK_MB_MAX", "lots"),
+        ("ISLAND_PAUSE_CPU_PERCENT", "101"),
+        ("ISLAND_PAUSE_ON_INPUT", "maybe"),
+        ("ISLAND_PAUSE_ON_BATTERY", "2"),
+        ("ISLAND_PAUSE_ON_METERED", "y e s"),
+        ("ISLAND_SCHEDULE", "monday"),
+        ("ISLAND_QUIET_S", "0"),
+    ],
+)
+def test_bad_rule_or_cap_is_named(name: str, value: str) -> None:
+    with pytest.raises(BadSettings, match=f"ARCHIPELAG_{name}"):
+        config.read({f"ARCHIPELAG_{name}": value})
+
+
+def test_rules_and_caps_are_read_from_the_environment() -> None:
+    settings = config.read(
+        {
+            "ARCHIPELAG_ISLAND_PAUSE_CPU_PERCENT": "25",
+            "ARCHIPELAG_ISLAND_PAUSE_ON_INPUT": "Yes",
+            "ARCHIPELAG_ISLAND_PAUSE_ON_BATTERY": "off",
+            "ARCHIPELAG_ISLAND_SCHEDULE": "sat, sun",
+            "ARCHIPELAG_ISLAND_QUIET_S": "300",
+            "ARCHIPELAG_ISLAND_CORES_MAX": "2",
+            "ARCHIPELAG_ISLAND_MEMORY_MB_MAX": "1024",
+            "ARCHIPELAG_ISLAND_SEND_KB_S_MAX": "500",
+            "ARCHIPELAG_ISLAND_DISK_MB_MAX": "2048",
+            "ARCHIPELAG_ISLAND_DRAIN_S": "5",
+        }
+    )
+
+    assert settings.rules == Rules(25, True, False, False, parse("sat, sun"), 300)
+    assert settings.caps == Caps(2, 1024 << 20, 500_000, 2048 << 20)
+    assert settings.drain_s == 5
+    assert not config.read({}).rules.any
+    assert config.read({}).caps == Caps()
+
+
+def test_every_setting_that_is_read_is_told_of() -> None:
+    class Asked(dict[str, str]):
+        def get(self, name: str, default: str = "") -> str:  # type: ignore[override]
+            asked.add(name.removeprefix("ARCHIPELAG_"))
+            return default
+
+    asked: set[str] = set()
+    config.read(Asked())
+
+    # The fetcher of models reads the address of the hub.
+    assert asked == {name for name, _, _ in config.SETTINGS} - {"HUB_URL"}

@@ -92,6 +92,8 @@ def test_first_wish_to_stop_counts_but_an_attempt_taken_away_is_never_reported()
 def test_report_that_would_not_fit_leaves_its_texts_out() -> None:
     run = a_run(items_max=10**6, bytes_max=10**7)
     run.take(RunEvent(0, ("x" * 1000,) * 1000), 0)
+    while run.behind:
+        run.flush()
     run.end(Ending(Cause.COMPLETED))
     run.last_chunk(Usage())
 
@@ -113,3 +115,35 @@ def test_meter_shares_time_and_never_more_than_there_was() -> None:
     assert first == 100 + 50
     assert second == 50 + 50
     assert first + second <= 400 - 150
+
+
+def test_after_a_broken_line_all_is_said_again_and_chained_once() -> None:
+    run = a_run(first_position=5)
+    run.take(RunEvent(prompt_tokens=7), 0)
+    run.take(RunEvent(5, ("a", "b"), (1, 2)), 0)
+    run.flush()
+
+    run.say_again()
+    run.take(RunEvent(7, ("c",), (3,)), 0)
+    again = run.flush()
+    run.end(Ending(Cause.COMPLETED, "stop"))
+    last = run.last_chunk(Usage())
+
+    assert again is not None
+    assert (again.first, again.texts, again.prompt_tokens) == (5, ("a", "b", "c"), 7)
+    assert (last.texts, last.next) == ((), 8)
+    assert run.report(Usage(), 1).output_chain == chain([("a", 1), ("b", 2), ("c", 3)])
+
+
+def test_a_chunk_is_bounded_and_nothing_is_left_out() -> None:
+    run = a_run(items_max=100, bytes_max=1 << 20)
+    texts = ["x" * 40_000, "é" * 20_000, "y", "z" * 100_000, "end"]
+    for position, text in enumerate(texts):
+        run.take(RunEvent(position, (text,), (position,)), 0)
+
+    chunks = []
+    while run.behind and (chunk := run.flush()) is not None:
+        chunks.append(chunk)
+
+    assert [(chunk.first, len(chunk.texts)) for chunk in chunks] == [(0, 1), (1, 2), (3, 1), (4, 1)]
+    assert [text for chunk in chunks for text in chunk.texts] == texts

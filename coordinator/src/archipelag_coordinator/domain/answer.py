@@ -209,14 +209,18 @@ class Answer:
         self.interrupted = True
         self.attempt_end = None
 
-    def restart(self) -> None:
-        """Forgets what an attempt said that came to nothing. Nobody may have been given any of it."""
-        assert self.handed_out == 0 == self.delivered
-        self.texts.clear()
-        self.tokens.clear()
-        self.size_bytes = self.stored = self.marked = 0
-        self.prompt_tokens = 0
-        self.first_item_at = None
+    def cut_back(self, position: int) -> None:
+        """Forgets what an attempt said that came to nothing, from here on. Nobody may have been given any of it."""
+        if self.next > position:
+            assert self.handed_out <= position and self.delivered <= position
+            lost = self.texts[position:]
+            del self.texts[position:], self.tokens[position:]
+            self.size_bytes -= sum(len(text.encode("utf-8", "replace")) for text in lost)
+            self.marked = min(self.marked, position)
+        self.stored = min(max(self.stored, position), self.next)
+        if self.next == 0:
+            self.prompt_tokens = 0
+            self.first_item_at = None
         self.running = False
 
     def load(self, items: Items, *, stored: bool = False) -> None:

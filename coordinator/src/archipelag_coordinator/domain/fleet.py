@@ -51,6 +51,11 @@ class Fleet:
         self._beats.clear()
         return beats
 
+    def put_back(self, beats: Iterable[Island]) -> None:
+        """They could not be saved; what has been heard since is newer."""
+        for island in beats:
+            self._beats.setdefault(island.id, island)
+
     def load(self, islands: Iterable[Island]) -> None:
         """Takes over what PostgreSQL says where it is newer than what this process has heard itself."""
         for island in islands:

@@ -189,20 +189,12 @@ class Job:
         if epoch != self.epoch or self.status is not JobStatus.RUNNING:
             raise StaleAttempt(self.id, epoch)
 
-    def may_try_again(
-        self, cause: Cause, *, tries: int, delivered: int, resumable: bool = False
-    ) -> bool:
-        """Whether an attempt that ended too early gives the job to another Island.
+    def may_try_again(self, cause: Cause, *, tries: int) -> bool:
+        """Whether an attempt that ended too early gives the job to another Island, if one can go on.
 
-        Where the answer cannot be resumed, nothing of it may have reached the reader. `tries` counts the attempts
-        that an Island accepted; a refusal costs nothing.
+        `tries` counts the attempts that an Island accepted; a refusal costs nothing.
         """
-        return (
-            cause in RETRYABLE
-            and tries < self.attempts_max
-            and self.epoch < EPOCHS_MAX
-            and (resumable or delivered == 0 == self.delivered)
-        )
+        return cause in RETRYABLE and tries < self.attempts_max and self.epoch < EPOCHS_MAX
 
     def _move(self, to: JobStatus) -> Job:
         if to not in MOVES[self.status]:

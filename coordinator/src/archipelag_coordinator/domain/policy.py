@@ -25,6 +25,9 @@ class Policy:
     """Unheard for so long, its leases are broken."""
     stream_silence_s: float = 2.0
     """A running attempt that neither sends items nor keep-alives for so long is lost."""
+    gone_grace_s: float = 0.4
+    """An Island whose connection to the broker has ended may come back for so long, and four of its round trips; what
+    it was streaming is then given up without waiting for silence."""
     assign_timeout_s: float = 2.0
     """How long an Island may take to say yes or no."""
     attempts_max: int = 3

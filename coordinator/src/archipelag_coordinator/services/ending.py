@@ -34,8 +34,7 @@ class Closed:
     job: Job
     attempt: Attempt | None = None
     again: bool = False
-    anew: bool = False
-    """The other Island begins at position 0: nothing that was said so far counts."""
+    """Then at the position where this attempt ended, as it is recorded."""
 
 
 async def cargo_of(world: World, tx: Tx, job: Job) -> Cargo:
@@ -108,6 +107,8 @@ async def cancel(
     answer = world.answers.own(job.id)
     ended = None
     if attempt is not None and not attempt.finished:
+        # Now, so that nothing more is accepted of it than is settled below.
+        world.relay.close(attempt.island_id, job.id, attempt.epoch)
         first = attempt.first_position
         accepted = Position(max(mark, first, _accepted(answer, attempt)))
         heard = _heard(answer, job, accepted - first)
@@ -160,17 +161,12 @@ async def end_attempt(
     handed_out = _handed_out(job, answer, attempt)
     before = await tx.attempts.of_job(job.id)
     tries = sum(1 for a in before if a.status is not AttemptStatus.REFUSED)
-    # What came from an Island that broke the protocol is not built upon.
-    resumable = cause is not Cause.BAD_OUTPUT and await is_resumable(world, tx, job)
+    begin = await _next_begin(world, tx, job, attempt, cause, handed_out)
     # A reader in mid-answer is not kept waiting where there is nobody to hope for.
     if handed_out and not _somebody_else(world, job, [*before, attempt]):
-        resumable = False
-    again = job.may_try_again(cause, tries=tries, delivered=handed_out, resumable=resumable)
-    # What another Island makes anew is not accepted from this one; what it continues is.
-    anew = again and not resumable
-    accepted = 0 if anew else max(answer.next if answer else 0, next_position or 0)
-    if again and resumable:
-        accepted = answer.next if answer else job.delivered
+        begin = None
+    again = begin is not None and job.may_try_again(cause, tries=tries)
+    accepted = begin if again and begin is not None else _said(answer, next_position)
     at = Position(max(accepted, attempt.first_position))
     heard = _heard(answer, job, at - attempt.first_position, usage)
     if cause is Cause.LEASE_LOST:
@@ -179,23 +175,42 @@ async def end_attempt(
         ended = attempt.fail(now, cause, reason, at, heard, report)
     await tx.attempts.save(ended, was=attempt)
     if again:
-        if anew:
-            await tx.items.forget(job.id)
-        elif answer is not None:
-            await tx.items.keep(world.home, [said_since_stored(answer)])
+        await tx.items.forget(job.id, since=at)
+        if answer is not None:
+            await tx.items.keep(world.home, [said_since_stored(answer, until=at)])
         until = now + timedelta(seconds=world.policy.queue_wait_s(job.interactive))
         waiting = job.requeue(attempt.epoch, reason, until)
         await tx.jobs.save(waiting, was=job)
-        return Closed(waiting, ended, again=True, anew=anew)
+        return Closed(waiting, ended, again=True)
     closed = await fail(world, tx, job, cause=cause, error=reason, now=now, delivered=handed_out)
     return replace(closed, attempt=ended)
 
 
-def said_since_stored(answer: Answer) -> Said:
-    """What PostgreSQL does not have yet."""
-    first = answer.stored
-    items = Items(first, tuple(answer.texts[first:]), tuple(answer.tokens[first:]))
+def said_since_stored(answer: Answer, *, until: int | None = None) -> Said:
+    """What PostgreSQL does not have yet, up to a position."""
+    until = answer.next if until is None else until
+    first = min(answer.stored, until)
+    items = Items(first, tuple(answer.texts[first:until]), tuple(answer.tokens[first:until]))
     return Said(answer.job_id, answer.epoch, items)
+
+
+async def _next_begin(
+    world: World, tx: Tx, job: Job, attempt: Attempt, cause: Cause, handed_out: int
+) -> int | None:
+    """The position at which another Island may go on; None where nobody can, because a reader was given what would
+    have to be taken back."""
+    answer = world.answers.own(job.id)
+    if not await is_resumable(world, tx, job):
+        begin = 0
+    elif cause is Cause.BAD_OUTPUT:
+        begin = int(attempt.first_position)  # Of who broke the protocol nothing is built upon.
+    else:
+        return answer.next if answer else job.delivered
+    return begin if handed_out <= begin else None
+
+
+def _said(answer: Answer | None, next_position: int | None) -> int:
+    return max(answer.next if answer else 0, next_position or 0)
 
 
 def _handed_out(job: Job, answer: Answer | None, attempt: Attempt) -> int:
@@ -237,9 +252,8 @@ async def announce(world: World, closed: Closed) -> None:
     elif closed.again and (answer := world.answers.own(job.id)) is not None:
         if answer.epoch == job.epoch and not answer.interrupted:
             answer.interrupt()
-            if not closed.anew and attempt is not None:
-                answer.stored = max(answer.stored, attempt.next_position)
-            if closed.anew and not await begin_anew(world, job, answer):
+            assert attempt is not None
+            if not await begin_at(world, job, answer, attempt.next_position):
                 return
             answer.wait(job.waiting_for)
     elif closed.again and job.home != world.home:
@@ -247,11 +261,11 @@ async def announce(world: World, closed: Closed) -> None:
     world.nudge()
 
 
-async def begin_anew(world: World, job: Job, answer: Answer) -> bool:
-    """Forgets what the last attempt said. False when a reader was given some of it in the meantime: then the job, which
-    nobody can continue, has failed after all."""
-    if answer.handed_out == 0:
-        answer.restart()
+async def begin_at(world: World, job: Job, answer: Answer, position: int) -> bool:
+    """The next attempt goes on at this position: forgets what was said after it. False when a reader was given some of
+    that in the meantime: then the job, which nobody can continue, has failed after all."""
+    if answer.next <= position or answer.handed_out <= position:
+        answer.cut_back(position)
         return True
     now = world.clock.now()
     async with world.store.begin() as tx:

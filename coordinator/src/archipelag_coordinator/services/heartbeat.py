@@ -90,7 +90,8 @@ async def _reconcile(
     reported = [one.key for one in held if one.reported]
     async with world.store.begin() as tx:
         lease_until = now + timedelta(seconds=world.policy.lease_s)
-        kept = await tx.attempts.extend(island_id, running, now, lease_until) if running else set()
+        # Also of what has ended there: until its report is settled, nobody else shall begin it anew.
+        kept = await tx.attempts.extend(island_id, [*running, *reported], now, lease_until)
         settled = await tx.attempts.finished(island_id, reported) if reported else set()
         if settled:
             tx.rely()  # The Island forgets for good what it is told to forget.

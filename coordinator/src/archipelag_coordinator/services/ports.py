@@ -217,8 +217,8 @@ class JobItems(Protocol):
         """From position 0, without a gap."""
         ...
 
-    async def forget(self, job: JobId) -> None:
-        """The answer begins anew: nothing that was said so far counts."""
+    async def forget(self, job: JobId, *, since: int) -> None:
+        """What was said from this position on does not count."""
         ...
 
     async def prune(self, limit: int) -> int:

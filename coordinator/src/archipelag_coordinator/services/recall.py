@@ -79,8 +79,8 @@ async def catch_up(world: World, tx: Tx, job: Job) -> Answer:
     answer.wait(job.waiting_for)
     if attempt is None or not (await cargo_of(world, tx, job)).manifest.resumable:
         return answer
-    if attempt.first_position < answer.next and answer.taken == 0:
-        answer.restart()  # It may have begun anew; nobody here has seen what was before.
+    if answer.taken <= attempt.first_position < answer.next and attempt.epoch != answer.epoch:
+        answer.cut_back(attempt.first_position)  # What was said after that may not stand.
     deaf = answer.attempt_end is None and not _is_open(world, answer)
     if attempt.epoch != answer.epoch or deaf:
         answer.load(await tx.items.of_job(job.id))

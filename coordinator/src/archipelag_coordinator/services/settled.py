@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from archipelag_contracts.ids import JobId
 
-from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.services import ending
 from archipelag_coordinator.services.world import World
 
@@ -32,8 +31,5 @@ async def settled(world: World, job_id: JobId) -> None:
         return
     elif attempt is not None and answer.epoch == job.epoch and not answer.interrupted:
         answer.interrupt()
-        async with world.store.begin() as tx:
-            resumable = await ending.is_resumable(world, tx, job)
-        if not resumable or attempt.cause is Cause.BAD_OUTPUT:
-            await ending.begin_anew(world, job, answer)
+        await ending.begin_at(world, job, answer, attempt.next_position)
     world.nudge()

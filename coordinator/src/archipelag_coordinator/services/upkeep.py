@@ -18,6 +18,8 @@ _COUNTED_SILENT = (IslandStatus.READY, IslandStatus.DRAINING)
 REPORT_WAIT_S = 10.0
 """How long the report may take after the last chunk before the stream counts as silent."""
 COORDINATOR_DEAD_S = 10.0
+BEATS_BACK_S = 8.0
+"""An Island whose heartbeat was not answered notices it after 3 s, and beats again 5 s later at most."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,13 @@ async def save_beats(world: World) -> int:
     """Heartbeats heard since the last time, in one statement."""
     beats = world.fleet.take_beats()
     if beats:
-        async with world.store.begin() as tx:
-            await tx.islands.save_beats(beats)
+        try:
+            async with world.store.begin() as tx:
+                await tx.islands.save_beats(beats)
+        except BaseException:
+            # An Island that was heard while nobody could write must not look unheard afterwards.
+            world.fleet.put_back(beats)
+            raise
     return len(beats)
 
 
@@ -95,6 +102,8 @@ async def beat(world: World) -> None:
     """This Coordinator is alive."""
     async with world.store.begin() as tx:
         await tx.coordinators.beat(world.home, world.clock.now())
+    if world.bus.connected:
+        world.footing.stood(world.clock.monotonic())
 
 
 async def leave(world: World) -> None:
@@ -106,13 +115,17 @@ async def leave(world: World) -> None:
 def silent_streams(world: World) -> list[Silent]:
     """Attempts with a reader waiting that show no sign of life."""
     now = world.clock.monotonic()
+    firm_s = world.footing.firm_for_s(now)
     found = []
     for answer in world.answers.all():
         if not answer.running or not answer.interactive or answer.final is not None:
             continue
         if answer.follows:
             continue
-        limit = world.policy.stream_silence_s if answer.attempt_end is None else REPORT_WAIT_S
+        limit = world.policy.stream_silence_s
+        if answer.attempt_end is not None:
+            # Its report cannot come or be settled while broker or store are away; it comes again afterwards.
+            limit = max(REPORT_WAIT_S, now - answer.heard_at - firm_s + REPORT_WAIT_S)
         if now - answer.heard_at > limit:
             found.append(Silent(answer.job_id, answer.epoch, now - answer.heard_at))
     return found
@@ -246,6 +259,11 @@ async def overdue_jobs(world: World, limit: int) -> list[JobId]:
 
 
 async def expired_leases(world: World, limit: int) -> list[AttemptKey]:
+    """None as long as Islands may not have had the time to extend theirs since store and broker are back."""
+    interval_s = world.policy.heartbeat_interval_s(len(world.fleet.islands()))
+    firm_s = world.footing.firm_for_s(world.clock.monotonic())
+    if not world.bus.connected or firm_s < interval_s + BEATS_BACK_S:
+        return []
     async with world.store.begin() as tx:
         return await tx.attempts.expired(world.home, world.clock.now(), limit)
 

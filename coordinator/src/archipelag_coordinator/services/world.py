@@ -11,6 +11,7 @@ from archipelag_coordinator.clock import Clock
 from archipelag_coordinator.domain.answers import Answers
 from archipelag_coordinator.domain.catalogue import Catalogue
 from archipelag_coordinator.domain.fleet import Fleet
+from archipelag_coordinator.domain.footing import Footing
 from archipelag_coordinator.domain.policy import Policy
 from archipelag_coordinator.services.ports import Broker, ChunkRelay, Door, Ids, IslandBus, Store
 
@@ -36,6 +37,7 @@ class World:
     fleet: Fleet = field(default_factory=Fleet)
     answers: Answers = field(default_factory=Answers)
     catalogue: Catalogue = field(default_factory=Catalogue)
+    footing: Footing = field(default_factory=Footing)
     assignment_keys: tuple[bytes, ...] = ()
     """Public keys whose assignments Islands obey."""
     publisher_keys: tuple[bytes, ...] = ()

@@ -68,6 +68,18 @@ class CheckItems:
             assert await tx.items.of_job(runs.id) == Items()
             assert await tx.items.of_job(waits.id) == Items()
 
+    async def test_what_came_to_nothing_is_forgotten_from_a_position_on(self, store: Store) -> None:
+        scene = await Scene.of(store)
+        job = await scene.job(status=JobStatus.RUNNING, epoch=Epoch(1))
+        async with store.begin() as tx:
+            for first in (0, 2, 3):
+                await tx.items.keep(
+                    HOME, [Said(job.id, Epoch(1), Items(first, ("a", "b"), (0, 0)))]
+                )
+            await tx.items.forget(job.id, since=2)
+
+            assert await tx.items.of_job(job.id) == Items(0, ("a", "b"), (0, 0))
+
     async def test_items_are_forgotten_at_a_new_beginning_and_pruned_after_the_end(
         self, store: Store
     ) -> None:
@@ -78,7 +90,7 @@ class CheckItems:
         async with store.begin() as tx:
             said = [Said(job.id, Epoch(1), Items(0, ("a",), (0,))) for job in (anew, ended, runs)]
             await tx.items.keep(HOME, said)
-            await tx.items.forget(anew.id)
+            await tx.items.forget(anew.id, since=0)
             await tx.jobs.save(ended.fail(START, Cause.DEADLINE, "late"), was=ended)
 
             pruned = [await tx.items.prune(10), await tx.items.prune(10)]

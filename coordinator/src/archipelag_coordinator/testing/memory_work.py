@@ -163,9 +163,9 @@ class MemoryItems:
     async def of_job(self, job: JobId) -> Items:
         return joined(items for (of, _), items in self._state.items.items() if of == job)
 
-    async def forget(self, job: JobId) -> None:
+    async def forget(self, job: JobId, *, since: int) -> None:
         for key, _ in self._state.items.items():
-            if key[0] == job:
+            if key[0] == job and key[1] >= since:
                 self._state.items.remove(key)
 
     async def prune(self, limit: int) -> int:

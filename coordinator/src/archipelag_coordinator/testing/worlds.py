@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any
 
 from archipelag_contracts.ids import Epoch, JobId, RelayId
@@ -12,6 +13,7 @@ from archipelag_coordinator.domain.answers import Answers
 from archipelag_coordinator.domain.attempt import Cause, Usage
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.catalogue import Catalogue
+from archipelag_coordinator.domain.footing import Footing
 from archipelag_coordinator.domain.island import Island
 from archipelag_coordinator.domain.job import Job
 from archipelag_coordinator.domain.ledger import fund_insurance, user_account
@@ -31,6 +33,13 @@ from archipelag_coordinator.testing.fakes import (
     SequenceIds,
 )
 from archipelag_coordinator.testing.memory_store import MemoryStore
+
+
+class Firm(Footing):
+    """A store that was never away, so that a test need not keep saying so."""
+
+    def firm_for_s(self, now: float) -> float:  # noqa: ARG002 - part of the noun
+        return inf
 
 
 @dataclass
@@ -156,5 +165,6 @@ async def a_scene(
         policy=policy or Policy(),
         catalogue=Catalogue([stored]),
         nudge=lambda: nudges.append(None),
+        footing=Firm(),
     )
     return Scene(world, clock, bus, relay, broker, store, stored, user, key, owner, nudges)

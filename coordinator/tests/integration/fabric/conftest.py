@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,15 @@ class Server:
     keys: credentials.Keys
     port: int = field(default_factory=free_port)
     process: asyncio.subprocess.Process | None = None
+    replicas: int = 1
 
     @property
     def url(self) -> str:
         return f"nats://127.0.0.1:{self.port}"
+
+    @property
+    def urls(self) -> list[str]:
+        return [self.url]
 
     async def start(self) -> None:
         config = self.folder / "nats.conf"
@@ -108,7 +114,7 @@ class HostClient:
             self.disconnected.set()
 
         self.nc = await nats.connect(
-            self.server.url,
+            self.server.urls,
             user_jwt_cb=lambda: bytearray(self.token.encode()),
             signature_cb=lambda nonce: base64url(self.key.sign(b"", nonce.encode())).encode(),
             inbox_prefix=subjects.inbox_prefix(self.id),
@@ -127,7 +133,7 @@ class HostClient:
     async def turned_away(self, *, key: SigningKey | None = None) -> bool:
         """Whether the broker refuses this token. By our own wire, since nats-py leaks sockets when refused."""
         who = Identity(key or self.key, lambda: self.token, subjects.inbox_prefix(self.id), "host")
-        wire = Wire([self.server.url], who)
+        wire = Wire(self.server.urls, who)
         try:
             await wire.open()
         except OSError as error:
@@ -196,9 +202,10 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
 async def fabric(server: Server) -> AsyncIterator[Fabric]:
     relay = RelayId(new_id("rly"))
     keys = server.keys
-    connection = Connection([server.url], identity(keys, relay), on_connected=make_streams)
-    broker = NatsBroker(keys, [server.url], relay, SystemClock())
-    wire = Wire([server.url], identity(keys, relay))
+    streams = partial(make_streams, replicas=server.replicas)
+    connection = Connection(server.urls, identity(keys, relay), on_connected=streams)
+    broker = NatsBroker(keys, server.urls, relay, SystemClock())
+    wire = Wire(server.urls, identity(keys, relay))
     await connection.open()
     await broker.open()
     await wire.open()

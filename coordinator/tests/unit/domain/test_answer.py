@@ -101,20 +101,26 @@ def test_listeners_hear_of_everything_that_readers_wait_for():
     assert answer.waiting == () and not answer.running
 
 
-def test_restart_forgets_what_nobody_was_given():
+def test_cutting_back_forgets_what_nobody_was_given():
+    answer = an_answer()
+    answer.accept(0, ["a", "bc", "d"], [1, 2, 3], 0.0)
+    answer.taken = answer.delivered = 1
+    answer.cut_back(3)
+    answer.cut_back(1)
+
+    assert (answer.texts, answer.tokens, answer.size_bytes, answer.stored) == (["a"], [1], 1, 1)
+    assert answer.first_item_at == 0.0
+    with pytest.raises(AssertionError):
+        answer.cut_back(0)
+
+
+def test_an_answer_that_is_cut_back_to_nothing_has_not_begun():
     answer = an_answer()
     answer.accept(0, ["a"], [], 0.0)
-    answer.restart()
 
-    assert (answer.texts, answer.tokens, answer.size_bytes, answer.first_item_at) == (
-        [],
-        [],
-        0,
-        None,
-    )
-    answer.taken = 1
-    with pytest.raises(AssertionError):
-        answer.restart()
+    answer.cut_back(0)
+
+    assert (answer.next, answer.first_item_at, answer.prompt_tokens) == (0, None, 0)
 
 
 def test_items_known_from_elsewhere_are_taken_over_from_where_the_answer_ends():

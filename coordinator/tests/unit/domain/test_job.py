@@ -94,22 +94,21 @@ def test_other_epochs_are_stale(epoch, status):
 
 
 @pytest.mark.parametrize(
-    ("cause", "tries", "epoch", "delivered", "mark", "expected"),
+    ("cause", "tries", "epoch", "expected"),
     [
-        (Cause.LEASE_LOST, 1, 1, 0, 0, True),
-        (Cause.CARGO_DIED, 2, 9, 0, 0, True),
-        (Cause.LEASE_LOST, 3, 3, 0, 0, False),
-        (Cause.LEASE_LOST, 1, EPOCHS_MAX, 0, 0, False),
-        (Cause.LEASE_LOST, 1, 1, 1, 0, False),
-        (Cause.LEASE_LOST, 1, 1, 0, 1, False),
-        (Cause.CARGO_FAILED, 1, 1, 0, 0, False),
-        (Cause.BAD_INPUT, 1, 1, 0, 0, False),
+        (Cause.LEASE_LOST, 1, 1, True),
+        (Cause.CARGO_DIED, 2, 9, True),
+        (Cause.BAD_OUTPUT, 1, 1, True),
+        (Cause.LEASE_LOST, 3, 3, False),
+        (Cause.LEASE_LOST, 1, EPOCHS_MAX, False),
+        (Cause.CARGO_FAILED, 1, 1, False),
+        (Cause.BAD_INPUT, 1, 1, False),
     ],
 )
-def test_another_island_may_try(cause, tries, epoch, delivered, mark, expected):
-    job = replace(a_job(status=R, epoch=Epoch(epoch)), delivered=Position(mark))
+def test_another_island_may_try(cause, tries, epoch, expected):
+    job = a_job(status=R, epoch=Epoch(epoch))
 
-    assert job.may_try_again(cause, tries=tries, delivered=delivered) is expected
+    assert job.may_try_again(cause, tries=tries) is expected
 
 
 def test_a_job_that_is_queued_again_gets_time_to_find_another_island_but_no_later_deadline():
@@ -119,12 +118,3 @@ def test_a_job_that_is_queued_again_gets_time_to_find_another_island_but_no_late
     assert job.requeue(Epoch(1), "lost", soon).queue_until == soon
     assert job.requeue(Epoch(1), "lost", START).queue_until == job.queue_until
     assert job.requeue(Epoch(1), "lost", late).queue_until == job.deadline_at
-
-
-def test_an_answer_that_can_be_resumed_may_go_on_after_something_was_delivered():
-    job = a_job(attempts_max=3).start(START)
-
-    assert not job.may_try_again(Cause.LEASE_LOST, tries=1, delivered=5)
-    assert job.may_try_again(Cause.LEASE_LOST, tries=1, delivered=5, resumable=True)
-    assert not job.may_try_again(Cause.LEASE_LOST, tries=3, delivered=5, resumable=True)
-    assert not job.may_try_again(Cause.BAD_INPUT, tries=1, delivered=0, resumable=True)

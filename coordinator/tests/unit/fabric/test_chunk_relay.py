@@ -13,10 +13,12 @@ from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
 from archipelag_contracts.pb.archipelag.v1 import common_pb2
 from archipelag_contracts.pb.archipelag.v1.common_pb2 import Usage
 from archipelag_contracts.pb.archipelag.v1.job_pb2 import Chunk, End, Progress
+from archipelag_coordinator.adapters.nats import chunk_relay
 from archipelag_coordinator.adapters.nats.chunk_relay import (
     CHUNKS_PER_S_MAX,
     DEAF_S,
     ITEMS_PER_S_MAX,
+    RETURN_S,
     NatsChunkRelay,
 )
 from archipelag_coordinator.domain.answer import ITEM_BYTES_MAX, Answer
@@ -91,6 +93,12 @@ class Bench:
 
 def items(first: int, *texts: str) -> Chunk:
     return Chunk(first=first, texts=texts, tokens=range(len(texts)))
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two looks for what is missing, everybody else has a turn."""
+    monkeypatch.setattr(chunk_relay, "LOOK_S", 0.0)
 
 
 @pytest.fixture
@@ -285,7 +293,7 @@ async def test_while_we_are_deaf_silence_is_not_the_islands(bench: Bench) -> Non
     assert bench.answer.heard_at == 200.0 + DEAF_S
     bench.clock.seconds = 203.0
     bench.relay.interrupted()
-    assert bench.answer.heard_at == 203.0
+    assert bench.answer.heard_at == 203.0 + RETURN_S
     await bench.settle()
 
 
@@ -340,3 +348,34 @@ def test_closing_is_idempotent_and_final(bench: Bench) -> None:
     bench.say(items(0, "a"))
 
     assert bench.answer.texts == [] and bench.relay.counts.unknown == 1
+
+
+async def test_after_an_outage_what_comes_too_early_waits_for_what_is_said_again(
+    bench: Bench,
+) -> None:
+    bench.say(items(0, "a"))
+    bench.relay.interrupted()
+    bench.kept.messages = [items(3, "d").SerializeToString()]  # The broker forgot what was before.
+
+    bench.say(items(4, "e"))
+    bench.say(Chunk(first=5, texts=["f"], tokens=[0], end=End(cause=COMPLETED, next=6)))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    waiting = list(bench.answer.texts)
+    bench.say(items(0, "a", "b", "c", "d"))
+    await bench.settle()
+
+    assert waiting == ["a"]
+    assert bench.answer.texts == list("abcdef")
+    assert bench.cause is Cause.COMPLETED and bench.wrong == []
+
+
+async def test_after_an_outage_an_island_that_says_nothing_again_is_not_to_blame(
+    bench: Bench,
+) -> None:
+    bench.relay.interrupted()
+
+    bench.say(items(3, "d"))
+    await bench.settle()
+
+    assert bench.cause is Cause.ISLAND_STOPPED and bench.answer.texts == []

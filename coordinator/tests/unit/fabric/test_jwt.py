@@ -162,10 +162,13 @@ def test_a_pushed_account_is_newer_than_the_preloaded_one_and_names_who_is_revok
     assert claims["nats"]["limits"]["disk_storage"] > 0
 
 
-def test_the_system_connection_may_only_push_claims(tmp_path: Path) -> None:
+def test_the_system_connection_may_push_claims_hear_who_is_connected_and_nothing_else(
+    tmp_path: Path,
+) -> None:
     keys = credentials.init_keys(tmp_path)
 
     _, claims, _, _ = opened(credentials.system_token(keys, RELAY, issued_at=AT))
 
     assert claims["nats"]["pub"] == {"allow": ["$SYS.REQ.CLAIMS.UPDATE"]}
-    assert claims["nats"]["sub"] == {"allow": [f"_INBOX.{RELAY}.>"]}
+    events = [f"$SYS.ACCOUNT.{keys.account_id}.{word}" for word in ("CONNECT", "DISCONNECT")]
+    assert claims["nats"]["sub"] == {"allow": [f"_INBOX.{RELAY}.>", *events]}

@@ -357,3 +357,37 @@ async def test_a_strict_network_fails_a_reader_at_once_where_nobody_has_the_clas
 
     assert failed.status is JobStatus.FAILED
     assert other.id in {island.id for island in scene.world.fleet.islands()}
+
+
+async def a_broken_continuation(*, read: bool) -> tuple[Scene, Job, Reader]:
+    """The first Island said two items that were read; the second one went on with what it may not say."""
+    scene, owners, job, reader = await a_reading()
+    await an_island_of(scene, a_user())
+    await failover(scene.world, job.id, job.epoch, Cause.LEASE_LOST, "silent")
+    again = await dispatch(scene.world, job.id)
+    assert len(owners) == 2 and scene.bus.assigned[-1].first_position == 2
+    scene.stream(again, "false")
+    if read:
+        reader.take()
+    await failover(scene.world, job.id, again.epoch, Cause.BAD_OUTPUT, "a gap")
+    return scene, await scene.job(job.id), reader
+
+
+async def test_what_an_honest_island_said_stands_when_the_next_one_breaks_the_protocol() -> None:
+    scene, job, reader = await a_broken_continuation(read=False)
+
+    third = await dispatch(scene.world, job.id)
+
+    assert (third.epoch, scene.bus.assigned[-1].first_position) == (3, 2)
+    assert scene.bus.assigned[-1].resume_texts == ("Hel", "lo")
+    scene.stream(third, "!")
+    assert reader.take() == ["!"]
+    async with scene.store.begin() as tx:
+        assert (await tx.items.of_job(job.id)).texts == ("Hel", "lo")
+
+
+async def test_what_a_reader_was_given_is_not_taken_back() -> None:
+    _, job, reader = await a_broken_continuation(read=True)
+
+    assert (job.status, job.cause) == (JobStatus.FAILED, Cause.BAD_OUTPUT)
+    assert reader.final is not None and reader.final.cause is Cause.BAD_OUTPUT

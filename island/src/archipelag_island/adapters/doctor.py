@@ -13,17 +13,27 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from archipelag_island.adapters import engines
+from archipelag_island.adapters import engines, status
 from archipelag_island.adapters.enrolment import GrpcEnrolment
 from archipelag_island.adapters.identity import Home
 from archipelag_island.adapters.probe import cpu, gpu, memory
 from archipelag_island.adapters.runtimes.native import NativeRuntime
+from archipelag_island.adapters.senses import HostSenses, line
 from archipelag_island.clock import Clock
 from archipelag_island.config import Settings
+from archipelag_island.domain.owner import needs_the_machine
 from archipelag_island.errors import IslandError
 from archipelag_island.services.ports import Standing
+from archipelag_island.services.yield_to_owner import LOOK_S
 
 CONNECT_S: Final = 5.0
+# As many looks as it takes to tell how busy the processors are.
+SENSE_LOOKS: Final = 3
+RULES_ADVICE: Final = (
+    "that is what its owner set; see ARCHIPELAG_ISLAND_PAUSE_… and _SCHEDULE in --help"
+)
+BLIND_ADVICE: Final = "use another rule, for example ARCHIPELAG_ISLAND_SCHEDULE"
+TROUBLE_ADVICE: Final = "nothing has to be started again: work is taken as soon as it is mended"
 DISK_FREE_MIN: Final = 2 << 30
 BROKER_PORT: Final = 4222
 
@@ -53,7 +63,64 @@ async def examine(settings: Settings, clock: Clock) -> list[Finding]:
         findings += [await _broker(url) for url in standing.broker_urls]
         findings.append(_credentials(standing, clock.now()))
     findings += [_disk(settings.home), _machine(), await _native(), *_engines(settings)]
+    findings += [*_order(settings.home), *await _owner(settings, clock)]
     return findings
+
+
+def _order(home: Path) -> list[Finding]:
+    """What a running agent was told or found; nothing where none runs."""
+    told = status.read(home)
+    if told is None:
+        return []
+    if not status.is_ours(told):
+        return [Finding("agent", False, "an agent of another version runs", "start it again")]
+    found = []
+    if told["drain"]["draining"]:
+        advice = "take work again with `archipelag-island resume`"
+        found.append(Finding("drain", False, "it was drained and takes no work", advice))
+    if told["pause"]["paused"]:
+        after = f"it works again after {told['pause']['quiet_left_s']:.0f} s without a reason"
+        found.append(
+            Finding(
+                "pause", True, f"it is paused: {told['pause']['reason']}; {after}", RULES_ADVICE
+            )
+        )
+    if told["trouble"]:
+        found.append(Finding("trouble", False, told["trouble"], TROUBLE_ADVICE))
+    return found
+
+
+async def _owner(settings: Settings, clock: Clock) -> list[Finding]:
+    """Rules that would pause now, and rules that can never pause, since this machine does not tell."""
+    rules = settings.rules
+    if not rules.any:
+        return [Finding("rules", True, "none are set: this Island never pauses for its owner")]
+    senses = HostSenses(clock, os.getpid())
+    for _ in range(SENSE_LOOKS):
+        senses.read()
+        await asyncio.sleep(LOOK_S)
+    seen = senses.read()
+    if rules.on_metered:
+        seen = replace(seen, metered=await line.ask())
+    blind = [
+        name
+        for name, is_set, reading in (
+            ("ARCHIPELAG_ISLAND_PAUSE_CPU_PERCENT", rules.cpu_percent, seen.cpu_others),
+            ("ARCHIPELAG_ISLAND_PAUSE_ON_INPUT", rules.on_input, seen.input_age_s),
+            ("ARCHIPELAG_ISLAND_PAUSE_ON_BATTERY", rules.on_battery, seen.on_battery),
+            ("ARCHIPELAG_ISLAND_PAUSE_ON_METERED", rules.on_metered, seen.metered),
+        )
+        if is_set and reading is None
+    ]
+    found = [
+        Finding(
+            f"rule {name}", False, "this machine does not tell, so it never pauses", BLIND_ADVICE
+        )
+        for name in blind
+    ]
+    why = needs_the_machine(rules, seen)
+    said = f"would pause now: {why}" if why else "none would pause now"
+    return [*found, Finding("rules", True, said, RULES_ADVICE if why else "")]
 
 
 def _folder(home: Home) -> Finding:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import fcntl
 import json
+import logging
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,8 @@ from archipelag_contracts.signing import SigningKey
 
 from archipelag_island.errors import AlreadyRunning, BadSettings
 from archipelag_island.services.ports import Standing
+
+log = logging.getLogger(__name__)
 
 KEY_FILE: Final = "key"
 STANDING_FILE: Final = "identity.json"
@@ -90,7 +93,10 @@ class Home:
         """Where enrolment is: as `named` now, or else as it was the last time; kept for the next start."""
         path = self.folder / COORDINATOR_FILE
         if named:
-            write_private(path, f"{named}\n".encode())
+            try:
+                write_private(path, f"{named}\n".encode())
+            except OSError as error:
+                log.warning("coordinator_not_kept error=%s", error)
             return named
         return path.read_text().strip() if path.exists() else ""
 

@@ -2,17 +2,21 @@
 
 A line lost to a crash of the machine costs little: an attempt that is not remembered loses its lease, and the
 Coordinator gives it to another. So acceptance is only written; reports are flushed to the disk before they are sent.
+
+On a full disk what has ended is kept in memory and sent from there; the whole file is written anew once there is room.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import json
 import logging
 import os
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -34,6 +38,8 @@ UNSETTLED_BYTES_MAX: Final = 256 << 20
 DISK_FREE_BYTES_MIN: Final = 32 << 20
 # Rewritten when it is this large and mostly of what no longer matters.
 COMPACT_BYTES: Final = 1 << 20
+# Epochs are remembered as long as a replay could be fresh, and the newest of them whatever the clock says.
+SEEN_KEPT_MIN: Final = 1_000
 
 
 class FileJournal:
@@ -44,6 +50,10 @@ class FileJournal:
         self._unfinished: dict[AttemptKey, bytes] = {}
         self._seen: dict[JobId, tuple[int, int]] = {}  # job → highest epoch, when (Unix ms)
         self._live_bytes = 0
+        self._behind = False
+        """The file lacks lines that memory has: there was no room for them."""
+        self._ragged = False
+        """The file ends in half a line that could not be cut off."""
         self._torn = self._read()
         self._file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._size = os.fstat(self._file).st_size
@@ -53,7 +63,7 @@ class FileJournal:
 
     @property
     def torn(self) -> bool:
-        """Whether the last line had been cut off by a crash."""
+        """Whether a crash or the disk had spoilt a line."""
         return self._torn
 
     def close(self) -> None:
@@ -65,12 +75,14 @@ class FileJournal:
         if len(self._held) >= UNSETTLED_MAX or self._live_bytes >= UNSETTLED_BYTES_MAX:
             return f"{len(self._held)} attempts here still wait for the Coordinator to settle them"
         try:
-            disk = os.statvfs(self._path.parent)
+            full = not self._has_room()
         except OSError as error:
             return f"this Island's folder cannot be read: {error.strerror}"
-        if disk.f_bavail * disk.f_frsize < DISK_FREE_BYTES_MIN:
-            return "this Island's disk is full"
-        return ""
+        return "this Island's disk is full" if full else ""
+
+    def _has_room(self) -> bool:
+        disk = os.statvfs(self._path.parent)
+        return disk.f_bavail * disk.f_frsize >= DISK_FREE_BYTES_MIN
 
     def epoch_seen(self, job: JobId) -> int:
         return self._seen.get(job, (0, 0))[0]
@@ -124,16 +136,30 @@ class FileJournal:
             log.warning("journal_not_written job=%s error=%s", key, error)
 
     def _append(self, key: AttemptKey, line: dict[str, Any]) -> None:
+        if self._behind and self._has_room():
+            self._compact()
         data = _line(key, line)
+        if self._ragged:
+            data = b"\n" + data
         try:
             written = os.write(self._file, data)
             if written != len(data):
-                raise OSError(28, "no space left on device")
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError:
-            # Half a line would hide the next one.
-            os.ftruncate(self._file, self._size)
+            self._behind = True
+            self._cut_off()
             raise
+        self._ragged = False
         self._size += len(data)
+
+    def _cut_off(self) -> None:
+        """Half a line would spoil the next one."""
+        try:
+            os.ftruncate(self._file, self._size)
+        except OSError as error:
+            log.warning("journal_not_cut error=%s", error)
+            self._ragged = True
+            self._size = os.fstat(self._file).st_size
 
     def _apply(self, key: AttemptKey, line: dict[str, Any]) -> None:
         match line["op"]:
@@ -141,9 +167,9 @@ class FileJournal:
                 first = int(line["first"])
                 self._hold(Remembered(key, first, first, None, False))
                 self._unfinished[key] = base64.b64decode(line["sealed"])
-                self._seen[key.job_id] = (key.epoch, int(line["at"]))
+                self._saw(key, int(line["at"]))
             case "seen":
-                self._seen[key.job_id] = (key.epoch, int(line["at"]))
+                self._saw(key, int(line["at"]))
             case "ended":
                 sealed = base64.b64decode(line["sealed"])
                 was = self._held.get(key) or Remembered(key, 0, 0, None, False)
@@ -159,6 +185,11 @@ class FileJournal:
                 # A newer agent wrote it and this older one runs now: what it cannot read it leaves out.
                 log.warning("journal_line_unknown op=%s", other)
 
+    def _saw(self, key: AttemptKey, at: int) -> None:
+        """Never lower: after compaction the line of an older attempt may stand below that of a newer one."""
+        epoch, was = self._seen.get(key.job_id, (0, 0))
+        self._seen[key.job_id] = (max(epoch, key.epoch), max(was, at))
+
     def _hold(self, remembered: Remembered) -> None:
         was = self._held.get(remembered.key)
         self._live_bytes += len(remembered.sealed or b"") - len(
@@ -171,22 +202,34 @@ class FileJournal:
         self._live_bytes -= len((was.sealed if was else None) or b"")
 
     def _read(self) -> bool:
-        """Everything up to the first line that does not hold; cuts off the rest. True: there was a rest."""
+        """Every line that holds; a spoilt one hides no other. True: something was spoilt."""
         try:
             data = self._path.read_bytes()
         except FileNotFoundError:
             return False
-        good = 0
+        at = good = lost = 0
         for raw in data.splitlines(keepends=True):
-            parsed = _parse(raw)
-            if parsed is None:
-                break
-            self._apply(*parsed)
-            good += len(raw)
-        if good == len(data):
+            at += len(raw)
+            if self._take(raw):
+                good = at
+            else:
+                lost += len(raw)
+        if not lost:
             return False
-        log.warning("journal_torn kept_bytes=%d lost_bytes=%d", good, len(data) - good)
+        log.warning("journal_torn kept_bytes=%d lost_bytes=%d", len(data) - lost, lost)
         os.truncate(self._path, good)
+        self._behind = True
+        return True
+
+    def _take(self, raw: bytes) -> bool:
+        """False: this line cannot be believed."""
+        parsed = _parse(raw)
+        if parsed is None:
+            return False
+        try:
+            self._apply(*parsed)
+        except (KeyError, ValueError, TypeError):
+            return False
         return True
 
     def _finish_what_died(self) -> None:
@@ -200,11 +243,16 @@ class FileJournal:
         # Twice what was left the last time: else a journal of what must stay would be rewritten at every line.
         if self._size < max(COMPACT_BYTES, 2 * self._compacted_size, 4 * self._live_bytes):
             return
+        self._compact()
+
+    def _compact(self) -> None:
+        """Writes the file anew from memory; the old one stays where that fails."""
         horizon = milliseconds(self._clock) - 2 * FRESH_MS
+        kept = {key.job_id for key in self._held} | set(list(self._seen)[-SEEN_KEPT_MIN:])
         self._seen = {
             job: (epoch, at)
             for job, (epoch, at) in self._seen.items()
-            if at >= horizon or any(held.job_id == job for held in self._held)
+            if at >= horizon or job in kept
         }
         temporary = self._path.with_name(self._path.name + ".new")
         try:
@@ -216,10 +264,13 @@ class FileJournal:
             temporary.replace(self._path)
         except OSError as error:
             log.warning("journal_not_compacted error=%s", error)
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
             return
         os.close(self._file)
         self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
         self._size = self._compacted_size = os.fstat(self._file).st_size
+        self._behind = self._ragged = False
 
     def _snapshot(self) -> list[bytes]:
         lines = []

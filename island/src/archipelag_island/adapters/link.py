@@ -17,7 +17,7 @@ from archipelag_contracts.errors import ContractError
 from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
 from archipelag_contracts.signing import SigningKey
 from nats import errors as nats_errors
-from nats.aio.client import Client
+from nats.aio.client import Client, Server
 from nats.aio.msg import Msg
 from nats.js import errors as js_errors
 
@@ -42,6 +42,10 @@ RTT_TIMEOUT_S: Final = 2.0
 CONNECT_TIMEOUT_S: Final = 5
 # A dead line is noticed after two pings without an answer.
 PING_S: Final = 3
+# The first try after a lost line: soon, since a stream waits for it, and never for a whole fleet at once.
+FIRST_TRY_S: Final = (0.02, 0.2)
+# Later ones: a stream that runs here is given up by the Coordinator soon after it is back itself.
+NEXT_TRIES_S: Final = (0.4, 2.0)
 NONCE: Final = re.compile(r"[A-Za-z0-9_-]{8,64}")
 PENDING_BYTES_MAX: Final = 4 << 20
 
@@ -57,7 +61,10 @@ class Credentials:
 
 
 class NatsLink:
-    """`accept` and `cancel` are called for what a trusted Coordinator sends; they must not wait."""
+    """`accept` and `cancel` are called for what a trusted Coordinator sends; they must not wait.
+
+    `sent` hears of every payload's size.
+    """
 
     def __init__(
         self,
@@ -70,6 +77,7 @@ class NatsLink:
         up: Callable[[], None],
         refused: Callable[[], None],
         chance: Random,
+        sent: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._island = island
         self._key = key
@@ -79,8 +87,13 @@ class NatsLink:
         self._up = up
         self._refused = refused
         self._chance = chance
+        self._sent = sent
         self._client: Client | None = None
         self._opening = False
+        self._standing = False
+        """The line stands, and `up` was called since it does."""
+        self._tries = Backoff(*NEXT_TRIES_S, chance)
+        self._lost = False
         self._rtt_us = 0
         self._given_up = asyncio.Event()
 
@@ -97,7 +110,7 @@ class NatsLink:
                     continue
                 backoff.reset()
                 log.info("broker_connected url=%s", _shown(self._client))
-                self._up()
+                self._stands()
                 await self._given_up.wait()
                 log.warning("broker_connection_closed")
                 await _close(self._client)
@@ -142,8 +155,7 @@ class NatsLink:
                 connect_timeout=CONNECT_TIMEOUT_S,
                 allow_reconnect=True,
                 max_reconnect_attempts=-1,
-                # Jitter per Island: a fleet must not come back in step.
-                reconnect_time_wait=0.2 + 0.8 * self._chance.random(),  # type: ignore[arg-type]
+                reconnect_to_server_handler=self._next_try,
                 ping_interval=PING_S,
                 max_outstanding_pings=2,
                 pending_size=PENDING_BYTES_MAX,
@@ -188,10 +200,27 @@ class NatsLink:
 
     async def _on_disconnected(self) -> None:
         log.warning("broker_disconnected")
+        self._standing = False
+        self._lost = True
+        if self._client is not None:
+            # What the old line did not take must not come first on the new one: all is said again, in order.
+            self._client._pending.clear()
+            self._client._pending_data_size = 0
 
     async def _on_reconnected(self) -> None:
         log.info("broker_reconnected")
+        self._stands()
+
+    def _stands(self) -> None:
+        self._standing = True
+        self._tries.reset()
         self._up()
+
+    def _next_try(self, servers: list[Server], _: dict[str, Any]) -> tuple[Server | None, float]:
+        """Which server of the broker to try next, and after how long a wait."""
+        first, self._lost = self._lost, False
+        wait_s = self._chance.uniform(*FIRST_TRY_S) if first else self._tries.next_s()
+        return self._chance.choice(servers), wait_s
 
     async def _on_assign(self, message: Msg) -> None:
         try:
@@ -215,6 +244,7 @@ class NatsLink:
         await self._measure(client)
         subject = subjects.heartbeat(self._island)
         sealed = codec.seal_beat(self._key, beat)
+        self._sent(len(sealed))
         try:
             reply = await client.request(subject, sealed, timeout=HEARTBEAT_TIMEOUT_S)
         except nats_errors.NoRespondersError:
@@ -242,6 +272,7 @@ class NatsLink:
 
     async def deliver(self, sealed: bytes) -> None:
         client = self._connected()
+        self._sent(len(sealed))
         try:
             await client.jetstream(timeout=REPORT_TIMEOUT_S).publish(
                 subjects.report(self._island), sealed
@@ -268,9 +299,10 @@ class NatsLink:
         return self._client
 
     async def _publish(self, subject: str, data: bytes) -> None:
-        # While the client reconnects it buffers up to PENDING_BYTES_MAX.
-        if self._client is None:
+        # Nothing waits for the line to come back: a run says all of it again, and replies would be too late.
+        if self._client is None or not self._standing or not self._client.is_connected:
             raise BrokerUnreachable("not connected to the broker")
+        self._sent(len(data))
         try:
             await self._client.publish(subject, data)
         except (OSError, nats_errors.Error) as error:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import os
+import shutil
+import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,14 +23,20 @@ from archipelag_island.errors import ModelUnavailable
 log = logging.getLogger(__name__)
 
 FETCH_S: Final = 3600.0
+LOOK_S: Final = 0.5
 OUTPUT_BYTES_MAX: Final = 1 << 20
 
 
 class FetchedModels:
-    """One fetch at a time: two Cargos may share a model."""
+    """One fetch at a time: two Cargos may share a model.
 
-    def __init__(self, folder: Path) -> None:
+    `over` says why so many bytes more may not be put on the disk; None: they may. It walks folders, so it is called in
+    a thread.
+    """
+
+    def __init__(self, folder: Path, over: Callable[[int], str | None] = lambda _: None) -> None:
         self._folder = folder
+        self._over = over
         self._turn = asyncio.Lock()
         self._checked: dict[Path, tuple[int, int, str]] = {}  # path → size, mtime_ns, sha256
 
@@ -43,6 +53,9 @@ class FetchedModels:
             wanted = manifest.model.sha256
             if path.exists() and await asyncio.to_thread(self._sha256, path) == wanted:
                 return path
+            needed = manifest.needs.disk_mb << 20
+            if refusal := await asyncio.to_thread(self._over, needed):
+                raise ModelUnavailable(refusal)
             fetched = await self._fetch(module, manifest)
             found = await asyncio.to_thread(self._sha256, fetched)
             if found != wanted:
@@ -63,7 +76,49 @@ class FetchedModels:
             file = Path(folder) / "manifest.json"
             file.write_bytes(manifest.canonical())
             arguments = ["--manifest", str(file), "--model-dir", str(self._folder)]
-            return await _run([sys.executable, "-m", f"{module}.fetch_model", *arguments])
+            return await self._run(
+                [sys.executable, "-m", f"{module}.fetch_model", *arguments], manifest.model.file
+            )
+
+    async def _run(self, command: list[str], file: str) -> Path:
+        """Ends the fetcher as soon as it has put more on the disk than there may be."""
+        before = set(self._folder.iterdir())
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+        speaking = asyncio.create_task(process.communicate())
+        refusal: str | None = None
+        try:
+            async with asyncio.timeout(FETCH_S):
+                while not speaking.done():
+                    await asyncio.wait([speaking], timeout=LOOK_S)
+                    if refusal := await asyncio.to_thread(self._over, 0):
+                        break
+            if refusal:
+                raise ModelUnavailable(refusal)
+            out, err = speaking.result()
+        except TimeoutError:
+            raise ModelUnavailable(f"fetching took more than {FETCH_S:.0f} s") from None
+        finally:
+            # What it started ends with it.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await speaking
+            if refusal:
+                self._remove_parts(file, before)
+        if process.returncode != 0:
+            raise ModelUnavailable(f"fetching failed: {_last_line(err) or 'no message'}")
+        return Path(_last_line(out))
+
+    def _remove_parts(self, file: str, before: set[Path]) -> None:
+        """A part that may not grow to the whole is of no use; its lock may be another's too and stays."""
+        for path in set(self._folder.iterdir()) - before:
+            if path.name.startswith((file, ".")) and path.suffix != ".lock":
+                with suppress(OSError):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def _sha256(self, path: Path) -> str:
         """Of the file as it is; read again only when it has changed."""
@@ -85,25 +140,6 @@ def _has_fetcher(module: str) -> bool:
         return find_spec(f"{module}.fetch_model") is not None
     except ModuleNotFoundError:
         return False
-
-
-async def _run(command: list[str]) -> Path:
-    process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    try:
-        async with asyncio.timeout(FETCH_S):
-            out, err = await process.communicate()
-    except TimeoutError:
-        raise ModelUnavailable(f"fetching took more than {FETCH_S:.0f} s") from None
-    finally:
-        if process.returncode is None:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-    if process.returncode != 0:
-        raise ModelUnavailable(f"fetching failed: {_last_line(err) or 'no message'}")
-    return Path(_last_line(out))
 
 
 def _last_line(data: bytes) -> str:

@@ -32,6 +32,8 @@ class Situation:
     """The highest epoch seen for this job; 0: none."""
     trouble: str = ""
     """Why nothing can be remembered safely now: the disk, the journal."""
+    paused: str = ""
+    """Why the owner needs the machine now; empty: does not."""
 
 
 Rule = Callable[[Assignment, Situation], Refusal | None]
@@ -67,7 +69,13 @@ def is_newest_epoch(a: Assignment, s: Situation) -> Refusal | None:
 
 
 def is_not_draining(_: Assignment, s: Situation) -> Refusal | None:
-    return Refusal(RefusalCode.DRAINING, "this Island is stopping") if s.draining else None
+    return Refusal(RefusalCode.DRAINING, "this Island is drained") if s.draining else None
+
+
+def is_not_needed_by_its_owner(_: Assignment, s: Situation) -> Refusal | None:
+    if not s.paused:
+        return None
+    return Refusal(RefusalCode.OWNER_BUSY, f"this Island is paused: {s.paused}")
 
 
 def can_be_remembered(_: Assignment, s: Situation) -> Refusal | None:
@@ -130,6 +138,7 @@ RULES: Final[tuple[Rule, ...]] = (
     is_fresh,
     is_newest_epoch,
     is_not_draining,
+    is_not_needed_by_its_owner,
     can_be_remembered,
     knows_the_cargo,
     has_that_version,

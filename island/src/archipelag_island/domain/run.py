@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from typing import Final
 
 from archipelag_contracts.signing import CHAIN_START, chain
 
@@ -17,6 +18,9 @@ from archipelag_island.domain.attempt import (
     Usage,
 )
 from archipelag_island.runtime import RunEvent
+
+CHUNK_TEXT_BYTES_MAX: Final = 64 << 10
+"""Far below what a Coordinator takes in one chunk, tokens and framing included."""
 
 
 class Run:
@@ -53,6 +57,7 @@ class Run:
         self._tokens: list[int] = []
         self._has_tokens = False
         self._sent = 0
+        self._chained = 0
         self._told_prompt = False
         self._note: tuple[int, int, str] | None = None
         self._chain = CHAIN_START
@@ -105,15 +110,28 @@ class Run:
             self._tokens.append(token)
         return None
 
+    @property
+    def behind(self) -> bool:
+        """Whether there are items to send."""
+        return self._sent < len(self._texts)
+
+    def say_again(self) -> None:
+        """The line was broken, and what was on it may be lost: all is sent once more. Whoever has it drops it."""
+        self._sent = 0
+        self._told_prompt = False
+
     def flush(self) -> Chunk | None:
-        """Everything not yet handed out, in one chunk; None when there is nothing."""
+        """What is not yet handed out, in one chunk of a bounded size; None when there is nothing."""
         if not self.waiting:
             return None
         first = self.assignment.first_position + self._sent
-        texts = tuple(self._texts[self._sent :])
-        tokens = tuple(self._tokens[self._sent :])
-        self._chain = chain(zip(texts, tokens, strict=True), self._chain)
-        self._sent = len(self._texts)
+        until = self._fitting()
+        texts = tuple(self._texts[self._sent : until])
+        tokens = tuple(self._tokens[self._sent : until])
+        new = slice(self._chained, max(self._chained, until))
+        self._chain = chain(zip(self._texts[new], self._tokens[new], strict=True), self._chain)
+        self._chained = new.stop
+        self._sent = until
         note, self._note = self._note, None
         prompt = 0 if self._told_prompt else self.prompt_tokens
         self._told_prompt = self._told_prompt or bool(prompt)
@@ -124,6 +142,15 @@ class Run:
             prompt_tokens=prompt,
             progress=note,
         )
+
+    def _fitting(self) -> int:
+        """Where a chunk that begins at the first unsent item ends; it holds one item at least."""
+        size = 0
+        for index in range(self._sent, len(self._texts)):
+            size += len(self._texts[index].encode())
+            if size > CHUNK_TEXT_BYTES_MAX and index > self._sent:
+                return index
+        return len(self._texts)
 
     def ask_to_stop(self, ending: Ending, *, silent: bool = False) -> bool:
         """The first wish counts, but an attempt taken from us is never reported. False: it was ending already."""
@@ -139,9 +166,10 @@ class Run:
             self.ending = ending
 
     def last_chunk(self, usage: Usage) -> Chunk:
-        """What is left, and the end."""
+        """What is left, and the end. Flush while it is `behind` before."""
         assert self.ending is not None
         rest = self.flush() or Chunk()
+        assert not self.behind
         return replace(rest, end=self.ending, next=self.next, usage=usage)
 
     def usage(self, now: float, cpu_ms: int, memory_peak_bytes: int) -> Usage:
@@ -155,7 +183,7 @@ class Run:
 
     def report(self, usage: Usage, ended_at_ms: int) -> Report:
         """After the last chunk was taken: the whole of it, for signing."""
-        assert self.ending is not None and self._sent == len(self._texts)
+        assert self.ending is not None and self._chained == len(self._texts)
         # An item costs its text and a few bytes of framing and token.
         fits = self.size_bytes + 8 * len(self._texts) <= REPORT_TEXT_BYTES_MAX
         return Report(

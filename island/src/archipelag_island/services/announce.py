@@ -80,7 +80,8 @@ def _beat(world: World, voice: Voice, capabilities: Capabilities) -> Beat:
         slots=world.host.slots,
         slots_free=world.slots_free,
         held=_held(world),
-        draining=world.now.draining,
+        # A pause looks like a drain from afar: nothing may be placed here.
+        draining=not world.takes_work,
         catalogue_version=world.now.catalogue_version,
         broker_rtt_us=world.link.rtt_us(),
         load=world.load(),

@@ -35,6 +35,7 @@ async def deliver(world: World) -> int:
     for remembered in tuple(world.journal.all()):
         if remembered.sealed is None or remembered.delivered:
             continue
+        await world.wait_room()
         await world.link.deliver(remembered.sealed)
         world.journal.delivered(remembered.key)
         sent += 1

@@ -1,24 +1,86 @@
-"""Stop well: take nothing more and end what runs, so that others can go on with it."""
+"""Drain: take nothing more, let what runs finish for a while, then hand it over, so that others go on with it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
+from typing import Final
 
-from archipelag_island.domain.attempt import Cause, Ending
 from archipelag_island.services.world import World
 
 log = logging.getLogger(__name__)
 
+WITHIN_S_MAX: Final = 24 * 3600
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a drain has come."""
+
+    draining: bool
+    runs: int
+    handed_over: int
+    left_s: float
+    """Until what still runs is handed over."""
+    undelivered: int
+    """Reports that the broker has not acknowledged."""
+
+
+def begin(world: World, within_s: float) -> None:
+    """No more work from this instant. A second call moves the time, also forward."""
+    now = world.now
+    if not now.draining:
+        now.handed_over = 0
+    now.draining = True
+    now.hand_over_at = world.clock.monotonic() + within_s
+    world.beat_soon.set()
+    world.drain_changed.set()
+    log.info("drain_begun runs=%d within_s=%g", len(now.runs), within_s)
+
+
+def resume(world: World) -> bool:
+    """Takes work again; what was handed over stays with the others. False: it was not drained."""
+    was = world.now.draining
+    world.now.draining = False
+    world.now.hand_over_at = None
+    world.beat_soon.set()
+    world.drain_changed.set()
+    if was:
+        log.info("drain_ended")
+    return was
+
+
+def progress(world: World) -> Progress:
+    now = world.now
+    at = now.hand_over_at
+    left_s = max(0.0, at - world.clock.monotonic()) if at is not None else 0.0
+    undelivered = sum(r.sealed is not None and not r.delivered for r in world.journal.all())
+    return Progress(now.draining, len(now.runs), now.handed_over, left_s, undelivered)
+
+
+async def drain_for_ever(world: World) -> None:
+    """Hands over when a drain's time is up."""
+    while True:
+        world.drain_changed.clear()
+        at = world.now.hand_over_at
+        left_s = None if at is None else at - world.clock.monotonic()
+        if left_s is not None and left_s <= 0:
+            world.now.hand_over_at = None
+            world.now.handed_over += world.hand_over("the Island was drained by its owner")
+            continue
+        try:
+            async with asyncio.timeout(left_s):
+                await world.drain_changed.wait()
+        except TimeoutError:
+            pass
+
 
 async def drain(world: World, timeout_s: float) -> None:
-    """Every run ends as stopped by the Island and leaves its report in the journal."""
-    world.now.draining = True
-    world.beat_soon.set()
-    for key in tuple(world.now.runs):
-        world.stop_run(
-            key, Ending(Cause.ISLAND_STOPPED, error="the Island was stopped by its owner")
-        )
+    """The last one, before the agent ends: hands over at once and waits until nothing runs."""
+    begin(world, 0)
+    world.now.hand_over_at = None
+    world.now.handed_over += world.hand_over("the Island was stopped by its owner")
     try:
         async with asyncio.timeout(timeout_s):
             while world.now.runs:

@@ -12,6 +12,7 @@ from archipelag_island.domain.admission import Situation, admit
 from archipelag_island.domain.attempt import (
     KEEP_ALIVE,
     Assignment,
+    AttemptKey,
     Cancel,
     Cause,
     Chunk,
@@ -54,11 +55,20 @@ def accept(world: World, assignment: Assignment) -> Refusal | None:
         world.now.refused += 1
         log.warning("assignment_refused job=%s reason=%s", assignment.key, refusal.reason)
         return refusal
+    _end_older(world, run.key)
     running = Running(run, assignment.cargo_slug)
     world.now.runs[run.key] = running
     world.spawn(_execute(world, running))
     log.info("assignment_accepted job=%s cargo=%s", run.key, assignment.cargo_slug)
     return None
+
+
+def _end_older(world: World, key: AttemptKey) -> None:
+    """A newer epoch says that the older ones are over: we were cut off and did not hear of it."""
+    for older in tuple(world.now.runs):
+        if older.job_id == key.job_id and older.epoch < key.epoch:
+            over = Ending(Cause.LEASE_LOST, error=f"epoch {key.epoch} of this job came")
+            world.stop_run(older, over, silent=True)
 
 
 def cancel(world: World, cancel: Cancel) -> bool:
@@ -79,7 +89,8 @@ def _situation(world: World, assignment: Assignment) -> Situation:
         running_this_cargo=sum(r.slug == assignment.cargo_slug for r in runs),
         offer=world.now.offers.get(assignment.cargo_slug),
         epoch_seen=world.journal.epoch_seen(assignment.key.job_id),
-        trouble=world.journal.trouble(),
+        trouble=world.trouble,
+        paused=world.now.owner.reason if world.now.owner.paused else "",
     )
 
 
@@ -119,9 +130,9 @@ async def _execute(world: World, running: Running) -> None:
         return
     warm = offer.warm
     warm.meter.begin(run.key, world.runtime.usage(warm.handle).cpu_ms)
-    wake = asyncio.Event()
+    wake = running.wake
     sender = asyncio.create_task(_send(world, run, wake))
-    watch = asyncio.create_task(_watch(world, run, offer))
+    watch = asyncio.create_task(_watch(world, running, offer))
     # A task of its own, so that a wish to stop ends the Cargo's work and nothing else.
     drive = asyncio.create_task(_drive(world, run, warm, wake))
     running.drive = drive
@@ -188,20 +199,27 @@ async def _send(world: World, run: Run, wake: asyncio.Event) -> None:
     while True:
         await wake.wait()
         wake.clear()
-        chunk = run.flush()
-        if chunk is not None:
+        while run.waiting:
+            # Before the chunk is cut: a cap makes chunks later and larger, and a run that ends meanwhile loses none.
+            await world.wait_room()
+            if (chunk := run.flush()) is None:
+                break
             await _send_chunk(world, run, chunk)
             await asyncio.sleep(COALESCE_S)
 
 
-async def _watch(world: World, run: Run, offer: Offer) -> None:
+async def _watch(world: World, running: Running, offer: Offer) -> None:
     """Says that we are alive, and ends a run whose time is up or whose Cargo has frozen."""
+    run = running.run
     limits = offer.manifest.limits
     deadline = run.started + run.assignment.deadline_ms / 1000
     longest = run.started + limits.seconds
     while True:
         await _send_chunk(world, run, KEEP_ALIVE)
         now = world.clock.monotonic()
+        if running.again_at and now >= running.again_at[0]:
+            running.again_at.pop(0)
+            running.say_again()
         if now - run.heard > limits.progress_s:
             stalled = f"no progress for {limits.progress_s} s"
             world.stop_run(run.key, Ending(Cause.CARGO_STALLED, error=stalled))
@@ -225,6 +243,8 @@ async def _conclude(world: World, running: Running, usage: Usage) -> None:
     """The last chunk, the report on disk, the slot free again."""
     run = running.run
     assert run.ending is not None
+    while run.behind and (chunk := run.flush()) is not None:
+        await _send_chunk(world, run, chunk)
     last = run.last_chunk(usage)
     try:
         if run.silent:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 from archipelag_contracts.ids import CargoDigest
 
 from archipelag_island.domain.attempt import Cause, Ending
 from archipelag_island.domain.backoff import Backoff
+from archipelag_island.domain.caps import memory_refusal
 from archipelag_island.domain.offer import Offer, Warm
 from archipelag_island.domain.usage import Meter
 from archipelag_island.errors import ModelUnavailable, NotReady, RuntimeFailed, StartFailed
@@ -71,17 +75,64 @@ async def _live_once(world: World, offer: Offer) -> str:
     """From nothing to warm to its end; returns why it ended. Raises ModelUnavailable or RuntimeFailed."""
     module = world.engine_of(offer.manifest)
     assert module is not None
+    with _memory_for(world, offer):
+        model = await _fetch(world, offer, module)
+        await _until_owner_is_away(world, offer)
+        return await _live(world, offer, module, model)
+
+
+@contextmanager
+def _memory_for(world: World, offer: Offer) -> Iterator[None]:
+    """Claims what the Cargo needs, before anybody waits. Raises StartFailed when there is not so much."""
     needed = offer.manifest.needs.memory_mb << 20
     if needed > world.host.memory_bytes:
         have = world.host.memory_bytes >> 20
         raise StartFailed(f"needs {offer.manifest.needs.memory_mb} MB of memory; there are {have}")
-    model = None
-    if offer.manifest.model is not None:
+    claims = world.now.memory_claims
+    needed = max(needed, world.now.appetites.get(offer.digest, 0))
+    if refusal := memory_refusal(world.host.caps, sum(claims.values()), needed):
+        raise StartFailed(refusal)
+    claims[offer.digest] = needed
+    try:
+        yield
+    finally:
+        del claims[offer.digest]
+
+
+async def _until_owner_is_away(world: World, offer: Offer) -> None:
+    """Nothing is fetched or loaded while the owner needs the machine."""
+    told = ""
+    while world.now.owner.paused:
+        reason = f"waits, since the owner needs the machine: {world.now.owner.reason}"
+        if reason != told:
+            world.set_offer(offer.load(reason))
+            told = reason
+        await asyncio.sleep(LOOK_S)
+
+
+async def _fetch(world: World, offer: Offer, module: str) -> Path | None:
+    """Given up when a pause begins, since the line may be the very reason for it, and begun again after it."""
+    if offer.manifest.model is None:
+        return None
+    while True:
+        await _until_owner_is_away(world, offer)
         world.set_offer(offer.load(f"fetching {offer.manifest.model.name}"))
-        model = await world.models.fetch(module, offer.manifest)
+        fetching = asyncio.create_task(world.models.fetch(module, offer.manifest))
+        try:
+            while not world.now.owner.paused:
+                done, _ = await asyncio.wait([fetching], timeout=LOOK_S)
+                if done:
+                    return fetching.result()
+        finally:
+            fetching.cancel()
+            await asyncio.gather(fetching, return_exceptions=True)
+
+
+async def _live(world: World, offer: Offer, module: str, model: Path | None) -> str:
     world.set_offer(offer.load("starting"))
+    host = world.host
     spec = CargoSpec(
-        offer.manifest, offer.digest, module, model, world.host.slots, world.host.threads
+        offer.manifest, offer.digest, module, model, host.slots, host.threads, host.cpus
     )
     handle = await world.runtime.start(spec)
     try:
@@ -130,8 +181,29 @@ async def _until_ended(world: World, handle: Handle, offer: Offer) -> str:
                 over = f"used {used >> 20} MB of memory, far more than its manifest says"
                 _stop_runs(world, offer, Ending(Cause.LIMIT_EXCEEDED, error=f"the Cargo {over}"))
                 return over
+            if over_cap := _over_cap(world, offer, used):
+                world.now.appetites[offer.digest] = used
+                _stop_runs(world, offer, Ending(Cause.ISLAND_STOPPED, error=over_cap))
+                return over_cap
     finally:
         end.cancel()
+
+
+def _over_cap(world: World, offer: Offer, used_bytes: int) -> str | None:
+    """Why this Cargo has to go: all together take more than the owner lends, and it is furthest over its claim."""
+    cap = world.host.caps.memory_bytes
+    used = {o.digest: world.memory_of(o) for o in world.now.offers.values() if o.warm}
+    total = sum(used.values())
+    if not cap or total <= cap or offer.digest not in used:
+        return None
+    claims = world.now.memory_claims
+    worst = max(used, key=lambda digest: (used[digest] - claims.get(digest, 0), digest))
+    if worst != offer.digest:
+        return None
+    return (
+        f"took {used_bytes >> 20} MB of memory; all Cargos together took {total >> 20} of the "
+        f"{cap >> 20} MB that the owner lends"
+    )
 
 
 def _stop_runs(world: World, offer: Offer, ending: Ending) -> None:

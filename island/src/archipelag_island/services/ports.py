@@ -15,6 +15,7 @@ from archipelag_island.domain.attempt import AttemptKey, Chunk, Report
 from archipelag_island.domain.beat import Beat, BeatReply
 from archipelag_island.domain.capability import Capabilities
 from archipelag_island.domain.offer import Entry
+from archipelag_island.domain.owner import Readings
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,12 @@ class Shelf(Protocol):
 class Models(Protocol):
     async def fetch(self, module: str, manifest: Manifest) -> Path:
         """The verified weights on this disk. Raises ModelUnavailable."""
+        ...
+
+
+class Senses(Protocol):
+    def read(self) -> Readings:
+        """What this machine tells of its owner's use of it. Cheap, never raises; what it cannot tell is None."""
         ...
 
 

@@ -6,18 +6,24 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, Final
 
-from archipelag_contracts.ids import IslandId
+from archipelag_contracts.ids import CargoDigest, IslandId
 from archipelag_contracts.manifest import Manifest
 
 from archipelag_island.clock import Clock
-from archipelag_island.domain.attempt import AttemptKey, Ending
+from archipelag_island.domain.attempt import AttemptKey, Cause, Ending
 from archipelag_island.domain.capability import Capabilities
+from archipelag_island.domain.caps import Bucket, Caps, Taken, disk_refusal
 from archipelag_island.domain.offer import Offer
+from archipelag_island.domain.owner import Owner, Readings, Rules
 from archipelag_island.domain.run import Run
 from archipelag_island.runtime import Runtime
 from archipelag_island.services.ports import Journal, Link, Models, Shelf
+
+AGAIN_S: Final = (0.5, 1.5, 3.5, 7.5)
+"""After the line broke, what runs is said again at once and then so often: a broker that was restarted has forgotten
+what it heard, and the Coordinator may have come back to it later than we."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,12 @@ class Host:
     """Engine name → Python package."""
     cargos: frozenset[str] | None
     """Slugs that the owner allows; None: all."""
+    drain_s: float = 60.0
+    """How long a drain lets runs finish where nobody says."""
+    rules: Rules = field(default_factory=Rules)
+    caps: Caps = field(default_factory=Caps)
+    cpus: tuple[int, ...] = ()
+    """Processors that Cargos run on; empty: wherever this process may."""
 
 
 @dataclass
@@ -42,6 +54,14 @@ class Running:
     run: Run
     slug: str
     drive: asyncio.Task[Any] | None = None
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set: there may be something to send."""
+    again_at: list[float] = field(default_factory=list)
+    """When to say all again, on the monotonic clock."""
+
+    def say_again(self) -> None:
+        self.run.say_again()
+        self.wake.set()
 
 
 @dataclass
@@ -52,6 +72,17 @@ class Now:
     offers: dict[str, Offer] = field(default_factory=dict)
     """By slug."""
     draining: bool = False
+    hand_over_at: float | None = None
+    """When a drain hands over what still runs, in monotonic seconds; None: no drain, or done."""
+    handed_over: int = 0
+    """Runs that the newest drain handed over."""
+    owner: Owner = field(default_factory=Owner)
+    readings: Readings = field(default_factory=Readings)
+    taken: Taken = field(default_factory=Taken)
+    memory_claims: dict[CargoDigest, int] = field(default_factory=dict)
+    """What Cargos that were started may take; kept only under a cap."""
+    appetites: dict[CargoDigest, int] = field(default_factory=dict)
+    """What Cargos took that were ended for taking too much; it counts instead of what they say."""
     connected: bool = False
     accepts_work: bool = False
     notice: str = "not yet heard from a Coordinator"
@@ -81,10 +112,39 @@ class World:
     """Set: something changed that placement should know at once."""
     reports_waiting: asyncio.Event = field(default_factory=asyncio.Event)
     offers_changed: asyncio.Event = field(default_factory=asyncio.Event)
+    drain_changed: asyncio.Event = field(default_factory=asyncio.Event)
+    bucket: Bucket = field(default_factory=Bucket)
+    """What the owner lets us send."""
+
+    @property
+    def takes_work(self) -> bool:
+        return not self.now.draining and not self.now.owner.paused
 
     @property
     def slots_free(self) -> int:
-        return max(0, self.host.slots - len(self.now.runs))
+        return max(0, self.host.slots - len(self.now.runs)) if self.takes_work else 0
+
+    @property
+    def trouble(self) -> str:
+        """Why no further attempt can be taken safely: the journal, the disk; empty when all is well."""
+        taken = self.now.taken.disk_bytes
+        over = disk_refusal(self.host.caps, taken, 0) if taken is not None else None
+        return self.journal.trouble() or over or ""
+
+    async def wait_room(self) -> None:
+        """Until the owner's cap lets us send again."""
+        while True:
+            wait_s = self.bucket.wait_s(self.clock.monotonic())
+            if wait_s <= 0:
+                return
+            await asyncio.sleep(wait_s)
+
+    def hand_over(self, why: str) -> int:
+        """Every run ends as stopped by the Island, so that another goes on with it; how many."""
+        keys = tuple(self.now.runs)
+        for key in keys:
+            self.stop_run(key, Ending(Cause.ISLAND_STOPPED, error=why))
+        return len(keys)
 
     def set_offer(self, offer: Offer) -> None:
         """Replaces what is known of a Cargo that is still offered, and lets the Coordinator know."""
@@ -100,6 +160,19 @@ class World:
         if running.run.ask_to_stop(ending, silent=silent) and running.drive is not None:
             running.drive.cancel()
         return True
+
+    def came_up(self) -> None:
+        """The line stands (again): say so, and send what waited or may have been lost with the old one."""
+        self.beat_soon.set()
+        self.reports_waiting.set()
+        now = self.clock.monotonic()
+        for running in self.now.runs.values():
+            running.again_at = [now + wait_s for wait_s in AGAIN_S]
+            running.say_again()
+
+    def memory_of(self, offer: Offer) -> int:
+        """What a started Cargo takes now."""
+        return self.runtime.usage(offer.warm.handle).memory_bytes if offer.warm else 0
 
     def engine_of(self, manifest: Manifest) -> str | None:
         """The package that runs this Cargo here; None when it cannot run here."""

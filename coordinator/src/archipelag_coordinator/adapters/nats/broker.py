@@ -1,19 +1,21 @@
-"""Who may speak on the message fabric: tokens for Islands, and cutting off those who may not."""
+"""Who may speak on the message fabric: tokens for Islands, cutting off those who may not, and who is connected."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
 import nats.errors
 from archipelag_contracts.ids import IslandId, RelayId
+from nats.aio.msg import Msg
 
 from archipelag_coordinator.adapters.nats import credentials, nkey
 from archipelag_coordinator.adapters.nats.connection import REQUEST_TIMEOUT_S, Connection, Identity
 from archipelag_coordinator.adapters.nats.credentials import Keys
+from archipelag_coordinator.adapters.nats.presence import Presence
 from archipelag_coordinator.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,7 @@ class NatsBroker:
         self._clock = clock
         self._revoked: dict[str, int] | None = None
         self._token = ""
+        self._presence: Presence | None = None
         self._system = Connection(
             urls,
             Identity(
@@ -47,6 +50,7 @@ class NatsBroker:
                 name=f"{relay} claims",
             ),
             on_connected=self._remind,
+            on_lost=self._lost,
         )
 
     async def open(self) -> None:
@@ -54,6 +58,26 @@ class NatsBroker:
 
     async def close(self) -> None:
         await self._system.close()
+
+    async def listen_presence(
+        self,
+        on_gone: Callable[[IslandId], None],
+        on_back: Callable[[IslandId], None],
+        on_unsure: Callable[[], None],
+    ) -> None:
+        """Calls back when an Island's connection to any server of the broker ended, when it stands again, and when
+        neither can be told because our own ended. None may block."""
+        presence = self._presence = Presence(on_gone, on_back, on_unsure)
+
+        async def connected(message: Msg) -> None:
+            presence.connected(message.data)
+
+        async def disconnected(message: Msg) -> None:
+            presence.disconnected(message.data)
+
+        account = self._keys.account_id
+        await self._system.subscribe(credentials.CONNECTED.format(account=account), connected)
+        await self._system.subscribe(credentials.DISCONNECTED.format(account=account), disconnected)
 
     def credentials(
         self, public_key: bytes, island: IslandId, name: str, expires_at: datetime
@@ -92,6 +116,10 @@ class NatsBroker:
         except (nats.errors.Error, OSError, TimeoutError) as error:
             raise BrokerUnreachable(f"the broker was not told who is cut off: {error!r}") from error
         _check(answer)
+
+    def _lost(self) -> None:
+        if self._presence is not None:
+            self._presence.unsure()
 
     async def _remind(self, _: Connection) -> None:
         """A broker that was restarted may have forgotten."""

@@ -39,6 +39,12 @@ HELD_CHUNKS_MAX: Final = 8_192
 HELD_BYTES_MAX: Final = 4 << 20
 # After a reconnect, an attempt whose next chunk fits has missed nothing; ask the stream only for the others.
 SETTLE_S: Final = 0.3
+# For so long an Island that lost its line with ours may take to come back and say again what nobody heard.
+SAYS_AGAIN_S: Final = 6.0
+LOOK_S: Final = 0.25
+LOOKS_MAX: Final = 24
+RETURN_S: Final = 3.0
+"""Most Islands lost their line with ours, and may come back to it later than we."""
 # While our own connection is away, no attempt counts as silent; its deadline is another matter.
 DEAF_S: Final = 24 * 3600.0
 # The broker answers a ping so soon, or we are deaf.
@@ -71,6 +77,8 @@ class _Line:
     """Something may have been missed since the last item."""
     deaf: bool = False
     """The broker could not be heard for a while since this began."""
+    says_again_until: float = 0.0
+    """So long after we were deaf the Island may still say again what nobody heard."""
     repairs: int = 0
     held: deque[bytes] | None = None
     """What arrives while a gap is being filled."""
@@ -203,7 +211,8 @@ class NatsChunkRelay:
         now = self._clock.monotonic()
         for line in self._lines.values():
             line.in_doubt = line.deaf = True
-            line.answer.heard_at = now
+            line.answer.heard_at = now + RETURN_S
+            line.says_again_until = now + SAYS_AGAIN_S
         if self._lines:
             self._start(self._repair_doubtful())
 
@@ -348,18 +357,41 @@ class NatsChunkRelay:
                 async for payload in self._replay.chunks(line.subject.decode()):
                     if not self._open(line):
                         return
-                    line.items = 0  # The rate was limited when these were said.
                     if payload:
-                        self._take(line, payload, self._clock.monotonic(), from_stream=True)
+                        self._take_or_hold(line, payload)
             except (nats.errors.Error, OSError, TimeoutError) as error:
                 log.warning("replay_failed subject=%r error=%r", line.subject, error)
                 line.deaf = True
-        held, line.held = line.held or deque(), None
         line.in_doubt = False
+        for _ in range(LOOKS_MAX):
+            if self._drained(line) or not self._open(line):
+                break
+            if self._clock.monotonic() >= line.says_again_until:
+                break
+            # The Island was deafened as we were; it says all again some times.
+            await asyncio.sleep(LOOK_S)
+        held, line.held = line.held or deque(), None
         while held and self._open(line):
-            payload = held.popleft()
-            self._take(line, payload, self._clock.monotonic(), from_stream=True)
+            self._take(line, held.popleft(), self._clock.monotonic(), from_stream=True)
         self.counts.repaired += 1
+
+    def _take_or_hold(self, line: _Line, payload: bytes) -> None:
+        """What comes too early waits for what is missing before it."""
+        if line.held is not None and _is_ahead(line.answer, payload):
+            self._hold(line, payload)
+        else:
+            line.items = 0  # The rate was limited when these were said.
+            self._take(line, payload, self._clock.monotonic(), from_stream=True)
+
+    def _drained(self, line: _Line) -> bool:
+        """Takes all that fits of what was held, in whatever order it came. True when nothing is left."""
+        before = -1
+        while line.held and len(line.held) != before and self._open(line):
+            held, before = line.held, len(line.held)
+            line.held, line.held_bytes = deque(), 0
+            for payload in held:
+                self._take_or_hold(line, payload)
+        return not line.held
 
     def _open(self, line: _Line) -> bool:
         return self._lines.get(line.subject) is line
@@ -368,3 +400,15 @@ class NatsChunkRelay:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _is_ahead(answer: Answer, payload: bytes) -> bool:
+    """Whether something is missing before it."""
+    try:
+        chunk = pb.Chunk.FromString(payload)
+    except DecodeError:
+        return False
+    if chunk.texts:
+        return bool(chunk.first > answer.next)
+    completed = chunk.HasField("end") and cause_of(chunk.end.cause) is Cause.COMPLETED
+    return bool(completed and chunk.end.next > answer.next)

@@ -25,8 +25,10 @@ log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S: Final = 5
 RECONNECT_S: Final = (0.05, 0.5)
-# First wait, the wait after which `open` gives up, and the longest.
-GREETING_RETRY_S: Final = (0.1, 2.0, 5.0)
+# First wait and the longest.
+GREETING_RETRY_S: Final = (0.1, 2.0)
+GREETING_START_S: Final = 30.0
+"""After which `open` gives up: the servers of a cluster that starts need some seconds to agree on a leader."""
 PING_INTERVAL_S: Final = 5
 PINGS_OUTSTANDING_MAX: Final = 2
 PENDING_BYTES_MAX: Final = 16 << 20
@@ -58,7 +60,8 @@ class _Subscription:
 
 
 class Connection:
-    """Guards one NATS client over time. `on_connected` runs after every connect, the first one included."""
+    """Guards one NATS client over time. `on_connected` runs after every connect, the first one included; `on_lost` is
+    called, and must not block, whenever a connection ends."""
 
     def __init__(
         self,
@@ -66,10 +69,12 @@ class Connection:
         identity: Identity,
         *,
         on_connected: Callable[[Connection], Awaitable[None]] | None = None,
+        on_lost: Callable[[], None] | None = None,
     ) -> None:
         self._urls = list(urls)
         self._identity = identity
         self._on_connected = on_connected
+        self._on_lost = on_lost
         self._client: Client | None = None
         self._subscriptions: list[_Subscription] = []
         self._closed = asyncio.Event()
@@ -137,7 +142,7 @@ class Connection:
             max_outstanding_pings=PINGS_OUTSTANDING_MAX,
             pending_size=PENDING_BYTES_MAX,
             error_cb=_log_error,
-            disconnected_cb=self._log_disconnected,
+            disconnected_cb=self._disconnected,
             reconnected_cb=self._reconnected,
             closed_cb=self._was_closed,
         )
@@ -175,30 +180,33 @@ class Connection:
         """Until it works: a broker that has just started may not have its streams yet."""
         client = self._client
         log.info("broker_connected name=%s", self._identity.name)
+        give_up_at = asyncio.get_running_loop().time() + GREETING_START_S
         wait = GREETING_RETRY_S[0]
         while self._on_connected is not None and self._client is client:
             try:
                 await self._on_connected(self)
                 return
             except (OSError, nats.errors.Error) as error:
-                if self._keeper is None and wait > GREETING_RETRY_S[1]:
-                    raise  # At the start, somebody is there to hear of it.
                 log.warning("broker_greeting_failed name=%s error=%r", self._identity.name, error)
+                if self._keeper is None and asyncio.get_running_loop().time() > give_up_at:
+                    raise  # At the start, somebody is there to hear of it.
             await asyncio.sleep(wait * random.uniform(0.5, 1.0))
-            wait = min(GREETING_RETRY_S[2], wait * 2)
+            wait = min(GREETING_RETRY_S[1], wait * 2)
 
     async def _was_closed(self) -> None:
         self._closed.set()
 
-    async def _log_disconnected(self) -> None:
+    async def _disconnected(self) -> None:
         log.info("broker_disconnected name=%s", self._identity.name)
+        if self._on_lost is not None:
+            self._on_lost()
 
 
-async def make_streams(connection: Connection) -> None:
+async def make_streams(connection: Connection, replicas: int = 1) -> None:
     """Every stream of the contracts, as the contracts say. Idempotent; a broker may have lost them."""
     js = connection.client.jetstream(timeout=REQUEST_TIMEOUT_S)
     for stream in streams.ALL:
-        config = _config(stream)
+        config = _config(stream, replicas)
         try:
             await js.add_stream(config)
         except BadRequestError as error:
@@ -208,7 +216,7 @@ async def make_streams(connection: Connection) -> None:
             await js.update_stream(config)
 
 
-def _config(stream: streams.Stream) -> StreamConfig:
+def _config(stream: streams.Stream, replicas: int) -> StreamConfig:
     refuse = stream.discard == "new"
     return StreamConfig(
         name=stream.name,
@@ -229,7 +237,7 @@ def _config(stream: streams.Stream) -> StreamConfig:
         no_ack=not refuse,
         deny_delete=False,
         allow_rollup_hdrs=False,
-        num_replicas=1,
+        num_replicas=replicas,
     )
 
 

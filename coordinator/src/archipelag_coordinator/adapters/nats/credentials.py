@@ -18,6 +18,8 @@ from archipelag_contracts.signing import SigningKey
 from archipelag_coordinator.adapters.nats import jwt, nkey
 
 CLAIMS_UPDATE: Final = "$SYS.REQ.CLAIMS.UPDATE"
+CONNECTED: Final = "$SYS.ACCOUNT.{account}.CONNECT"
+DISCONNECTED: Final = "$SYS.ACCOUNT.{account}.DISCONNECT"
 
 ISLAND_PAYLOAD_MAX: Final = 1 << 20
 ISLAND_SUBSCRIPTIONS_MAX: Final = 16
@@ -128,13 +130,15 @@ def coordinator_token(keys: Keys, relay: RelayId, *, issued_at: datetime) -> str
 
 
 def system_token(keys: Keys, relay: RelayId, *, issued_at: datetime) -> str:
-    """For the connection over which a Coordinator tells the broker who is cut off; good for nothing else."""
+    """For the connection over which a Coordinator tells the broker who is cut off, and hears whose connection began or
+    ended; good for nothing else."""
+    heard = [subject.format(account=keys.account_id) for subject in (CONNECTED, DISCONNECTED)]
     return jwt.encode(
         keys.system,
         issuer=keys.system_id,
         subject=nkey.public(nkey.USER, keys.system_user.public),
         name=f"coordinator {relay}, claims",
-        nats=_user(publishes=[CLAIMS_UPDATE], subscribes=[f"{inbox_of(relay)}.>"]),
+        nats=_user(publishes=[CLAIMS_UPDATE], subscribes=[f"{inbox_of(relay)}.>", *heard]),
         issued_at=int(issued_at.timestamp()),
     )
 

@@ -10,26 +10,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
+from collections.abc import Callable
 from typing import Final
 
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.conninfo import make_conninfo
 
+from archipelag_coordinator.adapters.postgres.patience import KEEPALIVE, patience
+
 log = logging.getLogger(__name__)
 
-FLUSH_S: Final = 10.0
+FLUSH_S: Final = 6.0
 PING_S: Final = 1.0
 """How often an idle connection is asked whether it still stands."""
+PONG_S: Final = 2.0
+CONNECT_S: Final = 2
 AGAIN_S: Final = 0.5
 """Between two tries to connect. Until one succeeds, transactions wait for the disk themselves."""
-KEEPALIVE: Final = {
-    "keepalives_idle": "2",
-    "keepalives_interval": "1",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "5000",
-    "connect_timeout": "5",
-}
 # A transaction of its own that writes to the log, so that its commit waits for the disk as the server is set to wait,
 # and for the standby where there is one.
 FLUSH: Final = b"SELECT pg_logical_emit_message(true, 'archipelag', '')"
@@ -59,10 +58,16 @@ class Witness:
 
 
 class Flusher:
-    """`run` serves until it is cancelled. Ask for the `witness` before a commit; `flush` by it afterwards."""
+    """`run` serves until it is cancelled. Ask for the `witness` before a commit; `flush` by it afterwards.
+
+    It asks its connection every second, so that it is the first to know when the server is out of reach: `on_away`.
+    """
 
     def __init__(self, dsn: str) -> None:
-        self._dsn = make_conninfo(dsn, **KEEPALIVE)
+        self._dsn = make_conninfo(dsn, **KEEPALIVE | {"connect_timeout": str(CONNECT_S)})
+        self.away = False
+        """Its connection was lost, and another one could not be made."""
+        self.on_away: Callable[[], None] | None = None
         self._witness: Witness | None = None
         self._round: Round | None = None
         self._wanted = asyncio.Event()
@@ -98,19 +103,31 @@ class Flusher:
                     cursor = await connection.execute(SERVER.encode())
                     row = await cursor.fetchone()
                     assert row is not None
+                    self.away = False
                     witness = self._witness = Witness(row[0])
                     self._turned.set()
                     await self._serve(connection)
             except (psycopg.Error, TimeoutError) as error:
                 lost = error
-                log.warning("flusher_connection_lost error=%r", error)
+                if witness is None:
+                    self._is_away(error)
+                else:
+                    log.warning("flusher_connection_lost error=%r", error)
             finally:
                 self._witness = None
                 if witness is not None:
                     witness.lost = lost
                 _end(self._round, lost)
                 self._round = None
-            await asyncio.sleep(AGAIN_S)
+            # The first try comes soon: only its failure tells a server that is away from a lost connection.
+            await asyncio.sleep(AGAIN_S * random.uniform(0.5, 1.5) if witness is None else 0.05)
+
+    def _is_away(self, error: Error) -> None:
+        if not self.away:
+            log.warning("database_out_of_reach error=%s", error)
+        self.away = True
+        if self.on_away is not None:
+            self.on_away()
 
     async def wait_ready(self) -> None:
         """Returns once it has been connected."""
@@ -125,7 +142,7 @@ class Flusher:
             self._wanted.clear()
             taken, self._round = self._round, None
             try:
-                async with asyncio.timeout(FLUSH_S):
+                with patience(connection, PONG_S if taken is None else FLUSH_S):
                     await connection.execute(PING if taken is None else FLUSH)
             except (psycopg.Error, TimeoutError) as error:
                 _end(taken, error)

@@ -24,7 +24,7 @@ KEEP: Final = """
         WHERE octet_length(excluded.cuts) > octet_length(job_items.cuts)
 """
 ITEMS: Final = "SELECT * FROM job_items WHERE job_id = %(job)s ORDER BY first_position"
-FORGET: Final = "DELETE FROM job_items WHERE job_id = %(job)s"
+FORGET: Final = "DELETE FROM job_items WHERE job_id = %(job)s AND first_position >= %(since)s"
 PRUNE: Final = """
     DELETE FROM job_items USING (
         SELECT i.job_id, i.first_position FROM job_items i JOIN jobs j ON j.id = i.job_id
@@ -54,8 +54,8 @@ class PostgresItems:
     async def of_job(self, job: JobId) -> Items:
         return joined(_items(row) for row in await every(self._connection, ITEMS, {"job": job}))
 
-    async def forget(self, job: JobId) -> None:
-        await changed(self._connection, FORGET, {"job": job})
+    async def forget(self, job: JobId, *, since: int) -> None:
+        await changed(self._connection, FORGET, {"job": job, "since": since})
 
     async def prune(self, limit: int) -> int:
         return await changed(self._connection, PRUNE, {"limit": limit})

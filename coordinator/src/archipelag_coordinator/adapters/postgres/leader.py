@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from typing import Final
 
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.conninfo import make_conninfo
+
+from archipelag_coordinator.adapters.postgres.patience import KEEPALIVE, patience
 
 log = logging.getLogger(__name__)
 
@@ -22,14 +25,6 @@ SETTLED_S: Final = 10.0
 STILL_S: Final = 10.0
 """After so long without a question the server ends the connection, and its lock with it. A machine that is gone without
 a word would otherwise lead until the server's system finds its connection dead, hours later."""
-# Its own connection, apart from the pool: the lock lives exactly as long as the connection does.
-KEEPALIVE: Final = {
-    "keepalives_idle": "2",
-    "keepalives_interval": "1",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "5000",
-    "connect_timeout": "5",
-}
 TRY: Final = b"SELECT pg_try_advisory_lock(%s)"
 HOLDS: Final = b"""
     SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND granted
@@ -71,6 +66,7 @@ class Leader:
     async def run(self) -> None:
         while True:
             try:
+                # Apart from the pool: the lock lives exactly as long as this connection does.
                 connection = await AsyncConnection.connect(self._conninfo, autocommit=True)
                 async with connection:
                     await self._stand(connection)
@@ -78,12 +74,12 @@ class Leader:
                 log.warning("leader_connection_lost error=%r", error)
             finally:
                 self._set(False)
-            await asyncio.sleep(self._check_s)
+            await asyncio.sleep(self._check_s * random.uniform(0.5, 1.5))
 
     async def _stand(self, connection: AsyncConnection) -> None:
         """Asks for the lock and then again and again whether it is held. Ends by an error only."""
         while True:
-            async with asyncio.timeout(ANSWER_S):
+            with patience(connection, ANSWER_S):
                 statement = HOLDS if self._leads else TRY
                 values = None if self._leads else [LOCK]
                 row = await (await connection.execute(statement, values)).fetchone()

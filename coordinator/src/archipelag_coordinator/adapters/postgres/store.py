@@ -11,6 +11,7 @@ from typing import Final
 
 import psycopg
 from psycopg import AsyncConnection
+from psycopg.conninfo import make_conninfo
 from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
@@ -25,6 +26,7 @@ from archipelag_coordinator.adapters.postgres.items import PostgresItems
 from archipelag_coordinator.adapters.postgres.jobs import PostgresJobs
 from archipelag_coordinator.adapters.postgres.karma import PostgresKarmaNotes
 from archipelag_coordinator.adapters.postgres.ledger import PostgresLedger
+from archipelag_coordinator.adapters.postgres.patience import KEEPALIVE, hang_up, patience
 from archipelag_coordinator.adapters.postgres.rows import Connection, one
 from archipelag_coordinator.adapters.postgres.usage import PostgresUsages
 from archipelag_coordinator.adapters.postgres.users import PostgresKeys, PostgresUsers
@@ -40,7 +42,14 @@ LIMITS: Final = (
     "-c timezone=UTC"
 )
 POOL_MAX: Final = 16
-POOL_WAIT_S: Final = 10.0
+POOL_WAIT_S: Final = 5.0
+START_S: Final = 10.0
+AWAY_WAIT_S: Final = 1.0
+"""How long to wait for a connection while the database is known to be out of reach."""
+HELD_MAX_S: Final = 25.0
+"""Longer than any transaction may take by the server's own limits: it does not answer."""
+RETRY_S: Final = 3.0
+"""The pool doubles the time between its tries; after so long it begins anew, to be back soon after the database."""
 QUEUE_MAX: Final = 1_000
 UNREACHABLE: Final = (psycopg.OperationalError,)
 """What is raised when the database cannot be reached, not in time, or a transaction must be tried again."""
@@ -91,8 +100,10 @@ class PostgresStore:
     ) -> None:
         self._flusher = flusher or Flusher(dsn)
         self._flushing: asyncio.Task[None] | None = None
+        self._flusher.on_away = self._hang_up
+        self._in_use: set[StoreConnection] = set()
         self._pool: AsyncConnectionPool[StoreConnection] = AsyncConnectionPool(
-            dsn,
+            make_conninfo(dsn, **KEEPALIVE),
             connection_class=StoreConnection,
             kwargs={"row_factory": dict_row, "options": LIMITS},
             configure=_configure,
@@ -100,6 +111,7 @@ class PostgresStore:
             max_size=pool_max,
             max_waiting=QUEUE_MAX,
             timeout=POOL_WAIT_S,
+            reconnect_timeout=RETRY_S,
             open=False,
             name="coordinator",
         )
@@ -114,7 +126,7 @@ class PostgresStore:
 
     async def open(self) -> None:
         """Raises psycopg_pool.PoolTimeout when the database cannot be reached."""
-        await self._pool.open(wait=True, timeout=POOL_WAIT_S)
+        await self._pool.open(wait=True, timeout=START_S)
         self._flushing = asyncio.create_task(self._flusher.run())
 
     async def close(self) -> None:
@@ -189,15 +201,26 @@ class PostgresStore:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[StoreConnection]:
+        wait_s = AWAY_WAIT_S if self._flusher.away else POOL_WAIT_S
         try:
-            async with self._pool.connection() as connection:
-                yield connection
+            async with self._pool.connection(wait_s) as connection:
+                self._in_use.add(connection)
+                try:
+                    with patience(connection, HELD_MAX_S):
+                        yield connection
+                finally:
+                    self._in_use.discard(connection)
         except UNREACHABLE:
             # After a restart of the database every idle connection is dead. The first error is enough: without this,
             # each of them would cost some customer a 503, long after the database is back.
             if self._checking is None or self._checking.done():
                 self._checking = asyncio.create_task(self._check(), name="check connections")
             raise
+
+    def _hang_up(self) -> None:
+        """The database is out of reach: nobody waits any longer for what it was asked before."""
+        for connection in tuple(self._in_use):
+            hang_up(connection)
 
     async def _check(self) -> None:
         try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final
@@ -20,6 +22,8 @@ QUEUE: Final = "chores"
 AT_ONCE_MAX: Final = 500
 ITEMS_AT_ONCE_MAX: Final = 10_000
 SHUTDOWN_S: Final = 5.0
+AGAIN_S: Final = (2.0, 5.0)
+"""Between two workers. Never the same for two Coordinators, so that they do not come back in step."""
 RETRY: Final = RetryStrategy(max_attempts=3, exponential_wait=2)
 
 PruneRates = Callable[[datetime], Awaitable[int]]
@@ -66,14 +70,24 @@ def chores_app(connector: BaseConnector, world: World, prune_rates: PruneRates) 
     return app
 
 
-async def run_chores(app: App) -> None:
-    """Works until it is cancelled; what runs then may finish within `SHUTDOWN_S`."""
-    async with app.open_async():
-        await app.run_worker_async(
-            queues=[QUEUE],
-            name="chores",
-            concurrency=1,
-            install_signal_handlers=False,
-            shutdown_graceful_timeout=SHUTDOWN_S,
-            delete_jobs="successful",
-        )
+async def run_chores(make: Callable[[], App], again_s: tuple[float, float] = AGAIN_S) -> None:
+    """Works until it is cancelled; what runs then may finish within `SHUTDOWN_S`.
+
+    A worker whose database is away ends. Streams go on without one, so another is made when it may be back.
+    """
+    while True:
+        try:
+            app = make()
+            async with app.open_async():
+                await app.run_worker_async(
+                    queues=[QUEUE],
+                    name="chores",
+                    concurrency=1,
+                    install_signal_handlers=False,
+                    shutdown_graceful_timeout=SHUTDOWN_S,
+                    delete_jobs="successful",
+                )
+        except Exception as error:
+            # The top of the loop: whatever it was, it must not end the process that relays everybody's answers.
+            log.warning("chores_interrupted error=%r", error)
+        await asyncio.sleep(random.uniform(*again_s))

@@ -61,8 +61,7 @@ async def break_leases(world: World) -> None:
 
 
 async def watch_silence(world: World) -> None:
-    silent_streams = upkeep.silent_streams(world)
-    if not silent_streams or not await world.relay.hears():
+    if not upkeep.silent_streams(world) or not await world.relay.hears():
         return  # Deaf ourselves, we know nothing of them.
 
     async def one(silent: upkeep.Silent) -> None:
@@ -70,7 +69,8 @@ async def watch_silence(world: World) -> None:
         reason = f"the Island was not heard from for {silent.for_s:.1f} s"
         await failover(world, silent.job_id, silent.epoch, Cause.LEASE_LOST, reason)
 
-    await _side_by_side(silent_streams, one)
+    # What was held up on the line has been heard before the broker's answer: look again.
+    await _side_by_side(upkeep.silent_streams(world), one)
 
 
 async def cancel_left(world: World) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from archipelag_island.adapters.probe import cpu, gpu, memory
 from archipelag_island.domain.capability import Capabilities
+from archipelag_island.domain.caps import Caps
 from archipelag_island.runtime import RuntimeInfo
 
 _OS = {"linux": "linux", "darwin": "darwin", "win32": "windows"}
@@ -19,15 +20,21 @@ DISK_STEP_BYTES = 1 << 30
 
 
 def capabilities(
-    home: Path, runtimes: tuple[RuntimeInfo, ...], engines: tuple[str, ...], region: str
+    home: Path,
+    runtimes: tuple[RuntimeInfo, ...],
+    engines: tuple[str, ...],
+    region: str,
+    caps: Caps,
 ) -> Capabilities:
+    """What the owner lends of this host."""
+    cores, memory_bytes = cpu.cores(), memory.usable_bytes()
     return Capabilities(
         agent_version=agent_version(),
         os=_OS.get(sys.platform, sys.platform),
         arch=platform.machine() or "unknown",
-        cores=cpu.cores(),
+        cores=min(cores, caps.cores or cores),
         cpu_features=cpu.features(),
-        memory_bytes=memory.usable_bytes(),
+        memory_bytes=min(memory_bytes, caps.memory_bytes or memory_bytes),
         disk_free_bytes=disk_free_bytes(home),
         gpus=gpu.gpus(),
         runtimes=runtimes,

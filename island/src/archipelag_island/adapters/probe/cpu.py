@@ -25,6 +25,15 @@ def cores(root: Path = CGROUP) -> int:
     return max(1, min(allowed, math.floor(quota + 0.01)) if quota else allowed)
 
 
+def lent(cap: int) -> tuple[int, ...]:
+    """The processors that Cargos run on under a cap, the last ones; empty: no cap, or this system binds nobody."""
+    try:
+        allowed = sorted(os.sched_getaffinity(0))
+    except AttributeError:
+        return ()
+    return tuple(allowed[-cap:]) if 0 < cap < len(allowed) else ()
+
+
 def _quota(root: Path) -> float:
     """Cores by cgroup quota; 0: no limit."""
     limits = []

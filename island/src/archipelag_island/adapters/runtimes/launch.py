@@ -47,6 +47,8 @@ class Confinement:
     drop_capabilities: bool = False
     show: list[str] = field(default_factory=list)
     """Folders to show read-only where a folder above them is closed to others; the rest of that one is hidden."""
+    cpus: list[int] = field(default_factory=list)
+    """Processors to run on; empty: any. A Cargo that means harm can choose others again: only a cpuset binds it."""
     limits: dict[str, int] = field(default_factory=dict)
     """Name of a resource limit → soft and hard value."""
 
@@ -63,6 +65,8 @@ def confine(c: Confinement) -> None:
             number = ctypes.get_errno()
             raise OSError(number, f"{what}: {os.strerror(number)}")
 
+    if c.cpus:
+        os.sched_setaffinity(0, c.cpus)
     if c.show:
         check(libc.unshare(CLONE_NEWNS), "own mount namespace")
         _show(libc, c.show)

@@ -320,7 +320,7 @@ def _confinement(spec: CargoSpec, command: list[str], folder: Path, rights: Righ
     if rights.uid >= 0:
         # Counted per user over the whole machine, so only where that user has nothing else to do.
         limits["RLIMIT_NPROC"] = 1024
-    return replace(_base(command, folder, rights), limits=limits)
+    return replace(_base(command, folder, rights), limits=limits, cpus=list(spec.cpus))
 
 
 async def _until_there(process: ConfinedProcess, socket: Path) -> None:
