@@ -17,7 +17,7 @@ endif
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install model up demo env down status test coverage check format lock proto bench clean
+.PHONY: help install model up demo env down status test coverage check format lock proto bench chaos clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ proto: $(VENV)/dev.stamp ## generate the protobuf code from contracts/proto
 bench: $(VENV)/dev.stamp $(VENV)/model.stamp ## run the benchmarks, or one: ARGS=benchmarks/NAME.py
 	@for file in $(or $(ARGS),$(BENCHMARKS)); do \
 		echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+
+chaos: $(VENV)/dev.stamp $(VENV)/model.stamp ## kill, freeze and cut off real processes under load; ARGS="--parts islands"
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 clean: ## remove the environment and caches, never a network's state
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

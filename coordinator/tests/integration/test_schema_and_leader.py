@@ -70,6 +70,16 @@ async def test_lost_connection_is_lost_leadership_until_elected_again(postgres_d
         await asyncio.wait_for(leader.wait_leader(), 10)
 
 
+async def test_another_leads_when_the_leader_stands_still_with_its_connection_open(postgres_dsn):
+    still = Leader(postgres_dsn, check_s=3600, still_s=0.2)
+    other = Leader(postgres_dsn, check_s=0.02)
+
+    async with standing(still):
+        await still.wait_leader()
+        async with standing(other):
+            await asyncio.wait_for(other.wait_leader(), 10)
+
+
 async def test_chores_expire_prune_and_audit(store, postgres_dsn, database, caplog):
     clock = FakeClock()
     user, key, _ = await a_customer(store, 100)

@@ -22,6 +22,9 @@ CHECK_S: Final = 2.0
 ANSWER_S: Final = 2.0
 SETTLED_S: Final = 10.0
 """After an outage of the database everybody's last sign of life is old: so long they have to give another."""
+STILL_S: Final = 10.0
+"""After so long without a question the server ends the connection, and its lock with it. A machine that is gone without
+a word would otherwise lead until the server's system finds its connection dead, hours later."""
 TRY: Final = b"SELECT pg_try_advisory_lock(%s)"
 HOLDS: Final = b"""
     SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND granted
@@ -31,12 +34,13 @@ HOLDS: Final = b"""
 class Leader:
     """`run` stands for election until it is cancelled; `is_leader` is the answer at this moment.
 
-    Two may believe that they lead for as long as a dead connection goes unnoticed (`CHECK_S + ANSWER_S`): what leaders
-    do is guarded row by row, so that it costs work and harms nothing.
+    Two may believe that they lead for as long as a dead connection goes unnoticed (`CHECK_S + ANSWER_S`, and while one
+    of them stands still): what leaders do is guarded row by row, so that it costs work and harms nothing.
     """
 
-    def __init__(self, dsn: str, *, check_s: float = CHECK_S) -> None:
-        self._dsn = dsn
+    def __init__(self, dsn: str, *, check_s: float = CHECK_S, still_s: float = STILL_S) -> None:
+        limit = f"-c idle_session_timeout={int(still_s * 1000)}"
+        self._conninfo = make_conninfo(dsn, **KEEPALIVE, options=limit)
         self._check_s = check_s
         self._leads = False
         self._since = 0.0
@@ -63,9 +67,7 @@ class Leader:
         while True:
             try:
                 # Apart from the pool: the lock lives exactly as long as this connection does.
-                connection = await AsyncConnection.connect(
-                    make_conninfo(self._dsn, **KEEPALIVE), autocommit=True
-                )
+                connection = await AsyncConnection.connect(self._conninfo, autocommit=True)
                 async with connection:
                     await self._stand(connection)
             except (psycopg.Error, TimeoutError) as error:

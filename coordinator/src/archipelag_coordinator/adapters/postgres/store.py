@@ -35,9 +35,10 @@ from archipelag_coordinator.services.ports import Admission
 
 log = logging.getLogger(__name__)
 
-# Nothing of ours takes long; what does is stuck, and holds locks that others wait for.
+# Nothing of ours takes long; what does is stuck, and holds locks that others wait for. A Coordinator whose machine is
+# gone in mid-transaction holds them no longer than it counts as alive.
 LIMITS: Final = (
-    "-c statement_timeout=15s -c lock_timeout=10s -c idle_in_transaction_session_timeout=30s "
+    "-c statement_timeout=15s -c lock_timeout=10s -c idle_in_transaction_session_timeout=10s "
     "-c timezone=UTC"
 )
 POOL_MAX: Final = 16
