@@ -17,7 +17,7 @@ endif
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install model up demo env down status test coverage check format lock proto bench chaos clean
+.PHONY: help install model up demo env down status test simulate chaos coverage check format lock proto bench clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,18 @@ status: ## say what runs, and where
 # another parse (pytest rewriting assertions) it fails with "AST constructor recursion depth mismatch".
 test: $(VENV)/dev.stamp $(VENV)/model.stamp ## run the tests: real PostgreSQL, NATS and model; ARGS="-k word"
 	PYTHONNODEBUGRANGES=1 $(BIN)/python -m pytest $(ARGS)
+
+# One seed: `make simulate SEED=7 TRACE=1`. Planted bugs: `make simulate PLANTED=1`. The fleet alone: `make simulate PROFILE=fleet`.
+SIMULATION := $(BIN)/python tests/simulation $(ARGS)
+simulate: $(VENV)/dev.stamp ## 1,000 seeds of the fault world, then 1,000 Islands for a week, in virtual time; SEED=n replays one
+ifneq ($(PLANTED),)
+	@$(SIMULATION) --planted
+else ifneq ($(SEED)$(PROFILE)$(SEEDS),)
+	@$(SIMULATION) $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(PROFILE),--profile $(PROFILE)) $(if $(TRACE),--trace)
+else
+	@$(SIMULATION) --known
+	@$(SIMULATION) --profile fleet
+endif
 
 coverage: ## the tests, and how much of domain and services they run, by branches; fails below 95 %
 	@$(MAKE) test ARGS="--cov $(ARGS)"

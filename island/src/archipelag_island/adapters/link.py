@@ -60,6 +60,18 @@ class Credentials:
     assignment_keys: tuple[bytes, ...]
 
 
+class PatientClient(Client):
+    """nats-py reads nothing more once the answer comes to a ping that was given up, and does not notice for a while."""
+
+    async def _process_pong(self) -> None:
+        if self._pongs and self._pongs[0].done():
+            self._pongs.pop(0)
+            self._pongs_received += 1
+            self._pings_outstanding = 0
+        else:
+            await super()._process_pong()
+
+
 class NatsLink:
     """`accept` and `cancel` are called for what a trusted Coordinator sends; they must not wait.
 
@@ -146,7 +158,7 @@ class NatsLink:
         async def on_closed() -> None:
             given_up.set()
 
-        client = Client()
+        client = PatientClient()
         try:
             await client.connect(
                 servers=list(credentials.urls),

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import nats
 import nats.errors
 from archipelag_contracts import streams
 from archipelag_contracts.signing import SigningKey
@@ -57,6 +56,18 @@ class _Subscription:
     subject: str
     queue: str
     on_message: OnMessage
+
+
+class PatientClient(Client):
+    """nats-py reads nothing more once the answer comes to a ping that was given up, and does not notice for a while."""
+
+    async def _process_pong(self) -> None:
+        if self._pongs and self._pongs[0].done():
+            self._pongs.pop(0)
+            self._pongs_received += 1
+            self._pings_outstanding = 0
+        else:
+            await super()._process_pong()
 
 
 class Connection:
@@ -129,7 +140,8 @@ class Connection:
     async def _connect(self) -> None:
         key = self._identity.key
         self._closed.clear()
-        client = await nats.connect(
+        client = PatientClient()
+        await client.connect(
             servers=self._urls,
             name=self._identity.name,
             user_jwt_cb=lambda: bytearray(self._identity.token().encode()),

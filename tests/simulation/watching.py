@@ -1,0 +1,116 @@
+"""Looks at every row as it is committed: what may never happen to a row, whoever does it."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable
+from typing import Any, Final
+
+from archipelag_coordinator.domain.attempt import Attempt
+from archipelag_coordinator.domain.job import Job
+from archipelag_coordinator.domain.ledger import Reservation, ReservationStatus
+from archipelag_coordinator.testing.memory_state import State
+
+BEATING: contextvars.ContextVar[str] = contextvars.ContextVar("beating", default="")
+"""The Island whose heartbeat is being dealt with."""
+
+JOB_MOVES: Final = {
+    "queued": {"running", "failed", "cancelled"},
+    "running": {"queued", "succeeded", "failed", "cancelled"},
+}
+ATTEMPT_MOVES: Final = {
+    "assigned": {"running", "succeeded", "failed", "refused", "lost", "cancelled"},
+    # An Island's heartbeat may have called it running before its reply was given up.
+    "running": {"succeeded", "failed", "lost", "cancelled", "refused"},
+}
+
+
+class RowWatch:
+    """Notes each row that a transaction changes, and compares before and after once it commits."""
+
+    def __init__(self, state: State, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._before: dict[tuple[str, Any], Any] = {}
+        self._tables = {
+            "jobs": state.jobs,
+            "attempts": state.attempts,
+            "transfers": state.transfers,
+            "reservations": state.reservations,
+        }
+        for name, table in self._tables.items():
+            self._attach(name, table)
+
+    def _attach(self, name: str, table: Any) -> None:
+        put = table.put
+
+        def noted(key: Any, row: Any) -> None:
+            self._before.setdefault((name, key), table.get(key))
+            put(key, row)
+
+        table.put = noted
+
+    def is_committed(self, name: str, key: Any) -> bool:
+        """Whether there is such a row, and not only in a transaction that goes on."""
+        added_now = self._before.get((name, key), key) is None
+        return self._tables[name].get(key) is not None and not added_now
+
+    def rolled_back(self) -> None:
+        self._before.clear()
+
+    def committed(self) -> None:
+        for (name, key), before in self._before.items():
+            after = self._tables[name].get(key)
+            if before is not None and before != after:
+                for said in CHANGES[name](before, after):
+                    self._tell(said)
+        self._before.clear()
+
+
+def _job(before: Job, after: Job) -> list[str]:
+    found = []
+    if before.finished:
+        found.append(f"a_finished_job_never_changes: {before.id} was {before.status.value}")
+    if before.status is not after.status and after.status.value not in JOB_MOVES.get(
+        before.status.value, set()
+    ):
+        found.append(f"jobs_move_as_they_may: {before.id} {before.status} to {after.status}")
+    if after.epoch not in (before.epoch, before.epoch + 1):
+        found.append(f"epochs_rise_by_one: {before.id} from {before.epoch} to {after.epoch}")
+    if after.delivered < before.delivered and not after.finished:
+        found.append(f"marks_never_go_down: {before.id} {before.delivered} to {after.delivered}")
+    return found
+
+
+def _attempt(before: Attempt, after: Attempt) -> list[str]:
+    key = f"{before.job_id}.{before.epoch}"
+    found = []
+    if before.finished:
+        found.append(f"a_finished_attempt_never_changes: {key} was {before.status.value}")
+    elif before.status is not after.status and after.status.value not in ATTEMPT_MOVES.get(
+        before.status.value, set()
+    ):
+        found.append(f"attempts_move_as_they_may: {key} {before.status} to {after.status}")
+    if (before.island_id, before.first_position) != (after.island_id, after.first_position):
+        found.append(f"an_attempt_stays_where_it_is: {key}")
+    beating = BEATING.get()
+    if after.lease_until > before.lease_until and beating and beating != after.island_id:
+        found.append(f"only_its_holder_extends_a_lease: {key} of {after.island_id} by {beating}")
+    return found
+
+
+def _transfer(before: Any, after: Any) -> list[str]:
+    return [f"entries_are_never_edited: {before.id}"]
+
+
+def _reservation(before: Reservation, after: Reservation) -> list[str]:
+    if before.status is not ReservationStatus.PENDING or before.amount != after.amount:
+        return [f"a_reservation_is_released_once: {before.job_id} was {before.status.value}"]
+    return []
+
+
+CHANGES: Final[dict[str, Callable[[Any, Any], list[str]]]] = {
+    "jobs": _job,
+    "attempts": _attempt,
+    "transfers": _transfer,
+    "reservations": _reservation,
+}
