@@ -15,6 +15,7 @@ CoordinatorError
 │   ├── IllegalMove             a state that does not allow this move: `noun`, `state`, `move`
 │   ├── StaleAttempt            an epoch that is no longer the current one
 │   ├── IdempotencyMismatch     the same Idempotency-Key with another request
+│   ├── NothingToContinue       a reader's place in an answer that does not stand (any more)
 │   └── AlreadyPosted           a transfer of this id stands, with other entries
 ├── PairingRefused              unknown, used or expired pairing code: `reason`
 ├── IslandRefused               suspended, retired or banned
@@ -137,6 +138,10 @@ class StaleAttempt(Conflict):
 
 class IdempotencyMismatch(Conflict):
     code = "idempotency_mismatch"
+
+
+class NothingToContinue(Conflict):
+    code = "nothing_to_continue"
 
 
 class AlreadyPosted(Conflict):

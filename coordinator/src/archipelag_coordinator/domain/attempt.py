@@ -71,6 +71,10 @@ RETRYABLE: Final = {
 }
 
 
+# After these the very Island may go on as well as another one, once it is heard and has its Cargo warm again.
+COMING_BACK: Final = {Cause.LEASE_LOST, Cause.CARGO_DIED, Cause.CARGO_STALLED}
+
+
 @dataclass(frozen=True)
 class Usage:
     """Metered quantities of one attempt."""

@@ -25,6 +25,13 @@ class Berth:
     """Assigned by this process and not yet ended."""
     ended: set[AttemptKey] = field(default_factory=set)
     """Ended here while the last heartbeat still named them."""
+    doubted_at: datetime | None = None
+    """It gave no sign of life when one was due."""
+
+    @property
+    def in_doubt(self) -> bool:
+        """Not heard from since; its next heartbeat settles that, whichever Coordinator hears it."""
+        return self.doubted_at is not None and _seen(self.island) <= _stamp(self.doubted_at)
 
     def busy(self) -> int:
         return len((self.held - self.ended) | self.given)
@@ -78,6 +85,16 @@ class Fleet:
             if key in berth.held:
                 berth.ended.add(key)
 
+    def handed_on(self, island: IslandId, key: AttemptKey) -> None:
+        """Another Coordinator decides on this attempt by now; the Island's heartbeats tell whether it runs."""
+        if (berth := self._berths.get(island)) is not None:
+            berth.given.discard(key)
+
+    def doubt(self, island: IslandId, now: datetime) -> None:
+        """It was silent, or did not answer: no work for it until it is heard."""
+        if (berth := self._berths.get(island)) is not None:
+            berth.doubted_at = now
+
     def forget(self, island: IslandId) -> None:
         self._berths.pop(island, None)
 
@@ -119,6 +136,7 @@ def _candidate(berth: Berth, slug: str, digest: str) -> Candidate:
         determinism_class=shown.determinism_class,
         broker_rtt_ms=island.broker_rtt_ms,
         load=island.load,
+        in_doubt=berth.in_doubt,
     )
 
 

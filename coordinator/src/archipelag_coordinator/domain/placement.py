@@ -25,7 +25,9 @@ class Wanted:
     prompt_tokens: int
     output_items: int
     avoid: frozenset[IslandId] = frozenset()
-    """Islands that already lost or refused this job."""
+    """Islands that just refused this job, or broke the protocol over it."""
+    lost: frozenset[IslandId] = frozenset()
+    """Islands that lost this job, and may have it again where there is no other."""
     determinism_class: str = ""
     """Of the Island whose answer is to be continued; empty for one that begins, or where that Island did not say."""
     same_class_only: bool = False
@@ -51,6 +53,8 @@ class Candidate:
     broker_rtt_ms: float
     load: float
     determinism_class: str = ""
+    in_doubt: bool = False
+    """It was silent a moment ago and has not been heard since."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,10 @@ def is_ready(_: Wanted, island: Candidate) -> str | None:
     return None if island.status == "ready" else f"is {island.status}"
 
 
+def was_heard_since(_: Wanted, island: Candidate) -> str | None:
+    return "was silent a moment ago and has not been heard since" if island.in_doubt else None
+
+
 def offers_cargo(wanted: Wanted, island: Candidate) -> str | None:
     if island.digest is None:
         return f"does not offer {wanted.slug}"
@@ -100,7 +108,7 @@ def has_cargo_warm(wanted: Wanted, island: Candidate) -> str | None:
 
 
 def not_tried_before(wanted: Wanted, island: Candidate) -> str | None:
-    return "already lost or refused this job" if island.island_id in wanted.avoid else None
+    return "already refused or spoilt this job" if island.island_id in wanted.avoid else None
 
 
 def continues_in_its_class(wanted: Wanted, island: Candidate) -> str | None:
@@ -118,6 +126,7 @@ def has_free_slot(_: Wanted, island: Candidate) -> str | None:
 RULES: Final[tuple[Rule, ...]] = (
     is_approved,
     is_ready,
+    was_heard_since,
     offers_cargo,
     has_cargo_warm,
     not_tried_before,
@@ -177,6 +186,12 @@ def place(wanted: Wanted, candidates: Sequence[Candidate], chance: float) -> Pla
             fit.append((score(wanted, island), island))
         else:
             against.append(Verdict(island.island_id, island.name, None, reason))
+    others = [pair for pair in fit if pair[1].island_id not in wanted.lost]
+    if others:
+        why = "lost this job before, and there are others"
+        lost = [island for _, island in fit if island.island_id in wanted.lost]
+        against += [Verdict(island.island_id, island.name, None, why) for island in lost]
+        fit = others
     if not fit:
         raise NoPlacement([f"{v.name} {v.reason}" for v in against[:REASONS_MAX]])
 

@@ -36,6 +36,8 @@ class Policy:
     """How long a request with a reader waits for an Island before it is a 503 with the reasons."""
     queue_wait_batch_s: float = 600.0
     """The same for a job that nobody waits for."""
+    return_wait_s: float = 10.0
+    """How long an answer in mid-stream waits for the very Island that lost it, where no other one has its Cargo."""
     reader_grace_s: float = 5.0
     """How long a reader who vanished may come back before the work is cancelled."""
     orphan_grace_s: float = 15.0
@@ -74,6 +76,10 @@ class Policy:
     def queue_wait_s(self, interactive: bool) -> float:
         """How long a job waits for an Island."""
         return self.queue_wait_interactive_s if interactive else self.queue_wait_batch_s
+
+    def lease_for_s(self, fleet_size: int) -> float:
+        """A lease outlives several heartbeats, however far apart a large fleet's are."""
+        return max(self.lease_s, 4 * self.heartbeat_interval_s(fleet_size))
 
     def heartbeat_interval_s(self, fleet_size: int) -> float:
         """Time to the next heartbeat."""

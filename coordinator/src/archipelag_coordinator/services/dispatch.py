@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from archipelag_contracts.ids import IslandId, JobId, Position
 
 from archipelag_coordinator.domain.answer import Answer
-from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus, class_to_continue
+from archipelag_coordinator.domain.attempt import (
+    COMING_BACK,
+    Attempt,
+    AttemptStatus,
+    class_to_continue,
+)
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.domain.placement import Wanted, place
@@ -29,8 +34,10 @@ from archipelag_coordinator.services.world import World
 TRIES_MAX: Final = 8
 """Islands asked in one go; after that the job waits for the next turn."""
 BROKER_AWAY: Final = "the message fabric cannot be reached; trying again"
+STALE: Final = "stale"
+"""An Island that says this of everything has a clock that is wrong: asked once a heartbeat, not twice a second."""
 REFUSED_AVOID_S: Final = 1.0
-"""An Island that just said no is not asked again at once; an Island that lost the job is not asked again at all."""
+"""An Island that just said no is not asked again at once."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,7 @@ async def _give(world: World, job_id: JobId) -> Job | _Given:
             prompt_tokens=job.prompt_tokens_max,
             output_items=job.output_items_max,
             avoid=_to_avoid(world, attempts),
+            lost=frozenset(a.island_id for a in attempts if a.cause in COMING_BACK),
             determinism_class=class_to_continue(attempts) if answer.next else "",
             same_class_only=world.policy.same_class_only,
         )
@@ -121,7 +129,7 @@ async def _give(world: World, job_id: JobId) -> Job | _Given:
             relay=world.home,
             status=AttemptStatus.ASSIGNED,
             assigned_at=now,
-            lease_until=now + timedelta(seconds=world.policy.lease_s),
+            lease_until=now + timedelta(seconds=_lease_s(world)),
             placement=placement,
             first_position=begin,
             next_position=begin,
@@ -135,11 +143,13 @@ async def _give(world: World, job_id: JobId) -> Job | _Given:
 
 def _to_avoid(world: World, attempts: Sequence[Attempt]) -> frozenset[IslandId]:
     lately = world.clock.now() - timedelta(seconds=REFUSED_AVOID_S)
-    return frozenset(
-        a.island_id
-        for a in attempts
-        if a.status is not AttemptStatus.REFUSED or (a.ended_at or lately) > lately
-    )
+    return frozenset(a.island_id for a in attempts if _is_avoided(a, lately))
+
+
+def _is_avoided(attempt: Attempt, lately: datetime) -> bool:
+    if attempt.status is AttemptStatus.REFUSED:
+        return (attempt.ended_at or lately) > lately
+    return attempt.cause not in COMING_BACK
 
 
 async def _keep_reasons(world: World, tx: Tx, job: Job, nobody: NoPlacement) -> Job:
@@ -159,6 +169,10 @@ def _listen(world: World, given: _Given) -> None:
     world.relay.open(answer, attempt.island_id, attempt.epoch)
 
 
+def _lease_s(world: World) -> float:
+    return world.policy.lease_for_s(len(world.fleet.islands()))
+
+
 def _assignment(world: World, given: _Given, answer: Answer) -> Assignment:
     job, attempt, limits = given.job, given.attempt, given.cargo.manifest.limits
     left_s = (job.deadline_at - attempt.assigned_at).total_seconds()
@@ -170,7 +184,7 @@ def _assignment(world: World, given: _Given, answer: Answer) -> Assignment:
         cargo_slug=job.cargo_slug,
         cargo_digest=job.cargo_digest,
         input=job.input,
-        lease_ms=int(world.policy.lease_s * 1000),
+        lease_ms=int(_lease_s(world) * 1000),
         deadline_ms=int(1000 * max(1.0, min(left_s, limits.seconds))),
         first_position=attempt.first_position,
         resume_tokens=tuple(answer.tokens[: attempt.first_position]),
@@ -199,6 +213,8 @@ async def _take_back(world: World, given: _Given, said: Refused | Unreachable) -
             await tx.jobs.save(waiting, was=current)
     except StaleAttempt:
         return  # Cancelled, or ended otherwise, in the meantime.
+    if isinstance(said, Unreachable) or said.reason.startswith(STALE):
+        world.fleet.doubt(attempt.island_id, now)
     if isinstance(said, Unreachable):
         # It may have heard us all the same.
         await world.bus.cancel(

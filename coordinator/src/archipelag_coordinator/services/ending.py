@@ -11,6 +11,7 @@ from archipelag_contracts.manifest import Price
 
 from archipelag_coordinator.domain.answer import Answer, Ending
 from archipelag_coordinator.domain.attempt import (
+    COMING_BACK,
     Attempt,
     AttemptStatus,
     Cause,
@@ -158,13 +159,17 @@ async def end_attempt(
     # Now, so that nothing more is accepted of it than is settled below.
     world.relay.close(attempt.island_id, job.id, attempt.epoch)
     answer = world.answers.own(job.id)
+    assert answer is not None
     handed_out = _handed_out(job, answer, attempt)
     before = await tx.attempts.of_job(job.id)
     tries = sum(1 for a in before if a.status is not AttemptStatus.REFUSED)
     begin = await _next_begin(world, tx, job, attempt, cause, handed_out)
-    # A reader in mid-answer is not kept waiting where there is nobody to hope for.
+    wait_s = world.policy.queue_wait_s(job.interactive)
     if handed_out and not _somebody_else(world, job, [*before, attempt]):
-        begin = None
+        # A reader in mid-answer is not kept waiting for long, nor at all where there is nobody to hope for.
+        wait_s = world.policy.return_wait_s
+        if cause not in COMING_BACK or world.fleet.get(attempt.island_id) is None:
+            begin = None
     again = begin is not None and job.may_try_again(cause, tries=tries)
     accepted = begin if again and begin is not None else _said(answer, next_position)
     at = Position(max(accepted, attempt.first_position))
@@ -178,7 +183,7 @@ async def end_attempt(
         await tx.items.forget(job.id, since=at)
         if answer is not None:
             await tx.items.keep(world.home, [said_since_stored(answer, until=at)])
-        until = now + timedelta(seconds=world.policy.queue_wait_s(job.interactive))
+        until = now + timedelta(seconds=wait_s)
         waiting = job.requeue(attempt.epoch, reason, until)
         await tx.jobs.save(waiting, was=job)
         return Closed(waiting, ended, again=True)
@@ -213,12 +218,12 @@ def _said(answer: Answer | None, next_position: int | None) -> int:
     return max(answer.next if answer else 0, next_position or 0)
 
 
-def _handed_out(job: Job, answer: Answer | None, attempt: Attempt) -> int:
+def _handed_out(job: Job, answer: Answer, attempt: Attempt) -> int:
     """One past the highest position that any reader may have been given, here or elsewhere."""
-    if answer is None:
-        return job.delivered
-    read_elsewhere = job.read_at is not None and job.read_at >= attempt.assigned_at
-    return max(answer.handed_out, job.delivered, answer.next if read_elsewhere else 0)
+    read = job.read_at is not None and (answer.recalled or job.read_at >= attempt.assigned_at)
+    handed_out = max(answer.handed_out, answer.next if read else 0)
+    # Of a job that nobody waits for, the mark says what can be read later, not what was.
+    return max(handed_out, job.delivered) if job.interactive else handed_out
 
 
 async def fail(

@@ -32,6 +32,8 @@ async def failover(world: World, job_id: JobId, epoch: Epoch, cause: Cause, reas
         closed = await ending.end_attempt(
             world, tx, job, attempt, cause=cause, reason=reason, now=now
         )
+    if cause is Cause.LEASE_LOST:
+        world.fleet.doubt(attempt.island_id, now)
     await _after(world, closed, reason)
     return closed.job
 

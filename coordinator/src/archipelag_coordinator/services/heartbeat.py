@@ -89,7 +89,7 @@ async def _reconcile(
     running = [one.key for one in held if not one.reported]
     reported = [one.key for one in held if one.reported]
     async with world.store.begin() as tx:
-        lease_until = now + timedelta(seconds=world.policy.lease_s)
+        lease_until = now + timedelta(seconds=world.policy.lease_for_s(len(world.fleet.islands())))
         # Also of what has ended there: until its report is settled, nobody else shall begin it anew.
         kept = await tx.attempts.extend(island_id, [*running, *reported], now, lease_until)
         settled = await tx.attempts.finished(island_id, reported) if reported else set()

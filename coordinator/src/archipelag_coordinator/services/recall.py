@@ -49,6 +49,13 @@ async def recall(world: World, tx: Tx, job: Job) -> Answer:
     return answer
 
 
+def let_go(world: World, answer: Answer) -> None:
+    """The job has another home by now: what is here is a copy from now on."""
+    answer.follows = True
+    if answer.island_id is not None:
+        world.fleet.handed_on(answer.island_id, (answer.job_id, answer.epoch))
+
+
 async def follow(world: World, job_id: JobId) -> Answer:
     """The answer for a reader here, whoever relays it. Raises NotFound.
 

@@ -16,7 +16,12 @@ from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.domain.ledger import Reservation, ReservationStatus, user_account
 from archipelag_coordinator.domain.pricing import charge
 from archipelag_coordinator.domain.user import ApiKey, Scope, User
-from archipelag_coordinator.errors import IdempotencyMismatch, InvalidInput, TooLarge
+from archipelag_coordinator.errors import (
+    IdempotencyMismatch,
+    InvalidInput,
+    NothingToContinue,
+    TooLarge,
+)
 from archipelag_coordinator.services.ports import Tx
 from archipelag_coordinator.services.world import World
 
@@ -41,6 +46,8 @@ class Submission:
     request_hash: bytes = b""
     goes_on_unread: bool = False
     """It runs to its end although its reader has left."""
+    continues: bool = False
+    """The reader has the beginning of the answer already: only a job that stands will do."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,7 @@ async def submit(world: World, submission: Submission) -> Submitted:
     """Reserves the upper bound of the price and queues the job.
 
     Raises NotPermitted, NotFound (the workload), InvalidInput, Unsupported, TooLarge, InsufficientCredits,
-    BudgetExceeded, IdempotencyMismatch.
+    BudgetExceeded, IdempotencyMismatch, NothingToContinue.
     """
     submission.key.check_scope(Scope.WRITE)
     cargo = world.catalogue.find(submission.workload)
@@ -65,6 +72,11 @@ async def submit(world: World, submission: Submission) -> Submitted:
     job = _job(world, submission, cargo, wanted, now)
     async with world.store.begin() as tx:
         before = await _same_request(world, tx, submission, now)
+        if before is None and submission.continues:
+            # Another answer would be glued to what the reader has.
+            raise NothingToContinue(
+                "the answer that this would continue does not stand: ask again without Last-Event-ID"
+            )
         standing = before or await tx.jobs.add(job)
         if standing.id != job.id:
             tx.rely()  # Whoever sends it again may be answered by another process than the one that took it.

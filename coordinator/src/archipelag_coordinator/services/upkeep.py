@@ -10,7 +10,7 @@ from archipelag_contracts.ids import Epoch, IslandId, JobId, Position, UserId
 from archipelag_coordinator.domain.answer import Answer
 from archipelag_coordinator.domain.fleet import AttemptKey
 from archipelag_coordinator.domain.island import Island, IslandStatus
-from archipelag_coordinator.services import ending
+from archipelag_coordinator.services import ending, recall
 from archipelag_coordinator.services.ports import Mark
 from archipelag_coordinator.services.world import World
 
@@ -134,6 +134,8 @@ def silent_streams(world: World) -> list[Silent]:
 def left_jobs(world: World) -> list[JobId]:
     """Jobs whose last reader left and did not come back within the grace."""
     now = world.clock.monotonic()
+    # One who came back elsewhere while the store was away could not be noted.
+    firm_s = world.footing.firm_for_s(now)
     return [
         answer.job_id
         for answer in world.answers.all()
@@ -142,7 +144,7 @@ def left_jobs(world: World) -> list[JobId]:
         and not answer.goes_on_unread
         and answer.final is None
         and answer.left_at is not None
-        and now - answer.left_at > _grace_s(world, answer)
+        and min(now - answer.left_at, firm_s) > _grace_s(world, answer)
     ]
 
 
@@ -237,7 +239,7 @@ async def settled_elsewhere(world: World) -> list[JobId]:
     for one in standing:
         answer = world.answers.own(one.job_id)
         if answer is not None and not one.finished and one.home != world.home:
-            answer.follows = True
+            recall.let_go(world, answer)
     return [one.job_id for one in standing if one.finished]
 
 

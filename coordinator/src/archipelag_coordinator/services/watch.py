@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from archipelag_contracts.ids import IslandId, JobId
+from archipelag_contracts.ids import IslandId, JobId, Position
 
 from archipelag_coordinator.domain.answer import Answer, Ending
+from archipelag_coordinator.services.ports import Mark
 from archipelag_coordinator.services.recall import follow
 from archipelag_coordinator.services.world import World
 
@@ -16,6 +17,13 @@ WAIT_S = 60.0
 async def watch(world: World, job_id: JobId) -> Reader:
     """A reader of this job, whoever relays it. Raises NotFound."""
     return Reader(world, world.answers.get(job_id) or await follow(world, job_id))
+
+
+async def note_reader(world: World, job_id: JobId) -> None:
+    """Somebody is about to be given something of an answer that nobody could continue: should this process die, it is
+    known that it must not begin anew."""
+    async with world.store.begin() as tx:
+        await tx.jobs.mark_delivered([Mark(job_id, Position(0), 0, world.clock.now())])
 
 
 class Reader:

@@ -228,13 +228,13 @@ async def test_a_gap_is_filled_from_the_stream_while_new_chunks_wait(bench: Benc
     assert bench.relay.counts.repaired == 1 and bench.wrong == []
 
 
-async def test_a_gap_that_nobody_can_fill_is_bad_output(bench: Bench) -> None:
+async def test_a_gap_that_nobody_can_fill_is_nobodys_fault(bench: Bench) -> None:
     bench.kept.messages = [items(5, "x").SerializeToString()]
     bench.say(items(5, "x"))
 
     await bench.settle()
 
-    assert bench.cause is Cause.BAD_OUTPUT and bench.wrong == [(JOB, ISLAND, 1)]
+    assert bench.cause is Cause.ISLAND_STOPPED and bench.wrong == [(JOB, ISLAND, 1)]
 
 
 async def test_a_gap_while_we_were_deaf_is_not_the_islands_fault(bench: Bench) -> None:
@@ -251,7 +251,7 @@ async def test_an_end_that_counts_more_than_came_is_looked_up_first(bench: Bench
 
     await bench.settle()
 
-    assert bench.cause is Cause.BAD_OUTPUT
+    assert bench.cause is Cause.ISLAND_STOPPED
 
 
 def test_an_end_before_what_was_said_is_bad_output(bench: Bench) -> None:

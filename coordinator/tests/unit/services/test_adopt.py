@@ -10,6 +10,7 @@ from archipelag_contracts.ids import Epoch
 from archipelag_coordinator.apps.loops import table
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.job import Job, JobStatus
+from archipelag_coordinator.errors import NothingToContinue
 from archipelag_coordinator.services import adopt as adopting
 from archipelag_coordinator.services import upkeep
 from archipelag_coordinator.services.cancel import cancel, cancel_here
@@ -17,7 +18,7 @@ from archipelag_coordinator.services.dispatch import dispatch
 from archipelag_coordinator.services.failover import failover
 from archipelag_coordinator.services.follow import keep_up, look
 from archipelag_coordinator.services.track import track
-from archipelag_coordinator.services.watch import Reader, watch
+from archipelag_coordinator.services.watch import Reader, note_reader, watch
 from archipelag_coordinator.services.world import World
 from archipelag_coordinator.testing.builders import CREDIT
 from archipelag_coordinator.testing.fakes import FakeChunkRelay
@@ -356,6 +357,58 @@ async def test_two_readers_at_two_coordinators_each_get_everything_once() -> Non
 
     assert got_here == got_there == list("abcd")
     assert here.final == there.final
+
+
+async def test_a_place_in_an_answer_that_does_not_stand_is_refused() -> None:
+    scene = await a_scene()
+
+    with pytest.raises(NothingToContinue):
+        await scene.submit(idempotency_key="gone", continues=True)
+
+    job = await scene.submit(idempotency_key="stands")
+    assert (await scene.submit(idempotency_key="stands", continues=True)).id == job.id
+    assert await scene.balance() == CREDIT - job.reserved
+
+
+async def test_what_cannot_be_resumed_and_was_read_is_not_begun_anew_by_the_next_home() -> None:
+    scene = await a_scene(resumable=False)
+    await scene.island()
+    await scene.island()
+    job = await scene.running(interactive=False)
+    await note_reader(scene.world, job.id)
+    scene.stream(job, "a")
+    await upkeep.save_marks(scene.world)
+    other = scene.another()
+    await adopting.adopt(other, job.id, scene.world.home)
+
+    ended = await failover(other, job.id, Epoch(1), Cause.LEASE_LOST, "silent")
+
+    assert ended.status is JobStatus.FAILED
+
+
+async def test_a_batch_job_that_nobody_read_is_begun_anew_however_far_it_was() -> None:
+    scene = await a_scene(resumable=False)
+    await scene.island()
+    await scene.island()
+    job = await scene.running(interactive=False)
+    scene.stream(job, "a", "b")
+    await upkeep.save_marks(scene.world)
+
+    ended = await failover(scene.world, job.id, Epoch(1), Cause.LEASE_LOST, "silent")
+
+    assert ended.status is JobStatus.QUEUED
+
+
+async def test_a_job_that_moved_takes_no_slot_here() -> None:
+    scene = await a_scene()
+    job, _ = await a_stream(scene, "a")
+    island = scene.bus.assigned[-1].island_id
+    before = scene.world.fleet.busy(island)
+    await adopting.adopt(scene.another(), job.id, scene.world.home)
+
+    await table.catch_up(scene.world)
+
+    assert (before, scene.world.fleet.busy(island)) == (1, 0)
 
 
 async def test_while_the_broker_is_away_nothing_is_given_out_and_the_reason_is_told() -> None:

@@ -83,7 +83,7 @@ async def test_an_island_that_refused_is_asked_again_a_little_later() -> None:
     running = await dispatch(scene.world, waiting.id)
 
     assert waiting.status is JobStatus.QUEUED
-    assert "already lost or refused" in waiting.waiting_for[0]
+    assert "already refused" in waiting.waiting_for[0]
     assert running.status is JobStatus.RUNNING and running.epoch == 2
 
 

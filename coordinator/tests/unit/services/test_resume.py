@@ -247,20 +247,64 @@ async def test_a_report_of_success_must_show_all_that_was_streamed() -> None:
     assert failed.cause is Cause.BAD_OUTPUT
 
 
-async def test_a_reader_is_told_at_once_when_there_is_nobody_else() -> None:
+async def the_only_island(scene: Scene) -> Island:
+    """All others are gone."""
+    last = scene.bus.assigned[-1].island_id
+    for island in scene.world.fleet.islands():
+        if island.id != last:
+            scene.world.fleet.forget(island.id)
+    (only,) = scene.world.fleet.islands()
+    return only
+
+
+async def test_a_reader_is_told_at_once_when_there_is_nobody_to_hope_for() -> None:
     scene, _, job, reader = await a_reading()
-    other = next(
-        island.id
-        for island in scene.world.fleet.islands()
-        if island.id != scene.bus.assigned[-1].island_id
-    )
-    scene.world.fleet.forget(other)
+    await the_only_island(scene)
 
-    failed = await track(scene.world, scene.report(job, "Hel", "lo", cause=Cause.CARGO_DIED))
+    failed = await track(scene.world, scene.report(job, "Hel", "lo", cause=Cause.ISLAND_STOPPED))
 
-    assert (failed.status, failed.cause) == (JobStatus.FAILED, Cause.CARGO_DIED)
-    assert reader.final is not None and reader.final.error == "the Cargo's process died"
+    assert (failed.status, failed.cause) == (JobStatus.FAILED, Cause.ISLAND_STOPPED)
+    assert reader.final is not None and reader.final.error == "the Island stopped"
     assert await scene.balance() == CREDIT
+
+
+async def test_where_there_is_no_other_the_same_island_goes_on_when_its_cargo_is_back() -> None:
+    scene, _, job, reader = await a_reading()
+    only = await the_only_island(scene)
+
+    waiting = await track(scene.world, scene.report(job, "Hel", "lo", cause=Cause.CARGO_DIED))
+    again = await dispatch(scene.world, job.id)
+
+    assert (waiting.status, again.status) == (JobStatus.QUEUED, JobStatus.RUNNING)
+    assert scene.bus.assigned[-1].island_id == only.id
+    assert scene.bus.assigned[-1].first_position == 2 and reader.final is None
+
+
+async def test_an_island_that_fell_silent_gets_nothing_until_it_is_heard() -> None:
+    scene, _, job, _ = await a_reading()
+    only = await the_only_island(scene)
+
+    await failover(scene.world, job.id, job.epoch, Cause.LEASE_LOST, "silent")
+    waits = await dispatch(scene.world, job.id)
+    fresh = await dispatch(scene.world, (await scene.submit(request_hash=b"other")).id)
+    scene.clock.advance(1)
+    scene.world.fleet.load([replace(only, seen_at=scene.clock.now())])
+    again = await dispatch(scene.world, job.id)
+
+    assert (waits.status, fresh.status) == (JobStatus.QUEUED, JobStatus.QUEUED)
+    assert "was silent a moment ago" in waits.waiting_for[0]
+    assert again.status is JobStatus.RUNNING
+
+
+async def test_nobody_hopes_for_long_for_an_island_that_does_not_come_back() -> None:
+    scene, _, job, reader = await a_reading()
+    await the_only_island(scene)
+    await failover(scene.world, job.id, job.epoch, Cause.LEASE_LOST, "silent")
+
+    scene.clock.advance(30.1)
+    overdue = await overdue_jobs(scene.world, 10)
+
+    assert overdue == [job.id] and reader.final is None
 
 
 async def test_one_who_has_read_nothing_may_wait_for_an_island_to_come() -> None:
@@ -353,7 +397,7 @@ async def test_a_strict_network_fails_a_reader_at_once_where_nobody_has_the_clas
     scene, job, _, same, other = await two_classes(same_class_only=True)
     scene.world.fleet.forget(same.id)
 
-    failed = await failover(scene.world, job.id, job.epoch, Cause.LEASE_LOST, "silent")
+    failed = await failover(scene.world, job.id, job.epoch, Cause.ISLAND_STOPPED, "drained")
 
     assert failed.status is JobStatus.FAILED
     assert other.id in {island.id for island in scene.world.fleet.islands()}

@@ -33,7 +33,7 @@ NOTE_MAX: Final = 200
 ERROR_MAX: Final = 500
 FINISH_REASON_MAX: Final = 32
 PROMPT_TOKENS_MAX: Final = 1 << 24
-REPAIRS_MAX: Final = 8
+REPAIRS_MAX: Final = 16
 REPAIRS_AT_ONCE: Final = 8
 HELD_CHUNKS_MAX: Final = 8_192
 HELD_BYTES_MAX: Final = 4 << 20
@@ -288,9 +288,10 @@ class NatsChunkRelay:
         return None
 
     def _gap(self, line: _Line, came: int) -> None:
-        """Nobody has what is missing. It is the Island's fault only where our own ears were open all the time."""
-        cause = Cause.ISLAND_STOPPED if line.deaf else Cause.BAD_OUTPUT
-        self._wrong(line, f"a gap: {came} came, {line.answer.next} was expected", cause)
+        """Nobody has what is missing, and nobody can tell who lost it: brokers lose what they pass on to each other,
+        too. Another attempt goes on from what is there."""
+        why = f"a gap: {came} came, {line.answer.next} was expected"
+        self._wrong(line, why, Cause.ISLAND_STOPPED)
 
     def _wrong(self, line: _Line, why: str, cause: Cause = Cause.BAD_OUTPUT) -> None:
         """The attempt is over; what it says from now on is refused."""
@@ -323,7 +324,9 @@ class NatsChunkRelay:
         """Something is missing before `payload`: fetch it while new chunks wait."""
         line.repairs += 1
         if line.repairs > REPAIRS_MAX:
-            return self._wrong(line, f"more than {REPAIRS_MAX} gaps")
+            # Nobody can tell who loses so much on the way.
+            why = f"more than {REPAIRS_MAX} gaps"
+            return self._wrong(line, why, Cause.ISLAND_STOPPED)
         line.held = deque([payload])
         line.held_bytes = len(payload)
         self._start(self._refill(line))

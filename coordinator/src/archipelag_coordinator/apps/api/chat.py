@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 from archipelag_contracts.units import to_credits
@@ -18,6 +19,7 @@ from archipelag_coordinator.apps.api.sse import ChatFrames, finish_reason_of, us
 from archipelag_coordinator.domain.answer import Ending
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.errors import InvalidInput
+from archipelag_coordinator.services.watch import note_reader
 from archipelag_coordinator.services.world import World
 
 CLIENT_GONE: Final = 499
@@ -37,7 +39,8 @@ async def create_chat_completion(request: Request, world: TheWorld, caller: Writ
     body = await read_object(request, request.app.state.settings.body_bytes_max)
     model, streamed, include_usage = _delivery(body)
     after = last_event_id(request) if streamed else 0
-    asked = await ask(world, submission_of(request, caller, model, body, interactive=True))
+    submission = submission_of(request, caller, model, body, interactive=True)
+    asked = await ask(world, replace(submission, continues=after > 0))
     try:
         async with Departure(request.receive):
             if streamed:
@@ -64,6 +67,8 @@ async def _stream(world: World, asked: Asked, after: int, *, include_usage: bool
             first = reader.take()
     if reader.final is not None:
         _check(reader.final)
+    elif not asked.cargo.manifest.resumable:
+        await note_reader(world, asked.job.id)
     common = _common(asked, "chat.completion.chunk")
     return RelayResponse(
         reader,

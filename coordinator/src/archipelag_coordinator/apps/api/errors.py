@@ -38,6 +38,7 @@ STATUS: Final[dict[str, int]] = {
     "illegal_move": 409,
     "stale_attempt": 409,
     "idempotency_mismatch": 409,
+    "nothing_to_continue": 409,
     "already_posted": 409,
     "too_large": 413,
     "invalid_input": 422,

@@ -20,7 +20,7 @@ from archipelag_coordinator.domain.job import JobStatus
 from archipelag_coordinator.errors import InvalidInput, NotFound
 from archipelag_coordinator.services.cancel import cancel
 from archipelag_coordinator.services.read import list_jobs, read_job
-from archipelag_coordinator.services.watch import watch
+from archipelag_coordinator.services.watch import note_reader, watch
 
 OFFSET_MAX: Final = 1_000_000
 STATUSES: Final = {
@@ -104,6 +104,8 @@ async def stream_job(request: Request, job_id: str, world: TheWorld, caller: Rea
     """Server-sent events; `Last-Event-ID` continues after the last one that was read."""
     job = (await read_job(world, caller.user.id, known(job_id))).job
     after = last_event_id(request)
+    if not job.finished:
+        await note_reader(world, job.id)
     reader = await watch(world, job.id)
     reader.seek(after)
     headers = {"X-Archipelag-Job": job.id}

@@ -93,6 +93,8 @@ class RelayResponse(Response):
         reader, frames = self._reader, self._frames
         texts, final = [*self._first, *reader.take()], reader.final
         written = frames.opening()
+        clock = asyncio.get_running_loop()
+        alive_at = clock.time() + self._keep_alive_s
         while True:
             if texts:
                 text = texts[0] if len(texts) == 1 else "".join(texts)
@@ -102,11 +104,13 @@ class RelayResponse(Response):
             if written:
                 more = final is None
                 await send({"type": "http.response.body", "body": written, "more_body": more})
+                alive_at = clock.time() + self._keep_alive_s
                 if texts:
                     reader.delivered()
             if final is not None:
                 return
-            heard = await reader.wait(self._keep_alive_s)
+            # News that nobody is told of does not put off the next sign of life.
+            heard = await reader.wait(max(0.0, alive_at - clock.time()))
             # Both at once, so that nothing comes in between and the end is never told before the last item.
             texts, final = reader.take(), reader.final
             written = frames.news(reader) if heard else KEEP_ALIVE

@@ -136,15 +136,15 @@ async def test_an_error_after_content_is_an_event_and_then_done(api: Api) -> Non
         job = await api.assigned()
         api.scene.stream(job, "Hel")
         await until(lambda: _delivered(api, job.id) == 1)
-        report = api.scene.report(job, "Hel", cause=Cause.CARGO_DIED)
+        report = api.scene.report(job, "Hel", cause=Cause.CARGO_FAILED)
         await track(api.scene.world, report)
         answer = await asking
 
     assert answer.status_code == 200
     *_, error, done = events(answer.text)
     assert done == "[DONE]"
-    assert error["error"]["code"] == "cargo_died"
-    assert "the Cargo's process died" in error["error"]["message"]
+    assert error["error"]["code"] == "cargo_failed"
+    assert "the Cargo failed" in error["error"]["message"]
     assert await api.scene.balance() == before
 
 

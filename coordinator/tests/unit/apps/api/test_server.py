@@ -128,11 +128,11 @@ async def test_an_error_amid_the_stream_is_raised_by_the_official_client(
         api.scene.stream(job, "one")
         stream = await asking
         await until(lambda: api.scene.world.answers.all()[0].delivered)
-        await track(api.scene.world, api.scene.report(job, "one", cause=Cause.CARGO_DIED))
+        await track(api.scene.world, api.scene.report(job, "one", cause=Cause.CARGO_FAILED))
         with pytest.raises(openai.APIError) as raised:
             [chunk async for chunk in stream]
 
-    assert raised.value.code == "cargo_died"
+    assert raised.value.code == "cargo_failed"
 
 
 async def test_the_official_client_does_not_come_again_where_the_same_would_happen(
