@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import scenarios
 from .checkers import CHECKS, OUTAGE_CHECKS, Check
@@ -55,7 +55,13 @@ PARTS: dict[str, Part] = {
         scenarios.MANY_ISLANDS,
         "Islands are killed, frozen, drained and cut off under many streams",
         lambda n, a: scenarios.islands_die(
-            n, say, streams=a.streams, seed=a.seed, at_once=a.at_once, names=a.faults
+            n,
+            say,
+            streams=a.streams,
+            seed=a.seed,
+            at_once=a.at_once,
+            names=a.faults,
+            every_s=(a.every / 2, a.every * 3 / 2),
         ),
     ),
     "model": Part(
@@ -67,6 +73,11 @@ PARTS: dict[str, Part] = {
         ORDINARY,
         "the Coordinator that serves a hundred streams is killed",
         lambda n, a: scenarios.coordinator_dies(n, say, seed=a.seed),
+    ),
+    "both": Part(
+        ORDINARY,
+        "an Island is killed, and with its first failover the Coordinator",
+        lambda n, a: scenarios.coordinator_dies_in_failover(n, say, seed=a.seed),
     ),
     "vanished": Part(
         ORDINARY,
@@ -114,10 +125,17 @@ PARTS: dict[str, Part] = {
 }
 
 
+def plan_of(name: str, arguments: argparse.Namespace) -> Plan:
+    plan = PARTS[name].plan
+    if name == "islands" and arguments.attempts_max is not None:
+        return replace(plan, policy={"attempts_max": str(arguments.attempts_max)})
+    return plan
+
+
 async def play(names: Sequence[str], arguments: argparse.Namespace) -> list[Outcome]:
     """The parts in order; those that follow each other on the same kind of network share it."""
     outcomes = []
-    for plan, group in itertools.groupby(names, lambda name: PARTS[name].plan):
+    for plan, group in itertools.groupby(names, lambda name: plan_of(name, arguments)):
         async with started(plan) as network:
             for name in group:
                 say(f"-- {name}: {PARTS[name].about}")
@@ -153,6 +171,12 @@ def arguments_of(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model-streams", type=int, default=50, help="of the model, in `model`")
     parser.add_argument("--load-streams", type=int, default=150, help="in each of the others")
     parser.add_argument("--at-once", type=int, default=60, help="streams at once, in `islands`")
+    parser.add_argument(
+        "--every", type=float, default=2.0, help="seconds between faults, in `islands`"
+    )
+    parser.add_argument(
+        "--attempts-max", type=int, help="Islands that may try one job, in `islands` (default: 8)"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of texts, lengths and faults")
     parser.add_argument(
         "--faults",

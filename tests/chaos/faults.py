@@ -18,6 +18,8 @@ from random import Random
 from signal import SIGCONT, SIGSTOP, SIGTERM
 from typing import Final
 
+from archipelag_contracts.streams import OUTPUT
+
 from .network import Coordinator, Island, Network
 
 BACK_S = 90.0
@@ -155,6 +157,14 @@ ISLAND_FAULTS: Final[Mapping[str, tuple[IslandFault, float]]] = {
 """Name → what is done, and its weight in the draw."""
 
 
+async def strike_with(
+    name: str, network: Network, log: Log, island: Island, chance: Random
+) -> None:
+    """This Island with the fault of this name."""
+    async with log.strike(name, island.name, island.id) as strike:
+        strike.note = await ISLAND_FAULTS[name][0](network, island, chance)
+
+
 async def strike_islands(
     network: Network,
     log: Log,
@@ -169,10 +179,6 @@ async def strike_islands(
     stop; then waits for the last."""
     weights = [ISLAND_FAULTS[name][1] for name in faults]
 
-    async def one(name: str, island: Island) -> None:
-        async with log.strike(name, island.name, island.id) as strike:
-            strike.note = await ISLAND_FAULTS[name][0](network, island, chance)
-
     async with asyncio.TaskGroup() as group:
         while not stop.is_set():
             struck = log.struck
@@ -181,7 +187,8 @@ async def strike_islands(
                 name = chance.choices(list(faults), weights)[0]
                 held = await network.streams_on()
                 busy = [1 + 4 * held.get(island.id, 0) for island in whole]
-                group.create_task(one(name, chance.choices(whole, busy)[0]))
+                island = chance.choices(whole, busy)[0]
+                group.create_task(strike_with(name, network, log, island, chance))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(chance.uniform(*every_s)):
                     await stop.wait()
@@ -246,18 +253,31 @@ async def lose_broker(network: Network, log: Log, away_s: float) -> None:
 
 
 def leader(network: Network) -> int:
-    """Which broker of the cluster leads."""
+    """Which broker of the cluster leads the stream of the answers; -1 while there is none, or its others lag."""
     for index, port in enumerate(network.watched):
         if network.brokers[index].running:
-            url = f"http://127.0.0.1:{port}/jsz"
+            url = f"http://127.0.0.1:{port}/jsz?accounts=true&streams=true"
             with urllib.request.urlopen(url, timeout=2) as answer:
-                told = json.load(answer).get("meta_cluster", {})
-            if told.get("leader"):
-                return int(told["leader"].removeprefix("nats"))
-    raise AssertionError("the cluster has no leader")
+                told = json.load(answer)
+            for account in told.get("account_details") or ():
+                for stream in account.get("stream_detail") or ():
+                    cluster = stream.get("cluster") or {}
+                    if stream["name"] == OUTPUT.name and cluster.get("leader") == f"nats{index}":
+                        others = [
+                            one.get("current", False) for one in cluster.get("replicas") or ()
+                        ]
+                        whole = len(others) == len(network.brokers) - 1 and all(others)
+                        return index if whole else -1
+    return -1
 
 
 async def kill_leader(network: Network, log: Log, away_s: float) -> None:
+    """The one of three that leads the stream of the answers, once the two others have all that it has."""
+
+    async def led() -> bool:
+        return await asyncio.to_thread(leader, network) >= 0
+
+    await network.until(led, "the cluster leads its streams")
     index = await asyncio.to_thread(leader, network)
     async with log.strike("kill the cluster's leader", f"nats{index}") as strike:
         strike.note = f"SIGKILL, away for {away_s:.1f} s"

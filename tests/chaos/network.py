@@ -50,6 +50,9 @@ HELD = """
     SELECT island_id, count(*) FROM attempts WHERE status IN ('assigned', 'running')
     GROUP BY island_id
 """
+MOVED = """
+    SELECT EXISTS (SELECT FROM jobs WHERE user_id = %s AND epoch > 1 AND status = 'running')
+"""
 
 
 @dataclass(frozen=True)
@@ -287,6 +290,7 @@ class Network:
         return os.environ | {
             "ARCHIPELAG_DATABASE_URL": database,
             "ARCHIPELAG_NATS_URL": self.nats_url(name),
+            "ARCHIPELAG_NATS_REPLICAS": str(self.plan.brokers),
             "ARCHIPELAG_BROKER_PUBLIC_URLS": self.nats_url("any-island"),
             "ARCHIPELAG_STATE_DIR": str(self.home / "coordinator"),
             "ARCHIPELAG_HTTP_PORT": str(port),
@@ -371,6 +375,10 @@ class Network:
         except psycopg.OperationalError:
             return {}
 
+    async def has_moved(self, customer: str) -> bool:
+        """Whether another Island goes on with one of this customer's streams."""
+        return await asyncio.to_thread(_moved, self.database_url(), customer)
+
     async def restart_postgres(self, away_s: float) -> None:
         """Killed, and started again after so long."""
         assert self.postgres.process is not None
@@ -424,19 +432,27 @@ class Network:
 NOTHING_SPECIAL = Capabilities("chaos", "linux", "x86_64", 1, (), 1 << 30, 1 << 30, (), (), ())
 
 
-async def becomes(holds: Callable[[], Awaitable[bool]], timeout_s: float) -> bool:
+async def becomes(
+    holds: Callable[[], Awaitable[bool]], timeout_s: float, look_s: float = LOOK_S
+) -> bool:
     """Waits for it; False where it did not become true in time."""
     deadline = time.monotonic() + timeout_s
     while not await holds():
         if time.monotonic() > deadline:
             return False
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(look_s)
     return True
 
 
 def _held(database_url: str) -> dict[str, int]:
     with psycopg.connect(database_url) as connection:
         return dict(connection.execute(HELD).fetchall())
+
+
+def _moved(database_url: str, customer: str) -> bool:
+    with psycopg.connect(database_url) as connection:
+        row = connection.execute(MOVED, (customer,)).fetchone()
+    return row is not None and bool(row[0])
 
 
 @contextlib.asynccontextmanager

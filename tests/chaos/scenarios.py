@@ -3,142 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
 from random import Random
+from signal import SIGCONT, SIGSTOP
 from typing import Final
 
 from . import faults
-from .checkers import CHECKS, OUTAGE_CHECKS, Check, broken_promises, open_books, unfinished
+from .checkers import CHECKS, OUTAGE_CHECKS, Check
 from .faults import Log
 from .network import MODEL, START_S, Hosts, Island, Network, Plan, becomes
-from .readers import Ask, Manners, Readers, fast_ask, model_ask
+from .readers import Ask, Manners, model_ask
 from .report import Outcome
+from .running import Run, a_run, fast_asks, outcome_of, read_all, struck
 
-SETTLE_S: Final = 90.0
-PROGRESS_S: Final = 5.0
+MOVES_S: Final = 5.0
 LONG_PATIENCE_S: Final = 240.0
 DOORS: Final = (*("chat",) * 8, "job", "whole")
 """One request in ten follows a job, one wants its answer in one piece."""
-
-
-@dataclass
-class Run:
-    """One scenario on one network: its readers, its faults, its chance, and where it says how far it is."""
-
-    name: str
-    network: Network
-    customer: str
-    readers: Readers
-    chance: Random
-    log: Log
-    began: float = field(default_factory=time.monotonic)
-    say: Callable[[str], None] = print
-
-    def progress(self, of: int) -> str:
-        done = sum(1 for reading in self.readers.readings if reading.done)
-        given_up = sum(1 for reading in self.readers.readings if reading.error)
-        return (
-            f"[{self.name} {time.monotonic() - self.began:4.0f} s] {done:,} of {of:,} streams complete, "
-            f"{self.readers.reading} being read, {self.readers.items:,} positions, "
-            f"{len(self.log.strikes)} faults" + (f", {given_up} GIVEN UP" if given_up else "")
-        )
-
-
-@contextlib.asynccontextmanager
-async def a_run(
-    name: str,
-    network: Network,
-    seed: int,
-    say: Callable[[str], None],
-    manners: Manners | None = None,
-) -> AsyncIterator[Run]:
-    """A customer of its own, so that its books can be read by themselves."""
-    chance = Random(f"{name} {seed}")
-    customer, key = await network.customer(f"{name}-{seed}-{time.monotonic_ns()}")
-    ports = [one.port for one in network.coordinators]
-    readers = Readers(ports, key, chance, manners)
-    run = Run(name, network, customer, readers, chance, Log(), say=say)
-    run.log.say = lambda what: say(f"[{name} {time.monotonic() - run.began:4.0f} s] {what}")
-    yield run
-
-
-async def outcome_of(run: Run, checks: Sequence[Check] = CHECKS) -> Outcome:
-    """Waits until every job is settled, then opens the books."""
-    database, customer = run.network.database_url(), run.customer
-
-    async def settled() -> bool:
-        return await asyncio.to_thread(unfinished, database, customer) == 0
-
-    await becomes(settled, SETTLE_S)
-    prices = {slug: manifest.price for slug, manifest in run.network.manifests.items()}
-    books = await asyncio.to_thread(open_books, database, customer, prices)
-    broken = broken_promises(books, run.readers.readings, checks)
-    took_s = time.monotonic() - run.began
-    return Outcome(run.name, run.readers.readings, books, run.log.strikes, broken, took_s)
-
-
-async def read_all(
-    run: Run, asks: Sequence[Ask], at_once: int, *, first: int | None = None
-) -> None:
-    """All of these answers, never more than so many at once; tells how far it is."""
-    left = iter(asks)
-
-    async def one() -> None:
-        for ask in left:
-            await run.readers.read(ask, first=first)
-
-    async def tell() -> None:
-        while True:
-            await asyncio.sleep(PROGRESS_S)
-            run.say(run.progress(len(asks)))
-
-    telling = asyncio.create_task(tell())
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(at_once, len(asks))):
-                group.create_task(one())
-    finally:
-        telling.cancel()
-
-
-def fast_asks(
-    name: str,
-    chance: Random,
-    count: int,
-    items: tuple[int, int],
-    delay_ms: int,
-    doors: Sequence[str] = ("chat",),
-) -> list[Ask]:
-    """Each with a seed and a length of its own; the doors by turns."""
-    return [
-        fast_ask(
-            f"{name}-{n}",
-            chance.getrandbits(48),
-            chance.randint(*items),
-            delay_ms,
-            doors[n % len(doors)],
-        )
-        for n in range(count)
-    ]
-
-
-@contextlib.asynccontextmanager
-async def struck(work: Callable[[asyncio.Event], Awaitable[None]]) -> AsyncIterator[None]:
-    """Faults go on until the body is done; a fault that could not be made ends the body."""
-    stop = asyncio.Event()
-    async with asyncio.TaskGroup() as group:
-        group.create_task(_as_task(work, stop))
-        try:
-            yield
-        finally:
-            stop.set()
-
-
-async def _as_task(work: Callable[[asyncio.Event], Awaitable[None]], stop: asyncio.Event) -> None:
-    await work(stop)
 
 
 # --- (a) Islands ---------------------------------------------------------------------------------------------------
@@ -166,13 +47,20 @@ async def islands_die(
     delay_ms: int = 25,
     names: Sequence[str] = tuple(faults.ISLAND_FAULTS),
     struck_max: int = 2,
+    every_s: tuple[float, float] = (1.0, 3.0),
 ) -> Outcome:
     """Islands are killed, frozen, drained and cut off under many streams of the fast Cargo."""
     async with a_run("islands", network, seed, say) as run:
         asks = fast_asks("islands", run.chance, streams, items, delay_ms, DOORS)
         async with struck(
             lambda stop: faults.strike_islands(
-                network, run.log, run.chance, faults=names, at_once=struck_max, stop=stop
+                network,
+                run.log,
+                run.chance,
+                faults=names,
+                at_once=struck_max,
+                every_s=every_s,
+                stop=stop,
             )
         ):
             await read_all(run, asks, at_once)
@@ -247,6 +135,41 @@ async def coordinator_dies(
             outcome.broken["the_coordinator_dies_under_all"] = [
                 f"only {cut} readers lost their line"
             ]
+        return outcome
+
+
+async def coordinator_dies_in_failover(
+    network: Network,
+    say: Callable[[str], None],
+    *,
+    streams: int = 60,
+    seed: int = 1,
+    items: tuple[int, int] = (120, 160),
+    delay_ms: int = 100,
+    killed_after: int = 30,
+) -> Outcome:
+    """An Island is killed, and as soon as its first stream has moved, the Coordinator too that moved it: by then it is
+    stored what the next attempt went on from."""
+    async with a_run("both", network, seed, say) as run:
+        asks = fast_asks("both", run.chance, streams, items, delay_ms)
+        islands = {island.id: island for island in network.islands}
+
+        async def kill(stop: asyncio.Event) -> None:
+            await _all_at(run, streams, killed_after, stop)
+            held = await network.streams_on()
+            island = islands[max(held, key=lambda one: held[one])]
+            async with asyncio.TaskGroup() as group:
+                group.create_task(
+                    faults.strike_with("kill Island", network, run.log, island, run.chance)
+                )
+                await becomes(lambda: network.has_moved(run.customer), MOVES_S, look_s=0.0)
+                await faults.kill_coordinator(network, run.log, network.coordinators[0], 5.0)
+
+        async with struck(kill):
+            await read_all(run, asks, streams, first=0)
+        outcome = await outcome_of(run)
+        if not outcome.moves:
+            outcome.broken["an_island_dies_first"] = ["no stream moved"]
         return outcome
 
 
@@ -437,9 +360,9 @@ async def island_returns(
             frozen.append(island)
             async with run.log.strike("freeze Island", island.name, island.id) as strike:
                 strike.note = f"SIGSTOP for {frozen_s:g} s"
-                island.signal_all(faults.SIGSTOP)
+                island.signal_all(SIGSTOP)
                 await asyncio.sleep(frozen_s)
-                island.signal_all(faults.SIGCONT)
+                island.signal_all(SIGCONT)
                 await asyncio.sleep(5)
 
         async with struck(freeze):
