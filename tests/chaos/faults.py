@@ -80,7 +80,7 @@ async def kill_island(network: Network, island: Island, chance: Random) -> str:
 
 async def freeze_island(network: Network, island: Island, chance: Random) -> str:
     """A laptop that is closed and opened again."""
-    frozen_s = chance.uniform(1, 10)
+    frozen_s = chance.uniform(1, 6)
     island.signal_all(SIGSTOP)
     await asyncio.sleep(frozen_s)
     island.signal_all(SIGCONT)
@@ -112,7 +112,7 @@ async def drain_island(network: Network, island: Island, chance: Random) -> str:
 
 async def cut_island(network: Network, island: Island, chance: Random) -> str:
     """Its line breaks, and every new one too, for some seconds."""
-    away_s = chance.uniform(1, 8)
+    away_s = chance.uniform(1, 6)
     lines = network.lines(of=island.name)
     network.proxies.refuse(*lines)
     await asyncio.sleep(away_s)
@@ -123,7 +123,7 @@ async def cut_island(network: Network, island: Island, chance: Random) -> str:
 
 async def swallow_island(network: Network, island: Island, chance: Random) -> str:
     """A partition: nothing arrives in one direction or in both, and nobody is told."""
-    away_s = chance.uniform(1, 8)
+    away_s = chance.uniform(1, 6)
     up, down = chance.choice(((True, True), (True, False), (False, True)))
     lines = network.lines(of=island.name)
     network.proxies.swallow(*lines, up=up, down=down)
@@ -136,7 +136,7 @@ async def swallow_island(network: Network, island: Island, chance: Random) -> st
 
 async def slow_island(network: Network, island: Island, chance: Random) -> str:
     """200 ms each way."""
-    slow_s = chance.uniform(3, 8)
+    slow_s = chance.uniform(2, 6)
     lines = network.lines(of=island.name)
     network.proxies.slow(*lines, delay_s=0.2)
     await asyncio.sleep(slow_s)

@@ -419,7 +419,7 @@ class Network:
         await asyncio.gather(*(island.stop() for island in self.islands))
         await asyncio.gather(*(one.stop() for one in self.coordinators))
         for broker in self.brokers:
-            await asyncio.to_thread(broker.stop)
+            await asyncio.to_thread(broker.kill)  # Nobody is left to whom it would say goodbye.
         await asyncio.to_thread(self.postgres.stop)
         if hasattr(self, "proxies"):
             self.proxies.close()

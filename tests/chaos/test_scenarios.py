@@ -1,4 +1,5 @@
-"""The chaos in a small form: every scenario once, with few streams. `make chaos` is the whole of it."""
+"""The chaos in a small form: Islands, a Coordinator, the store of the broker, broker and database, and the model, once
+each with few streams. `make chaos` is the whole of it."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(150)]
 
 SAY = print
 """Pytest keeps it for tests that fail."""
+NAMES = ("kill Island", "freeze Island", "cut Island's line")
 SMALL = Plan(hosts=(Hosts(4, slots=24),), policy={"attempts_max": "8"})
 
 
@@ -72,7 +74,9 @@ def stage_of() -> Iterator[Callable[[Plan], Stage]]:
 
 def test_streams_survive_islands_that_are_killed_frozen_and_cut_off(stage: Stage) -> None:
     outcome = stage.play(
-        lambda network: scenarios.islands_die(network, SAY, streams=80, at_once=20, items=(60, 120))
+        lambda network: scenarios.islands_die(
+            network, SAY, streams=60, at_once=20, items=(60, 120), names=NAMES
+        )
     )
 
     assert outcome.strikes
@@ -94,9 +98,8 @@ def test_all_readers_of_a_killed_coordinator_end_at_the_other_with_the_right_byt
 def test_no_stream_is_lost_to_broker_and_database(stage: Stage) -> None:
     async def trouble(network: Network, log: Log) -> None:
         await faults.wipe_jetstream(network, log, 0, 0.5)
-        await faults.restart_postgres(network, log, 0.5)
-        await faults.lose_broker(network, log, 2.0)
-        await faults.lose_postgres(network, log, 2.0)
+        await faults.lose_broker(network, log, 1.0)
+        await faults.lose_postgres(network, log, 1.0)
 
     outcome = stage.play(
         lambda network: scenarios.under_load(
@@ -104,7 +107,7 @@ def test_no_stream_is_lost_to_broker_and_database(stage: Stage) -> None:
             network,
             SAY,
             trouble,
-            streams=100,
+            streams=60,
             at_once=20,
             items=(40, 120),
             after_s=1.0,
@@ -112,35 +115,7 @@ def test_no_stream_is_lost_to_broker_and_database(stage: Stage) -> None:
         )
     )
 
-    assert len(outcome.strikes) == 4
-
-
-def test_no_stream_is_lost_to_the_death_of_the_brokers_leader(
-    stage_of: Callable[[Plan], Stage],
-) -> None:
-    plan = Plan(hosts=(Hosts(2, slots=24),), brokers=3)
-
-    stage_of(plan).play(
-        lambda network: scenarios.under_load(
-            "leader",
-            network,
-            SAY,
-            scenarios.leader_killed(1.0),
-            streams=30,
-            items=(40, 120),
-            after_s=1.0,
-        )
-    )
-
-
-def test_an_island_that_comes_back_after_its_leases_is_refused_and_not_paid(
-    stage_of: Callable[[Plan], Stage],
-) -> None:
-    outcome = stage_of(scenarios.SHORT_LEASES).play(
-        lambda network: scenarios.island_returns(network, SAY, items=(100, 140), frozen_s=7.0)
-    )
-
-    assert outcome.moves
+    assert len(outcome.strikes) == 3
 
 
 @pytest.mark.real_model
@@ -150,5 +125,5 @@ def test_the_real_model_says_the_same_after_its_island_was_killed(
     plan = Plan(hosts=(Hosts(2, cargo=MODEL, slots=4),), policy={"attempts_max": "8"})
 
     stage_of(plan).play(
-        lambda network: scenarios.models_die(network, SAY, streams=6, at_once=3, tokens=40)
+        lambda network: scenarios.models_die(network, SAY, streams=3, at_once=3, tokens=40)
     )
