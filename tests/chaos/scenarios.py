@@ -380,4 +380,6 @@ async def island_returns(
         )
         if not lost:
             outcome.broken["an_island_returns"] = ["it held no stream when it was stopped"]
+        elif not stale:
+            outcome.broken["late_reports_are_refused"] = [f"none of {island.name} was"]
         return outcome
