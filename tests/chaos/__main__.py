@@ -169,7 +169,7 @@ def arguments_of(given: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--streams", type=int, default=2000, help="of the fast Cargo, in `islands`")
     parser.add_argument("--model-streams", type=int, default=50, help="of the model, in `model`")
-    parser.add_argument("--load-streams", type=int, default=150, help="in each of the others")
+    parser.add_argument("--load-streams", type=int, default=100, help="in each of the others")
     parser.add_argument("--at-once", type=int, default=60, help="streams at once, in `islands`")
     parser.add_argument(
         "--every", type=float, default=2.0, help="seconds between faults, in `islands`"

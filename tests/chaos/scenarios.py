@@ -191,7 +191,7 @@ async def coordinator_vanishes(
     streams: int = 40,
     seed: int = 1,
     items: tuple[int, int] = (150, 200),
-    away_s: float = 45.0,
+    away_s: float = 40.0,
 ) -> Outcome:
     """The machine under the leading Coordinator loses its network and stands still: no connection of it is closed, so
     that nobody is told. Its readers leave it, and its jobs end elsewhere, before it is back."""
@@ -285,7 +285,7 @@ async def storm(
     network: Network,
     say: Callable[[str], None],
     *,
-    streams: int = 300,
+    streams: int = 250,
     seed: int = 1,
     at_once: int = 40,
     every_s: tuple[float, float] = (3.0, 8.0),
