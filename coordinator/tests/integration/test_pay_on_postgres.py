@@ -15,6 +15,7 @@ from archipelag_coordinator.domain.job import JobStatus
 from archipelag_coordinator.domain.ledger import FEES, PayKind, fund_insurance, owner_account
 from archipelag_coordinator.domain.policy import Policy
 from archipelag_coordinator.services import ending
+from archipelag_coordinator.services.recall import recall
 from archipelag_coordinator.testing import builders
 from archipelag_coordinator.testing.books import broken_promises
 from archipelag_coordinator.testing.check_work import Scene as Stored
@@ -99,6 +100,7 @@ async def complete(scene, job, attempt):
 async def fail(scene, job, attempt):
     async with scene.store.begin() as tx:
         await tx.jobs.lock(job.id)
+        await recall(scene.world, tx, job)
         await ending.end_attempt(
             scene.world,
             tx,

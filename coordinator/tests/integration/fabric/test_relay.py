@@ -105,7 +105,7 @@ async def test_what_was_said_while_the_wire_was_cut_is_fetched(
     assert answer.attempt_end is not None and answer.attempt_end.cause is Cause.COMPLETED
 
 
-async def test_a_gap_of_the_islands_own_making_ends_the_attempt(
+async def test_a_gap_that_nobody_can_fill_ends_the_attempt_and_blames_nobody(
     fabric: Any, relay: NatsChunkRelay, eventually: Any
 ) -> None:
     host = await fabric.host().connect()
@@ -115,7 +115,7 @@ async def test_a_gap_of_the_islands_own_making_ends_the_attempt(
     await host.nc.publish(subjects.out(host.id, fabric.relay, JOB, Epoch(1)), chunk(3, "x"))
     await eventually(lambda: answer.attempt_end is not None)
 
-    assert answer.attempt_end is not None and answer.attempt_end.cause is Cause.BAD_OUTPUT
+    assert answer.attempt_end is not None and answer.attempt_end.cause is Cause.ISLAND_STOPPED
 
 
 async def test_one_hostile_flood_leaves_the_others_stream_whole(
