@@ -12,7 +12,7 @@ from archipelag_island.domain.attempt import Cancel, Cause, RefusalCode
 from archipelag_island.domain.beat import Beat, BeatReply
 from archipelag_island.domain.offer import OfferState
 from archipelag_island.errors import NoAnswer
-from archipelag_island.services import announce, drain, execute, reconcile
+from archipelag_island.services import announce, deliver, drain, execute, reconcile
 from archipelag_island.services.announce import Voice
 from archipelag_island.testing.builders import (
     ISLAND,
@@ -172,6 +172,23 @@ async def test_chunks_lost_on_a_dead_line_are_in_the_report(stage: Stage) -> Non
     await stage.until(lambda: stage.link.delivered)
 
     assert stage.link.delivered_reports()[0].texts == ("one ", "two ", "three ")
+
+
+async def test_a_report_does_not_wait_for_its_next_try_once_the_line_is_back(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliver, "WAITS_S", (3600.0, 3600.0))
+    await stage.warm()
+    stage.link.down = True
+    execute.accept(stage.world, an_assignment())
+    await stage.until(lambda: not stage.world.now.runs)
+    await stage.until(lambda: not stage.world.reports_waiting.is_set())
+    assert not stage.link.delivered
+
+    stage.link.down = False
+    stage.world.came_up()
+
+    await stage.until(lambda: stage.link.delivered)
 
 
 async def test_heartbeat_names_what_is_held_until_it_is_forgotten(stage: Stage) -> None:

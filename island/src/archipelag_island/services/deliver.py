@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import Final
 
@@ -12,12 +13,12 @@ from archipelag_island.services.world import World
 
 log = logging.getLogger(__name__)
 
-WAIT_MOST_S: Final = 10.0
+WAITS_S: Final = (0.2, 10.0)
 
 
 async def deliver_for_ever(world: World) -> None:
-    """Woken by `world.reports_waiting`."""
-    backoff = Backoff(0.2, WAIT_MOST_S, world.chance)
+    """Woken by `world.reports_waiting`, also between two tries: a line that is back is not left waiting."""
+    backoff = Backoff(*WAITS_S, world.chance)
     while True:
         world.reports_waiting.clear()
         try:
@@ -26,7 +27,8 @@ async def deliver_for_ever(world: World) -> None:
             await world.reports_waiting.wait()
         except (BrokerUnreachable, NoAnswer) as error:
             log.warning("report_not_delivered error=%s", error)
-            await asyncio.sleep(backoff.next_s())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(world.reports_waiting.wait(), backoff.next_s())
 
 
 async def deliver(world: World) -> int:
