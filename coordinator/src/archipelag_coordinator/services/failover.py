@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from archipelag_contracts.ids import Epoch, JobId
 
@@ -28,12 +28,14 @@ async def failover(world: World, job_id: JobId, epoch: Epoch, cause: Cause, reas
         if job is None or attempt is None or job.home != world.home:
             raise StaleAttempt(job_id, epoch)
         job.check_current(epoch)
-        await recall(world, tx, job)
+        answer = await recall(world, tx, job)
+        silent_s = max(0.0, world.clock.monotonic() - answer.heard_at)
         closed = await ending.end_attempt(
             world, tx, job, attempt, cause=cause, reason=reason, now=now
         )
     if cause is Cause.LEASE_LOST:
-        world.fleet.doubt(attempt.island_id, now)
+        # One that has beaten since then is back already.
+        world.fleet.doubt(attempt.island_id, now - timedelta(seconds=silent_s))
     await _after(world, closed, reason)
     return closed.job
 

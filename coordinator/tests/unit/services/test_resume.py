@@ -296,6 +296,19 @@ async def test_an_island_that_fell_silent_gets_nothing_until_it_is_heard() -> No
     assert again.status is JobStatus.RUNNING
 
 
+async def test_an_island_that_has_beaten_since_it_fell_silent_is_not_in_doubt() -> None:
+    scene, _, job, _ = await a_reading()
+    only = await the_only_island(scene)
+    scene.clock.advance(1)
+    scene.world.fleet.load([replace(only, seen_at=scene.clock.now())])
+    scene.clock.advance(1.5)
+
+    await failover(scene.world, job.id, job.epoch, Cause.LEASE_LOST, "silent for 2.5 s")
+    again = await dispatch(scene.world, job.id)
+
+    assert again.status is JobStatus.RUNNING
+
+
 async def test_nobody_hopes_for_long_for_an_island_that_does_not_come_back() -> None:
     scene, _, job, reader = await a_reading()
     await the_only_island(scene)
