@@ -143,6 +143,7 @@ def _count(world: World, outcome: Outcome, nemesis: Nemesis) -> None:
     for receipt in world.receipts:
         name = f"reader {receipt.outcome}"
         figures[name] = figures.get(name, 0) + 1
+        figures["answers asked anew"] = figures.get("answers asked anew", 0) + receipt.anew
     outcome.faults = nemesis.counts
     outcome.virtual_s = world.loop.time()
     outcome.digest = world.trace.digest
