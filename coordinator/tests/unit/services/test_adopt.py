@@ -386,6 +386,20 @@ async def test_what_cannot_be_resumed_and_was_read_is_not_begun_anew_by_the_next
     assert ended.status is JobStatus.FAILED
 
 
+async def test_what_cannot_be_resumed_is_not_begun_anew_where_nobody_knows_how_much_was_read() -> None:
+    scene = await a_scene(resumable=False)
+    await scene.island()
+    await scene.island()
+    job = await scene.running()
+    await note_reader(scene.world, job.id)
+    other = scene.another()
+    await adopting.adopt(other, job.id, scene.world.home)
+
+    ended = await failover(other, job.id, Epoch(1), Cause.LEASE_LOST, "silent")
+
+    assert ended.status is JobStatus.FAILED
+
+
 async def test_a_batch_job_that_nobody_read_is_begun_anew_however_far_it_was() -> None:
     scene = await a_scene(resumable=False)
     await scene.island()
