@@ -413,6 +413,22 @@ async def test_a_batch_job_that_nobody_read_is_begun_anew_however_far_it_was() -
     assert ended.status is JobStatus.QUEUED
 
 
+async def test_who_becomes_home_lets_go_of_an_attempt_that_ended_while_it_followed() -> None:
+    scene = await a_scene()
+    await scene.island()
+    await scene.island()
+    job = await scene.running()
+    island = scene.bus.assigned[-1].island_id
+    other = scene.another()
+    await watch(other, job.id)
+    listened = other.relay.is_open(island, job.id, Epoch(1))
+    await failover(scene.world, job.id, Epoch(1), Cause.LEASE_LOST, "silent")
+
+    await adopting.adopt(other, job.id, scene.world.home)
+
+    assert listened and not other.relay.is_open(island, job.id, Epoch(1))
+
+
 async def test_a_job_that_moved_takes_no_slot_here() -> None:
     scene = await a_scene()
     job, _ = await a_stream(scene, "a")
