@@ -141,14 +141,9 @@ class SimCoordinator:
         )
         connection = Connection([URL], who, on_connected=make_streams)
         relay = self.relay = NatsChunkRelay(self.home, self.clock, StreamReplay(connection))
-        lines: list[PresenceOnLine] = []
-
-        def unsure() -> None:
-            for line in lines:
-                line.unsure()
-
+        heard: list[PresenceOnLine] = []
         claims = replace(who, name=f"{self.home} claims")
-        system = Connection([URL], claims, on_lost=unsure)
+        system = Connection([URL], claims, on_lost=partial(_unsure, heard))
         wire = Wire([URL], who)
         for part in (connection, system, wire):
             await part.open()
@@ -177,8 +172,8 @@ class SimCoordinator:
         )
         relay.on_end = lambda job, _island, _epoch: errands.run(compose._look_soon(world, job))
         presence = Presence(world)
-        lines.append(PresenceOnLine(presence.gone, presence.back, presence.unsure))
-        await _listen_presence(system, lines[0])
+        heard.append(PresenceOnLine(presence.gone, presence.back, presence.unsure))
+        await _listen_presence(system, heard[0])
         await upkeep.beat(world)
         await upkeep.load_catalogue(world)
         await upkeep.load_fleet(world)
@@ -247,3 +242,9 @@ async def _listen_presence(system: Connection, presence: PresenceOnLine) -> None
 
     await system.subscribe(CAME, connected)
     await system.subscribe(WENT, disconnected)
+
+
+def _unsure(heard: list[PresenceOnLine]) -> None:
+    """Empty until somebody listens."""
+    for one in heard:
+        one.unsure()

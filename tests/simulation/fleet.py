@@ -27,6 +27,7 @@ from archipelag_island.adapters import link
 from archipelag_island.services import offer
 
 from simulation import checkers
+from simulation.customers import Receipt
 from simulation.determinism import seeded, swapped
 from simulation.loop import Livelock, Stuck, VirtualLoop
 from simulation.scenario import Outcome, listening, quiet_logs
@@ -176,7 +177,7 @@ class Fleet:
                 self._world.kill_island(slot)
                 self._world.start_island(slot)
 
-    async def _settle(self, work: Sequence[asyncio.Task[Any]] = ()) -> None:
+    async def _settle(self, work: Sequence[asyncio.Task[Receipt]] = ()) -> None:
         """Until everybody has what they came for. Where all that is left is to wait for the end of leases of Islands
         that are gone, that time is jumped over, too."""
         world, awake_s, idle_s = self._world, 0.0, 0.0

@@ -386,7 +386,9 @@ async def test_what_cannot_be_resumed_and_was_read_is_not_begun_anew_by_the_next
     assert ended.status is JobStatus.FAILED
 
 
-async def test_what_cannot_be_resumed_is_not_begun_anew_where_nobody_knows_how_much_was_read() -> None:
+async def test_what_cannot_be_resumed_is_not_begun_anew_where_nobody_knows_how_much_was_read() -> (
+    None
+):
     scene = await a_scene(resumable=False)
     await scene.island()
     await scene.island()
