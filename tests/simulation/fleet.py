@@ -46,7 +46,7 @@ ARCHIVE: Final = "archive"
 SETTLE_S: Final = 400.0
 LOOK_S: Final = 0.5
 IDLE_S: Final = 3.0
-"""So long everybody has nothing to do but to wait before that is jumped over, and so long before its end all are awake."""
+"""So long nobody does anything but wait before that is jumped over; so long before its end all are awake."""
 MEMORY_LOOK_S: Final = 120.0
 PING_S: Final = 60
 """What idle Islands do most: they look at what their Cargos take, which is always the same here, and at their line."""
