@@ -138,6 +138,7 @@ def _count(world: World, outcome: Outcome, nemesis: Nemesis) -> None:
         figures[job.status.value] = figures.get(job.status.value, 0) + 1
         if job.cause is not None and job.status.value == "failed":
             figures[job.cause.value] = figures.get(job.cause.value, 0) + 1
+    figures["adoptions"] = world.database.watch.homes_moved
     figures["attempts"] = len(state.attempts)
     figures["failovers"] = sum(a.epoch > 1 and a.first_position > 0 for a in state.attempts)
     for receipt in world.receipts:

@@ -33,6 +33,8 @@ class RowWatch:
     def __init__(self, state: State, tell: Callable[[str], None]) -> None:
         self._tell = tell
         self._before: dict[tuple[str, Any], Any] = {}
+        self.homes_moved = 0
+        """So often a job went on at another Coordinator."""
         self._tables = {
             "jobs": state.jobs,
             "attempts": state.attempts,
@@ -64,6 +66,8 @@ class RowWatch:
             after = self._tables[name].get(key)
             if before is None and name == "attempts" and after is not None:
                 self._begun(after)
+            if before is not None and name == "jobs" and after is not None:
+                self.homes_moved += before.home != after.home
             if before is not None and before != after:
                 for said in CHANGES[name](before, after):
                     self._tell(said)
