@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import zlib
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from random import Random
 from typing import Any, Final
 
 from archipelag_contracts import subjects
+from archipelag_coordinator.adapters.nats.credentials import CONNECTED, DISCONNECTED
 
 from simulation.jetstream import JetStream
 from simulation.network import Line, Network
@@ -19,6 +21,9 @@ PAYLOAD_BYTES_MAX: Final = 8 << 20
 UNSENT_BYTES_MAX: Final = 64 << 20
 """A client for whom so much waits is slow, and is cut off."""
 NO_RESPONDERS: Final = b"NATS/1.0 503\r\n\r\n"
+CAME: Final = CONNECTED.format(account="SIM")
+WENT: Final = DISCONNECTED.format(account="SIM")
+"""What the system account hears of connections."""
 
 
 @dataclass(eq=False, slots=True)
@@ -75,6 +80,7 @@ class Broker:
         self.network = network
         self.rng = rng
         self.jetstream = jetstream
+        self.server_id = f"SIM{party.number}"
         self.subjects = Subjects()
         self.clients: dict[int, Client] = {}
         self.loss = 0.0
@@ -102,6 +108,16 @@ class Broker:
         heard = self.deliver(subject, reply, payload, headers)
         if not heard and not kept and reply and by is not None and by.no_responders:
             by.no_responder(reply)
+
+    def told_system(self, subject: str, island: str, number: int, reason: str = "") -> None:
+        """Whose connection began or ended."""
+        claims = base64.urlsafe_b64encode(json.dumps({"name": island}).encode()).decode()
+        said = {
+            "server": {"id": self.server_id},
+            "client": {"id": number, "jwt": f"head.{claims}.signature"},
+            "reason": reason,
+        }
+        self.published(subject, "", json.dumps(said).encode(), b"", None)
 
     def deliver(self, subject: str, reply: str, payload: bytes, headers: bytes = b"") -> int:
         """To every subscription, and to one of each queue group. How many there were."""
@@ -148,7 +164,7 @@ class Client:
 
     def greet(self) -> None:
         info = {
-            "server_id": "SIM",
+            "server_id": self._broker.server_id,
             "server_name": "sim",
             "version": "2.12.1",
             "headers": True,
@@ -183,6 +199,8 @@ class Client:
             self._broker.subjects.remove(one)
         self._subscriptions.clear()
         self._broker.clients.pop(self._line.number, None)
+        if self._island:
+            self._broker.told_system(WENT, self._island, self._line.number, "Client Closed")
 
     @property
     def open(self) -> bool:
@@ -228,6 +246,8 @@ class Client:
                 self.no_responders = bool(said.get("no_responders"))
                 name = str(said.get("name") or "")
                 self._island = name.removeprefix("island ") if name.startswith("island ") else ""
+                if self._island:
+                    self._broker.told_system(CAME, self._island, self._line.number)
             case b"SUB":
                 queue = words[2].decode() if len(words) == 4 else ""
                 one = Subscription(self, words[-1], words[1].decode(), queue)

@@ -308,6 +308,8 @@ def completed_output_is_the_undisturbed_answer(world: World) -> list[str]:
 
 
 def readers_who_were_told_the_end_have_the_whole_answer(world: World) -> list[str]:
+    """Whoever settles a dead Coordinator's job knows what was stored, not what was streamed since, and can compare a
+    report with no more than that."""
     found = []
     for receipt in world.receipts:
         if receipt.outcome != "completed":
@@ -316,7 +318,7 @@ def readers_who_were_told_the_end_have_the_whole_answer(world: World) -> list[st
         if job is None or job.status is not JobStatus.SUCCEEDED:
             status = job.status.value if job else "unknown"
             found.append(f"{receipt.name} was told that {receipt.job_id} is done; it is {status}")
-        elif receipt.text != job.output:
+        elif receipt.text != job.output and not world.may_be_forged(job.id):
             found.append(
                 f"{receipt.name} read {receipt.text[-40:]!r} of {(job.output or '')[-40:]!r}"
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
 from typing import Any, Final
@@ -18,6 +18,7 @@ from archipelag_coordinator import compose
 from archipelag_coordinator.adapters.nats.chunk_relay import NatsChunkRelay
 from archipelag_coordinator.adapters.nats.connection import Connection, Identity, make_streams
 from archipelag_coordinator.adapters.nats.island_bus import NatsIslandBus
+from archipelag_coordinator.adapters.nats.presence import Presence as PresenceOnLine
 from archipelag_coordinator.adapters.nats.replay import StreamReplay
 from archipelag_coordinator.adapters.nats.reports import ReportQueue
 from archipelag_coordinator.adapters.nats.wire import Wire
@@ -25,6 +26,7 @@ from archipelag_coordinator.adapters.postgres.store import UNREACHABLE
 from archipelag_coordinator.apps.api.app import ApiSettings, create_app
 from archipelag_coordinator.apps.islands.heartbeats import Heartbeats
 from archipelag_coordinator.apps.islands.known import KnownKeys
+from archipelag_coordinator.apps.islands.presence import Presence
 from archipelag_coordinator.apps.islands.reports import Reports
 from archipelag_coordinator.apps.loops.runner import Runner
 from archipelag_coordinator.apps.loops.table import TABLE
@@ -33,7 +35,9 @@ from archipelag_coordinator.services import upkeep
 from archipelag_coordinator.services.settled import settled
 from archipelag_coordinator.services.world import World
 from archipelag_coordinator.testing.fakes import FakeBroker
+from nats.aio.msg import Msg
 
+from simulation.broker import CAME, WENT
 from simulation.database import Database, PartyLeader, PartyStore
 from simulation.party import Party, PartyClock
 from simulation.watching import BEATING
@@ -137,9 +141,12 @@ class SimCoordinator:
         )
         connection = Connection([URL], who, on_connected=make_streams)
         relay = self.relay = NatsChunkRelay(self.home, self.clock, StreamReplay(connection))
+        heard: list[PresenceOnLine] = []
+        claims = replace(who, name=f"{self.home} claims")
+        system = Connection([URL], claims, on_lost=partial(_unsure, heard))
         wire = Wire([URL], who)
-        await connection.open()
-        await wire.open()
+        for part in (connection, system, wire):
+            await part.open()
         relay.attach(wire)
         bus = NatsIslandBus(connection, self.keys.assignment)
         runner = Runner(TABLE, lambda: self.leader.is_leader, lambda: self.leader.is_settled)
@@ -164,6 +171,9 @@ class SimCoordinator:
             compose._end_wrong(world, job, island, epoch)
         )
         relay.on_end = lambda job, _island, _epoch: errands.run(compose._look_soon(world, job))
+        presence = Presence(world)
+        heard.append(PresenceOnLine(presence.gone, presence.back, presence.unsure))
+        await _listen_presence(system, heard[0])
         await upkeep.beat(world)
         await upkeep.load_catalogue(world)
         await upkeep.load_fleet(world)
@@ -219,3 +229,22 @@ class SimCoordinator:
                 await upkeep.prune_items(world, 500)
             except UNREACHABLE:
                 continue
+
+
+async def _listen_presence(system: Connection, presence: PresenceOnLine) -> None:
+    """The same steps as `NatsBroker.listen_presence`."""
+
+    async def connected(message: Msg) -> None:
+        presence.connected(message.data)
+
+    async def disconnected(message: Msg) -> None:
+        presence.disconnected(message.data)
+
+    await system.subscribe(CAME, connected)
+    await system.subscribe(WENT, disconnected)
+
+
+def _unsure(heard: list[PresenceOnLine]) -> None:
+    """Empty until somebody listens."""
+    for one in heard:
+        one.unsure()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
 
-from archipelag_coordinator.domain.job import Job
+from archipelag_coordinator.domain.job import Job, JobStatus
 
 from simulation.cargo import RESUMABLE, Answer, answer_to, any_input
 from simulation.coordinator import SimCoordinator
@@ -44,6 +44,8 @@ class Receipt:
     charged: str = ""
     unread: bool = False
     """It asked that the job goes on without it."""
+    anew: int = 0
+    """So often it was told that its answer does not stand any more, and asked for a new one."""
 
 
 @dataclass
@@ -344,6 +346,8 @@ class Customer:
         # What another try may mend is tried again, by the same key.
         if exchange.status in (429, 502, 503, 504):
             await asyncio.sleep(float(exchange.headers.get("retry-after", "1")))
+        elif receipt.code == "nothing_to_continue":
+            self._answer_is_gone()
         elif exchange.status == 500:
             receipt.broken.append(f"an internal error: {receipt.code}")
         else:
@@ -351,6 +355,16 @@ class Customer:
             if exchange.status in (409, 422, 400, 404) and receipt.code != "cancelled":
                 receipt.broken.append(f"refused with {exchange.status} {receipt.code}")
         return False
+
+    def _answer_is_gone(self) -> None:
+        """What was read is of no use: the next try asks for a new answer, under the same key."""
+        receipt = self.receipt
+        job = self._stored(receipt.job_id)
+        if job is None or job.status not in (JobStatus.FAILED, JobStatus.CANCELLED):
+            status = job.status.value if job else "unknown"
+            receipt.broken.append(f"nothing to continue of {receipt.job_id}, which is {status}")
+        receipt.anew += 1
+        receipt.text, receipt.position, receipt.finish_reason = "", 0, ""
 
     def _failed(self, error: dict[str, Any]) -> None:
         self.receipt.outcome = "failed"

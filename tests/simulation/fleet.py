@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -23,9 +23,12 @@ from archipelag_contracts.units import Ucredits
 from archipelag_coordinator.domain.island import IslandStatus
 from archipelag_coordinator.domain.ledger import AccountId, Transfer, user_account
 from archipelag_coordinator.domain.policy import Policy
+from archipelag_island.adapters import link
+from archipelag_island.services import offer
 
 from simulation import checkers
-from simulation.determinism import seeded
+from simulation.customers import Receipt
+from simulation.determinism import seeded, swapped
 from simulation.loop import Livelock, Stuck, VirtualLoop
 from simulation.scenario import Outcome, listening, quiet_logs
 from simulation.world import Size, World
@@ -41,6 +44,12 @@ IN_WORK: Final = 0.4
 DRAINED: Final = 0.3
 ARCHIVE: Final = "archive"
 SETTLE_S: Final = 400.0
+LOOK_S: Final = 0.5
+IDLE_S: Final = 3.0
+"""So long nobody does anything but wait before that is jumped over; so long before its end all are awake."""
+MEMORY_LOOK_S: Final = 120.0
+PING_S: Final = 60
+"""What idle Islands do most: they look at what their Cargos take, which is always the same here, and at their line."""
 # A large fleet beats seldom; what is counted in heartbeats is longer by as much.
 POLICY: Final = Policy(
     heartbeats_per_s_max=10.0,
@@ -65,7 +74,8 @@ def run_fleet(
     loop = VirtualLoop()
     size = Size(coordinators=3, islands=islands, policy=POLICY)
     try:
-        with seeded(seed), quiet_logs():
+        seldom = swapped((offer, "MEMORY_LOOK_S", MEMORY_LOOK_S), (link, "PING_S", PING_S))
+        with seeded(seed), quiet_logs(), seldom:
             fleet = Fleet(seed, size, folder, outcome, tell=tell)
             loop.run(fleet.live(days, words=words))
     except (Livelock, Stuck) as stopped:
@@ -129,8 +139,7 @@ class Fleet:
                 self._leave(rng, at_work=True)
             else:
                 self._leave(rng, at_work=False)
-        await asyncio.wait(work)
-        await self._settle()
+        await self._settle(work)
         self._archive()
         left = (world.rounds + 1) * ROUND_S - world.loop.time()
         world.rounds += 1
@@ -168,14 +177,38 @@ class Fleet:
                 self._world.kill_island(slot)
                 self._world.start_island(slot)
 
-    async def _settle(self) -> None:
-        until = self._world.loop.time() + SETTLE_S
-        while self._world.loop.time() < until:
-            await asyncio.sleep(0.5)
-            async with self._world.database.quiet():
-                if not checkers.every_job_ends(self._world) and self._at_rest():
+    async def _settle(self, work: Sequence[asyncio.Task[Receipt]] = ()) -> None:
+        """Until everybody has what they came for. Where all that is left is to wait for the end of leases of Islands
+        that are gone, that time is jumped over, too."""
+        world, awake_s, idle_s = self._world, 0.0, 0.0
+        while awake_s < SETTLE_S:
+            await asyncio.sleep(LOOK_S)
+            awake_s += LOOK_S
+            async with world.database.quiet():
+                at_rest = self._at_rest()
+                if at_rest and not checkers.every_job_ends(world) and all(t.done() for t in work):
                     return
-        self._outcome.broken += checkers.every_job_ends(self._world)
+                lease_s = self._lease_left_s() if at_rest else 0.0
+                idle_s = idle_s + LOOK_S if lease_s > IDLE_S else 0.0
+                if idle_s >= IDLE_S:
+                    self._jump(lease_s - IDLE_S)
+                    idle_s = 0.0
+        self._outcome.broken += checkers.every_job_ends(world)
+
+    def _lease_left_s(self) -> float:
+        """How long until the first lease ends, where every job that is left was with an Island that is gone."""
+        world = self._world
+        state = world.memory._state
+        alive = {one.host.id for one in world.islands if one is not None and not one.party.dead}
+        left = []
+        for job in state.jobs:
+            if job.finished:
+                continue
+            attempt = state.attempts.get((job.id, job.epoch))
+            if attempt is None or attempt.finished or attempt.island_id in alive:
+                return 0.0
+            left.append((attempt.lease_until - world.clock.now()).total_seconds())
+        return min(left, default=0.0)
 
     def _at_rest(self) -> bool:
         """Nobody is at work or owes anything, so that time may be jumped over."""

@@ -141,7 +141,7 @@ class SimIsland:
             credentials=lambda: Credentials((URL,), "", (self._keys.assignment.public,)),
             accept=accept,
             cancel=lambda wish: execute.cancel(world, wish),
-            up=lambda: self._came_up(world),
+            up=lambda: world.came_up(),  # noqa: PLW0108 - the world is made after the link
             refused=lambda: None,
             chance=self._rng,
         )
@@ -199,11 +199,6 @@ class SimIsland:
         self._runs.add(task)
         task.add_done_callback(self._runs.discard)
         return task
-
-    @staticmethod
-    def _came_up(world: World) -> None:
-        world.beat_soon.set()
-        world.reports_waiting.set()
 
     def _died(self) -> None:
         if hasattr(self, "journal"):

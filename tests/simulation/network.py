@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from random import Random
 from typing import Any, Final, Protocol
+from weakref import WeakSet
 
 from simulation.party import PARTY, Party
 
@@ -46,6 +47,12 @@ class Network:
         self.spikes = True
         self._count = 0
         self._cut: dict[tuple[str, str], int] = {}
+        self._transports: WeakSet[LineTransport] = WeakSet()
+
+    def end(self) -> None:
+        """The world is over: what nobody closed, since its owner died before, is closed."""
+        for transport in self._transports:
+            transport.closing = True
 
     # --- Partitions ------------------------------------------------------------------------------------------------
 
@@ -94,6 +101,7 @@ class Network:
         self._count += 1
         line = Line(self, self._count, party, server, protocol)
         self.lines[line.number] = line
+        self._transports.add(line.transport)
         protocol.connection_made(line.transport)
         line.begin()
         return line.transport, protocol

@@ -138,11 +138,13 @@ def _count(world: World, outcome: Outcome, nemesis: Nemesis) -> None:
         figures[job.status.value] = figures.get(job.status.value, 0) + 1
         if job.cause is not None and job.status.value == "failed":
             figures[job.cause.value] = figures.get(job.cause.value, 0) + 1
+    figures["adoptions"] = world.database.watch.homes_moved
     figures["attempts"] = len(state.attempts)
     figures["failovers"] = sum(a.epoch > 1 and a.first_position > 0 for a in state.attempts)
     for receipt in world.receipts:
         name = f"reader {receipt.outcome}"
         figures[name] = figures.get(name, 0) + 1
+        figures["answers asked anew"] = figures.get("answers asked anew", 0) + receipt.anew
     outcome.faults = nemesis.counts
     outcome.virtual_s = world.loop.time()
     outcome.digest = world.trace.digest

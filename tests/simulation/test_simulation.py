@@ -25,8 +25,8 @@ def simulate(*arguments: str, hash_seed: str = "random") -> subprocess.Completed
     )
 
 
-def test_fifty_seeds_and_those_that_once_failed_keep_every_promise() -> None:
-    done = simulate("--seeds", "50", "--known", "--jobs", JOBS)
+def test_thirty_seeds_and_those_that_once_failed_keep_every_promise() -> None:
+    done = simulate("--seeds", "30", "--known", "--jobs", JOBS)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^\d+ seeds, 0 with a broken promise", done.stdout, re.MULTILINE), done.stdout
@@ -48,8 +48,8 @@ def test_the_same_seed_brings_the_same_about_in_another_process() -> None:
     assert traces[0], first.stdout + first.stderr
 
 
-def test_a_small_fleet_comes_and_goes_for_half_a_day() -> None:
-    done = simulate("--profile", "fleet", "--islands", "40", "--days", "0.5")
+def test_a_small_fleet_comes_and_goes_for_a_quarter_of_a_day() -> None:
+    done = simulate("--profile", "fleet", "--islands", "100", "--days", "0.25")
 
     assert done.returncode == 0, done.stdout + done.stderr
     moves = re.search(r"\bmoves (\d+)", done.stdout)

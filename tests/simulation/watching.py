@@ -6,10 +6,12 @@ import contextvars
 from collections.abc import Callable
 from typing import Any, Final
 
-from archipelag_coordinator.domain.attempt import Attempt
+from archipelag_coordinator.domain.attempt import Attempt, Cause
 from archipelag_coordinator.domain.job import Job
 from archipelag_coordinator.domain.ledger import Reservation, ReservationStatus
 from archipelag_coordinator.testing.memory_state import State
+
+from simulation.cargo import RESUMABLE
 
 BEATING: contextvars.ContextVar[str] = contextvars.ContextVar("beating", default="")
 """The Island whose heartbeat is being dealt with."""
@@ -31,6 +33,8 @@ class RowWatch:
     def __init__(self, state: State, tell: Callable[[str], None]) -> None:
         self._tell = tell
         self._before: dict[tuple[str, Any], Any] = {}
+        self.homes_moved = 0
+        """So often a job went on at another Coordinator."""
         self._tables = {
             "jobs": state.jobs,
             "attempts": state.attempts,
@@ -60,10 +64,27 @@ class RowWatch:
     def committed(self) -> None:
         for (name, key), before in self._before.items():
             after = self._tables[name].get(key)
+            if before is None and name == "attempts" and after is not None:
+                self._begun(after)
+            if before is not None and name == "jobs" and after is not None:
+                self.homes_moved += before.home != after.home
             if before is not None and before != after:
                 for said in CHANGES[name](before, after):
                     self._tell(said)
         self._before.clear()
+
+    def _begun(self, attempt: Attempt) -> None:
+        """Each attempt begins where the stored answer ends, whoever is its job's home by now."""
+        job: Job = self._tables["jobs"].get(attempt.job_id)
+        if job.cargo_slug != RESUMABLE.slug or attempt.first_position >= job.delivered:
+            return
+        before = (self._tables["attempts"].get((job.id, n)) for n in range(1, attempt.epoch))
+        # On what was said by one who broke the protocol nothing is built.
+        if not any(one.cause is Cause.BAD_OUTPUT for one in before):
+            self._tell(
+                f"what_is_stored_is_not_run_again: {job.id}.{attempt.epoch} begins at "
+                f"{attempt.first_position}, {job.delivered} are stored"
+            )
 
 
 def _job(before: Job, after: Job) -> list[str]:

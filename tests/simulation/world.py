@@ -306,3 +306,4 @@ class World:
         if self.broker is not None:
             self.broker.party.kill()
         self.jetstream.stop()
+        self.network.end()

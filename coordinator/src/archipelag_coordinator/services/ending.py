@@ -206,6 +206,8 @@ async def _next_begin(
     have to be taken back."""
     answer = world.answers.own(job.id)
     if not await is_resumable(world, tx, job):
+        if job.read_at is not None and attempt.relay != world.home:
+            return None  # Its first home may have handed out what was neither stored nor is in the stream any more.
         begin = 0
     elif cause is Cause.BAD_OUTPUT:
         begin = int(attempt.first_position)  # Of who broke the protocol nothing is built upon.

@@ -144,6 +144,9 @@ def _stand(world: World, answer: Answer, job: Job, attempt: Attempt | None) -> N
             world.relay.close(answer.island_id, job.id, answer.epoch)
         answer.begin(attempt.epoch, now, attempt.island_id)
     if attempt.finished:
+        world.relay.close(
+            attempt.island_id, job.id, attempt.epoch
+        )  # A copy may have listened to it.
         answer.interrupt()
         return
     answer.accepted(now)

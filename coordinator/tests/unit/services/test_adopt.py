@@ -386,6 +386,22 @@ async def test_what_cannot_be_resumed_and_was_read_is_not_begun_anew_by_the_next
     assert ended.status is JobStatus.FAILED
 
 
+async def test_what_cannot_be_resumed_is_not_begun_anew_where_nobody_knows_how_much_was_read() -> (
+    None
+):
+    scene = await a_scene(resumable=False)
+    await scene.island()
+    await scene.island()
+    job = await scene.running()
+    await note_reader(scene.world, job.id)
+    other = scene.another()
+    await adopting.adopt(other, job.id, scene.world.home)
+
+    ended = await failover(other, job.id, Epoch(1), Cause.LEASE_LOST, "silent")
+
+    assert ended.status is JobStatus.FAILED
+
+
 async def test_a_batch_job_that_nobody_read_is_begun_anew_however_far_it_was() -> None:
     scene = await a_scene(resumable=False)
     await scene.island()
@@ -397,6 +413,22 @@ async def test_a_batch_job_that_nobody_read_is_begun_anew_however_far_it_was() -
     ended = await failover(scene.world, job.id, Epoch(1), Cause.LEASE_LOST, "silent")
 
     assert ended.status is JobStatus.QUEUED
+
+
+async def test_who_becomes_home_lets_go_of_an_attempt_that_ended_while_it_followed() -> None:
+    scene = await a_scene()
+    await scene.island()
+    await scene.island()
+    job = await scene.running()
+    island = scene.bus.assigned[-1].island_id
+    other = scene.another()
+    await watch(other, job.id)
+    listened = other.relay.is_open(island, job.id, Epoch(1))
+    await failover(scene.world, job.id, Epoch(1), Cause.LEASE_LOST, "silent")
+
+    await adopting.adopt(other, job.id, scene.world.home)
+
+    assert listened and not other.relay.is_open(island, job.id, Epoch(1))
 
 
 async def test_a_job_that_moved_takes_no_slot_here() -> None:
