@@ -152,9 +152,32 @@ async def test_a_report_goes_to_the_process_that_relays_the_job(scene: Scene) ->
     assert handed == [(scene.island.id, sealed)]
     assert await status_of(scene) is JobStatus.RUNNING
 
-    bus.homes.clear()  # That process died: whoever has the report settles it.
+    bus.homes.clear()  # That process died: whoever has the report goes on with the job.
+    with pytest.raises(ConnectionError, match="adopted"):
+        await reports.take(scene.island.id, sealed)
+    adopted = elsewhere.answers.own(scene.job.id)
+    assert adopted is not None and await status_of(scene) is JobStatus.RUNNING
     assert await reports.take(scene.island.id, sealed) is True
     assert await status_of(scene) is JobStatus.SUCCEEDED
+
+
+async def test_a_liar_who_waited_for_a_dead_coordinator_is_compared_with_what_was_streamed(
+    scene: Scene,
+) -> None:
+    elsewhere = replace(scene.world, home=RelayId(builders.an_id("rly")), answers=Answers())
+    reports = Reports(elsewhere, KnownKeys(elsewhere))
+    forged = scene.key.seal(a_report(scene))
+    with pytest.raises(ConnectionError):
+        await reports.take(scene.island.id, forged)
+    relay = elsewhere.relay
+    assert isinstance(relay, FakeChunkRelay)
+    relay.deliver(scene.job.id, scene.job.epoch, 0, ["something else"])
+
+    await reports.take(scene.island.id, forged)
+
+    async with scene.store.begin() as tx:
+        (attempt,) = await tx.attempts.of_job(scene.job.id)
+    assert attempt.cause is Cause.BAD_OUTPUT
 
 
 async def test_a_report_that_was_handed_over_is_settled_here(scene: Scene) -> None:

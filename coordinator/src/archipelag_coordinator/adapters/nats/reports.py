@@ -115,6 +115,10 @@ class ReportQueue:
             settled = await self._on_report(subjects.island_of(message.subject), message.data)
         except ContractError:
             settled = False
+        except ConnectionError as error:
+            log.warning(
+                "report_later subject=%s delivery=%d: %s", message.subject, delivered, error
+            )
         except Exception:
             # The top of the loop: whatever it was, the report is not lost.
             log.exception("report_failed subject=%s delivery=%d", message.subject, delivered)

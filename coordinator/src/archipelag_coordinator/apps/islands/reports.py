@@ -12,6 +12,7 @@ from archipelag_contracts.signing import open_sealed
 from archipelag_coordinator.apps.islands.decode import report_of
 from archipelag_coordinator.apps.islands.known import KnownKeys
 from archipelag_coordinator.errors import CoordinatorError, StaleAttempt
+from archipelag_coordinator.services.adopt import adopt
 from archipelag_coordinator.services.track import home_of, track
 from archipelag_coordinator.services.world import World
 
@@ -48,6 +49,11 @@ class Reports:
             handed = await self._world.bus.hand_report(home, island, data)
             if handed is not None:
                 return handed
+            if await adopt(self._world, report.job_id, home) is not None:
+                # What was streamed is being read back, to compare the report with: a liar may have waited for this.
+                raise ConnectionError(
+                    f"{home} is gone and {report.job_id} adopted: settled next time"
+                )
         try:
             job = await track(self._world, report)
         except StaleAttempt as stale:
