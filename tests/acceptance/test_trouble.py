@@ -88,13 +88,15 @@ def test_a_cargo_killed_mid_answer_is_started_again_and_the_stream_goes_on(
     }
     with network.http(key) as http:
         whole = http.post("/chat/completions", json=body).json()
-        events = []
+        events: list[str] = []
+        killed = False
         with http.stream("POST", "/chat/completions", json=body | {"stream": True}) as answer:
             job_id = answer.headers["x-archipelag-job"]
             for line in answer.iter_lines():
                 if line.startswith("data:"):
                     events.append(line[5:].strip())
-                if len(events) == 6:
+                if len(events) == 6 and not killed:
+                    killed = True
                     for process in network.processes("archipelag_llm_chat"):
                         process.kill()
         job = http.get(f"/jobs/{job_id}").json()["data"]

@@ -97,6 +97,8 @@ class Coordinator:
     """Fields of the next heartbeat reply, used once."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     client: Any = None
+    warm_boot: str = ""
+    """Of the start of the agent that was last seen warm."""
 
     async def start(self) -> None:
         self.client = await nats.connect(self.url)
@@ -160,14 +162,19 @@ class Coordinator:
         except TimeoutError:
             raise AssertionError(f"never came: {what}") from None
 
-    async def until_warm(self, slug: str = "echo") -> None:
+    async def until_warm(self, slug: str = "echo", *, again: bool = False) -> None:
+        """`again`: at another start of the agent than the last time."""
+
         def warm() -> bool:
-            return bool(self.beats) and any(
+            if not self.beats or (again and self.beats[-1].boot_id == self.warm_boot):
+                return False
+            return any(
                 c.slug == slug and c.state == island.CargoState.STATE_WARM
                 for c in self.beats[-1].cargos
             )
 
         await self.until(warm, f"{slug} warm")
+        self.warm_boot = self.beats[-1].boot_id
 
     async def assign(
         self, assignment: Assignment, *, key: SigningKey | None = None

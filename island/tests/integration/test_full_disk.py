@@ -72,8 +72,7 @@ async def test_island_lives_through_a_full_disk(
     await coordinator.until(lambda: len(coordinator.reports) == 2, "the report of the next one")
     await first.crash()
     start_agent()
-    await coordinator.until(lambda: len(coordinator.beats) > beats + 1, "a heartbeat")
-    await coordinator.until_warm()
+    await coordinator.until_warm(again=True)
 
     held = {(h.job_id, h.next_position) for h in coordinator.beats[-1].held}
     assert full == 0
@@ -100,7 +99,7 @@ async def test_island_starts_on_a_full_disk_and_says_what_it_held(
 
     start_agent()
     await coordinator.until(lambda: coordinator.reports, "a report")
-    await coordinator.until_warm()
+    await coordinator.until_warm(again=True)
     refused = await coordinator.assign(an_assignment(a_key(2)))
 
     assert coordinator.reports[0].cause == common.CAUSE_ISLAND_STOPPED

@@ -138,9 +138,7 @@ async def test_killed_agent_leaves_a_socket_that_its_successor_replaces(
     nobody, told = await command.ask("drain")
 
     await command.start("run")
-    beats = len(coordinator.beats)
-    await coordinator.until(lambda: len(coordinator.beats) > beats, "a heartbeat")
-    await coordinator.until_warm()
+    await coordinator.until_warm(again=True)
     drained, _ = await command.ask("drain")
 
     assert left
@@ -168,9 +166,7 @@ async def test_restart_ends_a_drain(coordinator: Coordinator, start_agent: Start
     await first.stop()
 
     start_agent()
-    beats = len(coordinator.beats)
-    await coordinator.until(lambda: len(coordinator.beats) > beats, "a heartbeat")
-    await coordinator.until_warm()
+    await coordinator.until_warm(again=True)
     reply = await coordinator.assign(an_assignment())
 
     assert reply.accepted
@@ -189,7 +185,7 @@ async def test_agent_killed_in_mid_run_reports_it_after_its_restart_from_a_torn_
 
     await command.start("run")
     await coordinator.until(lambda: coordinator.reports, "a report")
-    await coordinator.until_warm()
+    await coordinator.until_warm(again=True)
     replayed = await coordinator.assign(an_assignment(**LONG))
     resumed = await coordinator.assign(an_assignment(a_key(1, epoch=2)))
     coordinator.next_reply = {"forget": [a_key(1)]}
