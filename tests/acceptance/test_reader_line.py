@@ -103,9 +103,14 @@ async def test_a_killed_coordinator_is_survived_by_its_streams(network: Network)
     assert [one.text for one in receipts] == [text for text, _ in whole]
     assert all(one.done and one.connections == 2 for one in receipts)
     assert [job["usage"]["completion_tokens"] for job in jobs] == [count for _, count in whole]
-    assert [len(job["attempts"]) for job in jobs] == [1] * STREAMS, "nothing was run again"
+    assert [len(_tries(job)) for job in jobs] == [1] * STREAMS, "nothing was run again"
     spent = sum(Decimal(str(job["usage"]["credits_used"])) for job in jobs)
     assert before - after == spent
+
+
+def _tries(job: dict[str, Any]) -> list[dict[str, Any]]:
+    """Attempts that an Island took: who has no slot at that moment says no, and that is all."""
+    return [one for one in job["attempts"] if one["status"] != "refused"]
 
 
 async def _until_cut(receipt: Receipt, http: httpx.AsyncClient) -> None:
@@ -144,7 +149,7 @@ async def test_a_reader_who_hangs_up_goes_on_at_any_coordinator(network: Network
 
     assert receipt.done and receipt.text == text
     assert late.job == receipt.job and text.endswith(late.text) and late.last == count
-    assert (job["status"], len(job["attempts"])) == ("completed", 1)
+    assert (job["status"], len(_tries(job))) == ("completed", 1)
 
 
 @pytest.mark.real_model
