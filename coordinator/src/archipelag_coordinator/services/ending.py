@@ -30,12 +30,11 @@ from archipelag_coordinator.services.world import World
 
 @dataclass(frozen=True)
 class Closed:
-    """What a verb did to a job: the attempt that ended, and whether another Island may try."""
+    """What a verb did to a job, and the attempt that ended. Where the job has not ended, another Island goes on at the
+    position where this attempt ended, as it is recorded."""
 
     job: Job
     attempt: Attempt | None = None
-    again: bool = False
-    """Then at the position where this attempt ended, as it is recorded."""
 
 
 async def cargo_of(world: World, tx: Tx, job: Job) -> Cargo:
@@ -163,7 +162,7 @@ async def end_attempt(
     handed_out = _handed_out(job, answer, attempt)
     before = await tx.attempts.of_job(job.id)
     tries = sum(1 for a in before if a.status is not AttemptStatus.REFUSED)
-    begin = await _next_begin(world, tx, job, attempt, cause, handed_out)
+    begin = await _next_begin(world, tx, job, attempt, answer, cause, handed_out)
     wait_s = world.policy.queue_wait_s(job.interactive)
     if handed_out and not _somebody_else(world, job, [*before, attempt]):
         # A reader in mid-answer is not kept waiting for long, nor at all where there is nobody to hope for.
@@ -171,7 +170,7 @@ async def end_attempt(
         if cause not in COMING_BACK or world.fleet.get(attempt.island_id) is None:
             begin = None
     again = begin is not None and job.may_try_again(cause, tries=tries)
-    accepted = begin if again and begin is not None else _said(answer, next_position)
+    accepted = begin if again and begin is not None else max(answer.next, next_position or 0)
     at = Position(max(accepted, attempt.first_position))
     heard = _heard(answer, job, at - attempt.first_position, usage)
     if cause is Cause.LEASE_LOST:
@@ -181,12 +180,11 @@ async def end_attempt(
     await tx.attempts.save(ended, was=attempt)
     if again:
         await tx.items.forget(job.id, since=at)
-        if answer is not None:
-            await tx.items.keep(world.home, [said_since_stored(answer, until=at)])
+        await tx.items.keep(world.home, [said_since_stored(answer, until=at)])
         until = now + timedelta(seconds=wait_s)
         waiting = job.requeue(attempt.epoch, reason, until)
         await tx.jobs.save(waiting, was=job)
-        return Closed(waiting, ended, again=True)
+        return Closed(waiting, ended)
     closed = await fail(world, tx, job, cause=cause, error=reason, now=now, delivered=handed_out)
     return replace(closed, attempt=ended)
 
@@ -200,11 +198,16 @@ def said_since_stored(answer: Answer, *, until: int | None = None) -> Said:
 
 
 async def _next_begin(
-    world: World, tx: Tx, job: Job, attempt: Attempt, cause: Cause, handed_out: int
+    world: World,
+    tx: Tx,
+    job: Job,
+    attempt: Attempt,
+    answer: Answer,
+    cause: Cause,
+    handed_out: int,
 ) -> int | None:
     """The position at which another Island may go on; None where nobody can, because a reader was given what would
     have to be taken back."""
-    answer = world.answers.own(job.id)
     if not await is_resumable(world, tx, job):
         if job.read_at is not None and attempt.relay != world.home:
             return None  # Its first home may have handed out what was neither stored nor is in the stream any more.
@@ -212,12 +215,8 @@ async def _next_begin(
     elif cause is Cause.BAD_OUTPUT:
         begin = int(attempt.first_position)  # Of who broke the protocol nothing is built upon.
     else:
-        return answer.next if answer else job.delivered
+        return answer.next
     return begin if handed_out <= begin else None
-
-
-def _said(answer: Answer | None, next_position: int | None) -> int:
-    return max(answer.next if answer else 0, next_position or 0)
 
 
 def _handed_out(job: Job, answer: Answer, attempt: Attempt) -> int:
@@ -254,17 +253,15 @@ async def announce(world: World, closed: Closed) -> None:
     if attempt is not None:
         world.relay.close(attempt.island_id, attempt.job_id, attempt.epoch)
         world.fleet.freed(attempt.island_id, (attempt.job_id, attempt.epoch))
+    answer = world.answers.own(job.id)
     if job.finished:
-        await _tell_readers(world, job)
-    elif closed.again and (answer := world.answers.own(job.id)) is not None:
-        if answer.epoch == job.epoch and not answer.interrupted:
-            answer.interrupt()
-            assert attempt is not None
-            if not await begin_at(world, job, answer, attempt.next_position):
-                return
-            answer.wait(job.waiting_for)
-    elif closed.again and job.home != world.home:
-        await world.bus.ended(job.home, job.id)
+        finish_answer(world, job)
+    elif answer is not None and answer.epoch == job.epoch and not answer.interrupted:
+        answer.interrupt()
+        assert attempt is not None
+        if not await begin_at(world, job, answer, attempt.next_position):
+            return
+        answer.wait(job.waiting_for)
     world.nudge()
 
 
@@ -286,12 +283,6 @@ async def begin_at(world: World, job: Job, answer: Answer, position: int) -> boo
         )
     await announce(world, closed)
     return False
-
-
-async def _tell_readers(world: World, job: Job) -> None:
-    finish_answer(world, job)
-    if job.home != world.home:
-        await world.bus.ended(job.home, job.id)
 
 
 def finish_answer(world: World, job: Job) -> None:

@@ -15,7 +15,12 @@ from archipelag_coordinator.domain.answer import Answer
 from archipelag_coordinator.domain.attempt import Attempt
 from archipelag_coordinator.domain.job import Job
 from archipelag_coordinator.errors import NotFound
-from archipelag_coordinator.services.ending import cargo_of, ending_of
+from archipelag_coordinator.services.ending import (
+    cargo_of,
+    current_attempt,
+    ending_of,
+    is_resumable,
+)
 from archipelag_coordinator.services.ports import Mark, Tx
 from archipelag_coordinator.services.world import World
 
@@ -45,7 +50,7 @@ async def recall(world: World, tx: Tx, job: Job) -> Answer:
     answer.taken = max(answer.taken, answer.delivered)
     if answer.readers == 0 and job.interactive:
         answer.left_at, answer.orphaned = world.clock.monotonic(), True
-    _stand(world, answer, job, await _attempt(tx, job))
+    _stand(world, answer, job, await current_attempt(tx, job))
     return answer
 
 
@@ -82,9 +87,9 @@ async def catch_up(world: World, tx: Tx, job: Job) -> Answer:
     known = world.answers.get(job.id)
     answer = known or await _open(world, tx, job)
     answer.follows = True
-    attempt = await _attempt(tx, job)
+    attempt = await current_attempt(tx, job)
     answer.wait(job.waiting_for)
-    if attempt is None or not (await cargo_of(world, tx, job)).manifest.resumable:
+    if attempt is None or not await is_resumable(world, tx, job):
         return answer
     if answer.taken <= attempt.first_position < answer.next and attempt.epoch != answer.epoch:
         answer.cut_back(attempt.first_position)  # What was said after that may not stand.
@@ -123,10 +128,6 @@ async def _open(world: World, tx: Tx, job: Job) -> Answer:
     )
 
 
-async def _attempt(tx: Tx, job: Job) -> Attempt | None:
-    return await tx.attempts.get(job.id, job.epoch) if job.epoch else None
-
-
 def _is_open(world: World, answer: Answer) -> bool:
     island = answer.island_id
     return island is not None and world.relay.is_open(island, answer.job_id, answer.epoch)
@@ -144,9 +145,8 @@ def _stand(world: World, answer: Answer, job: Job, attempt: Attempt | None) -> N
             world.relay.close(answer.island_id, job.id, answer.epoch)
         answer.begin(attempt.epoch, now, attempt.island_id)
     if attempt.finished:
-        world.relay.close(
-            attempt.island_id, job.id, attempt.epoch
-        )  # A copy may have listened to it.
+        # A copy may have listened to it.
+        world.relay.close(attempt.island_id, job.id, attempt.epoch)
         answer.interrupt()
         return
     answer.accepted(now)

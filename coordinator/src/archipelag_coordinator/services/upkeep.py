@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from archipelag_contracts.ids import Epoch, IslandId, JobId, Position, UserId
+from archipelag_contracts.ids import Epoch, IslandId, JobId, Position
 
 from archipelag_coordinator.domain.answer import Answer
 from archipelag_coordinator.domain.fleet import AttemptKey
@@ -280,12 +280,6 @@ async def expire_reservations(world: World, limit: int) -> list[JobId]:
     """Reservations whose job is over or gone: a net below the net."""
     async with world.store.begin() as tx:
         return await tx.ledger.expire(world.clock.now(), limit)
-
-
-async def owner_of(world: World, job_id: JobId) -> UserId | None:
-    async with world.store.begin() as tx:
-        job = await tx.jobs.get(job_id)
-    return None if job is None or job.finished else job.user_id
 
 
 def _later(

@@ -75,8 +75,6 @@ class _Line:
     items: int = 0
     in_doubt: bool = False
     """Something may have been missed since the last item."""
-    deaf: bool = False
-    """The broker could not be heard for a while since this began."""
     says_again_until: float = 0.0
     """So long after we were deaf the Island may still say again what nobody heard."""
     repairs: int = 0
@@ -145,8 +143,6 @@ class NatsChunkRelay:
             assert self._wire is not None, "attach a wire first"
             self._elsewhere[island, answer.job_id, epoch] = subject
             self._wire.subscribe(subject.decode(), self.heard)
-            # What it said to the other process, and what it says until we are heard to listen, may be lost for good.
-            line.deaf = True
             line.held = deque()
             self._start(self._listen_in(line))
 
@@ -210,7 +206,7 @@ class NatsChunkRelay:
         """The connection was away for a while: whatever was said then may be missing."""
         now = self._clock.monotonic()
         for line in self._lines.values():
-            line.in_doubt = line.deaf = True
+            line.in_doubt = True
             line.answer.heard_at = now + RETURN_S
             line.says_again_until = now + SAYS_AGAIN_S
         if self._lines:
@@ -364,7 +360,6 @@ class NatsChunkRelay:
                         self._take_or_hold(line, payload)
             except (nats.errors.Error, OSError, TimeoutError) as error:
                 log.warning("replay_failed subject=%r error=%r", line.subject, error)
-                line.deaf = True
         line.in_doubt = False
         for _ in range(LOOKS_MAX):
             if self._drained(line) or not self._open(line):
