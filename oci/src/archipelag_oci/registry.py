@@ -119,19 +119,19 @@ class Registry:
         await self._connection.patiently(lambda: self._push_manifest(reference, data, media_type))
         return digest
 
-    async def tags(self, reference: Reference) -> tuple[str, ...]:
-        """Of the repository; none where there is no such repository."""
+    async def tags(self, reference: Reference, page: int = 1000) -> tuple[str, ...]:
+        """Of the repository, sorted; none where there is no such repository. `page`: how many are asked for at once."""
         found: list[str] = []
         url = self._connection.address(
-            reference.registry, f"/v2/{reference.repository}/tags/list?n=1000"
+            reference.registry, f"/v2/{reference.repository}/tags/list?n={page}"
         )
         while True:
-            page, following = await self._connection.patiently(lambda: self._tags(reference, url))  # noqa: B023 - awaited before the next round
-            found.extend(page)
+            part, following = await self._connection.patiently(lambda: self._tags(reference, url))  # noqa: B023 - awaited before the next round
+            found.extend(part)
             if len(found) > TAGS_MAX:
                 raise TooLarge(f"{reference.name} has more than {TAGS_MAX} tags")
-            if following is None or not page:
-                return tuple(found)
+            if following is None or not part:
+                return tuple(sorted(found))
             url = following
 
     async def _manifest(self, reference: Reference) -> Fetched:
