@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Final
 
@@ -54,17 +56,27 @@ def from_files(
     return assemble([layer], settings)
 
 
-def tree(folder: Path, at: str) -> Iterator[File]:
-    """All files of a folder here, at a path of the image. Links are taken as what they lead to, within the folder."""
+def tree(folder: Path, at: str, left_out: Sequence[str] = ()) -> Iterator[File]:
+    """All files of a folder here, at a path of the image; `left_out` are patterns of paths within the folder.
+
+    A link to a file within the folder is taken as that file. Raises BuildFailed for any other link.
+    """
     base = folder.resolve()
-    for path in sorted(base.rglob("*")):
-        parts = path.relative_to(base).parts
-        if any(part in IGNORED or part.endswith(".pyc") for part in parts):
+    yield from _below(base, base, "", f"{at}/" if at else "", left_out)
+
+
+def _below(base: Path, here: Path, inner: str, at: str, left_out: Sequence[str]) -> Iterator[File]:
+    for entry in sorted(os.scandir(here), key=lambda each: each.name):
+        name, is_folder = inner + entry.name, entry.is_dir()
+        if entry.name in IGNORED or entry.name.endswith(".pyc"):
             continue
-        if path.is_symlink() and not path.resolve().is_relative_to(base):
-            raise BuildFailed(f"{path} links out of {folder}: copy what it needs")
-        name = "/".join((at, *parts)) if at else "/".join(parts)
-        if path.is_file():
-            yield File(name, path, mode=0o755 if path.stat().st_mode & 0o111 else 0o644)
-        elif path.is_dir() and not path.is_symlink():
-            yield File(name, mode=0o755)
+        if any(fnmatch(f"{name}/" if is_folder else name, pattern) for pattern in left_out):
+            continue
+        path = here / entry.name
+        if entry.is_symlink() and (is_folder or not path.resolve().is_relative_to(base)):
+            raise BuildFailed(f"{path} links to a folder or out of {base}: copy what it needs")
+        if is_folder:
+            yield File(at + name, mode=0o755)
+            yield from _below(base, path, f"{name}/", at, left_out)
+        elif entry.is_file():
+            yield File(at + name, path, mode=0o755 if entry.stat().st_mode & 0o111 else 0o644)

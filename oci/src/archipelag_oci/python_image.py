@@ -13,7 +13,6 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Final
 
@@ -134,10 +133,7 @@ def _merged(packages: Sequence[Path]) -> list[File]:
 
 
 def _within(folder: Path, at: str, left_out: Sequence[str]) -> Iterable[File]:
-    for file in tree(folder, at):
-        inner = file.path.removeprefix(f"{at}/")
-        if file.content is not None and not any(fnmatch(inner, pattern) for pattern in left_out):
-            yield file
+    return (file for file in tree(folder, at, left_out) if file.content is not None)
 
 
 def _binaries(files: Iterable[File]) -> dict[str, Path]:
