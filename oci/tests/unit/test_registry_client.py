@@ -100,7 +100,7 @@ async def test_range_that_was_not_asked_for_is_refused(answer: Answerer, tmp_pat
     (tmp_path / "part").write_bytes(DATA[:5000])
 
     async with registry(answer) as client:
-        with pytest.raises(RegistryLied):
+        with pytest.raises(RegistryLied, match="another range"):
             await client.blob_to_file(image(), BLOB, tmp_path / "part")
 
     assert not (tmp_path / "part").exists()
