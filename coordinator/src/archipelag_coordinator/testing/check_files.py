@@ -1,4 +1,4 @@
-"""What every store must do with files and blobs; part of `CheckStore`. And what every store of bytes must: `CheckBlobs`."""
+"""What every store must do with files; part of `CheckStore`. And what every store of bytes must: `CheckBlobs`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from archipelag_contracts.ids import Epoch, FileId, UserId
+from archipelag_contracts.units import ZERO
 
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.file import (
@@ -200,9 +201,7 @@ class CheckFiles:
                 at = START + timedelta(seconds=number)
                 purpose = "vision" if number % 2 else "user_data"
                 data = str(number).encode()
-                made.append(
-                    await a_stored_file(tx, owner.id, data, created_at=at, purpose=purpose)
-                )
+                made.append(await a_stored_file(tx, owner.id, data, created_at=at, purpose=purpose))
 
             async def page(**wanted: Any) -> list[int]:
                 found = await tx.files.of_user(owner.id, START, **wanted)
@@ -217,9 +216,7 @@ class CheckFiles:
     async def test_what_a_job_made_is_seen_once_it_has_succeeded(self, store: Store) -> None:
         scene = await Scene.of(store)
         user, now = scene.user.id, START
-        good, bad = [
-            await scene.job(status=JobStatus.RUNNING, epoch=Epoch(2)) for _ in range(2)
-        ]
+        good, bad = [await scene.job(status=JobStatus.RUNNING, epoch=Epoch(2)) for _ in range(2)]
         async with store.begin() as tx:
             made = {
                 (job.id, epoch): await a_stored_file(
@@ -230,7 +227,7 @@ class CheckFiles:
             }
             early = await tx.files.of_user(user, now, limit=10)
             done = good.succeed(
-                Epoch(2), now, texts=["x"], finish_reason="stop", prompt_tokens=0, charged=0
+                Epoch(2), now, texts=["x"], finish_reason="stop", prompt_tokens=0, charged=ZERO
             )
             await tx.jobs.save(done, was=good)
             await tx.jobs.save(bad.fail(now, Cause.DEADLINE, "late"), was=bad)
@@ -284,9 +281,9 @@ class CheckFiles:
         owner, _, _ = await a_customer(store)
         async with store.begin() as tx:
             file = await a_stored_file(tx, owner.id)
+        stranger = replace(file, id=FileId("file_" + "1" * 32), owner_id=a_user().id)
         with pytest.raises(Conflict):
             async with store.begin() as tx:
-                stranger = replace(file, id=FileId("file_" + "1" * 32), owner_id=a_user().id)
                 await tx.files.add(stranger, bytes_max=PLENTY)
 
 

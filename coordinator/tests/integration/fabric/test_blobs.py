@@ -1,7 +1,5 @@
 """Bytes of files in JetStream keep every promise of the port, and no Island gets near them."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 from archipelag_coordinator.adapters.nats.blobs import ROOT, NatsBlobs, make_blob_stream
 from archipelag_coordinator.domain.file import BlobId
@@ -12,19 +10,17 @@ from .conftest import Fabric
 
 
 @pytest.fixture
-async def blobs(fabric: Fabric) -> AsyncIterator[NatsBlobs]:
+async def blobs(fabric: Fabric) -> NatsBlobs:
     await make_blob_stream(fabric.connection)
     await make_blob_stream(fabric.connection)
-    yield NatsBlobs(fabric.connection)
+    return NatsBlobs(fabric.connection)
 
 
 class TestNatsBlobs(CheckBlobs):
     """The fixture `blobs` is the real thing."""
 
 
-async def test_an_island_can_neither_read_nor_write_bytes(
-    fabric: Fabric, blobs: NatsBlobs
-) -> None:
+async def test_an_island_can_neither_read_nor_write_bytes(fabric: Fabric, blobs: NatsBlobs) -> None:
     blob = BlobId(an_id("blob"))
     await blobs.put(blob, 0, b"a customer's")
     host = await fabric.host().connect()

@@ -11,11 +11,12 @@ from typing import Protocol
 from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
 from archipelag_contracts.manifest import Manifest
 
-from archipelag_island.domain.attempt import AttemptKey, Chunk, Report
+from archipelag_island.domain.attempt import Assignment, AttemptKey, Chunk, FileRef, Report
 from archipelag_island.domain.beat import Beat, BeatReply
 from archipelag_island.domain.capability import Capabilities
 from archipelag_island.domain.offer import Entry
 from archipelag_island.domain.owner import Readings
+from archipelag_island.runtime import FilePart, InputFile
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,34 @@ class Shelf(Protocol):
 class Models(Protocol):
     async def fetch(self, module: str, manifest: Manifest) -> Path:
         """The verified weights on this disk. Raises ModelUnavailable."""
+        ...
+
+
+class Outputs(Protocol):
+    """The files that one run makes."""
+
+    async def take(self, part: FilePart) -> FileRef | None:
+        """Parts of one file in order; several files may come by turns. The file once the Coordinator has it whole.
+
+        Raises CargoFailed for what the Cargo did wrong, FilesUnavailable where it cannot be delivered.
+        """
+        ...
+
+    def finish(self) -> None:
+        """The run has ended. Raises CargoFailed when a file is not whole."""
+        ...
+
+
+class Files(Protocol):
+    """The files of runs, between the Coordinator and this disk."""
+
+    async def fetch(self, assignment: Assignment) -> tuple[InputFile, ...]:
+        """The verified input files. Raises FilesUnavailable, having left nothing behind."""
+        ...
+
+    def outputs(self, key: AttemptKey) -> Outputs: ...
+    def drop(self, key: AttemptKey) -> None:
+        """The run is over: its input files leave this disk. Idempotent."""
         ...
 
 

@@ -37,7 +37,7 @@ NOT_TAKEN: Final = b"not taken"
 NOT_NOW: Final = b"not now"
 HEARTBEAT_QUEUE: Final = "coordinators"
 FILE_BYTES_MAX: Final = (512 << 10) + 4096
-FILES_OF_ONE_MAX: Final = 4
+FILES_OF_ONE_MAX: Final = 8
 """Questions of one Island for files that are answered at once; what comes beyond waits until it asks again."""
 FILES_AT_ONCE_MAX: Final = 32
 
