@@ -230,8 +230,9 @@ async def test_a_piece_that_does_not_fit_is_refused(
 ) -> None:
     work = await Work.begun()
 
+    piece = Piece("out.bin", "", 0, b"x", last=True, sha256=sum_of(b"x"))
     with pytest.raises(error):
-        await work.write(b"x", **changes)
+        await write_output(work.scene.world, work.holder, replace(piece, **changes))
     await work.succeed()
 
     assert await work.made() == []
