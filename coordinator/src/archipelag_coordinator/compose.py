@@ -47,7 +47,7 @@ from archipelag_coordinator.apps.loops.table import TABLE
 from archipelag_coordinator.clock import SystemClock
 from archipelag_coordinator.config import Settings
 from archipelag_coordinator.domain.attempt import Cause
-from archipelag_coordinator.errors import CoordinatorError, StaleAttempt
+from archipelag_coordinator.errors import CoordinatorError, InvalidInput, StaleAttempt
 from archipelag_coordinator.ids import SystemIds
 from archipelag_coordinator.services import upkeep
 from archipelag_coordinator.services.cancel import cancel_here
@@ -181,7 +181,10 @@ async def _make_streams(settings: Settings, connection: Connection) -> None:
 def _blobs(settings: Settings, connection: Connection, clock: SystemClock) -> NatsBlobs | S3Blobs:
     if settings.blobs == "nats":
         return NatsBlobs(connection)
-    bucket = bucket_of(settings.blobs)
+    try:
+        bucket = bucket_of(settings.blobs)
+    except ValueError as error:
+        raise InvalidInput({"ARCHIPELAG_BLOBS": [str(error)]}) from None
     access = Access(settings.blobs_key_id, settings.blobs_secret, bucket.region)
     return S3Blobs(bucket, access, clock.now)
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Final
 
 from archipelag_contracts.ids import FileId, JobId, UserId
 
-from archipelag_coordinator.domain.file import CHUNK_BYTES, Blob, BlobId, File
+from archipelag_coordinator.domain.file import File
 from archipelag_coordinator.domain.job import JobStatus
-from archipelag_coordinator.errors import ContentLost, NotFound
+from archipelag_coordinator.errors import NotFound
+from archipelag_coordinator.services.pieces import blob_of, read_range
 from archipelag_coordinator.services.world import World
 
 LEAVING_MAX: Final = 100
@@ -75,37 +75,6 @@ async def files_of_job(world: World, owner: UserId, job_id: JobId) -> list[File]
     if job.status is not JobStatus.SUCCEEDED:
         return []
     return [file for file in made if file.epoch == job.epoch and file.expires_at > now]
-
-
-async def blob_of(world: World, blob_id: BlobId, name: str) -> Blob:
-    """Raises ContentLost."""
-    async with world.store.begin() as tx:
-        blob = await tx.files.blob(blob_id)
-    if blob is None:
-        raise ContentLost(name)
-    return blob
-
-
-async def read_piece(world: World, blob: Blob, number: int, name: str) -> bytes:
-    """Never a wrong byte: what is not what was written is as lost as what is not there. Raises ContentLost."""
-    data = await world.blobs.get(blob.id, number)
-    if data is None or not blob.holds(number, data):
-        raise ContentLost(name)
-    return data
-
-
-async def read_range(
-    world: World, blob: Blob, offset: int, length: int, name: str
-) -> AsyncIterator[bytes]:
-    """The bytes from `offset` on, piece by piece. Raises ContentLost, be it in the middle."""
-    assert offset >= 0 and offset + length <= blob.size_bytes
-    end = offset + length
-    while offset < end:
-        number, skip = divmod(offset, CHUNK_BYTES)
-        piece = await read_piece(world, blob, number, name)
-        part = piece[skip : skip + end - offset]
-        yield part
-        offset += len(part)
 
 
 async def read_whole(world: World, file: File, *, bytes_max: int) -> bytes:

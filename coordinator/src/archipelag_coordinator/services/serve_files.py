@@ -22,7 +22,7 @@ from archipelag_coordinator.domain.file import (
 from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.domain.media import media_type_of
 from archipelag_coordinator.errors import Conflict, InvalidInput, NotFound, StaleAttempt, TooLarge
-from archipelag_coordinator.services.files import blob_of, read_piece, read_range
+from archipelag_coordinator.services.pieces import blob_of, read_piece, read_range
 from archipelag_coordinator.services.ports import Tx
 from archipelag_coordinator.services.world import World
 

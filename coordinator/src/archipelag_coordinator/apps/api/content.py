@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 
 from archipelag_coordinator.apps.api.errors import RangeUnfit
 from archipelag_coordinator.domain.file import File
-from archipelag_coordinator.services.files import blob_of, read_range
+from archipelag_coordinator.services.pieces import blob_of, read_range
 from archipelag_coordinator.services.world import World
 
 _RANGE: Final = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")
