@@ -21,7 +21,8 @@ from archipelag_island.adapters.journal import FileJournal
 from archipelag_island.adapters.link import Credentials, NatsLink
 from archipelag_island.adapters.models import FetchedModels
 from archipelag_island.adapters.probe import cpu, disk, memory
-from archipelag_island.adapters.runtimes.native import NativeRuntime
+from archipelag_island.adapters.runtimes.found import found_runtimes
+from archipelag_island.adapters.runtimes.several import Runtimes
 from archipelag_island.adapters.senses import HostSenses
 from archipelag_island.adapters.shelf import FileShelf
 from archipelag_island.clock import Clock, SystemClock
@@ -69,7 +70,7 @@ class Agent:
     ) -> None:
         self.settings = settings
         self.home = Home(settings.home)
-        self.runtime = runtime or NativeRuntime()
+        self.runtime = Runtimes({"native": runtime} if runtime else found_runtimes(settings))
         self.clock = clock or SystemClock()
         self.chance = chance or Random()
         self.senses = senses
@@ -92,13 +93,13 @@ class Agent:
         try:
             self.coordinator = self.home.coordinator(self.settings.coordinator)
             key = self.home.key()
-            info = await self.runtime.probe()
+            infos = await self.runtime.usable()
             if leftovers := await self.runtime.recover():
                 log.info("leftovers_removed count=%d", leftovers)
-            self._probe(info)
+            self._probe(infos)
             if not await self._join(key, stop):
                 return
-            await self._serve(key, info, stop)
+            await self._serve(key, infos, stop)
         finally:
             status.remove(self.settings.home)
             self.home.unlock()
@@ -109,7 +110,7 @@ class Agent:
         self.home.lock()
         try:
             self.coordinator = self.home.coordinator(self.settings.coordinator)
-            self._probe(await self.runtime.probe())
+            self._probe(await self.runtime.usable())
             await self._join(self.home.key(), asyncio.Event())
             assert self._standing is not None
             return self._standing
@@ -152,7 +153,9 @@ class Agent:
             log.warning("an operator has yet to approve this Island; it gets no work until then")
         return True
 
-    async def _serve(self, key: SigningKey, info: RuntimeInfo, stop: asyncio.Event) -> None:
+    async def _serve(
+        self, key: SigningKey, infos: tuple[RuntimeInfo, ...], stop: asyncio.Event
+    ) -> None:
         assert self._standing is not None
         refused = asyncio.Event()
         journal = self._journal()
@@ -167,7 +170,7 @@ class Agent:
             chance=self.chance,
             sent=lambda size_bytes: self.bucket.spend(size_bytes, self.clock.monotonic()),
         )
-        world = self.world = self._world(link, journal)
+        world = self.world = self._world(link, journal, infos)
         reconcile.load_catalogue(world)
         control = ControlServer(self.settings.home, partial(orders.obey, world))
         await control.start()
@@ -184,7 +187,7 @@ class Agent:
                 "credentials": renewals,
                 "refresh": self._refresh(link, world),
                 "status": self._tell(world, link),
-                "probes": self._probe_again(info),
+                "probes": self._probe_again(infos),
                 "drains": drain.drain_for_ever(world),
                 "measures": measure.measure_for_ever(world, self._disk_taken),
                 **self._watching(world),
@@ -242,7 +245,7 @@ class Agent:
         except (TimeoutError, BrokerUnreachable, NoAnswer) as error:
             log.warning("reports_kept_for_next_start error=%s", error)
 
-    def _world(self, link: NatsLink, journal: FileJournal) -> World:
+    def _world(self, link: NatsLink, journal: FileJournal, infos: tuple[RuntimeInfo, ...]) -> World:
         assert self._standing is not None
         settings, caps = self.settings, self.settings.caps
         threads = settings.threads or max(1, cpu.cores() - 1)
@@ -259,6 +262,11 @@ class Agent:
                 rules=settings.rules,
                 caps=caps,
                 cpus=cpu.lent(caps.cores),
+                runtimes=infos,
+                publishers=settings.publishers,
+                trust_min=settings.trust_min,
+                idle_s=settings.idle_s,
+                keep_warm=settings.keep_warm,
             ),
             clock=self.clock,
             chance=self.chance,
@@ -266,6 +274,8 @@ class Agent:
             journal=journal,
             shelf=FileShelf(settings.home / "catalogue.json"),
             models=FetchedModels(settings.model_dir, self._over_disk),
+            images=NoImages(),
+            files=NoFiles(),
             runtime=self.runtime,
             publisher_keys=self._publisher_keys,
             capabilities=self._current_capabilities,
@@ -298,20 +308,20 @@ class Agent:
         assert self._capabilities is not None
         return self._capabilities
 
-    def _probe(self, info: RuntimeInfo) -> None:
+    def _probe(self, infos: tuple[RuntimeInfo, ...]) -> None:
         self._capabilities = probe.capabilities(
             self.settings.home,
-            (info,),
+            infos,
             tuple(engines.installed(self.settings.extra_engines)),
             self.settings.region,
             self.settings.caps,
         )
 
-    async def _probe_again(self, info: RuntimeInfo) -> None:
+    async def _probe_again(self, infos: tuple[RuntimeInfo, ...]) -> None:
         while True:
             await asyncio.sleep(PROBE_AGAIN_S)
             try:
-                self._probe(info)
+                self._probe(infos)
             except OSError as error:
                 log.warning("not_probed error=%s", error)
 

@@ -12,14 +12,18 @@ from typing import Any
 
 import pytest
 from archipelag_contracts.signing import MANIFEST_PREFIX, SigningKey
+from archipelag_contracts.tiers import TRUST_MAX
 from archipelag_island.adapters.journal import FileJournal
 from archipelag_island.domain.capability import Capabilities
+from archipelag_island.domain.choice import Choice
 from archipelag_island.domain.offer import Entry, Offer
+from archipelag_island.domain.tier import tier_of
 from archipelag_island.services import deliver, offer
 from archipelag_island.services.world import Host, World
 from archipelag_island.testing.builders import ECHO_MODULE, ISLAND, the_echo_manifest
 from archipelag_island.testing.fake_link import FakeLink
 from archipelag_island.testing.fake_runtime import FakeRuntime
+from archipelag_island.testing.fake_stores import FakeFiles, FakeImages
 
 ISSUED_MS = 1_700_000_000_000
 
@@ -54,6 +58,12 @@ class NoModels:
         raise AssertionError("echo needs no model")
 
 
+def an_offer(manifest: Any) -> Offer:
+    tier = tier_of(manifest, TRUST_MAX)
+    assert tier is not None
+    return Offer(manifest, manifest.digest, choice=Choice("native", tier, ECHO_MODULE))
+
+
 @dataclass
 class Stage:
     """The world and its fakes, and how to wait for what they do."""
@@ -68,7 +78,7 @@ class Stage:
 
     def offer_echo(self, **limits: Any) -> Offer:
         manifest = the_echo_manifest(limits=limits)
-        made = Offer(manifest, manifest.digest)
+        made = an_offer(manifest)
         self.world.now.offers = {manifest.slug: made}
         self.world.offers_changed.set()
         return made
@@ -115,6 +125,8 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
         journal=journal,
         shelf=MemoryShelf(),
         models=NoModels(),
+        images=FakeImages(),
+        files=FakeFiles(),
         runtime=runtime,
         publisher_keys=lambda: (publisher.public,),
         capabilities=lambda: Capabilities("1", "linux", "x86_64", 1, (), 1, 1, (), (), ("echo",)),

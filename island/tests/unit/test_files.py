@@ -16,7 +16,7 @@ from archipelag_contracts.pb.archipelag.v1 import files_pb2 as pb
 from archipelag_island.adapters.files import PIECE_BYTES, CoordinatorFiles
 from archipelag_island.domain.attempt import AttemptKey, FileRef
 from archipelag_island.domain.backoff import Backoff
-from archipelag_island.errors import BrokerUnreachable, CargoFailed, FilesUnavailable, NoAnswer
+from archipelag_island.errors import BrokerUnreachable, FilesUnavailable, NoAnswer
 from archipelag_island.runtime import FilePart
 from archipelag_island.testing.builders import an_assignment
 
@@ -73,7 +73,7 @@ def files(coordinator: Coordinator, tmp_path: Path) -> CoordinatorFiles:
 
 def of(coordinator: Coordinator, folder: Path, **changes: Any) -> CoordinatorFiles:
     options: dict[str, Any] = {
-        "bytes_max": 1 << 30,
+        "over": lambda _: None,
         "backoff": lambda: Backoff(0.001, 0.002, Random(1)),
         "free_bytes": lambda _: 1 << 40,
     }
@@ -94,18 +94,30 @@ def parts(data: bytes, name: str = "out.bin", size: int = 100_000) -> list[FileP
     return [*made, FilePart(name, "text/plain", pieces[-1], True, hashlib.sha256(data).digest())]
 
 
+async def fetch(files: CoordinatorFiles, assignment: Any) -> list[bytes]:
+    """What the run would read."""
+    async with files.inputs(assignment) as found:
+        return [one.path.read_bytes() for one in found]
+
+
+async def send(files: CoordinatorFiles, made: list[FilePart]) -> None:
+    at = 0
+    for part in made:
+        await files.send(KEY, at, part)
+        at += len(part.data)
+
+
 async def test_inputs_lie_under_their_ids_until_the_run_is_over(
     coordinator: Coordinator, files: CoordinatorFiles, tmp_path: Path
 ) -> None:
     data = bytes(range(256)) * 7000
     assignment, coordinator.inputs = assigned(data, b"small", b"")
 
-    found = await files.fetch(assignment)
+    async with files.inputs(assignment) as found:
+        read = [(one.name, one.path.read_bytes()) for one in found]
+        modes = {stat.S_IMODE(one.path.stat().st_mode) for one in found}
 
-    assert [(one.name, one.path.read_bytes()) for one in found] == list(coordinator.inputs.items())
-    assert {stat.S_IMODE(one.path.stat().st_mode) for one in found} == {0o644}
-    files.drop(KEY)
-    files.drop(KEY)
+    assert read == list(coordinator.inputs.items()) and modes == {0o644}
     assert list((tmp_path / "inputs").iterdir()) == []
 
 
@@ -119,7 +131,7 @@ async def test_what_was_not_assigned_is_not_taken(
         coordinator.inputs = dict.fromkeys(named, b"inpux")
 
     with pytest.raises(FilesUnavailable):
-        await files.fetch(assignment)
+        await fetch(files, assignment)
     assert list((tmp_path / "inputs").iterdir()) == []
 
 
@@ -127,14 +139,15 @@ async def test_inputs_of_all_runs_keep_to_the_cap_and_the_disk(
     coordinator: Coordinator, tmp_path: Path
 ) -> None:
     assignment, coordinator.inputs = assigned(b"12345")
-    capped = of(coordinator, tmp_path, bytes_max=9)
-    await capped.fetch(assignment)
+    capped = of(coordinator, tmp_path, over=lambda size: "the cap" if size > 9 else None)
     other = an_assignment(key=AttemptKey(KEY.job_id, Epoch(2)), files=assignment.files)
 
-    with pytest.raises(FilesUnavailable, match="no room"):
-        await capped.fetch(other)
-    with pytest.raises(FilesUnavailable, match="no room"):
-        await of(coordinator, tmp_path, free_bytes=lambda _: 1 << 20).fetch(assignment)
+    async with capped.inputs(assignment):
+        with pytest.raises(FilesUnavailable, match="the cap"):
+            await fetch(capped, other)
+    await fetch(capped, assignment)
+    with pytest.raises(FilesUnavailable, match="disk is full"):
+        await fetch(of(coordinator, tmp_path, free_bytes=lambda _: 1 << 20), assignment)
 
 
 async def test_what_a_dead_process_left_is_removed_at_the_start(
@@ -152,7 +165,7 @@ async def test_what_a_dead_process_left_is_removed_at_the_start(
 async def test_a_job_without_files_asks_nothing(
     coordinator: Coordinator, files: CoordinatorFiles, tmp_path: Path
 ) -> None:
-    assert await files.fetch(an_assignment(key=KEY)) == ()
+    assert await fetch(files, an_assignment(key=KEY)) == []
     assert coordinator.asked == 0 and not (tmp_path / "inputs").exists()
 
 
@@ -166,9 +179,7 @@ async def test_a_question_is_asked_again_while_an_answer_may_come(
         pb.FileReply.REFUSED_TRY_AGAIN,
     ]
 
-    (found,) = await files.fetch(assignment)
-
-    assert found.path.read_bytes() == b"input" and coordinator.asked == 4
+    assert await fetch(files, assignment) == [b"input"] and coordinator.asked == 4
 
 
 @pytest.mark.parametrize(
@@ -186,7 +197,7 @@ async def test_a_refusal_is_final_and_says_why(
     coordinator.troubles = [refused] * 9
 
     with pytest.raises(FilesUnavailable, match=told):
-        await files.fetch(assignment)
+        await fetch(files, assignment)
     assert coordinator.asked == 1
 
 
@@ -195,7 +206,7 @@ async def test_nobody_is_asked_for_ever(coordinator: Coordinator, files: Coordin
     coordinator.troubles = [NoAnswer("late") for _ in range(99)]
 
     with pytest.raises(FilesUnavailable, match="late"):
-        await files.fetch(assignment)
+        await fetch(files, assignment)
     assert coordinator.asked < 20
 
 
@@ -204,60 +215,51 @@ async def test_outputs_arrive_as_they_were_made(
     coordinator: Coordinator, files: CoordinatorFiles, size: int
 ) -> None:
     data = Random(1).randbytes(size)
-    outputs = files.outputs(KEY)
-    made = [await outputs.take(part) for part in parts(data)]
-    outputs.finish()
+    async with files.inputs(an_assignment(key=KEY)):
+        await send(files, parts(data))
 
     assert coordinator.made == {"out.bin": data}
     assert coordinator.whole == {"out.bin": hashlib.sha256(data).hexdigest()}
-    assert made[-1] == FileRef(FILE, hashlib.sha256(data).digest(), size, "text/plain")
-    assert set(made[:-1]) <= {None}
 
 
 async def test_two_outputs_may_come_by_turns(
     coordinator: Coordinator, files: CoordinatorFiles
 ) -> None:
-    outputs = files.outputs(KEY)
-    one, other = parts(b"a" * 250_000, "a"), parts(b"b" * 250_000, "b")
+    one, other = parts(b"a" * 650_000, "a"), parts(b"b" * 650_000, "b")
+    at = 0
     for pair in zip(one, other, strict=True):
         for part in pair:
-            await outputs.take(part)
+            await files.send(KEY, at, part)
+        at += len(pair[0].data)
 
-    assert coordinator.made == {"a": b"a" * 250_000, "b": b"b" * 250_000}
+    assert coordinator.made == {"a": b"a" * 650_000, "b": b"b" * 650_000}
+
+
+async def test_what_was_left_of_an_output_goes_with_its_run(
+    coordinator: Coordinator, files: CoordinatorFiles
+) -> None:
+    async with files.inputs(an_assignment(key=KEY)):
+        await files.send(KEY, 0, FilePart("a", "", b"half"))
+    async with files.inputs(an_assignment(key=KEY)):
+        await files.send(KEY, 0, FilePart("a", "", b"whole", True))
+
+    assert coordinator.made == {"a": b"whole"}
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "a/b", "a\\b", "a\nb", "a\x00", " a", "x" * 201, "a\u202eb"]
+    "reply", [pb.FileReply(next_offset=7), pb.FileReply(next_offset=1)], ids=["another", "no name"]
 )
-async def test_a_name_that_is_a_path_is_the_cargos_fault(
-    coordinator: Coordinator, files: CoordinatorFiles, name: str
-) -> None:
-    with pytest.raises(CargoFailed, match="plain name"):
-        await files.outputs(KEY).take(FilePart(name, "", b"x", True))
-    assert coordinator.asked == 0
-
-
-async def test_a_cargo_that_lies_about_its_file_has_failed(files: CoordinatorFiles) -> None:
-    outputs = files.outputs(KEY)
-
-    with pytest.raises(CargoFailed, match="SHA-256"):
-        await outputs.take(FilePart("a", "", b"x", True, bytes(32)))
-    await outputs.take(FilePart("b", "", b"x", True))
-    with pytest.raises(CargoFailed, match="twice"):
-        await outputs.take(FilePart("b", "", b"x", True))
-    await outputs.take(FilePart("c", "", b"x"))
-    with pytest.raises(CargoFailed, match="middle"):
-        outputs.finish()
-
-
 async def test_a_coordinator_that_has_another_part_is_told_apart(
-    tmp_path: Path,
+    tmp_path: Path, reply: pb.FileReply
 ) -> None:
     async def confused(payload: bytes) -> bytes:
-        return pb.FileReply(next_offset=7).SerializeToString()
+        return reply.SerializeToString()
 
     odd = CoordinatorFiles(
-        confused, tmp_path, bytes_max=1, backoff=lambda: Backoff(0.001, 0.001, Random(1))
+        confused,
+        tmp_path,
+        over=lambda _: None,
+        backoff=lambda: Backoff(0.001, 0.001, Random(1)),
     )
     with pytest.raises(FilesUnavailable, match="another part"):
-        await odd.outputs(KEY).take(FilePart("a", "", b"x", True))
+        await odd.send(KEY, 0, FilePart("a", "", b"x", True))

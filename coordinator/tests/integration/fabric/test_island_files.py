@@ -73,23 +73,22 @@ async def test_a_job_s_files_go_to_the_island_and_its_own_come_back(
     files = CoordinatorFiles(
         work.ask,
         tmp_path / "inputs",
-        bytes_max=1 << 30,
+        over=lambda _: None,
         backoff=lambda: Backoff(0.01, 0.1, Random(1)),
         free_bytes=lambda _: 1 << 40,
     )
     key = AttemptKey(work.job.id, Epoch(work.job.epoch))
     ref = FileRef(work.file.id, bytes.fromhex(work.file.sha256), work.file.size_bytes)
 
-    (found,) = await files.fetch(an_assignment(key=key, files=(ref,)))
-    outputs = files.outputs(key)
     size = 256 << 10
-    for at in range(0, len(OUTPUT), size):
-        part = OUTPUT[at : at + size]
-        await outputs.take(FilePart("out.bin", "", part, at + size >= len(OUTPUT)))
-    outputs.finish()
+    async with files.inputs(an_assignment(key=key, files=(ref,))) as (found,):
+        read = found.path.read_bytes()
+        for at in range(0, len(OUTPUT), size):
+            part = OUTPUT[at : at + size]
+            await files.send(key, at, FilePart("out.bin", "", part, at + size >= len(OUTPUT)))
     await track(work.scene.world, work.scene.report(work.job, "{}"))
 
-    assert found.path.read_bytes() == INPUT
+    assert read == INPUT
     (made,) = await files_of_job(work.scene.world, work.scene.user.id, work.job.id)
     assert made.sha256 == hashlib.sha256(OUTPUT).hexdigest()
     assert await read_whole(work.scene.world, made, bytes_max=1 << 30) == OUTPUT

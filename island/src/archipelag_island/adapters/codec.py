@@ -17,6 +17,8 @@ from archipelag_island.domain.beat import Beat, BeatReply
 from archipelag_island.domain.capability import Capabilities
 from archipelag_island.domain.offer import Entry, Offer, OfferState
 
+RECOMMENDED_MAX: Final = 16
+
 _CAUSES: Final = {cause: common.Cause.Value(f"CAUSE_{cause.name}") for cause in a.Cause}
 _CODES: Final = {code: job.Refusal.Code.Value(f"CODE_{code.name}") for code in a.RefusalCode}
 _STATES: Final = {
@@ -111,7 +113,7 @@ def seal_beat(key: SigningKey, beat: Beat) -> bytes:
         island_id=beat.island_id,
         sequence=beat.sequence,
         boot_id=beat.boot_id,
-        cargos=[_cargo_state(offer) for offer in beat.offers],
+        cargos=[_cargo_state(offer, beat.slots) for offer in beat.offers],
         slots=beat.slots,
         slots_free=beat.slots_free,
         draining=beat.draining,
@@ -147,8 +149,13 @@ def read_beat_reply(data: bytes, trusted: Container[bytes]) -> BeatReply:
         accepts_work=pb.accepts_work,
         notice=pb.notice,
         catalogue_version=pb.catalogue_version,
-        catalogue=tuple(Entry(e.manifest, e.signature, e.public_key) for e in pb.catalogue),
+        catalogue=tuple(entry(e) for e in pb.catalogue),
+        recommended=frozenset(slug[:63] for slug in pb.recommended[:RECOMMENDED_MAX]),
     )
+
+
+def entry(pb: island.CatalogueEntry) -> Entry:
+    return Entry(pb.manifest, pb.signature, pb.public_key, pb.payload, pb.trust)
 
 
 def capabilities(value: Capabilities) -> common.Capabilities:
@@ -200,15 +207,18 @@ def _usage(usage: a.Usage) -> common.Usage:
     )
 
 
-def _cargo_state(offer: Offer) -> island.CargoState:
+def _cargo_state(offer: Offer, slots: int) -> island.CargoState:
     state = island.CargoState(
         slug=offer.slug, digest=offer.digest, state=_STATES[offer.state], reason=offer.reason
     )
+    state.startable = offer.takes_runs
+    state.start_ms = offer.start_ms
+    state.runtime = offer.choice.runtime
+    state.slots = offer.slots(slots)
     if offer.warm is not None:
         described = offer.warm.description
         state.items_per_s = described.items_per_s
         state.first_item_ms = described.first_item_ms
-        state.slots = described.slots
         state.prompt_tokens_per_s = described.prompt_tokens_per_s
         state.determinism_class = described.determinism_class
     return state

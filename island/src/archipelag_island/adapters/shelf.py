@@ -8,6 +8,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from archipelag_contracts.tiers import TRUST_MAX
+
 from archipelag_island.adapters.identity import write_private
 from archipelag_island.domain.offer import Entry
 
@@ -25,7 +27,11 @@ class FileShelf:
             raw = json.loads(self._path.read_bytes())
             entries = tuple(
                 Entry(
-                    *(base64.b64decode(e[part]) for part in ("manifest", "signature", "public_key"))
+                    _bytes(e["manifest"]),
+                    _bytes(e["signature"]),
+                    _bytes(e["public_key"]),
+                    _bytes(e.get("payload", "")),
+                    int(e.get("trust", TRUST_MAX)),
                 )
                 for e in raw["entries"]
             )
@@ -44,6 +50,8 @@ class FileShelf:
                     "manifest": _text(e.manifest),
                     "signature": _text(e.signature),
                     "public_key": _text(e.public_key),
+                    "payload": _text(e.payload),
+                    "trust": e.trust,
                 }
                 for e in entries
             ],
@@ -53,6 +61,10 @@ class FileShelf:
         except OSError as error:
             # It comes again with the first heartbeat after a restart.
             log.warning("catalogue_not_saved error=%s", error)
+
+
+def _bytes(text: str) -> bytes:
+    return base64.b64decode(text)
 
 
 def _text(data: bytes) -> str:

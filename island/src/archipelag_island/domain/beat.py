@@ -49,3 +49,5 @@ class BeatReply:
     notice: str
     catalogue_version: str
     catalogue: tuple[Entry, ...]
+    recommended: frozenset[str] = frozenset()
+    """Slugs worth fetching ahead."""

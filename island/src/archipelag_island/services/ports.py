@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Protocol
 from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
 from archipelag_contracts.manifest import Manifest
 
-from archipelag_island.domain.attempt import Assignment, AttemptKey, Chunk, FileRef, Report
+from archipelag_island.domain.attempt import Assignment, AttemptKey, Chunk, Report
 from archipelag_island.domain.beat import Beat, BeatReply
 from archipelag_island.domain.capability import Capabilities
 from archipelag_island.domain.offer import Entry
@@ -120,31 +121,43 @@ class Models(Protocol):
         ...
 
 
-class Outputs(Protocol):
-    """The files that one run makes."""
+@dataclass(frozen=True)
+class Unpacked:
+    """A Cargo's image on this disk, verified: what a runtime needs of it."""
 
-    async def take(self, part: FilePart) -> FileRef | None:
-        """Parts of one file in order; several files may come by turns. The file once the Coordinator has it whole.
+    root: Path | None = None
+    command: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    working_dir: str = "/"
+    wasm: Path | None = None
 
-        Raises CargoFailed for what the Cargo did wrong, FilesUnavailable where it cannot be delivered.
+
+class Images(Protocol):
+    """What Cargos are pulled as. By digest only, with the publisher's signature, into a cache with a bound."""
+
+    async def fetch(
+        self, manifest: Manifest, publisher: bytes, told: Callable[[str], None]
+    ) -> Unpacked:
+        """`told` hears of the progress, in words. What is on this disk already costs nothing.
+
+        Raises ImageUnavailable.
         """
         ...
 
-    def finish(self) -> None:
-        """The run has ended. Raises CargoFailed when a file is not whole."""
+    def keep(self, manifests: Sequence[Manifest]) -> None:
+        """What the catalogue has now; everything else may go when room is needed."""
         ...
 
 
 class Files(Protocol):
-    """The files of runs, between the Coordinator and this disk."""
+    """Input and output files of attempts, which the Coordinator keeps."""
 
-    async def fetch(self, assignment: Assignment) -> tuple[InputFile, ...]:
-        """The verified input files. Raises FilesUnavailable, having left nothing behind."""
+    def inputs(self, assignment: Assignment) -> AbstractAsyncContextManager[tuple[InputFile, ...]]:
+        """The files that the input refers to, verified, for as long as the run lasts. Raises FilesUnavailable."""
         ...
 
-    def outputs(self, key: AttemptKey) -> Outputs: ...
-    def drop(self, key: AttemptKey) -> None:
-        """The run is over: its input files leave this disk. Idempotent."""
+    async def send(self, key: AttemptKey, offset: int, part: FilePart) -> None:
+        """Returns once the Coordinator has it. Raises FilesUnavailable."""
         ...
 
 

@@ -35,6 +35,9 @@ def reconcile(world: World, reply: BeatReply) -> None:
         log.info("standing_changed accepts_work=%s notice=%s", reply.accepts_work, reply.notice)
     world.now.accepts_work = reply.accepts_work
     world.now.notice = reply.notice
+    if reply.recommended != world.now.recommended:
+        world.now.recommended = reply.recommended
+        world.moved()
     if reply.catalogue_version != world.now.catalogue_version:
         world.shelf.save(reply.catalogue_version, reply.catalogue)
         set_catalogue(world, reply.catalogue_version, reply.catalogue)
@@ -56,11 +59,20 @@ def set_catalogue(world: World, version: str, entries: Sequence[Entry]) -> None:
         except (BadEntry, ContractError) as error:
             log.error("catalogue_entry_refused error=%s", error)
             continue
-        if world.engine_of(manifest) is None:
+        choice = world.choose(manifest, entry.trust)
+        if isinstance(choice, str):
+            log.info("cargo_not_offered cargo=%s reason=%s", manifest.slug, choice)
             continue
+        made = Offer(
+            manifest,
+            manifest.digest,
+            choice=choice,
+            trust=entry.trust,
+            publisher=entry.public_key if entry.payload else b"",
+        )
         held = world.now.offers.get(manifest.slug)
-        same = held is not None and held.digest == manifest.digest
-        offers[manifest.slug] = held if held and same else Offer(manifest, manifest.digest)
+        same = held is not None and (held.digest, held.choice) == (made.digest, made.choice)
+        offers[manifest.slug] = held if held and same else made
     world.now.offers = offers
     world.now.catalogue_version = version
     world.offers_changed.set()
