@@ -11,9 +11,10 @@ from archipelag_contracts.units import to_credits
 from archipelag_coordinator.apps.api.errors import BadResult, problem_of, problem_of_ending
 from archipelag_coordinator.apps.api.pictures import picture_of, size_text
 from archipelag_coordinator.apps.api.sse import compact, failure
-from archipelag_coordinator.domain.answer import Ending
+from archipelag_coordinator.domain.answer import Ending, Progress
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.job import Job
+from archipelag_coordinator.domain.media import media_type_of
 from archipelag_coordinator.services.watch import Reader
 
 PARTIAL: Final = "image_generation.partial_image"
@@ -23,15 +24,17 @@ COMPLETED: Final = "image_generation.completed"
 class ImageFrames:
     """Keeps the pieces of the answer until it is whole: half of a picture's data is nothing to look at."""
 
-    def __init__(self, job: Job, partial_max: int) -> None:
+    def __init__(self, job: Job, reader: Reader, partial_max: int) -> None:
         self._job = job
+        self._reader = reader
         self._partial_max = partial_max
         self._partials = 0
-        self._seen: object = None
+        self._seen: Progress | None = None
         self._text = ""
 
     def opening(self) -> bytes:
-        return b""
+        """What was waited for before the first byte was sent is news, too."""
+        return self.news(self._reader)
 
     def items(self, text: str, position: int) -> bytes:  # noqa: ARG002 - part of the protocol
         self._text += text
@@ -40,12 +43,13 @@ class ImageFrames:
     def news(self, reader: Reader) -> bytes:
         """A preview, where there is a new one and the client asked for so many."""
         note = reader.note
-        preview = getattr(note, "preview", b"")
-        if not preview or note is self._seen or self._partials >= self._partial_max:
+        if note is None or note == self._seen or self._partials >= self._partial_max:
+            return b""
+        if not media_type_of(note.preview).startswith("image/"):
             return b""
         self._seen = note
         event = self._common(PARTIAL) | {
-            "b64_json": base64.b64encode(preview).decode(),
+            "b64_json": base64.b64encode(note.preview).decode(),
             "partial_image_index": self._partials,
         }
         self._partials += 1

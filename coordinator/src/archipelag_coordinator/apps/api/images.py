@@ -36,6 +36,7 @@ from archipelag_coordinator.services.files import files_of_job
 from archipelag_coordinator.services.read import read_job
 from archipelag_coordinator.services.submit import Submission
 from archipelag_coordinator.services.upload import begin_upload
+from archipelag_coordinator.services.watch import Reader
 from archipelag_coordinator.services.world import World
 
 PROMPT_CHARS_MAX: Final = 4000
@@ -104,11 +105,11 @@ async def _stream(
     reader = asked.reader
     try:
         async with Departure(request.receive):
-            while reader.final is None and reader.note is None:
+            while reader.final is None and not _draws(reader):
                 await reader.wait(WAIT_S)
             if reader.final is not None and reader.final.cause is not Cause.COMPLETED:
                 raise JobEnded(reader.final)
-            frames = ImageFrames(asked.job, wanted.partial_max)
+            frames = ImageFrames(asked.job, reader, wanted.partial_max)
             headers = {"X-Archipelag-Job": asked.job.id}
             return RelayResponse(reader, frames, first=[], headers=headers)
     except BaseException:
@@ -116,6 +117,11 @@ async def _stream(
         raise
     reader.close()
     return Response(status_code=CLIENT_GONE)
+
+
+def _draws(reader: Reader) -> bool:
+    """Whether the Cargo has begun; that it is being started is no beginning yet."""
+    return reader.note is not None and (reader.note.step > 0 or bool(reader.note.preview))
 
 
 async def _link(

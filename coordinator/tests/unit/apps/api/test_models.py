@@ -17,6 +17,7 @@ from archipelag_contracts.ids import Epoch
 from archipelag_contracts.manifest import Model
 from archipelag_coordinator.apps.api.subtitles import Segment, as_srt, as_vtt
 from archipelag_coordinator.apps.loops import table
+from archipelag_coordinator.domain.answer import Progress
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.file import CHUNK_BYTES
 from archipelag_coordinator.services.serve_files import (
@@ -431,3 +432,58 @@ async def test_a_picture_is_streamed_to_its_end() -> None:
     (done,) = events(answer.text)
     assert done["type"] == "image_generation.completed" and done["size"] == "8x8"
     assert base64.b64decode(done["b64_json"]) == PNG
+
+
+async def test_previews_are_streamed_as_many_as_were_asked_for() -> None:
+    api = await of_kind("image")
+    body = {"model": "image", "prompt": "x", "stream": True, "partial_images": 2}
+    value = {"image_data": base64.b64encode(PNG).decode()}
+    async with api.client() as http:
+        asking = asyncio.ensure_future(http.post("/images/generations", json=body))
+        answer = api.scene.world.answers.get((await api.assigned()).id)
+        assert answer is not None
+        for step, preview in enumerate((b"", PNG + b"1", b"<svg>", PNG + b"2", PNG + b"3")):
+            answer.note = Progress(step, 5, "", preview, "image/png")
+            answer.wake()
+            await asyncio.sleep(0.01)
+        told = events((await answered(api, asking, value)).text)
+
+    assert [one["type"].rpartition(".")[2] for one in told] == [
+        "partial_image",
+        "partial_image",
+        "completed",
+    ]
+    assert [one["partial_image_index"] for one in told[:2]] == [0, 1]
+    assert [base64.b64decode(one["b64_json"]) for one in told] == [PNG + b"1", PNG + b"2", PNG]
+
+
+async def test_a_stream_that_fails_before_it_began_has_a_status_of_its_own() -> None:
+    api = await of_kind("image")
+    body = {"model": "image", "prompt": "x", "stream": True}
+    async with api.client() as http:
+        asking = asyncio.ensure_future(http.post("/images/generations", json=body))
+        answer = api.scene.world.answers.get((await api.assigned()).id)
+        assert answer is not None
+        answer.note = Progress(0, 0, "starting image")
+        answer.wake()
+        await asyncio.sleep(0.01)
+        await api.fail(Cause.BAD_INPUT, "no such size")
+
+    assert (await asking).status_code == 422
+
+
+async def test_a_stream_that_fails_later_ends_with_an_error() -> None:
+    api = await of_kind("image")
+    body = {"model": "image", "prompt": "x", "stream": True}
+    async with api.client() as http:
+        asking = asyncio.ensure_future(http.post("/images/generations", json=body))
+        answer = api.scene.world.answers.get((await api.assigned()).id)
+        assert answer is not None
+        answer.note = Progress(1, 4)
+        answer.wake()
+        await asyncio.sleep(0.01)
+        await api.fail(Cause.CARGO_FAILED, "no memory")
+        got = await asking
+
+    assert got.status_code == 200 and got.text.startswith("event: error\n")
+    assert events(got.text)[0]["error"]["message"] == "no memory"
