@@ -6,7 +6,8 @@ import asyncio
 import logging
 import os
 import secrets
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from functools import partial
 from random import Random
 from typing import Any, Final
@@ -17,6 +18,7 @@ from archipelag_island.adapters import engines, orders, probe, status
 from archipelag_island.adapters.control import ControlServer
 from archipelag_island.adapters.enrolment import GrpcEnrolment
 from archipelag_island.adapters.identity import Home
+from archipelag_island.adapters.images import OciImages
 from archipelag_island.adapters.journal import FileJournal
 from archipelag_island.adapters.link import Credentials, NatsLink
 from archipelag_island.adapters.models import FetchedModels
@@ -27,10 +29,17 @@ from archipelag_island.adapters.senses import HostSenses
 from archipelag_island.adapters.shelf import FileShelf
 from archipelag_island.clock import Clock, SystemClock
 from archipelag_island.config import Settings
+from archipelag_island.domain.attempt import Assignment, AttemptKey
 from archipelag_island.domain.capability import Capabilities
 from archipelag_island.domain.caps import Bucket, disk_refusal
-from archipelag_island.errors import BadSettings, BrokerUnreachable, EnrolmentRefused, NoAnswer
-from archipelag_island.runtime import Runtime, RuntimeInfo
+from archipelag_island.errors import (
+    BadSettings,
+    BrokerUnreachable,
+    EnrolmentRefused,
+    FilesUnavailable,
+    NoAnswer,
+)
+from archipelag_island.runtime import FilePart, InputFile, Runtime, RuntimeInfo
 from archipelag_island.services import (
     announce,
     deliver,
@@ -249,7 +258,13 @@ class Agent:
         assert self._standing is not None
         settings, caps = self.settings, self.settings.caps
         threads = settings.threads or max(1, cpu.cores() - 1)
-        return World(
+        images = OciImages(
+            settings.home / "images",
+            lambda: settings.registry or world.now.registry,
+            bytes_max=settings.images_mb_max << 20,
+            over=self._over_disk,
+        )
+        world = World(
             host=Host(
                 island_id=self._standing.island_id,
                 boot_id=secrets.token_hex(8),
@@ -273,9 +288,9 @@ class Agent:
             link=link,
             journal=journal,
             shelf=FileShelf(settings.home / "catalogue.json"),
-            models=FetchedModels(settings.model_dir, self._over_disk),
-            images=NoImages(),
-            files=NoFiles(),
+            models=FetchedModels(settings.model_dir, self._over_disk, images.fetch_model),
+            images=images,
+            files=_NoFiles(),
             runtime=self.runtime,
             publisher_keys=self._publisher_keys,
             capabilities=self._current_capabilities,
@@ -283,6 +298,7 @@ class Agent:
             spawn=self._spawn,
             bucket=self.bucket,
         )
+        return world
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -363,6 +379,20 @@ class Agent:
                 self.settings.home, status.snapshot(world, self.settings.name, link.connected)
             )
             await asyncio.sleep(STATUS_S)
+
+
+class _NoFiles:
+    """Until the line carries files."""
+
+    @asynccontextmanager
+    async def inputs(self, assignment: Assignment) -> AsyncIterator[tuple[InputFile, ...]]:
+        if assignment.files:
+            raise FilesUnavailable("this Island cannot fetch files")
+        yield ()
+
+    async def send(self, key: AttemptKey, offset: int, part: FilePart) -> None:
+        del key, offset, part
+        raise FilesUnavailable("this Island cannot send files")
 
 
 async def _never() -> None:

@@ -8,8 +8,8 @@ import pytest
 from archipelag_contracts.signing import chain
 from archipelag_island.domain.attempt import Cause, Ending, Usage
 from archipelag_island.domain.run import Run
-from archipelag_island.domain.usage import Meter
-from archipelag_island.runtime import RunEnd, RunEvent
+from archipelag_island.domain.usage import Meter, Share
+from archipelag_island.runtime import Consumption, RunEnd, RunEvent
 from archipelag_island.testing.builders import a_key, an_assignment
 
 

@@ -121,6 +121,8 @@ class Connection:
             plain = url.scheme == "http" and self.settings.is_plain(url.netloc.decode())
         except (httpx.InvalidURL, BadReference, UnicodeDecodeError):
             raise RegistryLied(f"{registry} sends us to an address that is none") from None
+        if not url.host or "%" in url.host:
+            raise RegistryLied(f"{registry} sends us to an address that is none")
         if url.scheme != "https" and not (plain and self.settings.is_plain(registry)):
             raise RegistryLied(f"{registry} sends us to {url.host} without TLS")
         return url
@@ -180,8 +182,6 @@ def _told(registry: str) -> Iterator[None]:
         raise Passing(f"{registry} does not answer in time") from None
     except httpx.TransportError as error:
         raise Passing(f"{registry} cannot be reached ({error or type(error).__name__})") from error
-    except (httpx.StreamError, httpx.InvalidURL) as error:
-        raise RegistryLied(f"{registry} sends what is no HTTP ({error})") from error
 
 
 async def _refuse(answer: httpx.Response, registry: str, url: httpx.URL) -> None:

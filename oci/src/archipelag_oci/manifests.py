@@ -52,7 +52,7 @@ class Index:
     def pick(self, wanted: Platform) -> Descriptor:
         """The first entry for a platform. Raises NoPlatform."""
         for entry in self.manifests:
-            if entry.platform is not None and _fits(entry.platform, wanted):
+            if entry.platform is not None and fits(entry.platform, wanted):
                 return entry
         there = sorted({str(each.platform) for each in self.manifests if each.platform})
         raise NoPlatform(
@@ -154,7 +154,8 @@ def _index(document: Mapping[str, Any], kind: str) -> Index:
     )
 
 
-def _fits(offered: Platform, wanted: Platform) -> bool:
+def fits(offered: Platform, wanted: Platform) -> bool:
+    """Whether an image for one platform runs on another."""
     if (offered.os, offered.architecture) != (wanted.os, wanted.architecture):
         return False
     if wanted.architecture == "arm64":

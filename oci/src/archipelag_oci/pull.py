@@ -11,12 +11,13 @@ from archipelag_oci import media
 from archipelag_oci.cache import BlobCache
 from archipelag_oci.descriptor import Descriptor, Platform
 from archipelag_oci.download import Progress, ignore
-from archipelag_oci.errors import BadDocument, BadReference, TooLarge
+from archipelag_oci.errors import BadDocument, BadReference, NoPlatform, TooLarge
 from archipelag_oci.manifests import (
     CONFIG_BYTES_MAX,
     ImageConfig,
     ImageManifest,
     Index,
+    fits,
     parse_config,
     parse_manifest,
 )
@@ -81,6 +82,8 @@ async def pull_image(
             raise BadDocument(f"{reference} is an index of indexes")
     _check_image(found, limits)
     config = parse_config(await _config(registry, reference, found, cache))
+    if not fits(config.platform, platform):
+        raise NoPlatform(f"{reference} is for {config.platform}, this machine is {platform}")
     if len(config.diff_ids) != len(found.layers):
         raise BadDocument(f"{reference}: its config speaks of other layers than its manifest")
     turn = asyncio.Semaphore(LAYERS_AT_ONCE)

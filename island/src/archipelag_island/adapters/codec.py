@@ -11,6 +11,7 @@ from archipelag_contracts.pb.archipelag.v1 import common_pb2 as common
 from archipelag_contracts.pb.archipelag.v1 import island_pb2 as island
 from archipelag_contracts.pb.archipelag.v1 import job_pb2 as job
 from archipelag_contracts.signing import SigningKey, open_sealed
+from archipelag_contracts.tiers import TRUST_MAX
 
 from archipelag_island.domain import attempt as a
 from archipelag_island.domain.beat import Beat, BeatReply
@@ -155,7 +156,9 @@ def read_beat_reply(data: bytes, trusted: Container[bytes]) -> BeatReply:
 
 
 def entry(pb: island.CatalogueEntry) -> Entry:
-    return Entry(pb.manifest, pb.signature, pb.public_key, pb.payload, pb.trust)
+    # The older form, signed by the network's own publisher, has no trust level.
+    trust = pb.trust if pb.payload else TRUST_MAX
+    return Entry(pb.manifest, pb.signature, pb.public_key, pb.payload, trust)
 
 
 def capabilities(value: Capabilities) -> common.Capabilities:

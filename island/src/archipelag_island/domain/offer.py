@@ -77,6 +77,8 @@ class Offer:
         return replace(self, state=OfferState.LOADING, reason=what, warm=None)
 
     def prepared(self) -> Offer:
+        if self.startable and self.state is OfferState.AVAILABLE:
+            return self
         return replace(self, state=OfferState.AVAILABLE, reason="", warm=None, startable=True)
 
     def rest(self, reason: str) -> Offer:

@@ -139,6 +139,8 @@ class Now:
     accepts_work: bool = False
     notice: str = "not yet heard from a Coordinator"
     catalogue_version: str = ""
+    registry: str = ""
+    """Of images that are named without one, as the catalogue says."""
     refused: int = 0
     """Assignments that were refused since the start."""
     completed: int = 0

@@ -197,6 +197,9 @@ def island_object(island: Island, *, whole: bool) -> dict[str, Any]:
                 "slots": offer.slots,
                 "items_per_s": offer.items_per_s,
                 "first_item_ms": offer.first_item_ms,
+                "startable": offer.startable,
+                "start_ms": offer.start_ms,
+                "runtime": offer.runtime or None,
                 "determinism_class": offer.determinism_class or None,
             }
             for offer in island.offers

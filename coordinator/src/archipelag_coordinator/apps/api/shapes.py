@@ -253,6 +253,9 @@ _NETWORK: Final[dict[str, Schema]] = {
                         "slots": WHOLE,
                         "items_per_s": NUMBER,
                         "first_item_ms": NUMBER,
+                        "startable": TRUTH,
+                        "start_ms": NUMBER,
+                        "runtime": maybe(TEXT),
                         "determinism_class": maybe(TEXT),
                     }
                 )
