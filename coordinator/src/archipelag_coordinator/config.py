@@ -27,6 +27,12 @@ class Settings:
     nats_replicas: int = 1
     """Servers of a cluster that keep reports and the replay of output: 1, 3 or 5."""
     database_pool_max: int = 16
+    blobs: str = "nats"
+    """Where the bytes of files are kept: `nats`, or `s3://bucket/prefix?endpoint=https://…&region=…`."""
+    blobs_key_id: str = field(default="", repr=False)
+    """For `s3://`: the access key's id."""
+    blobs_secret: str = field(default="", repr=False)
+    """For `s3://`: the access key's secret."""
     log_level: str = "INFO"
     policy: Policy = field(default_factory=Policy)
 
@@ -56,6 +62,7 @@ def read(environ: Mapping[str, str]) -> Settings:
             given[name] = Path() if name == "state_dir" else ""
             if f"ARCHIPELAG_{name.upper()}" not in errors:
                 errors[f"ARCHIPELAG_{name.upper()}"] = ["is required"]
+    _check_blobs(given, errors)
     policy = _policy(environ, errors)
     if errors:
         raise InvalidInput(errors)
@@ -84,6 +91,20 @@ def _policy(environ: Mapping[str, str], errors: dict[str, list[str]]) -> Policy:
             f"must be 0 to {most}: with more, failing on purpose would pay"
         ]
     return policy
+
+
+def _check_blobs(given: Mapping[str, Any], errors: dict[str, list[str]]) -> None:
+    if given.get("blobs", "nats") == "nats":
+        return
+    for name in ("blobs_key_id", "blobs_secret"):
+        if not given.get(name):
+            errors[f"ARCHIPELAG_{name.upper()}"] = ["is required with s3://"]
+
+
+def _blobs(raw: str) -> str:
+    if raw != "nats" and not raw.startswith("s3://"):
+        raise ValueError("must be nats or s3://bucket/prefix?endpoint=https://…&region=…")
+    return raw
 
 
 def _port(raw: str) -> int:
@@ -124,4 +145,5 @@ _READERS = {
     "database_pool_max": _count,
     "broker_public_urls": lambda raw: tuple(url.strip() for url in raw.split(",") if url.strip()),
     "log_level": _level,
+    "blobs": _blobs,
 }

@@ -7,6 +7,8 @@ CoordinatorError
 ├── InvalidInput                `errors`: field → reasons
 ├── Unsupported                a feature that this Cargo does not have: `param`
 ├── TooLarge                    `limit_bytes`
+├── StorageExceeded             a customer's files together: `limit_bytes`
+├── ContentLost                 a file whose bytes the store does not have any more
 ├── RateLimited                 `retry_after_s`
 ├── InsufficientCredits         `required`, `available`, in micro-credits
 ├── BudgetExceeded              the key's own budget: `required`, `available`
@@ -79,6 +81,22 @@ class TooLarge(CoordinatorError):
     def __init__(self, what: str, limit_bytes: int) -> None:
         super().__init__(f"{what} is larger than {limit_bytes} bytes")
         self.limit_bytes = limit_bytes
+
+
+class StorageExceeded(CoordinatorError):
+    code = "storage_exceeded"
+
+    def __init__(self, limit_bytes: int, why: str = "") -> None:
+        told = why or f"your files may take {limit_bytes} bytes together"
+        super().__init__(f"{told}; delete some first")
+        self.limit_bytes = limit_bytes
+
+
+class ContentLost(CoordinatorError):
+    code = "content_lost"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the content of {name} was lost: upload it again")
 
 
 class RateLimited(CoordinatorError):

@@ -104,3 +104,22 @@ def test_who_trades_with_themselves_loses_more_than_the_insurance_then_allows() 
 
     allowed = parts.islands * policy.insured_of_earned_bp // 10_000
     assert allowed < parts.fees + parts.insurance
+
+
+def test_an_object_store_needs_its_key_and_shows_no_secret() -> None:
+    store = {"ARCHIPELAG_BLOBS": "s3://files"}
+    keys = {"ARCHIPELAG_BLOBS_KEY_ID": "AKID", "ARCHIPELAG_BLOBS_SECRET": "hush"}
+    with pytest.raises(InvalidInput) as refused:
+        read(ENOUGH | store)
+
+    settings = read(ENOUGH | store | keys)
+
+    assert sorted(refused.value.errors) == sorted(keys)
+    assert settings.blobs == "s3://files" and read(ENOUGH).blobs == "nats"
+    assert "hush" not in settings.describe() + repr(settings)
+
+
+@pytest.mark.parametrize("wrong", ["memory", "file:///var", "s3:files"])
+def test_a_store_of_bytes_that_is_none_is_refused(wrong: str) -> None:
+    with pytest.raises(InvalidInput, match="nats or s3://"):
+        read(ENOUGH | {"ARCHIPELAG_BLOBS": wrong})

@@ -6,8 +6,7 @@ import asyncio
 import logging
 import os
 import secrets
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine
 from functools import partial
 from random import Random
 from typing import Any, Final
@@ -17,6 +16,7 @@ from archipelag_contracts.signing import SigningKey
 from archipelag_island.adapters import engines, orders, probe, status
 from archipelag_island.adapters.control import ControlServer
 from archipelag_island.adapters.enrolment import GrpcEnrolment
+from archipelag_island.adapters.files import CoordinatorFiles
 from archipelag_island.adapters.identity import Home
 from archipelag_island.adapters.images import OciImages
 from archipelag_island.adapters.journal import FileJournal
@@ -29,17 +29,16 @@ from archipelag_island.adapters.senses import HostSenses
 from archipelag_island.adapters.shelf import FileShelf
 from archipelag_island.clock import Clock, SystemClock
 from archipelag_island.config import Settings
-from archipelag_island.domain.attempt import Assignment, AttemptKey
+from archipelag_island.domain.backoff import Backoff
 from archipelag_island.domain.capability import Capabilities
 from archipelag_island.domain.caps import Bucket, disk_refusal
 from archipelag_island.errors import (
     BadSettings,
     BrokerUnreachable,
     EnrolmentRefused,
-    FilesUnavailable,
     NoAnswer,
 )
-from archipelag_island.runtime import FilePart, InputFile, Runtime, RuntimeInfo
+from archipelag_island.runtime import Runtime, RuntimeInfo
 from archipelag_island.services import (
     announce,
     deliver,
@@ -63,6 +62,7 @@ REFRESH_LOOKS: Final = 600
 # Disk and graphics processors change while we run; they are looked at again this often.
 PROBE_AGAIN_S: Final = 60.0
 CANCEL_AGAIN_S: Final = 0.2
+FILE_TRIES_S: Final = (0.2, 5.0)
 
 
 class Agent:
@@ -290,7 +290,12 @@ class Agent:
             shelf=FileShelf(settings.home / "catalogue.json"),
             models=FetchedModels(settings.model_dir, self._over_disk, images.fetch_model),
             images=images,
-            files=_NoFiles(),
+            files=CoordinatorFiles(
+                link.ask_files,
+                settings.home / "inputs",
+                over=self._over_disk,
+                backoff=lambda: Backoff(*FILE_TRIES_S, self.chance),
+            ),
             runtime=self.runtime,
             publisher_keys=self._publisher_keys,
             capabilities=self._current_capabilities,
@@ -379,20 +384,6 @@ class Agent:
                 self.settings.home, status.snapshot(world, self.settings.name, link.connected)
             )
             await asyncio.sleep(STATUS_S)
-
-
-class _NoFiles:
-    """Until the line carries files."""
-
-    @asynccontextmanager
-    async def inputs(self, assignment: Assignment) -> AsyncIterator[tuple[InputFile, ...]]:
-        if assignment.files:
-            raise FilesUnavailable("this Island cannot fetch files")
-        yield ()
-
-    async def send(self, key: AttemptKey, offset: int, part: FilePart) -> None:
-        del key, offset, part
-        raise FilesUnavailable("this Island cannot send files")
 
 
 async def _never() -> None:

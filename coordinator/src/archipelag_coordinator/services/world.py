@@ -10,14 +10,29 @@ from archipelag_contracts.ids import RelayId
 from archipelag_coordinator.clock import Clock
 from archipelag_coordinator.domain.answers import Answers
 from archipelag_coordinator.domain.catalogue import Catalogue
+from archipelag_coordinator.domain.file import BlobId
 from archipelag_coordinator.domain.fleet import Fleet
 from archipelag_coordinator.domain.footing import Footing
 from archipelag_coordinator.domain.policy import Policy
 from archipelag_coordinator.services.ports import Broker, ChunkRelay, Door, Ids, IslandBus, Store
+from archipelag_coordinator.services.ports_of_files import Blobs
 
 
 def _nothing() -> None:
     """Nobody waits for a nudge."""
+
+
+class NoBlobs:
+    """A network that keeps no files."""
+
+    async def put(self, blob: BlobId, number: int, data: bytes) -> None:  # noqa: ARG002
+        raise ConnectionError("this network keeps no files")
+
+    async def get(self, blob: BlobId, number: int) -> bytes | None:  # noqa: ARG002
+        raise ConnectionError("this network keeps no files")
+
+    async def delete(self, blob: BlobId) -> None:
+        """There is nothing."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +53,7 @@ class World:
     answers: Answers = field(default_factory=Answers)
     catalogue: Catalogue = field(default_factory=Catalogue)
     footing: Footing = field(default_factory=Footing)
+    blobs: Blobs = field(default_factory=NoBlobs)
     assignment_keys: tuple[bytes, ...] = ()
     """Public keys whose assignments Islands obey."""
     publisher_keys: tuple[bytes, ...] = ()

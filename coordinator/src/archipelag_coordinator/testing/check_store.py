@@ -5,6 +5,7 @@ Make a subclass whose name begins with `Test`, and a fixture `store` that gives 
 
 from __future__ import annotations
 
+from archipelag_coordinator.testing.check_files import CheckFiles
 from archipelag_coordinator.testing.check_items import CheckItems
 from archipelag_coordinator.testing.check_ledger import CheckLedger
 from archipelag_coordinator.testing.check_nouns import (
@@ -31,6 +32,7 @@ class CheckStore(
     CheckAttempts,
     CheckLedger,
     CheckPay,
+    CheckFiles,
     CheckCoordinators,
     CheckDoor,
 ):

@@ -9,9 +9,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from archipelag_contracts import ids
-from archipelag_contracts.ids import ApiKeyId, Epoch, IslandId, JobId, RelayId, UserId
+from archipelag_contracts.ids import ApiKeyId, Epoch, FileId, IslandId, JobId, RelayId, UserId
 
 from archipelag_coordinator.domain.answer import Answer, Ending
+from archipelag_coordinator.domain.file import BlobId
 from archipelag_coordinator.services.ports import Accepted, Assignment, Refused, Unreachable
 
 START: Final = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -61,6 +62,12 @@ class SequenceIds:
 
     def relay(self, now: datetime) -> RelayId:
         return RelayId(f"rly_{self._body(now)}")
+
+    def file(self) -> FileId:
+        return FileId(f"file_{self._next():032x}")
+
+    def blob(self, now: datetime) -> BlobId:
+        return BlobId(f"blob_{self._body(now)}")
 
     def secret(self) -> str:
         return f"ak_{self._next():043d}"

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, TypeVar
 
-from archipelag_contracts.ids import ApiKeyId, Epoch, IslandId, JobId, RelayId, UserId
+from archipelag_contracts.ids import ApiKeyId, Epoch, FileId, IslandId, JobId, RelayId, UserId
 
 from archipelag_coordinator.domain.attempt import Attempt
 from archipelag_coordinator.domain.cargo import Cargo
+from archipelag_coordinator.domain.file import Blob, BlobId, File, Input
 from archipelag_coordinator.domain.fleet import AttemptKey
 from archipelag_coordinator.domain.island import Island, PairingCode
 from archipelag_coordinator.domain.items import Items
@@ -100,6 +101,9 @@ class State:
         self.pays: Table[tuple[JobId, Epoch, PayKind], Pay] = Table(undo)
         self.karma_notes: Table[tuple[IslandId, JobId, Epoch], Note] = Table(undo)
         self.coordinators: Table[RelayId, datetime] = Table(undo)
+        self.blobs: Table[BlobId, Blob] = Table(undo)
+        self.files: Table[FileId, File] = Table(undo)
+        self.job_files: Table[tuple[JobId, FileId], Input] = Table(undo)
         self.rates: dict[str, int] = {}
         """Bucket → when it is empty again, in microseconds since 1970; no transaction takes that back."""
 

@@ -18,6 +18,7 @@ from archipelag_coordinator.domain.island import MOVES, Island, IslandStatus, Pa
 from archipelag_coordinator.domain.user import ApiKey, User
 from archipelag_coordinator.errors import Conflict, IllegalMove, NotFound, PairingRefused
 from archipelag_coordinator.services.ports import Admission
+from archipelag_coordinator.testing.memory_files import MemoryFiles
 from archipelag_coordinator.testing.memory_pay import (
     MemoryKarmaNotes,
     MemoryUsages,
@@ -221,6 +222,7 @@ class MemoryTx:
         self.usage = MemoryUsages(state)
         self.karma = MemoryKarmaNotes(state)
         self.coordinators = MemoryCoordinators(state)
+        self.files = MemoryFiles(state)
 
     def rely(self) -> None:
         """Memory forgets everything or nothing."""

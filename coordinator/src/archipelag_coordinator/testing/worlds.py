@@ -32,6 +32,7 @@ from archipelag_coordinator.testing.fakes import (
     FakeIslandBus,
     SequenceIds,
 )
+from archipelag_coordinator.testing.memory_files import MemoryBlobs
 from archipelag_coordinator.testing.memory_store import MemoryStore
 
 
@@ -164,6 +165,7 @@ async def a_scene(
         home=builders.HOME,
         policy=policy or Policy(),
         catalogue=Catalogue([stored]),
+        blobs=MemoryBlobs(),
         nudge=lambda: nudges.append(None),
         footing=Firm(),
     )

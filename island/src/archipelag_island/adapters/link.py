@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_TIMEOUT_S: Final = 3.0
 REPORT_TIMEOUT_S: Final = 5.0
+# The answer to a file's last part comes after the Coordinator has read all of it back.
+FILE_TIMEOUT_S: Final = 60.0
 RTT_TIMEOUT_S: Final = 2.0
 CONNECT_TIMEOUT_S: Final = 5
 # A dead line is noticed after two pings without an answer.
@@ -297,6 +299,20 @@ class NatsLink:
             raise NoAnswer(f"the broker did not take the report: {error.description}") from None
         except (OSError, nats_errors.Error) as error:
             raise BrokerUnreachable(str(error)) from error
+
+    async def ask_files(self, request: bytes) -> bytes:
+        """A request for a part of a file, or with one. Raises BrokerUnreachable or NoAnswer."""
+        client = self._connected()
+        self._sent(len(request))
+        try:
+            subject = subjects.files(self._island)
+            return (await client.request(subject, request, timeout=FILE_TIMEOUT_S)).data
+        except nats_errors.NoRespondersError:
+            raise NoAnswer("no Coordinator serves files") from None
+        except (TimeoutError, nats_errors.TimeoutError):
+            raise NoAnswer("no Coordinator answered about a file in time") from None
+        except (OSError, nats_errors.Error) as error:
+            raise BrokerUnreachable(str(error) or type(error).__name__) from error
 
     def rtt_us(self) -> int:
         return self._rtt_us

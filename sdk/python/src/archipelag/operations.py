@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Generic, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 from urllib.parse import quote
 
 from archipelag import values
@@ -15,6 +15,14 @@ from archipelag.errors import BadAnswer
 T = TypeVar("T")
 Headers = Mapping[str, str]
 Messages = str | Iterable[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file as it is sent. `content` is read from its beginning at every try."""
+
+    name: str
+    content: bytes | BinaryIO
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,9 @@ class Operation(Generic[T]):
     body: Mapping[str, Any] | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     headers: Headers = field(default_factory=dict)
+    form: Mapping[str, str] | None = None
+    """Fields of a form, instead of a body in JSON."""
+    file: Upload | None = None
 
 
 def data(read: Callable[[Any], T]) -> Callable[[Any, Headers], T]:
@@ -114,6 +125,44 @@ def job_stream(job_id: str, last_id: str) -> Operation[None]:
 
 def cancel_job(job_id: str) -> Operation[values.Job]:
     return Operation("DELETE", f"/jobs/{quote(job_id, safe='')}", data(values.job))
+
+
+def job_files(job_id: str) -> Operation[tuple[values.File, ...]]:
+    return Operation("GET", f"/jobs/{quote(job_id, safe='')}/files", listed(values.file))
+
+
+def upload_file(upload: Upload, purpose: str) -> Operation[values.File]:
+    def read(body: Any, _: Headers) -> values.File:
+        return values.file(body)
+
+    return Operation("POST", "/files", read, form={"purpose": purpose}, file=upload)
+
+
+def list_files(limit: int, after: str | None, purpose: str | None) -> Operation[values.FilePage]:
+    params: dict[str, Any] = {"limit": limit}
+    params |= {name: value for name, value in (("after", after), ("purpose", purpose)) if value}
+
+    def read(body: Any, headers: Headers) -> values.FilePage:
+        more = values.table(body, "an object").get("has_more")
+        return values.FilePage(listed(values.file)(body, headers), more is True)
+
+    return Operation("GET", "/files", read, params=params)
+
+
+def get_file(file_id: str) -> Operation[values.File]:
+    path = f"/files/{quote(file_id, safe='')}"
+    return Operation("GET", path, lambda body, _: values.file(body))
+
+
+def file_content(file_id: str, offset: int = 0, tag: str = "") -> Operation[None]:
+    """From this byte on; from the beginning where the file is not the one that this tag names."""
+    headers = {"Range": f"bytes={offset}-", "If-Range": tag} if offset and tag else {}
+    path = f"/files/{quote(file_id, safe='')}/content"
+    return Operation("GET", path, lambda _, __: None, headers=headers)
+
+
+def delete_file(file_id: str) -> Operation[None]:
+    return Operation("DELETE", f"/files/{quote(file_id, safe='')}", lambda _, __: None)
 
 
 def account() -> Operation[values.Account]:

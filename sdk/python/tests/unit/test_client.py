@@ -438,10 +438,11 @@ async def test_the_async_job_stream_goes_on_where_it_broke() -> None:
     assert network.requests[1].headers["last-event-id"] == "1"
 
 
-@pytest.mark.parametrize("room", ["", "jobs", "keys"])
+@pytest.mark.parametrize("room", ["", "files", "jobs", "keys"])
 def test_both_clients_offer_the_same(room: str) -> None:
     pairs = {
         "": (Client, AsyncClient),
+        "files": (archipelag.files.FileCalls, archipelag.files.AsyncFileCalls),
         "jobs": (client.Jobs, archipelag.async_client.AsyncJobs),
         "keys": (client.Keys, archipelag.async_client.AsyncKeys),
     }

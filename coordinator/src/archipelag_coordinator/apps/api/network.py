@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 
 from archipelag_coordinator.apps.api import openapi, present
 from archipelag_coordinator.apps.api.auth import Reading, TheWorld
+from archipelag_coordinator.apps.api.results import MODEL_KINDS
 from archipelag_coordinator.domain.island import Island
 from archipelag_coordinator.domain.user import User
 from archipelag_coordinator.errors import NotFound
@@ -27,7 +28,8 @@ router = APIRouter(tags=["network"])
 
 @models.get("/models", summary="List the models", responses=openapi.answers(200, "ModelList"))
 async def get_models(world: TheWorld, caller: Reading) -> Response:  # noqa: ARG001 - must have a key
-    cargos = [cargo for cargo in await read.listed_cargos(world) if cargo.manifest.kind == "chat"]
+    listed = await read.listed_cargos(world)
+    cargos = [cargo for cargo in listed if cargo.manifest.kind in MODEL_KINDS]
     return JSONResponse(
         {"object": "list", "data": [present.model_object(cargo) for cargo in cargos]}
     )
@@ -38,7 +40,7 @@ async def get_models(world: TheWorld, caller: Reading) -> Response:  # noqa: ARG
 )
 async def get_model(model: str, world: TheWorld, caller: Reading) -> Response:  # noqa: ARG001
     cargo = await read.find_cargo(world, model)
-    if cargo.manifest.kind != "chat":
+    if cargo.manifest.kind not in MODEL_KINDS:
         raise NotFound("model", model)
     return JSONResponse(present.model_object(cargo))
 

@@ -173,6 +173,7 @@ def model_object(cargo: Cargo) -> dict[str, Any]:
         "object": "model",
         "created": int(cargo.created_at.timestamp()),
         "owned_by": "archipelag",
+        "kind": cargo.manifest.kind,
     }
 
 

@@ -2,48 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-Schema = dict[str, Any]
-
-TEXT: Final[Schema] = {"type": "string"}
-WHOLE: Final[Schema] = {"type": "integer"}
-NUMBER: Final[Schema] = {"type": "number"}
-TRUTH: Final[Schema] = {"type": "boolean"}
-TIME: Final[Schema] = {"type": "string", "format": "date-time"}
-CREDITS: Final[Schema] = {"type": "string", "description": "Credits, decimal", "examples": ["1.5"]}
-ANYTHING: Final[Schema] = {"type": "object", "additionalProperties": True}
-
-
-def maybe(schema: Schema) -> Schema:
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-def many(schema: Schema) -> Schema:
-    return {"type": "array", "items": schema}
-
-
-def one_of(*words: str) -> Schema:
-    return {"type": "string", "enum": list(words)}
-
-
-def ref(name: str) -> Schema:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def shape(properties: dict[str, Schema], *optional: str, closed: bool = False) -> Schema:
-    """An object whose properties are all there, but for the optional ones."""
-    made: Schema = {
-        "type": "object",
-        "properties": properties,
-        "required": [name for name in properties if name not in optional],
-    }
-    return made | {"additionalProperties": False} if closed else made
-
-
-def data(schema: Schema) -> Schema:
-    return shape({"data": schema})
-
+from archipelag_coordinator.apps.api.schemas import (
+    ANYTHING,
+    CREDITS,
+    NUMBER,
+    TEXT,
+    TIME,
+    TRUTH,
+    WHOLE,
+    Schema,
+    data,
+    many,
+    maybe,
+    one_of,
+    ref,
+    shape,
+)
+from archipelag_coordinator.apps.api.shapes_of_files import FILES, MODELS
 
 _USAGE: Final = shape(
     {
@@ -225,7 +202,9 @@ _CHAT: Final[dict[str, Schema]] = {
 }
 
 _NETWORK: Final[dict[str, Schema]] = {
-    "Model": shape({"id": TEXT, "object": one_of("model"), "created": WHOLE, "owned_by": TEXT}),
+    "Model": shape(
+        {"id": TEXT, "object": one_of("model"), "created": WHOLE, "owned_by": TEXT, "kind": TEXT}
+    ),
     "ModelList": shape({"object": one_of("list"), "data": many(ref("Model"))}),
     "Workload": shape(
         {
@@ -379,4 +358,4 @@ _ACCOUNT: Final[dict[str, Schema]] = {
     ),
 }
 
-SHAPES: Final[dict[str, Schema]] = _PROBLEMS | _JOBS | _CHAT | _NETWORK | _ACCOUNT
+SHAPES: Final[dict[str, Schema]] = _PROBLEMS | _JOBS | _CHAT | FILES | MODELS | _NETWORK | _ACCOUNT

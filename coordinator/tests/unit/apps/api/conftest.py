@@ -136,8 +136,8 @@ async def api() -> Api:
     return made
 
 
-async def an_api(policy: Policy | None = None) -> Api:
-    scene = await a_scene(policy=policy or Policy(requests_per_minute=10_000))
+async def an_api(policy: Policy | None = None, **cargo: Any) -> Api:
+    scene = await a_scene(policy=policy or Policy(requests_per_minute=10_000), **cargo)
     secret = a_secret()
     async with scene.store.begin() as tx:
         await tx.keys.add(a_key(scene.user, secret=secret))
