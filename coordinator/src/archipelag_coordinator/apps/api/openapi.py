@@ -27,6 +27,7 @@ _MEANINGS: Final = {
     402: "Not enough credits: `required`, `available`",
     403: "The key lacks a scope, or the person a role",
     404: "No such thing, or not yours",
+    410: "Gone: the Cargo is no longer offered",
     409: "In conflict with what stands",
     410: "Its content was lost; upload it again",
     413: "Too large",
