@@ -36,6 +36,7 @@ COORDINATOR: Final = {
     "`s3://bucket/prefix?endpoint=https://…&region=…`; see [files](../how-to/files.md)",
     "blobs_key_id": "for `s3://`: the access key's id",
     "blobs_secret": "for `s3://`: the access key's secret",
+    "registry": "`host[:port][/path]` of the registry where images stand whose names have no host of their own",
     "log_level": "`DEBUG`, `INFO`, `WARNING` or `ERROR`",
 }
 

@@ -18,6 +18,7 @@ import uvicorn
 from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
 
 from archipelag_coordinator import __version__
+from archipelag_coordinator.adapters.catalogue_signer import KeyCatalogueSigner
 from archipelag_coordinator.adapters.nats import credentials
 from archipelag_coordinator.adapters.nats.blobs import NatsBlobs, make_blob_stream
 from archipelag_coordinator.adapters.nats.broker import NatsBroker
@@ -53,6 +54,7 @@ from archipelag_coordinator.services import upkeep
 from archipelag_coordinator.services.cancel import cancel_here
 from archipelag_coordinator.services.failover import failover
 from archipelag_coordinator.services.follow import look
+from archipelag_coordinator.services.list_cargos import load_catalogue
 from archipelag_coordinator.services.settled import settled
 from archipelag_coordinator.services.world import World
 
@@ -84,7 +86,7 @@ async def serve(settings: Settings) -> None:
     async with _open(settings) as parts:
         world = parts.world
         await upkeep.beat(world)
-        await upkeep.load_catalogue(world)
+        await load_catalogue(world)
         await upkeep.load_fleet(world)
         known = KnownKeys(world)
         await parts.bus.listen_heartbeats(Heartbeats(world, known, parts.keys.assignment).take)
@@ -156,6 +158,9 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
             blobs=blobs,
             assignment_keys=(keys.assignment.public,),
             publisher_keys=(keys.publisher.public,),
+            publisher_key=keys.cosign.public,
+            signer=KeyCatalogueSigner(keys.catalogue),
+            registry=settings.registry,
             broker_urls=settings.broker_public_urls or tuple(urls),
             version=__version__,
             nudge=runner.nudge,

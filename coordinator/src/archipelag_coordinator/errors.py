@@ -17,6 +17,8 @@ CoordinatorError
 │   ├── IllegalMove             a state that does not allow this move: `noun`, `state`, `move`
 │   ├── StaleAttempt            an epoch that is no longer the current one
 │   ├── IdempotencyMismatch     the same Idempotency-Key with another request
+│   ├── SlugTaken               another publisher has this name: `slug`
+│   ├── TooManySubmissions      too many of one's Cargos wait to be decided on: `limit`
 │   ├── NothingToContinue       a reader's place in an answer that does not stand (any more)
 │   └── AlreadyPosted           a transfer of this id stands, with other entries
 ├── PairingRefused              unknown, used or expired pairing code: `reason`
@@ -160,6 +162,24 @@ class IdempotencyMismatch(Conflict):
 
 class NothingToContinue(Conflict):
     code = "nothing_to_continue"
+
+
+class SlugTaken(Conflict):
+    code = "slug_taken"
+
+    def __init__(self, slug: str) -> None:
+        super().__init__(f"the name {slug!r} is another publisher's: choose another slug")
+        self.slug = slug
+
+
+class TooManySubmissions(Conflict):
+    code = "too_many_submissions"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"{limit} of your Cargos wait to be decided on: wait for those, or withdraw one"
+        )
+        self.limit = limit
 
 
 class AlreadyPosted(Conflict):

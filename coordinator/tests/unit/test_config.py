@@ -66,6 +66,8 @@ def test_everything_that_is_missing_is_named_at_once() -> None:
         ("NATS_REPLICAS", "three"),
         ("DATABASE_POOL_MAX", "0"),
         ("LOG_LEVEL", "loud"),
+        ("REGISTRY", "https://registry.example"),
+        ("POLICY_CATALOGUE_RENEW_S", "999999999"),
         ("POLICY_LEASE_S", "soon"),
         ("POLICY_ATTEMPTS_MAX", "3.5"),
         ("POLICY_ISLANDS_NEED_APPROVAL", "maybe"),

@@ -75,6 +75,12 @@ class Policy:
     """An upload that is not whole after so long is given up and swept away."""
     link_s: float = 3600.0
     """How long a link to a picture is good."""
+    submissions_open_max: int = 20
+    """Cargos of one user that wait to be decided on."""
+    catalogue_life_s: float = 7 * 24 * 3600.0
+    """How long Islands go by a document of the catalogue when they hear of no newer one."""
+    catalogue_renew_s: float = 24 * 3600.0
+    """A document so old is replaced although nothing has changed."""
     same_class_only: bool = False
     """An answer is continued only by an Island of the same determinism class, and waits for one."""
     shares: Shares = Shares()

@@ -108,6 +108,8 @@ async def _give(world: World, job_id: JobId) -> Job | _Given:
         if not world.bus.connected:
             return await _keep_reasons(world, tx, job, NoPlacement([BROKER_AWAY]))
         cargo = await cargo_of(world, tx, job)
+        if not cargo.may_start:
+            return job  # Withdrawn or revoked: a loop ends it.
         attempts = await tx.attempts.of_job(job.id) if job.epoch else []
         wanted = Wanted(
             slug=job.cargo_slug,

@@ -15,6 +15,7 @@ from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.chat import INPUT_BYTES_MAX, ChatInput, parse_chat
 from archipelag_coordinator.domain.file import input_of
 from archipelag_coordinator.domain.file_fields import files_of
+from archipelag_coordinator.domain.input_schema import input_errors
 from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.domain.ledger import Reservation, ReservationStatus, user_account
 from archipelag_coordinator.domain.pricing import charge
@@ -100,6 +101,7 @@ async def submit(world: World, submission: Submission) -> Submitted:
         # The account before the key, as an ending does: locked the other way round, the two could wait for each other.
         if job.reserved:
             await tx.keys.reserve(submission.key.id, job.reserved)
+    world.demand.asked(cargo.slug, world.clock.monotonic())
     world.answers.open(
         job.id,
         items_max=job.output_items_max,
@@ -123,6 +125,8 @@ def _read(world: World, cargo: Cargo, submission: Submission) -> ChatInput:
             items_default=world.policy.output_items_default,
             items_max=limits.output_items_max,
         )
+    if errors := input_errors(cargo.manifest, submission.input):
+        raise InvalidInput(errors)
     try:
         encoded = json.dumps(
             dict(submission.input), ensure_ascii=False, separators=(",", ":"), allow_nan=False

@@ -11,6 +11,7 @@ from archipelag_contracts.ids import ApiKeyId, Epoch, FileId, IslandId, JobId, R
 
 from archipelag_coordinator.domain.attempt import Attempt
 from archipelag_coordinator.domain.cargo import Cargo
+from archipelag_coordinator.domain.catalogue import Document
 from archipelag_coordinator.domain.file import Blob, BlobId, File, Input
 from archipelag_coordinator.domain.fleet import AttemptKey
 from archipelag_coordinator.domain.island import Island, PairingCode
@@ -88,6 +89,9 @@ class State:
         self.users: Table[UserId, User] = Table(undo)
         self.keys: Table[ApiKeyId, ApiKey] = Table(undo)
         self.cargos: Table[int, Cargo] = Table(undo)
+        self.slugs: Table[str, UserId | None] = Table(undo)
+        self.sboms: Table[int, bytes] = Table(undo)
+        self.documents: Table[int, Document] = Table(undo)
         self.islands: Table[IslandId, Island] = Table(undo)
         self.cut_off_at: Table[IslandId, datetime] = Table(undo)
         self.codes: Table[str, PairingCode] = Table(undo)

@@ -66,6 +66,7 @@ class Scene:
             home=RelayId(builders.an_id("rly")),
             answers=Answers(),
             relay=FakeChunkRelay(),
+            catalogue=Catalogue(self.world.catalogue.cargos, self.world.catalogue.document),
         )
 
     async def island(self, **changes: Any) -> Island:

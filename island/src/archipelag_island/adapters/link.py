@@ -49,6 +49,7 @@ FIRST_TRY_S: Final = (0.02, 0.2)
 # Later ones: a stream that runs here is given up by the Coordinator soon after it is back itself.
 NEXT_TRIES_S: Final = (0.4, 2.0)
 NONCE: Final = re.compile(r"[A-Za-z0-9_-]{8,64}")
+NUMBER_DIGITS_MAX: Final = 20
 PENDING_BYTES_MAX: Final = 4 << 20
 
 
@@ -60,6 +61,8 @@ class Credentials:
     jwt: str
     """Empty for a broker without accounts, as in tests."""
     assignment_keys: tuple[bytes, ...]
+    hears_catalogue: bool = False
+    """The JWT permits to hear that a new catalogue stands."""
 
 
 class PatientClient(Client):
@@ -77,7 +80,7 @@ class PatientClient(Client):
 class NatsLink:
     """`accept` and `cancel` are called for what a trusted Coordinator sends; they must not wait.
 
-    `sent` hears of every payload's size.
+    `sent` hears of every payload's size, `catalogue_changed` of the newest catalogue's number.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class NatsLink:
         refused: Callable[[], None],
         chance: Random,
         sent: Callable[[int], None] = lambda _: None,
+        catalogue_changed: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._island = island
         self._key = key
@@ -102,6 +106,7 @@ class NatsLink:
         self._refused = refused
         self._chance = chance
         self._sent = sent
+        self._catalogue_changed = catalogue_changed
         self._client: Client | None = None
         self._opening = False
         self._standing = False
@@ -187,6 +192,9 @@ class NatsLink:
             raise
         finally:
             self._opening = False
+        if credentials.hears_catalogue:
+            # After the opening: a broker that does not permit it yet is no reason not to work.
+            await client.subscribe(subjects.CATALOGUE_CHANGED, cb=self._on_catalogue)
         return client
 
     def _jwt(self) -> bytes:
@@ -252,6 +260,11 @@ class NatsLink:
             self._cancel(codec.read_cancel(message.data, self._credentials().assignment_keys))
         except ContractError as error:
             log.warning("cancel_not_trusted error=%s", error)
+
+    async def _on_catalogue(self, message: Msg) -> None:
+        """Not signed: at worst we ask once too often."""
+        if message.data.isdigit() and len(message.data) <= NUMBER_DIGITS_MAX:
+            self._catalogue_changed(int(message.data))
 
     async def heartbeat(self, beat: Beat) -> BeatReply:
         client = self._connected()

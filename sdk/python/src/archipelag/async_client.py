@@ -19,6 +19,7 @@ from archipelag.client import POLL_S, options_of
 from archipelag.errors import JobFailed, NothingOffered, StreamBroken
 from archipelag.files import AsyncFileCalls
 from archipelag.operations import Messages, Operation
+from archipelag.publishing import AsyncCargos
 from archipelag.sse import Event, Parser
 
 T = TypeVar("T")
@@ -54,6 +55,7 @@ class AsyncClient(AsyncFileCalls):
         """Which of the addresses is asked."""
         self.jobs: Final = AsyncJobs(self)
         self.keys: Final = AsyncKeys(self)
+        self.cargos: Final = AsyncCargos(self)
 
     async def chat(
         self,

@@ -17,6 +17,7 @@ from archipelag import operations, transport, values
 from archipelag.errors import JobFailed, NothingOffered, StreamBroken
 from archipelag.files import FileCalls
 from archipelag.operations import Messages, Operation
+from archipelag.publishing import Cargos
 from archipelag.sse import Event, Parser
 
 T = TypeVar("T")
@@ -53,6 +54,7 @@ class Client(FileCalls):
         """Which of the addresses is asked."""
         self.jobs: Final = Jobs(self)
         self.keys: Final = Keys(self)
+        self.cargos: Final = Cargos(self)
 
     def chat(
         self,

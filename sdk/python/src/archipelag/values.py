@@ -152,6 +152,30 @@ class Workload:
 
 
 @dataclass(frozen=True)
+class CargoCheck:
+    """What one check of a submitted Cargo found."""
+
+    name: str
+    passed: bool
+    said: str
+
+
+@dataclass(frozen=True)
+class Cargo:
+    """A version that somebody submitted: where it stands, and why. `reason` is a reviewer's word."""
+
+    id: int
+    slug: str
+    version: str
+    status: str
+    trust: int
+    digest: str
+    checks: tuple[CargoCheck, ...]
+    reason: str
+    raw: Mapping[str, Any] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
 class Host:
     """An Island that one may see."""
 
@@ -337,6 +361,27 @@ def workload(raw: Any) -> Workload:
         bool(raw.get("is_enabled", True)),
         raw,
     )
+
+
+def cargo(raw: Any) -> Cargo:
+    raw = table(raw, "a Cargo")
+    checks = raw.get("checks")
+    return Cargo(
+        _int(raw.get("id")),
+        _text(raw, "slug"),
+        str(raw.get("version") or ""),
+        _text(raw, "status"),
+        _int(raw.get("trust")),
+        str(raw.get("digest") or ""),
+        tuple(_check(one) for one in checks) if isinstance(checks, list) else (),
+        str(raw.get("reason") or ""),
+        raw,
+    )
+
+
+def _check(raw: Any) -> CargoCheck:
+    raw = table(raw, "a check")
+    return CargoCheck(_text(raw, "name"), raw.get("passed") is True, str(raw.get("said") or ""))
 
 
 def host(raw: Any) -> Host:

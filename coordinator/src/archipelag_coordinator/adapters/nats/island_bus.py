@@ -183,6 +183,10 @@ class NatsIslandBus:
     async def keys_changed(self) -> None:
         await self._say(subjects.KEYS_CHANGED, b"")
 
+    async def catalogue_changed(self, version: int) -> None:
+        """An Island that misses it learns the same from its next heartbeat's answer."""
+        await self._say(subjects.CATALOGUE_CHANGED, b"%d" % version)
+
     async def listen_ended(
         self, relay: RelayId, callback: Callable[[JobId], Awaitable[None]]
     ) -> None:

@@ -23,6 +23,7 @@ from archipelag_coordinator.apps.api import (
     images,
     jobs,
     network,
+    publishing,
 )
 from archipelag_coordinator.apps.api.envelope import Envelope
 from archipelag_coordinator.apps.api.errors import (
@@ -81,6 +82,7 @@ def create_app(
         account.router,
         jobs.router,
         network.router,
+        publishing.router,
         admin.router,
         health.router,
     ):

@@ -39,6 +39,8 @@ STATUS: Final[dict[str, int]] = {
     "stale_attempt": 409,
     "idempotency_mismatch": 409,
     "nothing_to_continue": 409,
+    "slug_taken": 409,
+    "too_many_submissions": 409,
     "already_posted": 409,
     "content_lost": 410,
     "too_large": 413,
@@ -57,6 +59,8 @@ STATUS: Final[dict[str, int]] = {
 # How a job ended, where a reader still waits for its first word. What another try may mend is 503.
 ENDING_STATUS: Final[dict[Cause, int]] = {
     Cause.CANCELLED: 409,
+    Cause.CARGO_WITHDRAWN: 410,
+    Cause.CARGO_REVOKED: 410,
     Cause.BAD_INPUT: 422,
     Cause.LIMIT_EXCEEDED: 422,
     Cause.CARGO_FAILED: 502,

@@ -28,7 +28,7 @@ _MEANINGS: Final = {
     403: "The key lacks a scope, or the person a role",
     404: "No such thing, or not yours",
     409: "In conflict with what stands",
-    410: "Its content was lost; upload it again",
+    410: "Its content was lost, upload it again; or its Cargo is no longer offered",
     413: "Too large",
     416: "The range lies outside of the file",
     422: "Not valid; `errors` names the fields",

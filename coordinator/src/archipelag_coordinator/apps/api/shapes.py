@@ -21,6 +21,7 @@ from archipelag_coordinator.apps.api.schemas import (
     shape,
 )
 from archipelag_coordinator.apps.api.shapes_of_files import FILES, MODELS
+from archipelag_coordinator.apps.api.shapes_of_publishing import PUBLISHING, SIGNING_KEYS, WORKLOAD
 
 _USAGE: Final = shape(
     {
@@ -206,31 +207,7 @@ _NETWORK: Final[dict[str, Schema]] = {
         {"id": TEXT, "object": one_of("model"), "created": WHOLE, "owned_by": TEXT, "kind": TEXT}
     ),
     "ModelList": shape({"object": one_of("list"), "data": many(ref("Model"))}),
-    "Workload": shape(
-        {
-            "id": WHOLE,
-            "name": TEXT,
-            "slug": TEXT,
-            "description": TEXT,
-            "version": TEXT,
-            "license": TEXT,
-            "kind": TEXT,
-            "runtime_type": one_of("container", "wasm"),
-            "runtime": TEXT,
-            "model": maybe(TEXT),
-            "required_vram_mb": WHOLE,
-            "required_ram_mb": WHOLE,
-            "price_per_job": CREDITS,
-            "price": shape(
-                {"per_job": CREDITS, "per_prompt_token": CREDITS, "per_output_item": CREDITS}
-            ),
-            "output_items_max": WHOLE,
-            "seconds_max": WHOLE,
-            "digest": TEXT,
-            "is_enabled": TRUTH,
-            "created_at": TIME,
-        }
-    ),
+    "Workload": shape(WORKLOAD),
     "WorkloadList": data(many(ref("Workload"))),
     "WorkloadAnswer": data(ref("Workload")),
     "Host": shape(
@@ -296,7 +273,7 @@ _NETWORK: Final[dict[str, Schema]] = {
         )
     ),
     "Stats": data(shape({"online_islands": WHOLE, "regions": WHOLE, "jobs_completed": WHOLE})),
-    "SigningKeyList": data(many(shape({"algorithm": one_of("ed25519"), "public_key": TEXT}))),
+    "SigningKeyList": SIGNING_KEYS,
     "Health": shape({"status": one_of("ok"), "version": TEXT}),
     "Ready": shape({"status": one_of("ready", "not ready"), "checks": ANYTHING}),
 }
@@ -358,4 +335,6 @@ _ACCOUNT: Final[dict[str, Schema]] = {
     ),
 }
 
-SHAPES: Final[dict[str, Schema]] = _PROBLEMS | _JOBS | _CHAT | FILES | MODELS | _NETWORK | _ACCOUNT
+SHAPES: Final[dict[str, Schema]] = (
+    _PROBLEMS | _JOBS | _CHAT | FILES | MODELS | PUBLISHING | _NETWORK | _ACCOUNT
+)

@@ -16,7 +16,7 @@ from archipelag_coordinator.domain.user import Role, Scope
 from archipelag_coordinator.testing.builders import a_key, a_secret, a_user
 from archipelag_coordinator.testing.fakes import START
 
-from .conftest import READ, Api, an_api, chat
+from .conftest import READ, Api, a_signed_body, a_submitted_cargo, an_api, chat
 
 OPEN, SEES, DOES, RULES = "open", "read", "write", "admin"
 
@@ -34,6 +34,8 @@ class Door:
     own: bool = False
     owners: bool = False
     form: Any = None
+    publishers: bool = False
+    """Strangers get 404; administrators see it."""
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -50,6 +52,7 @@ def openai(method: str, path: str, *what: Any, **more: Any) -> list[Door]:
     return [Door(method, f"{base}{path}", *what, **more) for base in ("/api/v1", "/v1")]
 
 
+CHECKS = {"checks": [{"name": "license", "passed": True, "said": "Apache-2.0"}], "sbom": {"a": 1}}
 DOORS = [
     Door("GET", "/api/v1/health", OPEN),
     Door("GET", "/api/v1/ready", OPEN),
@@ -92,6 +95,15 @@ DOORS = [
     Door("POST", "/api/v1/api-keys", DOES, 201, KEY),
     Door("DELETE", "/api/v1/api-keys/{key_id}", DOES, own=True),
     Door("POST", "/api/v1/pairing-codes", DOES, 201),
+    Door("POST", "/api/v1/cargos", DOES, 201, a_signed_body()),
+    Door("GET", "/api/v1/cargos", SEES),
+    Door("GET", "/api/v1/cargos/{cargo_id}", SEES, publishers=True),
+    Door("DELETE", "/api/v1/cargos/{cargo_id}", DOES, publishers=True),
+    Door("GET", "/api/v1/admin/cargos", RULES),
+    Door("POST", "/api/v1/admin/cargos/{cargo_id}/checks", RULES, body=CHECKS),
+    Door("POST", "/api/v1/admin/cargos/{cargo_id}/approve", RULES, 409, {"trust": 1}),
+    Door("POST", "/api/v1/admin/cargos/{cargo_id}/reject", RULES, body={"reason": "no"}),
+    Door("POST", "/api/v1/admin/cargos/{cargo_id}/revoke", RULES, body={"reason": "no"}),
     Door("GET", "/api/v1/admin/islands", RULES),
     Door("POST", "/api/v1/admin/islands/{island_id}/approve", RULES),
     Door("POST", "/api/v1/admin/islands/{island_id}/suspend", RULES),
@@ -123,6 +135,8 @@ def expected(door: Door, caller: str) -> int:
     if door.needs == RULES and caller not in ("admin", "reading admin"):
         return 403
     if door.own and caller in ("stranger", "admin", "reading admin"):
+        return 404
+    if door.publishers and caller == "stranger":
         return 404
     if door.owners and caller in ("reader", "full", "stranger"):
         return 404
@@ -195,6 +209,7 @@ async def path_of(api: Api, door: Door, **known: str) -> str:
         slug="llm-chat",
         model="small-model",
         file_id=file,
+        cargo_id=await a_submitted_cargo(api),
         until=until,
         signature=signature,
         **known,

@@ -3,7 +3,7 @@
 from archipelag_coordinator.adapters.postgres.migrations import sql
 
 revision = "pre_0008_files"
-down_revision = "pre_0006_usage"
+down_revision = "pre_0007_publishing"
 
 
 def upgrade() -> None:
