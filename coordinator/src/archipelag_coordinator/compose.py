@@ -37,7 +37,7 @@ from archipelag_coordinator.apps.api.app import ApiSettings, create_app
 from archipelag_coordinator.apps.api.links import Links
 from archipelag_coordinator.apps.background.chores import chores_app, run_chores
 from archipelag_coordinator.apps.islands.enrolment import EnrolmentService, start_enrolment
-from archipelag_coordinator.apps.islands.files import IslandFiles
+from archipelag_coordinator.apps.islands.files import BUSY, IslandFiles
 from archipelag_coordinator.apps.islands.heartbeats import Heartbeats
 from archipelag_coordinator.apps.islands.known import KnownKeys
 from archipelag_coordinator.apps.islands.nonces import Nonces
@@ -95,7 +95,7 @@ async def serve(settings: Settings) -> None:
         await parts.bus.listen_reports(world.home, taking.take_here)
         await parts.bus.listen_cancels(world.home, partial(_cancel_handed, world))
         await parts.bus.listen_here(world.home)
-        await parts.bus.listen_files(IslandFiles(world, UNREACHABLE).take)
+        await parts.bus.listen_files(IslandFiles(world, UNREACHABLE).take, BUSY)
         reports = ReportQueue(parts.connection, taking.take)
         secret = _shared_secret(parts.keys, b"archipelag nonces\n")
         nonces = Nonces(secret, world.clock, os.urandom)

@@ -16,7 +16,7 @@ from archipelag_coordinator.errors import InvalidInput
 BlobId = NewType("BlobId", str)
 """`blob_` and 26 characters: where the bytes stand, and no word of what they are."""
 
-CHUNK_BYTES: Final = 512 * 1024
+PIECE_BYTES: Final = 512 * 1024
 """Bytes travel and stand in pieces of this size; only the last may be shorter."""
 SUM_BYTES: Final = 32
 NAME_BYTES_MAX: Final = 200
@@ -24,7 +24,7 @@ PURPOSES: Final = ("user_data", "assistants", "vision", "batch", "fine-tune", "e
 JOB_OUTPUT: Final = "job_output"
 """The purpose of what a job has made; nobody uploads under it."""
 UPLOADS_AT_ONCE_MAX: Final = 8
-OUTPUTS_MAX: Final = 16
+OUTPUTS_MAX: Final = 64
 """Files that one attempt may make."""
 FILES_MAX: Final = 10_000
 """Of one customer."""
@@ -60,19 +60,19 @@ class Blob:
     media_type: str = ""
 
     @property
-    def chunks(self) -> int:
+    def pieces(self) -> int:
         return len(self.sums) // SUM_BYTES
 
     def holds(self, number: int, data: bytes) -> bool:
         """Whether these are the bytes of that piece."""
         at = number * SUM_BYTES
-        whole = min(CHUNK_BYTES, self.size_bytes - number * CHUNK_BYTES)
+        whole = min(PIECE_BYTES, self.size_bytes - number * PIECE_BYTES)
         return len(data) == whole and sha256(data).digest() == self.sums[at : at + SUM_BYTES]
 
     def grown(self, data: bytes) -> Blob:
         """With one more piece at its end."""
-        assert self.state is BlobState.UPLOADING and 0 < len(data) <= CHUNK_BYTES
-        assert self.size_bytes % CHUNK_BYTES == 0, "nothing comes after a short piece"
+        assert self.state is BlobState.UPLOADING and 0 < len(data) <= PIECE_BYTES
+        assert self.size_bytes % PIECE_BYTES == 0, "nothing comes after a short piece"
         sums = self.sums + sha256(data).digest()
         return replace(self, size_bytes=self.size_bytes + len(data), sums=sums)
 

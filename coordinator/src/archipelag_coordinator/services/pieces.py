@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from archipelag_coordinator.domain.file import CHUNK_BYTES, Blob, BlobId
+from archipelag_coordinator.domain.file import PIECE_BYTES, Blob, BlobId
 from archipelag_coordinator.errors import ContentLost
 from archipelag_coordinator.services.world import World
 
@@ -33,7 +33,7 @@ async def read_range(
     assert offset >= 0 and offset + length <= blob.size_bytes
     end = offset + length
     while offset < end:
-        number, skip = divmod(offset, CHUNK_BYTES)
+        number, skip = divmod(offset, PIECE_BYTES)
         piece = await read_piece(world, blob, number, name)
         part = piece[skip : skip + end - offset]
         yield part

@@ -10,9 +10,9 @@ from hashlib import sha256
 from archipelag_contracts.ids import Epoch, FileId, IslandId, JobId
 
 from archipelag_coordinator.domain.file import (
-    CHUNK_BYTES,
     JOB_OUTPUT,
     OUTPUTS_MAX,
+    PIECE_BYTES,
     SUM_BYTES,
     Blob,
     BlobState,
@@ -58,8 +58,8 @@ class Taken:
 
 async def read_input(world: World, holder: Holder, file: FileId, offset: int, length: int) -> bytes:
     """At most a piece of a file that this very job reads. Raises StaleAttempt, NotFound, InvalidInput, ContentLost."""
-    if not 0 < length <= CHUNK_BYTES or offset < 0:
-        raise InvalidInput({"length": [f"must be 1 to {CHUNK_BYTES}"]})
+    if not 0 < length <= PIECE_BYTES or offset < 0:
+        raise InvalidInput({"length": [f"must be 1 to {PIECE_BYTES}"]})
     async with world.store.begin() as tx:
         await _held(tx, holder)
         inputs = {one.file_id: one for one in await tx.files.inputs(holder.job_id)}
@@ -82,7 +82,7 @@ async def write_output(world: World, holder: Holder, piece: Piece) -> Taken:
     blob = begun
     if piece.data and blob.size_bytes == piece.offset:
         # Kept before it is written down: a row never names bytes that are not there.
-        await world.blobs.put(blob.id, blob.chunks, piece.data)
+        await world.blobs.put(blob.id, blob.pieces, piece.data)
         async with world.store.begin() as tx:
             await _held(tx, holder)
             current = await tx.files.lock_written(holder.job_id, holder.epoch, piece.name)
@@ -98,9 +98,9 @@ async def write_output(world: World, holder: Holder, piece: Piece) -> Taken:
 def _check(piece: Piece) -> None:
     if piece.name != clean_name(piece.name):
         raise InvalidInput({"name": ["must be a plain file name"]})
-    if len(piece.data) > CHUNK_BYTES or (piece.offset % CHUNK_BYTES and piece.data):
-        raise InvalidInput({"data": [f"must come in pieces of {CHUNK_BYTES} bytes"]})
-    if len(piece.data) != CHUNK_BYTES and not piece.last:
+    if len(piece.data) > PIECE_BYTES or (piece.offset % PIECE_BYTES and piece.data):
+        raise InvalidInput({"data": [f"must come in pieces of {PIECE_BYTES} bytes"]})
+    if len(piece.data) != PIECE_BYTES and not piece.last:
         raise InvalidInput({"data": ["only the last piece may be short"]})
     if piece.last and len(piece.sha256) != 2 * SUM_BYTES:
         raise InvalidInput({"sha256": ["is required with the last piece"]})
@@ -148,7 +148,7 @@ async def _begun(world: World, tx: Tx, job: Job, holder: Holder, piece: Piece) -
         if piece.offset == 0:
             await tx.files.begin(blob)
     if piece.offset + len(piece.data) <= blob.size_bytes:
-        at = piece.offset // CHUNK_BYTES * SUM_BYTES
+        at = piece.offset // PIECE_BYTES * SUM_BYTES
         same = blob.sums[at : at + SUM_BYTES] == sha256(piece.data).digest()
         if piece.data and not same:
             raise Conflict("this part came before, with other content")
@@ -163,13 +163,13 @@ async def _begun(world: World, tx: Tx, job: Job, holder: Holder, piece: Piece) -
 async def _complete(world: World, holder: Holder, piece: Piece, blob: Blob) -> Taken:
     """Reads it back and compares, and only then is it the customer's."""
     whole = sha256()
-    for number in range(blob.chunks):
+    for number in range(blob.pieces):
         whole.update(await read_piece(world, blob, number, piece.name))
     if not hmac.compare_digest(whole.hexdigest(), piece.sha256):
         async with world.store.begin() as tx:
             await tx.files.give_up(blob.id)
         raise InvalidInput({"sha256": ["is not that of what was sent"]})
-    head = await read_piece(world, blob, 0, piece.name) if blob.chunks else b""
+    head = await read_piece(world, blob, 0, piece.name) if blob.pieces else b""
     now = world.clock.now()
     async with world.store.begin() as tx:
         job = await _held(tx, holder)

@@ -8,7 +8,7 @@ from hashlib import sha256
 
 from archipelag_contracts.ids import Epoch, JobId, UserId
 
-from archipelag_coordinator.domain.file import CHUNK_BYTES, Blob, BlobState, File, clean_name
+from archipelag_coordinator.domain.file import PIECE_BYTES, Blob, BlobState, File, clean_name
 from archipelag_coordinator.domain.media import HEAD_BYTES, media_type_of
 from archipelag_coordinator.errors import InvalidInput, TooLarge
 from archipelag_coordinator.services.world import World
@@ -46,9 +46,9 @@ class Upload:
         if len(self._head) < HEAD_BYTES:
             self._head += data[: HEAD_BYTES - len(self._head)]
         self._rest += data
-        while len(self._rest) >= CHUNK_BYTES:
-            await self._put(bytes(self._rest[:CHUNK_BYTES]))
-            del self._rest[:CHUNK_BYTES]
+        while len(self._rest) >= PIECE_BYTES:
+            await self._put(bytes(self._rest[:PIECE_BYTES]))
+            del self._rest[:PIECE_BYTES]
 
     async def finish(
         self,
@@ -92,7 +92,7 @@ class Upload:
             await tx.files.give_up(self._blob.id)
 
     async def _put(self, piece: bytes) -> None:
-        await self._world.blobs.put(self._blob.id, self._blob.chunks, piece)
+        await self._world.blobs.put(self._blob.id, self._blob.pieces, piece)
         self._blob = self._blob.grown(piece)
 
 

@@ -14,7 +14,7 @@ from archipelag_contracts.units import ZERO
 
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.file import (
-    CHUNK_BYTES,
+    PIECE_BYTES,
     UPLOADS_AT_ONCE_MAX,
     Blob,
     BlobId,
@@ -93,13 +93,13 @@ class CheckFiles:
     async def test_a_blob_is_read_as_it_was_written(self, store: Store) -> None:
         owner, _, _ = await a_customer(store)
         blob = a_blob(owner.id, name="nul \0", job_id=None)
-        grown = blob.grown(b"\0" * CHUNK_BYTES).grown(b"x")
+        grown = blob.grown(b"\0" * PIECE_BYTES).grown(b"x")
         async with store.begin() as tx:
             await tx.files.begin(blob)
             await tx.files.settle(grown.stored("a" * 64))
             found = await tx.files.blob(blob.id)
 
-        assert found is not None and (found.sums, found.size_bytes) == (grown.sums, CHUNK_BYTES + 1)
+        assert found is not None and (found.sums, found.size_bytes) == (grown.sums, PIECE_BYTES + 1)
         assert found.holds(1, b"x") and not found.holds(1, b"y") and not found.holds(2, b"")
 
     async def test_equal_bytes_stand_once_and_leave_with_their_last_file(
@@ -292,7 +292,7 @@ class CheckBlobs:
 
     async def test_pieces_come_back_as_they_were_put(self, blobs: Blobs) -> None:
         one, other = BlobId(an_id("blob")), BlobId(an_id("blob"))
-        pieces = {0: secrets.token_bytes(CHUNK_BYTES), 1: b"\0\r\n", 1023: b"last"}
+        pieces = {0: secrets.token_bytes(PIECE_BYTES), 1: b"\0\r\n", 1023: b"last"}
         for number, data in pieces.items():
             await blobs.put(one, number, data)
         await blobs.put(other, 0, b"another")

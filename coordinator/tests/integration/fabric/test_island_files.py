@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from archipelag_contracts.ids import Epoch, IslandId
 from archipelag_contracts.pb.archipelag.v1 import files_pb2 as pb
 from archipelag_coordinator.adapters.nats.blobs import NatsBlobs, make_blob_stream
 from archipelag_coordinator.adapters.nats.island_bus import NatsIslandBus
-from archipelag_coordinator.apps.islands.files import IslandFiles
+from archipelag_coordinator.apps.islands.files import BUSY, IslandFiles
 from archipelag_coordinator.domain.file import File
 from archipelag_coordinator.domain.job import Job
 from archipelag_coordinator.services.files import files_of_job, read_whole
@@ -61,7 +62,7 @@ async def work(fabric: Fabric) -> AsyncIterator[Work]:
     file = await sent.finish(name="in.mp4", purpose="user_data", kept_s=3600)
     job = await scene.running(input={"file": file.id}, interactive=False)
     bus = NatsIslandBus(fabric.connection, fabric.keys.assignment)
-    await bus.listen_files(IslandFiles(scene.world).take)
+    await bus.listen_files(IslandFiles(scene.world).take, BUSY)
     host = await fabric.host(island.id).connect()
     yield Work(scene, job, file, island.id, host)
     await bus.close()
@@ -145,3 +146,31 @@ async def test_nonsense_is_refused_in_words(work: Work, payload: bytes) -> None:
     reply = pb.FileReply.FromString(await work.ask(payload))
 
     assert reply.refused == pb.FileReply.REFUSED_UNKNOWN and reply.reason
+
+
+async def test_an_island_that_asks_too_much_at_once_is_told_to_ask_again(
+    work: Work, fabric: Fabric
+) -> None:
+    gate = asyncio.Event()
+
+    async def slow(island: IslandId, data: bytes) -> bytes:
+        await gate.wait()
+        return b"answered"
+
+    bus = NatsIslandBus(fabric.connection, fabric.keys.assignment)
+    other = await fabric.host().connect()
+    await bus.listen_files(slow, BUSY)
+
+    def ask(host: HostClient) -> asyncio.Task[bytes]:
+        return asyncio.ensure_future(work.ask(b"", host))
+
+    # Of the two listeners the broker takes either: what this one takes beyond its bound is answered at once.
+    flood = [ask(work.host) for _ in range(200)]
+    told = {task.result() for task in (await asyncio.wait(flood, timeout=2))[0]}
+    gate.set()
+    calm = await asyncio.wait_for(ask(other), 10)
+    await asyncio.gather(*flood)
+    await bus.close()
+
+    assert BUSY in told
+    assert calm != BUSY

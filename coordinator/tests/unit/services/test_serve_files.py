@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from archipelag_contracts.ids import Epoch, FileId, IslandId
 from archipelag_coordinator.domain.attempt import Cause
-from archipelag_coordinator.domain.file import CHUNK_BYTES, JOB_OUTPUT, OUTPUTS_MAX, File
+from archipelag_coordinator.domain.file import JOB_OUTPUT, OUTPUTS_MAX, PIECE_BYTES, File
 from archipelag_coordinator.domain.file_fields import files_of
 from archipelag_coordinator.domain.job import Job
 from archipelag_coordinator.domain.policy import Policy
@@ -104,7 +104,7 @@ async def test_the_holder_reads_its_job_s_file_part_by_part() -> None:
     work = await Work.begun(data=data)
     read = b""
     while len(read) < len(data):
-        length = min(300_000, CHUNK_BYTES)
+        length = min(300_000, PIECE_BYTES)
         read += await read_input(work.scene.world, work.holder, work.file.id, len(read), length)
 
     assert read == data
@@ -180,12 +180,12 @@ async def test_a_file_is_the_customers_once_it_is_whole_and_the_job_has_succeede
 
 async def test_large_output_comes_in_pieces_and_the_same_piece_twice_is_once() -> None:
     work = await Work.begun()
-    data = b"a" * CHUNK_BYTES + b"b" * CHUNK_BYTES + b"end"
+    data = b"a" * PIECE_BYTES + b"b" * PIECE_BYTES + b"end"
     pieces = [
-        Piece("out", "", at, data[at : at + CHUNK_BYTES], last=False, sha256="")
-        for at in (0, CHUNK_BYTES)
+        Piece("out", "", at, data[at : at + PIECE_BYTES], last=False, sha256="")
+        for at in (0, PIECE_BYTES)
     ]
-    last = Piece("out", "", 2 * CHUNK_BYTES, b"end", last=True, sha256=sum_of(data))
+    last = Piece("out", "", 2 * PIECE_BYTES, b"end", last=True, sha256=sum_of(data))
     received = []
     for piece in (pieces[0], pieces[0], pieces[1], pieces[0], last, last, pieces[1]):
         received.append(await write_output(work.scene.world, work.holder, piece))
@@ -193,21 +193,21 @@ async def test_large_output_comes_in_pieces_and_the_same_piece_twice_is_once() -
 
     (made,) = await work.made()
     whole = Taken(len(data), made.id)
-    sizes = [CHUNK_BYTES, CHUNK_BYTES, 2 * CHUNK_BYTES, 2 * CHUNK_BYTES]
+    sizes = [PIECE_BYTES, PIECE_BYTES, 2 * PIECE_BYTES, 2 * PIECE_BYTES]
     assert received == [*(Taken(size) for size in sizes), whole, whole, whole]
     assert await read_whole(work.scene.world, made, bytes_max=1 << 30) == data
 
 
 async def test_a_whole_number_of_pieces_ends_with_an_empty_one() -> None:
     work = await Work.begun()
-    data = b"a" * CHUNK_BYTES
+    data = b"a" * PIECE_BYTES
     await write_output(
         work.scene.world, work.holder, Piece("out", "", 0, data, last=False, sha256="")
     )
-    last = Piece("out", "", CHUNK_BYTES, b"", last=True, sha256=sum_of(data))
+    last = Piece("out", "", PIECE_BYTES, b"", last=True, sha256=sum_of(data))
     taken = await write_output(work.scene.world, work.holder, last)
 
-    assert taken.received == CHUNK_BYTES and taken.file is not None
+    assert taken.received == PIECE_BYTES and taken.file is not None
 
 
 @pytest.mark.parametrize(
@@ -217,8 +217,8 @@ async def test_a_whole_number_of_pieces_ends_with_an_empty_one() -> None:
         ({"name": ""}, InvalidInput),
         ({"name": "a\x00"}, InvalidInput),
         ({"offset": 1}, InvalidInput),
-        ({"offset": CHUNK_BYTES}, Conflict),
-        ({"data": bytes(CHUNK_BYTES + 1)}, InvalidInput),
+        ({"offset": PIECE_BYTES}, Conflict),
+        ({"data": bytes(PIECE_BYTES + 1)}, InvalidInput),
         ({"last": False}, InvalidInput),
         ({"sha256": ""}, InvalidInput),
         ({"sha256": sum_of(b"other")}, InvalidInput),
@@ -241,13 +241,13 @@ async def test_a_piece_that_does_not_fit_is_refused(
 async def test_other_content_under_the_same_name_is_refused() -> None:
     work = await Work.begun()
     await write_output(
-        work.scene.world, work.holder, Piece("b", "", 0, bytes(CHUNK_BYTES), False, "")
+        work.scene.world, work.holder, Piece("b", "", 0, bytes(PIECE_BYTES), False, "")
     )
     await work.write(b"first")
 
     with pytest.raises(Conflict):
         await work.write(b"second")
-    other = Piece("b", "", 0, b"x" * CHUNK_BYTES, False, "")
+    other = Piece("b", "", 0, b"x" * PIECE_BYTES, False, "")
     with pytest.raises(Conflict):
         await write_output(work.scene.world, work.holder, other)
 
@@ -267,13 +267,13 @@ async def test_what_a_job_makes_is_bounded() -> None:
 
 async def test_a_piece_that_the_store_lost_makes_no_file() -> None:
     work = await Work.begun()
-    piece = Piece("out", "", 0, bytes(CHUNK_BYTES), last=False, sha256="")
+    piece = Piece("out", "", 0, bytes(PIECE_BYTES), last=False, sha256="")
     await write_output(work.scene.world, work.holder, piece)
     pieces = work.scene.world.blobs.pieces  # type: ignore[attr-defined]
-    written = next(key for key in pieces if len(pieces[key]) == CHUNK_BYTES)
-    pieces[written] = b"x" * CHUNK_BYTES
+    written = next(key for key in pieces if len(pieces[key]) == PIECE_BYTES)
+    pieces[written] = b"x" * PIECE_BYTES
 
-    last = Piece("out", "", CHUNK_BYTES, b"", last=True, sha256=sum_of(bytes(CHUNK_BYTES)))
+    last = Piece("out", "", PIECE_BYTES, b"", last=True, sha256=sum_of(bytes(PIECE_BYTES)))
     with pytest.raises(ContentLost):
         await write_output(work.scene.world, work.holder, last)
 

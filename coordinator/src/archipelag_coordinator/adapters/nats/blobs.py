@@ -13,11 +13,11 @@ from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfi
 from nats.js.errors import APIError, BadRequestError, NotFoundError
 
 from archipelag_coordinator.adapters.nats.connection import REQUEST_TIMEOUT_S, Connection
-from archipelag_coordinator.domain.file import CHUNK_BYTES, BlobId
+from archipelag_coordinator.domain.file import PIECE_BYTES, BlobId
 
 STREAM: Final = "BLOBS"
 ROOT: Final = "arc.v1.blobs"
-MESSAGE_BYTES_MAX: Final = CHUNK_BYTES + 4096
+MESSAGE_BYTES_MAX: Final = PIECE_BYTES + 4096
 _ALREADY_OTHERWISE: Final = 10058  # JetStream's code: the stream stands with another configuration
 
 

@@ -38,8 +38,8 @@ NOT_NOW: Final = b"not now"
 HEARTBEAT_QUEUE: Final = "coordinators"
 FILE_BYTES_MAX: Final = (512 << 10) + 4096
 FILES_OF_ONE_MAX: Final = 8
-"""Questions of one Island for files that are answered at once; what comes beyond waits until it asks again."""
-FILES_AT_ONCE_MAX: Final = 32
+"""Questions of one Island for files that are dealt with at once; beyond that, it is told to ask again."""
+FILES_AT_ONCE_MAX: Final = 64
 
 OnHeartbeat = Callable[[IslandId, bytes], Awaitable[bytes | None]]
 
@@ -226,8 +226,9 @@ class NatsIslandBus:
 
         await self._connection.subscribe(subjects.ALL_HEARTBEATS, heard, queue=HEARTBEAT_QUEUE)
 
-    async def listen_files(self, callback: OnHeartbeat) -> None:
-        """One Coordinator of all gets each question for a file. The answer goes to that Island's inbox alone."""
+    async def listen_files(self, callback: OnHeartbeat, busy: bytes) -> None:
+        """One Coordinator of all gets each question for a file. The answer goes to that Island's inbox alone; `busy`
+        where there are too many at once, so that nobody waits for what will not come."""
 
         async def heard(message: Msg) -> None:
             island = self._asker(message, FILE_BYTES_MAX)
@@ -238,6 +239,7 @@ class NatsIslandBus:
                 or self._asking.total() >= FILES_AT_ONCE_MAX
             ):
                 self.overlooked += 1
+                await self._say(message.reply, busy)
                 return
             self._asking[island] += 1
             task = asyncio.create_task(self._answer_file(island, message, callback))

@@ -41,6 +41,11 @@ _WHY: Final[tuple[tuple[type[CoordinatorError], files_pb2.FileReply.Refused.Valu
 )
 
 
+BUSY: Final = files_pb2.FileReply(
+    refused=files_pb2.FileReply.REFUSED_TRY_AGAIN, reason="too many at once"
+).SerializeToString()
+
+
 class IslandFiles:
     """Takes questions as they come from the broker, which has checked whose subject it was."""
 

@@ -13,7 +13,7 @@ from archipelag_contracts import ids
 from archipelag_coordinator.apps.api.content import Span, disposition, span_of
 from archipelag_coordinator.apps.api.errors import RangeUnfit
 from archipelag_coordinator.apps.api.links import Links
-from archipelag_coordinator.domain.file import CHUNK_BYTES, BlobState, clean_name
+from archipelag_coordinator.domain.file import PIECE_BYTES, BlobState, clean_name
 from archipelag_coordinator.domain.policy import Policy
 from archipelag_coordinator.errors import NotFound
 from archipelag_coordinator.services.files import sweep_files
@@ -101,11 +101,11 @@ def test_a_name_is_a_plain_name(given: str, clean: str) -> None:
 
 
 async def test_a_part_of_a_file_is_read_by_range(api: Api) -> None:
-    data = bytes(CHUNK_BYTES) + b"middle" + bytes(CHUNK_BYTES)
+    data = bytes(PIECE_BYTES) + b"middle" + bytes(PIECE_BYTES)
     made = (await uploaded(api, data)).json()
     url = f"/files/{made['id']}/content"
     async with api.client() as http:
-        part = await http.get(url, headers={"Range": f"bytes={CHUNK_BYTES - 1}-{CHUNK_BYTES + 6}"})
+        part = await http.get(url, headers={"Range": f"bytes={PIECE_BYTES - 1}-{PIECE_BYTES + 6}"})
         tail = await http.get(url, headers={"Range": "bytes=-1"})
         beyond = await http.get(url, headers={"Range": f"bytes={len(data)}-"})
         same = await http.get(url, headers={"If-None-Match": part.headers["etag"]})
@@ -114,7 +114,7 @@ async def test_a_part_of_a_file_is_read_by_range(api: Api) -> None:
     assert part.status_code == 206 and part.content == b"\0middle\0"
     assert (
         part.headers["content-range"]
-        == f"bytes {CHUNK_BYTES - 1}-{CHUNK_BYTES + 6}/{2 * CHUNK_BYTES + 6}"
+        == f"bytes {PIECE_BYTES - 1}-{PIECE_BYTES + 6}/{2 * PIECE_BYTES + 6}"
     )
     assert (tail.status_code, tail.content) == (206, b"\0")
     assert beyond.status_code == 416 and beyond.json()["error"]["code"] == "range_unfit"
@@ -196,7 +196,7 @@ async def test_lost_content_is_told_and_no_wrong_byte_is_given(api: Api, harm: s
 
 
 async def test_what_is_lost_in_the_middle_ends_the_connection_short(api: Api) -> None:
-    made = (await uploaded(api, bytes(CHUNK_BYTES + 5))).json()
+    made = (await uploaded(api, bytes(PIECE_BYTES + 5))).json()
     pieces = api.scene.world.blobs.pieces  # type: ignore[attr-defined]
     pieces[next(key for key in pieces if key[1] == 1)] = b"wrong"
     async with served(api.app) as address, httpx.AsyncClient(base_url=address) as http:
@@ -227,7 +227,7 @@ async def test_an_upload_that_breaks_off_is_swept() -> None:
 
     async def half() -> AsyncIterator[bytes]:
         yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
-        yield bytes(CHUNK_BYTES + 1)
+        yield bytes(PIECE_BYTES + 1)
 
     headers = {"Content-Type": "multipart/form-data; boundary=b"}
     async with api.client() as http:

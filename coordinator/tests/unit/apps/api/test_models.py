@@ -19,7 +19,7 @@ from archipelag_coordinator.apps.api.subtitles import Segment, as_srt, as_vtt
 from archipelag_coordinator.apps.loops import table
 from archipelag_coordinator.domain.answer import Progress
 from archipelag_coordinator.domain.attempt import Cause
-from archipelag_coordinator.domain.file import CHUNK_BYTES
+from archipelag_coordinator.domain.file import PIECE_BYTES
 from archipelag_coordinator.services.serve_files import (
     Holder,
     Piece,
@@ -256,7 +256,7 @@ async def test_what_is_no_picture_is_not_given_out_as_one(data: Any) -> None:
 
 async def heard(api: Api, holder: Holder) -> bytes:
     file = api.scene.bus.assigned[-1].files[0].file_id
-    return await read_input(api.scene.world, holder, file, 0, CHUNK_BYTES)
+    return await read_input(api.scene.world, holder, file, 0, PIECE_BYTES)
 
 
 async def holder_of(api: Api) -> Holder:
