@@ -10,9 +10,13 @@ IslandError
 ├── BrokerUnreachable      no connection to the message broker; try again later
 ├── NoAnswer               connected, but nobody answered in time
 ├── JournalFull            no room to remember another attempt: disk full or too many unsettled ones
+├── BadCatalogue           a catalogue that is older than one seen, or has expired
 ├── BadEntry               a catalogue entry that is not signed by a trusted publisher, or is not what it claims
 ├── ModelUnavailable       the weights could not be had
+├── ImageUnavailable       the image could not be had, or is not what was signed
+├── FilesUnavailable       an input file could not be had, or an output file not be delivered
 └── RuntimeFailed
+    ├── NotUsable          this host cannot run this runtime; the text says what is missing
     ├── StartFailed        the Cargo's process could not be started
     ├── NotReady           it is there, but cannot take runs yet
     ├── NoSlot             it holds as many runs as it can
@@ -72,6 +76,10 @@ class JournalFull(IslandError):
     code = "journal_full"
 
 
+class BadCatalogue(IslandError):
+    code = "bad_catalogue"
+
+
 class BadEntry(IslandError):
     code = "bad_entry"
 
@@ -80,8 +88,20 @@ class ModelUnavailable(IslandError):
     code = "model_unavailable"
 
 
+class ImageUnavailable(IslandError):
+    code = "image_unavailable"
+
+
+class FilesUnavailable(IslandError):
+    code = "files_unavailable"
+
+
 class RuntimeFailed(IslandError):
     code = "runtime_failed"
+
+
+class NotUsable(RuntimeFailed):
+    code = "not_usable"
 
 
 class StartFailed(RuntimeFailed):
