@@ -6,13 +6,13 @@ import platform
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from errno import ENOSYS
 from functools import cache
 from typing import Final, assert_never
 
 from archipelag_island.adapters.runtimes.seccomp.numbers import NUMBERS
 from archipelag_island.adapters.runtimes.seccomp.policy import (
     ALLOW,
+    ENOSYS,
     PROFILES,
     Above,
     Case,
