@@ -49,8 +49,8 @@ async def test_first_heartbeat_says_what_the_host_can_do(
 
     assert first.capabilities.cores >= 1
     assert "echo" in first.capabilities.engines
-    assert first.capabilities.runtimes[0].name == "native"
-    assert first.capabilities.runtimes[0].not_isolated
+    told = {runtime.name: runtime for runtime in first.capabilities.runtimes}
+    assert told["native"].not_isolated
     assert not coordinator.beats[-1].HasField("capabilities")
     sequences = [beat.sequence for beat in coordinator.beats]
     assert sequences == sorted(set(sequences))
@@ -146,7 +146,7 @@ async def test_stopped_island_reports_what_it_ran_and_leaves_nothing(
     await coordinator.until(lambda: coordinator.reports, "a report")
 
     assert coordinator.reports[0].cause == common.CAUSE_ISLAND_STOPPED
-    assert not running.agent.runtime._started
+    assert not running.agent.runtime._several["native"]._started
     assert not (start_agent.home / "status.json").exists()
     assert len(asyncio.all_tasks()) < 50
 

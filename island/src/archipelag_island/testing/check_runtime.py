@@ -39,6 +39,10 @@ def _texts(events: list[RunEvent]) -> list[str]:
     return [text for event in events for text in event.texts]
 
 
+def _positions(events: list[RunEvent]) -> list[int]:
+    return [event.first + index for event in events for index in range(len(event.texts))]
+
+
 async def says_what_it_isolates(runtime: Runtime) -> None:
     info = await runtime.probe()
     assert info.name and info.not_isolated, "no runtime isolates everything"
@@ -48,7 +52,7 @@ async def runs_to_the_end(runtime: Runtime) -> None:
     handle = await _ready(runtime)
     events = await _all(runtime, handle, _request())
     assert _texts(events) == ["one ", "two ", "three "]
-    assert [e.first for e in events if e.texts] == [0, 1, 2]
+    assert _positions(events) == [0, 1, 2]
     assert events[0].prompt_tokens == 3
     assert events[-1].end is not None and events[-1].end.finish_reason == "stop"
 
@@ -58,7 +62,7 @@ async def resumes_where_another_ended(runtime: Runtime) -> None:
     whole = await _all(runtime, handle, _request("a b c d"))
     rest = await _all(runtime, handle, _request("a b c d", first=2))
     assert _texts(rest) == _texts(whole)[2:]
-    assert [e.first for e in rest if e.texts] == [2, 3]
+    assert _positions(rest) == [2, 3]
 
 
 async def never_says_more_than_allowed(runtime: Runtime) -> None:

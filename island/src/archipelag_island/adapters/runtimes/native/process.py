@@ -13,33 +13,45 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from archipelag_island.adapters.runtimes import launch
-from archipelag_island.adapters.runtimes.launch import Confinement
+from archipelag_island.adapters.runtimes.native import launch
+from archipelag_island.adapters.runtimes.native.cgroups import Cgroup
+from archipelag_island.adapters.runtimes.native.launch import Confinement
+from archipelag_island.adapters.runtimes.native.meter import Meter, children
 from archipelag_island.runtime import Consumption, Exit
 
 SCRIPT: Final = str(Path(launch.__file__).resolve())
 LAST_LINES: Final = 20
 LINE_BYTES_MAX: Final = 2_000
-_TICK_MS: Final = 1000 // os.sysconf("SC_CLK_TCK")
+_SIGNAL_MAX: Final = 64
+REMOVALS_MAX: Final = 20
+REMOVAL_S: Final = 0.02
 
 
 class ConfinedProcess:
     """One process group. Any number of tasks may wait for its end."""
 
-    def __init__(self, process: Process) -> None:
-        self.pid = process.pid
+    def __init__(self, process: Process, cgroup: Cgroup | None, *, nested: bool) -> None:
+        self.outer = process.pid
+        """What we started; with a sandbox, bubblewrap, which stays outside and only waits."""
         self._process = process
+        self._cgroup = cgroup
+        self._nested = nested
         self._stopped = False
         self._lines: deque[str] = deque(maxlen=LAST_LINES)
-        self._last = Consumption()
+        self._meter = Meter(process.pid, cgroup)
         self._reading = asyncio.create_task(self._read_errors())
         self._ending = asyncio.create_task(self._wait_end())
 
     @classmethod
     async def start(
-        cls, confinement: Confinement, *, pass_fds: Sequence[int] = ()
+        cls,
+        confinement: Confinement,
+        *,
+        pass_fds: Sequence[int] = (),
+        cgroup: Cgroup | None = None,
+        nested: bool = False,
     ) -> ConfinedProcess:
-        """Raises OSError."""
+        """`cgroup` becomes this process's and is removed with it. Raises OSError."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-I",
@@ -54,7 +66,17 @@ class ConfinedProcess:
             pass_fds=pass_fds,
             limit=LINE_BYTES_MAX,
         )
-        return cls(process)
+        return cls(process, cgroup, nested=nested)
+
+    @property
+    def pid(self) -> int:
+        """The Cargo's own process, as the host numbers it."""
+        first = self._first()
+        return next(iter(children(first)), self.outer) if first else self.outer
+
+    def _first(self) -> int:
+        """The first process of the sandbox: with it the kernel ends all the others. 0: there is none."""
+        return next(iter(children(self.outer)), 0) if self._nested else 0
 
     @property
     def ended(self) -> bool:
@@ -64,47 +86,51 @@ class ConfinedProcess:
         return await asyncio.shield(self._ending)
 
     async def stop(self, grace_s: float) -> None:
-        """SIGTERM to the group, then SIGKILL. Nothing of it is left when this returns."""
+        """SIGTERM to the Cargo, then SIGKILL to all. Nothing of it is left when this returns."""
         if not self.ended:
             self._stopped = True
-            self._signal(signal.SIGTERM)
+            self._ask()
             with suppress(TimeoutError):
                 async with asyncio.timeout(grace_s):
                     await self.wait()
-        self._signal(signal.SIGKILL)
+        self._kill()
         await self.wait()
 
     def usage(self) -> Consumption:
-        """From /proc; the last figures once it has ended."""
-        with suppress(OSError, ValueError, IndexError):
-            self._last = self._measure()
-        return self._last
+        """The last figures once it has ended."""
+        return self._meter.read()
 
-    def _measure(self) -> Consumption:
-        # The name in parentheses may itself contain spaces and parentheses.
-        stat = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        user, system, child_user, child_system = (int(n) for n in stat[11:15])
-        memory = dict(
-            line.split(":", 1) for line in Path(f"/proc/{self.pid}/status").read_text().splitlines()
-        )
-        now = _kib(memory, "VmRSS")
-        return Consumption(
-            cpu_ms=max(self._last.cpu_ms, (user + system + child_user + child_system) * _TICK_MS),
-            memory_bytes=now,
-            memory_peak_bytes=max(self._last.memory_peak_bytes, _kib(memory, "VmHWM"), now),
-        )
+    def _ask(self) -> None:
+        if self._nested and self.pid != self.outer:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(self.pid, signal.SIGTERM)
+        else:
+            self._signal(signal.SIGTERM)
+
+    def _kill(self) -> None:
+        if first := self._first():
+            # Bubblewrap waits for it, so that its end is the end of everything.
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(first, signal.SIGKILL)
+        else:
+            self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
         # The group outlives its leader while children live, and its number is not reused until they are gone.
         with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, number)
+            os.killpg(self.outer, number)
 
     async def _wait_end(self) -> Exit:
         status = await self._process.wait()
         self._signal(signal.SIGKILL)
+        self._meter.read()
+        if self._cgroup is not None:
+            await _remove(self._cgroup)
         with suppress(TimeoutError):
             async with asyncio.timeout(1.0):
                 await asyncio.shield(self._reading)
+        if self._nested and 128 < status <= 128 + _SIGNAL_MAX:
+            status = 128 - status  # As shells and bubblewrap tell of a signal.
         return Exit(status, stopped=self._stopped, last_words=" | ".join(self._lines)[-1000:])
 
     async def _read_errors(self) -> None:
@@ -120,5 +146,10 @@ class ConfinedProcess:
                     self._lines.append("".join(c for c in line if c.isprintable())[:300])
 
 
-def _kib(memory: dict[str, str], name: str) -> int:
-    return int(memory.get(name, "0 kB").split()[0]) * 1024
+async def _remove(cgroup: Cgroup) -> None:
+    """What is left after all is removed when the Island starts again."""
+    for _ in range(REMOVALS_MAX):
+        cgroup.kill()
+        if await asyncio.to_thread(cgroup.remove):
+            return
+        await asyncio.sleep(REMOVAL_S)

@@ -11,6 +11,7 @@ import json
 import os
 import resource
 import signal
+import stat
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -46,7 +47,11 @@ class Confinement:
     """How to get a network of our own without being root."""
     drop_capabilities: bool = False
     show: list[str] = field(default_factory=list)
-    """Folders to show read-only where a folder above them is closed to others; the rest of that one is hidden."""
+    """Files and folders to show read-only where a folder above is closed to others; the rest of that one is hidden."""
+    small: dict[str, str] = field(default_factory=dict)
+    """Folder → mount options of the memory file system that is put over it, seen by us and our children only."""
+    doors: list[str] = field(default_factory=list)
+    """Files of control groups to be in."""
     cpus: list[int] = field(default_factory=list)
     """Processors to run on; empty: any. A Cargo that means harm can choose others again: only a cpuset binds it."""
     limits: dict[str, int] = field(default_factory=dict)
@@ -67,15 +72,24 @@ def confine(c: Confinement) -> None:
 
     if c.cpus:
         os.sched_setaffinity(0, c.cpus)
-    if c.show:
+    for door in c.doors:
+        _write(door, "0")
+    if (c.show or c.small) and not c.own_user_namespace:
         check(libc.unshare(CLONE_NEWNS), "own mount namespace")
+        _mount(libc, "none", "/", None, MS_REC_PRIVATE)
         _show(libc, c.show)
+        _cover(libc, c.small)
     if c.own_user_namespace:
         uid, gid = os.getuid(), os.getgid()
-        check(libc.unshare(CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWIPC), "own user namespace")
+        # A sandbox makes its own network; it only needs us to mount first.
+        others = CLONE_NEWNS if c.small else CLONE_NEWNET | CLONE_NEWIPC
+        check(libc.unshare(CLONE_NEWUSER | others), "own user namespace")
         _write("/proc/self/setgroups", "deny")
         _write("/proc/self/uid_map", f"{uid} {uid} 1")
         _write("/proc/self/gid_map", f"{gid} {gid} 1")
+        if c.small:
+            _mount(libc, "none", "/", None, MS_REC_PRIVATE)
+            _cover(libc, c.small)
     elif c.own_network:
         check(libc.unshare(CLONE_NEWNET | CLONE_NEWIPC), "own network namespace")
     os.umask(0o077)
@@ -104,27 +118,43 @@ def confine(c: Confinement) -> None:
         raise OSError(3, "the Island is gone already")
 
 
-def _show(libc: ctypes.CDLL, folders: list[str]) -> None:
+def _show(libc: ctypes.CDLL, paths: list[str]) -> None:
     """Puts an empty folder over each closed one, and into it only what must be seen."""
-
-    def mount(source: str, target: str, kind: str | None, flags: int, data: str | None) -> None:
-        texts = [None if t is None else t.encode() for t in (source, target, kind, data)]
-        if libc.mount(texts[0], texts[1], texts[2], ctypes.c_ulong(flags), texts[3]) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, f"mount {target}: {os.strerror(number)}")
-
-    mount("none", "/", None, MS_REC_PRIVATE, None)
-    shown = [(folder, closed) for folder in folders if (closed := closed_above(folder))]
+    shown = [(path, closed) for path in paths if (closed := closed_above(path))]
     # Opened before they are covered.
-    handles = {folder: os.open(folder, os.O_PATH) for folder, _ in shown}
+    handles = {path: os.open(path, os.O_PATH) for path, _ in shown}
     for closed in {closed for _, closed in shown}:
-        mount("none", closed, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m")
-    for folder, _ in shown:
-        Path(folder).mkdir(mode=0o755, parents=True, exist_ok=True)
-        mount(f"/proc/self/fd/{handles[folder]}", folder, None, MS_BIND, None)
-        flags = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV
-        mount("none", folder, None, flags, None)
-        os.close(handles[folder])
+        options = "mode=0755,size=1m"
+        _mount(libc, "none", closed, "tmpfs", MS_NOSUID | MS_NODEV, options)
+    for path, _ in shown:
+        source = f"/proc/self/fd/{handles[path]}"
+        if stat.S_ISDIR(os.fstat(handles[path]).st_mode):
+            Path(path).mkdir(mode=0o755, parents=True, exist_ok=True)
+        else:
+            Path(path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            Path(path).touch()
+        _mount(libc, source, path, None, MS_BIND)
+        _mount(libc, "none", path, None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV)
+        os.close(handles[path])
+
+
+def _cover(libc: ctypes.CDLL, folders: dict[str, str]) -> None:
+    for folder, options in folders.items():
+        _mount(libc, "none", folder, "tmpfs", MS_NOSUID | MS_NODEV, options)
+
+
+def _mount(
+    libc: ctypes.CDLL,
+    source: str,
+    target: str,
+    kind: str | None,
+    flags: int,
+    options: str | None = None,
+) -> None:
+    texts = [None if t is None else t.encode() for t in (source, target, kind, options)]
+    if libc.mount(texts[0], texts[1], texts[2], ctypes.c_ulong(flags), texts[3]) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"mount {target}: {os.strerror(number)}")
 
 
 def closed_above(path: str) -> str | None:
