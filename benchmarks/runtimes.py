@@ -24,8 +24,11 @@ from archipelag_island.adapters.runtimes.native import NativeRuntime
 from archipelag_island.adapters.runtimes.oci import prepare, smallest
 from archipelag_island.adapters.runtimes.oci.room import Room
 from archipelag_island.runtime import CargoSpec, RunRequest, Runtime
-from archipelag_island.testing import containers, image_root
+from archipelag_island.testing import image_root
 from archipelag_island.testing.builders import ECHO_MODULE, a_spec, an_input
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "island/tests/integration"))
+import containers
 
 REQUEST = RunRequest("run", an_input("one"), output_items_max=1)
 
@@ -121,7 +124,7 @@ async def measure(folder: Path, times: int) -> list[tuple[str, str, str]]:
     smallest_root = folder / "smallest" / "root"
     smallest_root.mkdir(parents=True)
     program = smallest.make_root(smallest_root)
-    spec = containers.the_echo_image(image_root.make_root(folder / "image"))
+    spec = image_root.the_echo_image(image_root.make_root(folder / "image"))
     for kind in containers.KINDS:
         if why := containers.why_not(kind):
             rows.append((kind, why, "–"))

@@ -27,7 +27,7 @@ from archipelag_island.config import Settings
 from archipelag_island.domain.attempt import Assignment, AttemptKey
 from archipelag_island.runtime import CargoSpec
 from archipelag_island.services.ports import Standing
-from archipelag_island.testing import containers, image_root
+from archipelag_island.testing import image_root
 from archipelag_island.testing.builders import (
     ECHO_MODULE,
     ISLAND,
@@ -35,6 +35,8 @@ from archipelag_island.testing.builders import (
     the_echo_manifest,
 )
 from nats.js.api import StreamConfig
+
+from . import containers
 
 WAIT_S = 20.0
 
@@ -386,4 +388,4 @@ async def oci_runtime(
 
 @pytest.fixture
 def echo_image(image: Path) -> CargoSpec:
-    return containers.the_echo_image(image)
+    return image_root.the_echo_image(image)

@@ -20,7 +20,8 @@ from archipelag_island.runtime import CargoSpec, Handle, InputFile, RunRequest, 
 from archipelag_island.testing import check_runtime
 from archipelag_island.testing.builders import an_input
 from archipelag_island.testing.check_runtime import CHECKS
-from archipelag_island.testing.containers import (
+
+from .containers import (
     alive,
     container_of,
     mounts_of,

@@ -16,8 +16,9 @@ from archipelag_island.adapters.runtimes.oci.direct import EXECUTORS, DirectRunt
 from archipelag_island.adapters.runtimes.oci.lifecycle import ContainerRuntime
 from archipelag_island.errors import NotUsable, StartFailed
 from archipelag_island.runtime import CargoSpec
-from archipelag_island.testing import containers
-from archipelag_island.testing.containers import processes_of, that_also, that_runs, told, until
+
+from . import containers
+from .containers import processes_of, that_also, that_runs, told, until
 
 
 @pytest.fixture(params=EXECUTORS)
@@ -120,7 +121,7 @@ ISLAND = """
 import asyncio, sys
 from pathlib import Path
 from archipelag_island.adapters.runtimes.oci.direct import DirectRuntime
-from archipelag_island.testing.containers import the_echo_image
+from archipelag_island.testing.image_root import the_echo_image
 
 async def main():
     runtime = DirectRuntime(Path(sys.argv[1]), executors=(sys.argv[2],))

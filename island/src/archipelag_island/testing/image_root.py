@@ -8,9 +8,13 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
+
+from archipelag_island.runtime import CargoSpec
+from archipelag_island.testing.builders import ECHO_MODULE, a_spec
 
 # What the echo Cargo imports.
 PACKAGES: Final = (
@@ -50,6 +54,18 @@ def make_root(folder: Path) -> Path:
         if not path.is_symlink():
             path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
     return folder
+
+
+def the_echo_image(root: Path) -> CargoSpec:
+    """The echo Cargo, to be started from a root that `make_root` made."""
+    return replace(
+        a_spec(),
+        runtime="oci",
+        module="",
+        root=root,
+        command=(PYTHON, "-m", ECHO_MODULE),
+        environment=tuple(ENVIRONMENT.items()),
+    )
 
 
 def _package(name: str, target: Path) -> None:

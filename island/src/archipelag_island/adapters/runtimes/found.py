@@ -10,5 +10,8 @@ from archipelag_island.runtime import Runtime
 
 def found_runtimes(settings: Settings) -> dict[str, Runtime]:
     """By name, those that the owner allows. Whether this host can run them is found out by `probe`."""
-    made: dict[str, Runtime] = {"oci": OciRuntime(), "native": NativeRuntime()}
+    made: dict[str, Runtime] = {
+        "oci": OciRuntime(engine=settings.container_engine),
+        "native": NativeRuntime(),
+    }
     return {name: made[name] for name in settings.runtimes if name in made}

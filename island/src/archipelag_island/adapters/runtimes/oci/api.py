@@ -5,7 +5,6 @@ httpx is here already and the calls are ten, so no client library is brought alo
 
 from __future__ import annotations
 
-import os
 import stat
 import struct
 from collections.abc import AsyncIterator, Mapping
@@ -21,26 +20,19 @@ ERROR_CHARS_MAX: Final = 500
 FRAME: Final = struct.Struct(">BxxxI")
 FRAME_BYTES_MAX: Final = 1 << 20
 STDERR: Final = 2
-SOCKETS: Final = ("/var/run/docker.sock", "/run/podman/podman.sock")
+SOCKETS: Final = (Path("/var/run/docker.sock"), Path("/run/podman/podman.sock"))
 
 
-def find_socket(environment: Mapping[str, str] = os.environ) -> Path:
-    """The engine that the owner names, else Docker's, else Podman's. Raises NotUsable."""
-    named = environment.get("DOCKER_HOST", "")
-    if named:
-        if not named.startswith("unix://"):
-            raise NotUsable(f"DOCKER_HOST is {named}: only an engine on this machine can be used")
-        tried = [named.removeprefix("unix://")]
-    else:
-        private = environment.get("XDG_RUNTIME_DIR", "")
-        tried = [*SOCKETS, *([f"{private}/podman/podman.sock"] if private else [])]
+def find_socket(named: Path | None = None) -> Path:
+    """The engine's that the owner names, else Docker's, else Podman's. Raises NotUsable."""
+    tried = SOCKETS if named is None else (named,)
     for path in tried:
         try:
-            if stat.S_ISSOCK(Path(path).stat().st_mode):
-                return Path(path)
+            if stat.S_ISSOCK(path.stat().st_mode):
+                return path
         except OSError:
             continue
-    raise NotUsable(f"no engine listens at {' or '.join(tried)}")
+    raise NotUsable(f"no engine listens at {' or '.join(map(str, tried))}")
 
 
 class EngineApi:

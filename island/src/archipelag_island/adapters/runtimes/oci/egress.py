@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import os
 import socket
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Awaitable, Callable, Iterable
@@ -84,19 +85,24 @@ class Egress:
         self._dial = dial
         self._connection_bytes_max = connection_bytes_max
         self._server: asyncio.Server | None = None
+        self._folder = -1
         self._running: set[asyncio.Task[None]] = set()
 
     async def serve(self, path: Path) -> None:
         """Raises OSError."""
-        self._server = await asyncio.start_unix_server(
-            self._accept, str(path), limit=HEAD_BYTES_MAX
-        )
+        # A socket's path is at most 107 bytes long; by a handle of its folder any will do.
+        self._folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        short = f"/proc/self/fd/{self._folder}/{path.name}"
+        self._server = await asyncio.start_unix_server(self._accept, short, limit=HEAD_BYTES_MAX)
         # Whoever sees the socket may use it: only the Cargo does.
         await asyncio.to_thread(path.chmod, 0o666)
 
     async def close(self) -> None:
         if self._server is not None:
             self._server.close()
+        if self._folder >= 0:
+            os.close(self._folder)
+            self._folder = -1
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)

@@ -24,13 +24,21 @@ from archipelag_island.runtime import (
 
 
 class OciRuntime:
-    """`ways`: to a container, the preferred first. Directly is: nothing outlives the Island, each has its own users."""
+    """`ways`: to a container, the preferred first; directly, since then nothing outlives the Island.
+
+    `engine`: the socket of one; None: it is looked for.
+    """
 
     def __init__(
-        self, scratch: Path | None = None, *, ways: Sequence[ContainerRuntime] | None = None
+        self,
+        scratch: Path | None = None,
+        *,
+        engine: Path | None = None,
+        ways: Sequence[ContainerRuntime] = (),
     ) -> None:
-        self._ways = (
-            tuple(ways) if ways is not None else (DirectRuntime(scratch), EngineRuntime(scratch))
+        self._ways = tuple(ways) or (
+            DirectRuntime(scratch),
+            EngineRuntime(scratch, socket=engine),
         )
         self._chosen: ContainerRuntime | None = None
         self._choosing = asyncio.Lock()

@@ -148,7 +148,7 @@ class EngineRuntime(ContainerRuntime):
         """Raises NotUsable."""
         if os.geteuid() != 0:
             raise NotUsable("needs root: the Cargo's socket is reached through its own mounts")
-        api = EngineApi(self._socket or find_socket())
+        api = EngineApi(find_socket(self._socket))
         try:
             async with asyncio.timeout(PROBE_S):
                 return await self._try(api)

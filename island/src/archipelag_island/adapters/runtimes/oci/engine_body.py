@@ -14,6 +14,7 @@ from archipelag_contracts.tiers import TIERS, Tier
 from archipelag_island.adapters.runtimes.exchange import INSIDE, Exchange
 from archipelag_island.adapters.runtimes.oci import cgroups, prepare
 from archipelag_island.adapters.runtimes.oci.bundle import (
+    CPU_PERIOD_US,
     MASKED,
     OOM_SCORE,
     READ_ONLY,
@@ -134,7 +135,9 @@ def _host(root: Path, tier: Tier, dialect: Dialect, folder: Path) -> dict[str, A
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges", f"seccomp={dialect.profile(tier.syscalls, folder)}"],
         "Memory": tier.memory_bytes,
-        "NanoCpus": tier.cpus * 1_000_000_000,
+        # Not NanoCpus: Docker refuses more of them than the machine has.
+        "CpuPeriod": CPU_PERIOD_US,
+        "CpuQuota": tier.cpus * CPU_PERIOD_US,
         "PidsLimit": tier.pids,
         "OomScoreAdj": OOM_SCORE,
         "ShmSize": tier.tmp_bytes,

@@ -21,7 +21,7 @@ from archipelag_island.adapters.runtimes.oci.engine import EngineRuntime
 from archipelag_island.adapters.runtimes.oci.lifecycle import Container, ContainerRuntime
 from archipelag_island.runtime import CargoSpec, Handle
 from archipelag_island.testing import image_root
-from archipelag_island.testing.builders import ECHO_MODULE, a_spec
+from archipelag_island.testing.builders import ECHO_MODULE
 
 ENGINES: Final = ("docker", "podman")
 KINDS: Final = (*EXECUTORS, *ENGINES)
@@ -173,18 +173,6 @@ async def until(holds: Callable[[], object], *, within_s: float = 30.0) -> None:
             return
         await asyncio.sleep(0.02)
     raise AssertionError("it never came")
-
-
-def the_echo_image(root: Path) -> CargoSpec:
-    """The echo Cargo, to be started from a root that `image_root.make_root` made."""
-    return replace(
-        a_spec(),
-        runtime="oci",
-        module="",
-        root=root,
-        command=(image_root.PYTHON, "-m", ECHO_MODULE),
-        environment=tuple(image_root.ENVIRONMENT.items()),
-    )
 
 
 def that_runs(spec: CargoSpec, script: str) -> CargoSpec:
