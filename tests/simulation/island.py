@@ -67,6 +67,15 @@ class MemoryShelf:
     def save(self, version: str, entries: Any) -> None:
         self._kept = (version, tuple(entries))
 
+    def document(self) -> bytes:
+        return b""
+
+    def keep(self, document: bytes, version: int) -> None:
+        raise AssertionError("the simulation's Coordinators sign no catalogue")
+
+    def highest(self) -> int:
+        return 0
+
 
 class NoModels:
     async def fetch(self, module: str, manifest: Any) -> Path:

@@ -6,17 +6,18 @@ import asyncio
 import logging
 import os
 import secrets
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine
+from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import Any, Final
 
 from archipelag_contracts.signing import SigningKey
 
-from archipelag_island.adapters import engines, orders, probe, status
+from archipelag_island.adapters import codec, engines, orders, probe, status
 from archipelag_island.adapters.control import ControlServer
 from archipelag_island.adapters.enrolment import GrpcEnrolment
+from archipelag_island.adapters.files import CoordinatorFiles
 from archipelag_island.adapters.identity import Home
 from archipelag_island.adapters.images import OciImages
 from archipelag_island.adapters.journal import FileJournal
@@ -29,17 +30,16 @@ from archipelag_island.adapters.senses import HostSenses
 from archipelag_island.adapters.shelf import FileShelf
 from archipelag_island.clock import Clock, SystemClock
 from archipelag_island.config import Settings
-from archipelag_island.domain.attempt import Assignment, AttemptKey
+from archipelag_island.domain.backoff import Backoff
 from archipelag_island.domain.capability import Capabilities
 from archipelag_island.domain.caps import Bucket, disk_refusal
 from archipelag_island.errors import (
     BadSettings,
     BrokerUnreachable,
     EnrolmentRefused,
-    FilesUnavailable,
     NoAnswer,
 )
-from archipelag_island.runtime import FilePart, InputFile, Runtime, RuntimeInfo
+from archipelag_island.runtime import Runtime, RuntimeInfo
 from archipelag_island.services import (
     announce,
     deliver,
@@ -63,6 +63,7 @@ REFRESH_LOOKS: Final = 600
 # Disk and graphics processors change while we run; they are looked at again this often.
 PROBE_AGAIN_S: Final = 60.0
 CANCEL_AGAIN_S: Final = 0.2
+FILE_TRIES_S: Final = (0.2, 5.0)
 
 
 class Agent:
@@ -167,6 +168,8 @@ class Agent:
     ) -> None:
         assert self._standing is not None
         refused = asyncio.Event()
+        if not self._standing.catalogue_keys:
+            refused.set()  # Enrolled before there were signed catalogues: ask for the key at once.
         journal = self._journal()
         link = NatsLink(
             island=self._standing.island_id,
@@ -177,6 +180,7 @@ class Agent:
             up=lambda: world.came_up(),  # noqa: PLW0108 - the world is made after the link
             refused=refused.set,
             chance=self.chance,
+            catalogue_changed=lambda number: announce.catalogue_changed(world, number),
             sent=lambda size_bytes: self.bucket.spend(size_bytes, self.clock.monotonic()),
         )
         world = self.world = self._world(link, journal, infos)
@@ -194,6 +198,7 @@ class Agent:
                 ),
                 "reports": deliver.deliver_for_ever(world),
                 "credentials": renewals,
+                "catalogue": reconcile.expire_for_ever(world),
                 "refresh": self._refresh(link, world),
                 "status": self._tell(world, link),
                 "probes": self._probe_again(infos),
@@ -290,9 +295,16 @@ class Agent:
             shelf=FileShelf(settings.home / "catalogue.json"),
             models=FetchedModels(settings.model_dir, self._over_disk, images.fetch_model),
             images=images,
-            files=_NoFiles(),
+            files=CoordinatorFiles(
+                link.ask_files,
+                settings.home / "inputs",
+                over=self._over_disk,
+                backoff=lambda: Backoff(*FILE_TRIES_S, self.chance),
+            ),
             runtime=self.runtime,
             publisher_keys=self._publisher_keys,
+            catalogue_keys=self._catalogue_keys,
+            read_document=codec.read_document,
             capabilities=self._current_capabilities,
             load=partial(probe.load, cpu.cores()),
             spawn=self._spawn,
@@ -314,11 +326,15 @@ class Agent:
     def _credentials(self) -> Credentials:
         s = self._standing
         assert s is not None
-        return Credentials(s.broker_urls, s.broker_jwt, s.assignment_keys)
+        return Credentials(s.broker_urls, s.broker_jwt, s.assignment_keys, bool(s.catalogue_keys))
 
     def _publisher_keys(self) -> tuple[bytes, ...]:
         assert self._standing is not None
         return self._standing.publisher_keys
+
+    def _catalogue_keys(self) -> tuple[bytes, ...]:
+        assert self._standing is not None
+        return self._standing.catalogue_keys
 
     def _current_capabilities(self) -> Capabilities:
         assert self._capabilities is not None
@@ -354,6 +370,9 @@ class Agent:
         )
 
     def _keep(self, standing: Standing) -> None:
+        if not standing.catalogue_keys and self._standing is not None:
+            # A Coordinator that forgets its catalogue key does not take us back to believing less.
+            standing = replace(standing, catalogue_keys=self._standing.catalogue_keys)
         self._standing = standing
         self._renewed.set()
         try:
@@ -379,20 +398,6 @@ class Agent:
                 self.settings.home, status.snapshot(world, self.settings.name, link.connected)
             )
             await asyncio.sleep(STATUS_S)
-
-
-class _NoFiles:
-    """Until the line carries files."""
-
-    @asynccontextmanager
-    async def inputs(self, assignment: Assignment) -> AsyncIterator[tuple[InputFile, ...]]:
-        if assignment.files:
-            raise FilesUnavailable("this Island cannot fetch files")
-        yield ()
-
-    async def send(self, key: AttemptKey, offset: int, part: FilePart) -> None:
-        del key, offset, part
-        raise FilesUnavailable("this Island cannot send files")
 
 
 async def _never() -> None:

@@ -45,12 +45,23 @@ class ManualClock:
 class MemoryShelf:
     version: str = ""
     entries: tuple[Entry, ...] = ()
+    kept: bytes = b""
+    seen: int = 0
 
     def load(self) -> tuple[str, tuple[Entry, ...]]:
         return self.version, self.entries
 
     def save(self, version: str, entries: Sequence[Entry]) -> None:
         self.version, self.entries = version, tuple(entries)
+
+    def document(self) -> bytes:
+        return self.kept
+
+    def keep(self, document: bytes, version: int) -> None:
+        self.kept, self.seen = document, max(self.seen, version)
+
+    def highest(self) -> int:
+        return self.seen
 
 
 class NoModels:

@@ -86,7 +86,7 @@ class BlobCache:
         whole and checked. Raises CacheFull.
         """
         part = self._parts / _hex(digest)
-        async with _alone(self._parts / f"{_hex(digest)}.lock"):
+        async with _alone(self._lock(_hex(digest))):
             if await asyncio.to_thread(self.get, digest) is not None:
                 yield None
                 return
@@ -127,7 +127,7 @@ class BlobCache:
             begun = {hexed: held for hexed, held in self._begun() if hexed not in kept}
             held = sum(blob.size for blob in blobs) + sum(begun.values())
             for hexed, part_size in begun.items():
-                if held + size > self._bytes_max and _nobody_fills(self._parts / f"{hexed}.lock"):
+                if held + size > self._bytes_max and _nobody_fills(self._lock(hexed)):
                     (self._parts / hexed).unlink(missing_ok=True)
                     held -= part_size
             for blob in blobs:
@@ -151,6 +151,10 @@ class BlobCache:
         _sync_folder(self._blobs)
         self._remember(digest, _look(path))
         return path
+
+    def _lock(self, hexed: str) -> Path:
+        """One for many blobs, so that locks need no clearing away; two that share one wait for each other."""
+        return self._parts / f"{hexed[:3]}.lock"
 
     def _record(self, digest: str) -> list[int] | None:
         try:

@@ -79,11 +79,20 @@ def unpack(
         try:
             done = _unpack(layers, unfinished, limits, owner)
             _sync(unfinished)
-            unfinished.rename(folder)
+            _publish(unfinished, folder)
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
     return Unpacked(folder, done.bytes, done.files)
+
+
+def _publish(unfinished: Path, folder: Path) -> None:
+    try:
+        unfinished.rename(folder)
+    except OSError as error:
+        if folder.exists():  # Another process was first.
+            raise FileExistsError(folder) from error
+        raise
 
 
 def _sync(folder: Path) -> None:

@@ -11,6 +11,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 from archipelag_contracts import cosign
 from archipelag_contracts.cosign import CosignKey
@@ -380,6 +381,38 @@ async def test_only_who_may_push_pushes(tmp_path: Path) -> None:
         async with Registry(right) as author, Registry() as anybody:
             digest = await push_image(author, target, image)
             assert (await anybody.manifest(target)).digest == digest
+
+
+async def test_our_server_takes_no_name_that_is_none(tmp_path: Path) -> None:
+    image = small_image(tmp_path / "image")
+    headers = {"Content-Type": media.MANIFEST}
+    with server("ours", tmp_path) as started:
+        async with Registry() as client, httpx.AsyncClient() as raw:
+            await push_image(client, named(started.host, "a"), image)
+            answers = [
+                await raw.request(
+                    method,
+                    f"http://{started.host}/v2/{path}",
+                    content=image.manifest,
+                    headers=headers,
+                )
+                for method, path in (
+                    ("PUT", "a/manifests/.hidden"),
+                    ("PUT", "a/manifests/%2e%2e"),
+                    ("PUT", "a/manifests/sha256:" + "A" * 64),
+                    ("PUT", "a/%2e%2e/b/manifests/x"),
+                    ("PUT", "_blobs/manifests/x"),
+                    ("POST", "A/blobs/uploads/"),
+                    ("GET", "a/_tags/tags/list"),
+                    ("GET", "a/blobs/..%2f..%2fetc"),
+                    ("PATCH", "a/blobs/uploads/..%2fx"),
+                    ("DELETE", "a/manifests/latest"),
+                )
+            ]
+
+        assert {answer.status_code for answer in answers} <= {400, 404}
+        names = {p.name for p in started.folder.rglob("*") if p.is_file()}
+        assert names <= {"latest"} | {n for n in names if len(n) == 64}
 
 
 async def test_blob_beyond_the_bound_is_refused_by_our_server(

@@ -16,6 +16,7 @@ from archipelag_contracts.tiers import TRUST_MAX
 from archipelag_island.domain import attempt as a
 from archipelag_island.domain.beat import Beat, BeatReply
 from archipelag_island.domain.capability import Capabilities
+from archipelag_island.domain.catalogue import Document
 from archipelag_island.domain.offer import Entry, Offer, OfferState
 
 RECOMMENDED_MAX: Final = 16
@@ -119,6 +120,8 @@ def seal_beat(key: SigningKey, beat: Beat) -> bytes:
         slots_free=beat.slots_free,
         draining=beat.draining,
         catalogue_version=beat.catalogue_version,
+        catalogue_number=beat.catalogue_number,
+        reads_documents=beat.reads_documents,
         broker_rtt_us=beat.broker_rtt_us,
         load=beat.load,
     )
@@ -150,8 +153,22 @@ def read_beat_reply(data: bytes, trusted: Container[bytes]) -> BeatReply:
         accepts_work=pb.accepts_work,
         notice=pb.notice,
         catalogue_version=pb.catalogue_version,
-        catalogue=tuple(entry(e) for e in pb.catalogue),
+        # Entries of this kind are the network's own: they have no level of trust.
+        catalogue=tuple(Entry(e.manifest, e.signature, e.public_key) for e in pb.catalogue),
         recommended=frozenset(slug[:63] for slug in pb.recommended[:RECOMMENDED_MAX]),
+        document=pb.catalogue_document,
+    )
+
+
+def read_document(data: bytes, trusted: Container[bytes]) -> Document:
+    """A catalogue that a trusted catalogue key signed. Raises BadSignature or BadMessage."""
+    pb = open_sealed(data, island.Catalogue, trusted)
+    return Document(
+        version=pb.version,
+        issued_at_ms=pb.issued_at_ms,
+        expires_at_ms=pb.expires_at_ms,
+        registry=pb.registry,
+        entries=tuple(entry(e) for e in pb.entries),
     )
 
 

@@ -31,6 +31,7 @@ class Entry:
     payload: bytes = b""
     """cosign's document; empty: the older form, Ed25519 over the manifest itself."""
     trust: int = TRUST_MAX
+    """Entries from before there were levels are the network's own."""
 
 
 @dataclass(frozen=True)

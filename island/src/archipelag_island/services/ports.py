@@ -31,6 +31,8 @@ class Standing:
     assignment_keys: tuple[bytes, ...]
     publisher_keys: tuple[bytes, ...]
     approved: bool
+    catalogue_keys: tuple[bytes, ...] = ()
+    """Whose catalogues this Island believes; none where the Coordinator is too old to have such."""
 
 
 class Enrolment(Protocol):
@@ -107,6 +109,18 @@ class Journal(Protocol):
 
 class Shelf(Protocol):
     """The catalogue on this disk."""
+
+    def document(self) -> bytes:
+        """The signed catalogue of the last time; empty when there is none."""
+        ...
+
+    def keep(self, document: bytes, version: int) -> None:
+        """Keeps a document that was accepted, and its version as the highest ever, which outlives the document."""
+        ...
+
+    def highest(self) -> int:
+        """The highest version that was ever accepted here; 0: none. Raises BadSettings when that cannot be known."""
+        ...
 
     def load(self) -> tuple[str, tuple[Entry, ...]]:
         """Version and entries; an empty version when there is none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Container, Coroutine, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
@@ -15,6 +15,7 @@ from archipelag_island.clock import Clock
 from archipelag_island.domain.attempt import AttemptKey, Cause, Ending
 from archipelag_island.domain.capability import Capabilities
 from archipelag_island.domain.caps import Bucket, Caps, Taken, disk_refusal
+from archipelag_island.domain.catalogue import Document
 from archipelag_island.domain.choice import Choice, choose
 from archipelag_island.domain.offer import Offer
 from archipelag_island.domain.owner import Owner, Readings, Rules
@@ -139,6 +140,11 @@ class Now:
     accepts_work: bool = False
     notice: str = "not yet heard from a Coordinator"
     catalogue_version: str = ""
+    """Of the old kind of catalogue, from a Coordinator that signs none."""
+    document: Document | None = None
+    """The signed catalogue that offers come from."""
+    catalogue_trouble: str = ""
+    """Why the newest catalogue is not gone by, or that it has expired; empty when all is well."""
     registry: str = ""
     """Of images that are named without one, as the catalogue says."""
     refused: int = 0
@@ -163,6 +169,10 @@ class World:
     load: Callable[[], float]
     spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
     """Starts a task that the agent owns and ends."""
+    catalogue_keys: Callable[[], tuple[bytes, ...]] = tuple
+    """Whose catalogues are believed; none where the Coordinator that enrolled us has no such key."""
+    read_document: Callable[[bytes, Container[bytes]], Document] | None = None
+    """A catalogue that one of these keys signed; raises a ContractError."""
     now: Now = field(default_factory=Now)
     beat_soon: asyncio.Event = field(default_factory=asyncio.Event)
     """Set: something changed that placement should know at once."""
@@ -172,6 +182,11 @@ class World:
     bucket: Bucket = field(default_factory=Bucket)
     """What the owner lets us send."""
     _moved: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def reads_documents(self) -> bool:
+        """Once a catalogue key is known here, nothing but a signed catalogue is believed."""
+        return self.read_document is not None and bool(self.catalogue_keys())
 
     @property
     def takes_work(self) -> bool:

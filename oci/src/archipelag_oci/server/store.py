@@ -13,6 +13,7 @@ from typing import Final
 
 from archipelag_oci.errors import (
     BadDocument,
+    BadReference,
     NotInRegistry,
     TooLarge,
     WrongDigest,
@@ -101,8 +102,10 @@ class Store:
         _touch(self._link(repository, "blobs", digest))
 
     def put_manifest(self, repository: str, version: str, data: bytes, media_type: str) -> str:
-        """Refuses one whose blobs are not here. Raises BadDocument, WrongDigest, NotInRegistry."""
+        """Refuses one whose blobs are not here. Raises BadDocument, BadReference, WrongDigest, NotInRegistry."""
         self._check(repository)
+        if not is_digest(version) and not is_tag(version):
+            raise BadReference(f"{version[:80]!r} is neither a tag nor a digest")
         found = parse_manifest(data, media_type)
         digest = sha256(data)
         if is_digest(version) and version != digest:

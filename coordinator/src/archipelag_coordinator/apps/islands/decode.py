@@ -37,6 +37,8 @@ _NOT_AN_ISLANDS: Final = {
     Cause.BAD_OUTPUT,
     Cause.NO_CAPACITY,
     Cause.COORDINATOR_LOST,
+    Cause.CARGO_WITHDRAWN,
+    Cause.CARGO_REVOKED,
 }
 
 
