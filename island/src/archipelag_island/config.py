@@ -61,6 +61,11 @@ SETTINGS: Final = (
         "all that work",
         "the only runtimes to use: oci, wasm, native, with commas",
     ),
+    (
+        "ISLAND_CONTAINER_ENGINE",
+        "Docker's or Podman's usual place",
+        "`unix://` and the socket of the engine to use where containers cannot be run directly",
+    ),
     ("ISLAND_IDLE_S", str(IDLE_S_DEFAULT), "seconds after which a Cargo that nobody uses is ended"),
     ("ISLAND_KEEP_WARM", "no", "start every Cargo before anybody asks, and keep it"),
     ("REGISTRY", "the one that the catalogue names", "`host[:port]` that images are pulled from"),
@@ -127,6 +132,8 @@ class Settings:
     trust_min: int = 0
     idle_s: int = IDLE_S_DEFAULT
     keep_warm: bool = False
+    container_engine: Path | None = None
+    """Its socket; None: where such an engine usually listens."""
     registry: str = ""
     images_mb_max: int = IMAGES_MB_DEFAULT
     pairing_code: str = field(default="", repr=False)
@@ -169,6 +176,7 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
             value("ISLAND_IDLE_S"), "ISLAND_IDLE_S", IDLE_S_DEFAULT, 30 * 86_400, problems
         ),
         keep_warm=_flag(value("ISLAND_KEEP_WARM"), "ISLAND_KEEP_WARM", problems),
+        container_engine=_socket(value("ISLAND_CONTAINER_ENGINE"), problems),
         registry=value("REGISTRY"),
         images_mb_max=_number(
             value("ISLAND_IMAGES_MB_MAX"),
@@ -240,6 +248,14 @@ def _runtimes(text: str, problems: list[str]) -> tuple[str, ...]:
                 f"ARCHIPELAG_ISLAND_RUNTIMES: {name!r} is not one of {', '.join(RUNTIMES)}"
             )
     return tuple(name for name in RUNTIMES if name in named) or RUNTIMES
+
+
+def _socket(text: str, problems: list[str]) -> Path | None:
+    if text and not text.startswith("unix:///"):
+        problems.append(
+            f"ARCHIPELAG_ISLAND_CONTAINER_ENGINE: {text!r} is not unix:// and the path of a socket here"
+        )
+    return Path(text.removeprefix("unix://")) if text else None
 
 
 def _publishers(text: str, problems: list[str]) -> frozenset[str] | None:

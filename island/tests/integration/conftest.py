@@ -6,7 +6,8 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,10 +22,13 @@ from archipelag_contracts.pb.archipelag.v1 import island_pb2 as island
 from archipelag_contracts.pb.archipelag.v1 import job_pb2 as job
 from archipelag_contracts.signing import MANIFEST_PREFIX, SigningKey, open_sealed
 from archipelag_island.adapters.identity import Home
+from archipelag_island.adapters.runtimes.oci.lifecycle import ContainerRuntime
 from archipelag_island.agent import Agent
 from archipelag_island.config import Settings
 from archipelag_island.domain.attempt import Assignment, AttemptKey
+from archipelag_island.runtime import CargoSpec
 from archipelag_island.services.ports import Standing
+from archipelag_island.testing import image_root
 from archipelag_island.testing.builders import (
     ECHO_MODULE,
     ISLAND,
@@ -32,6 +36,8 @@ from archipelag_island.testing.builders import (
     the_echo_manifest,
 )
 from nats.js.api import StreamConfig
+
+from . import containers
 
 WAIT_S = 20.0
 
@@ -376,3 +382,42 @@ async def command(tmp_path: Path) -> AsyncIterator[Command]:
         if process.returncode is None:
             process.kill()
         await process.communicate()
+
+
+@pytest.fixture(scope="session")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An unpacked root with this interpreter and the echo Cargo."""
+    return image_root.make_root(tmp_path_factory.mktemp("image") / "root")
+
+
+@pytest.fixture(scope="session")
+def engine_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Path]]:
+    """The socket of Docker's or Podman's engine, which is started when it is first asked for."""
+    with ExitStack() as stack:
+        started: dict[str, Path] = {}
+
+        def of(kind: str) -> Path:
+            if kind not in started:
+                folder = tmp_path_factory.mktemp(kind)
+                started[kind] = stack.enter_context(containers.engine(kind, folder))
+            return started[kind]
+
+        yield of
+
+
+@pytest.fixture(params=containers.KINDS)
+async def oci_runtime(
+    request: pytest.FixtureRequest, tmp_path: Path, engine_socket: Callable[[str], Path]
+) -> AsyncIterator[ContainerRuntime]:
+    """Each OCI runtime of this host in turn."""
+    kind: str = request.param
+    if why := containers.why_not(kind):
+        pytest.skip(why)
+    socket = engine_socket(kind) if kind in containers.ENGINES else None
+    async with containers.open_runtime(kind, tmp_path, socket) as runtime:
+        yield runtime
+
+
+@pytest.fixture
+def echo_image(image: Path) -> CargoSpec:
+    return image_root.the_echo_image(image)

@@ -251,6 +251,15 @@ def test_rules_and_caps_are_read_from_the_environment() -> None:
     assert config.read({}).caps == Caps()
 
 
+def test_container_engine_is_a_socket_of_this_machine() -> None:
+    name = "ARCHIPELAG_ISLAND_CONTAINER_ENGINE"
+
+    assert config.read({name: "unix:///run/e.sock"}).container_engine == Path("/run/e.sock")
+    assert config.read({}).container_engine is None
+    with pytest.raises(BadSettings, match="is not unix:// and the path of a socket"):
+        config.read({name: "tcp://1.2.3.4:2375"})
+
+
 def test_every_setting_that_is_read_is_told_of() -> None:
     class Asked(dict[str, str]):
         def get(self, name: str, default: str = "") -> str:  # type: ignore[override]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from archipelag_island.adapters.runtimes.native import NativeRuntime
+from archipelag_island.adapters.runtimes.oci.either import OciRuntime
 from archipelag_island.adapters.runtimes.wasm.runtime import WasmRuntime
 from archipelag_island.config import Settings
 from archipelag_island.runtime import Runtime
@@ -13,6 +14,7 @@ def found_runtimes(settings: Settings) -> dict[str, Runtime]:
     native = NativeRuntime()
     made: dict[str, Runtime] = {
         "wasm": WasmRuntime(settings.home / "compiled", native),
+        "oci": OciRuntime(engine=settings.container_engine),
         "native": native,
     }
     return {name: made[name] for name in settings.runtimes if name in made}

@@ -1,0 +1,1 @@
+"""OCI containers: driven directly through an OCI runtime, or through an engine's API."""

@@ -1,0 +1,32 @@
+"""The last words of a Cargo: its standard error, read always and kept to the end alone."""
+
+from __future__ import annotations
+
+from asyncio import StreamReader
+from collections import deque
+from typing import Final
+
+LINES_MAX: Final = 20
+LINE_CHARS_MAX: Final = 300
+READ_BYTES: Final = 16 << 10
+WORDS_CHARS_MAX: Final = 1_000
+
+
+class LastWords:
+    def __init__(self) -> None:
+        self._lines: deque[str] = deque(maxlen=LINES_MAX)
+
+    async def listen(self, stream: StreamReader) -> None:
+        """To its end, so that a Cargo that writes much never blocks."""
+        while data := await stream.read(READ_BYTES):
+            self.add(data)
+
+    def add(self, data: bytes) -> None:
+        for line in data.decode(errors="replace").splitlines()[-LINES_MAX:]:
+            if line.strip():
+                self._lines.append(
+                    "".join(c for c in line[:4096] if c.isprintable())[:LINE_CHARS_MAX]
+                )
+
+    def __str__(self) -> str:
+        return " | ".join(self._lines)[-WORDS_CHARS_MAX:]
