@@ -12,7 +12,7 @@ from archipelag_island.runtime import Runtime
 
 
 def found_runtimes(
-    allowed: Collection[str], compiled: Path, engine: str = ""
+    allowed: Collection[str], compiled: Path, engine: Path | None = None
 ) -> dict[str, Runtime]:
     """By name, those that the owner allows. Whether this host can run them is found out by `probe`.
 
