@@ -17,10 +17,10 @@ endif
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install model up demo env down status test simulate chaos coverage check format lock proto bench clean
+.PHONY: help install model up demo env down status test simulate chaos coverage check format lock proto cargos-wasm bench clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/packages.stamp ## make .venv and install what the network needs, from the lock
 model: $(VENV)/model.stamp ## install the small language model
@@ -77,6 +77,9 @@ lock: ## compile requirements/*.txt from requirements/*.in
 
 proto: $(VENV)/dev.stamp ## generate the protobuf code from contracts/proto
 	$(BIN)/python contracts/generate.py
+
+cargos-wasm: $(VENV)/dev.stamp ## compile the WASM Cargos from source, with the compiler of a wheel
+	$(BIN)/python cargos/wasm/build.py $(ARGS)
 
 bench: $(VENV)/dev.stamp $(VENV)/model.stamp ## run the benchmarks, or one: ARGS=benchmarks/NAME.py
 	@for file in $(or $(ARGS),$(BENCHMARKS)); do \

@@ -23,7 +23,7 @@ def test_the_list_of_commands_names_every_command() -> None:
     phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert phony is not None
 
-    listed = re.findall(r"^  make (\w+)", make().stdout, re.MULTILINE)
+    listed = re.findall(r"^  make ([\w-]+)", make().stdout, re.MULTILINE)
 
     assert sorted(listed) == sorted(phony[1].split())
 
@@ -31,7 +31,7 @@ def test_the_list_of_commands_names_every_command() -> None:
 def test_every_command_that_the_readme_names_exists() -> None:
     named = set(re.findall(r"`make (\w+)`", (ROOT / "README.md").read_text()))
 
-    listed = set(re.findall(r"^  make (\w+)", make("help").stdout, re.MULTILINE))
+    listed = set(re.findall(r"^  make ([\w-]+)", make("help").stdout, re.MULTILINE))
 
     assert named
     assert named <= listed
