@@ -27,12 +27,13 @@ def present() -> FileDescriptorSet:
         cargo_pb2,
         common_pb2,
         enrolment_pb2,
+        files_pb2,
         island_pb2,
         job_pb2,
     )
 
     found = FileDescriptorSet()
-    for module in (cargo_pb2, common_pb2, enrolment_pb2, island_pb2, job_pb2):
+    for module in (cargo_pb2, common_pb2, enrolment_pb2, files_pb2, island_pb2, job_pb2):
         module.DESCRIPTOR.CopyToProto(found.file.add())
     return found
 

@@ -25,10 +25,13 @@ BODY_LENGTH: Final = (
     26  # 130 bits: a millisecond time stamp and 80 random bits (ULID), or plain chance
 )
 
+FileId = NewType("FileId", str)
+
 _SHAPES: Final = {
     prefix: re.compile(rf"{prefix}_[{ALPHABET}]{{{BODY_LENGTH}}}")
     for prefix in ("job", "isl", "usr", "key", "rly")
 }
+_FILE: Final = re.compile(r"file_[0-9a-f]{32}")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -68,6 +71,13 @@ def api_key_id(text: str) -> ApiKeyId:
 def relay_id(text: str) -> RelayId:
     """Raises BadId."""
     return RelayId(_parse("rly", text))
+
+
+def file_id(text: str) -> FileId:
+    """Raises BadId."""
+    if not _FILE.fullmatch(text):
+        raise BadId(f"not a file_… id: {text[:64]!r}")
+    return FileId(text)
 
 
 def cargo_digest(text: str) -> CargoDigest:

@@ -13,20 +13,28 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any, Final
 
+from archipelag_contracts import schema
 from archipelag_contracts.errors import BadManifest
 from archipelag_contracts.ids import CargoDigest
 from archipelag_contracts.signing import digest
+from archipelag_contracts.tiers import TIERS
 from archipelag_contracts.units import UCREDITS_MAX, ZERO, Ucredits
 
 MANIFEST_BYTES_MAX: Final = 64 * 1024
-KINDS: Final = ("chat", "json")
+KINDS: Final = ("chat", "json", "embeddings", "image", "transcription", "speech")
 RUNTIMES: Final = ("native", "oci", "wasm")
-TIERS: Final = ("restricted", "standard", "elevated")
+DEVICES: Final = ("gpu",)
+IMAGE_BYTES_MAX: Final = 1 << 40
+EGRESS_MAX: Final = 32
+DEPTH_MAX: Final = 32
 
 _SLUG: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _VERSION: Final = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]{1,32})?")
 _MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_REPOSITORY: Final = re.compile(r"[a-z0-9]+([._:/-]{1,2}[a-z0-9]+)*")
+_HOST: Final = re.compile(r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}")
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,18 @@ class Model:
     sha256: str
     source: str = ""
     context_tokens: int = 2048
+
+
+@dataclass(frozen=True)
+class Image:
+    """What an Island pulls: an OCI image, or the artifact of a WASM module. By digest, so that it is never another."""
+
+    repository: str
+    """`host/path`, or a path alone: in the registry that the catalogue names."""
+    digest: str
+    """`sha256:…` of an OCI manifest, or of an index of manifests for several platforms."""
+    size_bytes: int
+    """Of all that is pulled, compressed; for one platform."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +105,22 @@ class Manifest:
     needs: Needs = field(default_factory=Needs)
     limits: Limits = field(default_factory=Limits)
     price: Price = field(default_factory=Price)
+    image: Image | None = None
+    input: dict[str, Any] = field(default_factory=dict)
+    """JSON Schema of a job's input, within `schema.problems`; empty: any object."""
+    example: dict[str, Any] = field(default_factory=dict)
+    """An input to try it with."""
+    egress: tuple[str, ...] = ()
+    """Host names that it may reach over TLS; for the elevated tier."""
+    devices: tuple[str, ...] = ()
 
     def canonical(self) -> bytes:
         """The bytes that are signed, stored and hashed."""
-        return json.dumps(
-            asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False
-        ).encode()
+        whole = asdict(self)
+        for name in _LATER:
+            if not whole[name]:
+                del whole[name]
+        return json.dumps(whole, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
     @cached_property
     def digest(self) -> CargoDigest:
@@ -124,8 +154,23 @@ def parse_canonical(data: bytes) -> Manifest:
     return manifest
 
 
-_TABLES: Final[dict[str, type]] = {"model": Model, "needs": Needs, "limits": Limits, "price": Price}
-_TYPES: Final[dict[str, type]] = {"str": str, "int": int, "bool": bool, "Ucredits": int}
+# Fields that the first manifests did not have: left out where empty, so that those keep their digests.
+_LATER: Final = ("image", "input", "example", "egress", "devices")
+_TABLES: Final[dict[str, type]] = {
+    "model": Model,
+    "needs": Needs,
+    "limits": Limits,
+    "price": Price,
+    "image": Image,
+}
+_TYPES: Final[dict[str, type]] = {
+    "str": str,
+    "int": int,
+    "bool": bool,
+    "Ucredits": int,
+    "dict[str, Any]": dict,
+    "tuple[str, ...]": list,
+}
 
 
 def _build(raw: Any) -> Manifest:
@@ -171,6 +216,7 @@ def _fill(
             problems.append(f"{where}{name} must be {wanted.__name__}")
     if len(problems) > before:
         return None
+    raw = {name: tuple(v) if isinstance(v, list) else v for name, v in raw.items()}
     try:
         return kind(**raw, **(extra or {}))
     except TypeError as error:
@@ -196,6 +242,10 @@ def _check(m: Manifest) -> list[str]:
             m.runtime != "native" or bool(_SLUG.fullmatch(m.engine)),
             "a native Cargo must name its engine",
         ),
+        (
+            m.runtime == "native" or m.image is not None,
+            f"a Cargo for {m.runtime} must name its image (`archipelag cargo push` does)",
+        ),
         (m.limits.tier in TIERS, f"limits.tier must be one of {', '.join(TIERS)}"),
         (1 <= m.limits.seconds <= 86_400, "limits.seconds must be 1 to 86400"),
         (
@@ -208,6 +258,7 @@ def _check(m: Manifest) -> list[str]:
             "limits.progress_s must be 1 to limits.seconds",
         ),
     ]
+    rules += _rules_of_what_came_later(m)
     rules += [(0 <= n <= 1 << 24, f"needs.{k} is out of range") for k, n in asdict(m.needs).items()]
     # A reservation multiplies a price by up to a million items and must stay within 64 bits.
     rules += [
@@ -227,4 +278,47 @@ def _check(m: Manifest) -> list[str]:
             ),
             (1 <= m.model.context_tokens <= 1 << 24, "model.context_tokens is out of range"),
         ]
-    return [reason for holds, reason in rules if not holds]
+    found = [reason for holds, reason in rules if not holds]
+    return found + (schema.problems(m.input) if m.input else [])
+
+
+def _rules_of_what_came_later(m: Manifest) -> list[tuple[bool, str]]:
+    hosts = "host names such as api.example.org"
+    rules = [
+        (_is_plain(m.input), "input must have text, whole numbers, lists and tables only"),
+        (_is_plain(m.example), "example must have text, whole numbers, lists and tables only"),
+        (
+            len(m.egress) <= EGRESS_MAX
+            and all(isinstance(h, str) and _HOST.fullmatch(h) for h in m.egress),
+            f"egress must be at most {EGRESS_MAX} {hosts}",
+        ),
+        (
+            len(set(m.devices)) == len(m.devices) and all(d in DEVICES for d in m.devices),
+            f"devices must be among {', '.join(DEVICES)}",
+        ),
+    ]
+    if m.image is not None:
+        repository, size = m.image.repository, m.image.size_bytes
+        rules += [
+            (
+                len(repository) <= 255 and bool(_REPOSITORY.fullmatch(repository)),
+                "image.repository must be lower-case, such as host/path",
+            ),
+            (
+                bool(_DIGEST.fullmatch(m.image.digest)),
+                "image.digest must be sha256: and 64 hexadecimal digits",
+            ),
+            (0 < size <= IMAGE_BYTES_MAX, "image.size_bytes is out of range"),
+        ]
+    return rules
+
+
+def _is_plain(value: Any, depth: int = 0) -> bool:
+    """Whether canonical bytes can hold it: no fractions, dates or depths without end."""
+    if depth > DEPTH_MAX:
+        return False
+    if isinstance(value, dict):
+        return all(isinstance(k, str) and _is_plain(v, depth + 1) for k, v in value.items())
+    if isinstance(value, list):
+        return all(_is_plain(v, depth + 1) for v in value)
+    return value is None or isinstance(value, (str, int))

@@ -36,6 +36,11 @@ def report(island: IslandId) -> str:
     return f"{ISLANDS}.{island}.report"
 
 
+def files(island: IslandId) -> str:
+    """Island → any Coordinator, request and reply: FileRequest → FileReply."""
+    return f"{ISLANDS}.{island}.files"
+
+
 def inbox_prefix(island: IslandId) -> str:
     """Where an Island receives replies. Nobody else may listen there."""
     return f"_INBOX.{island}"
@@ -43,6 +48,7 @@ def inbox_prefix(island: IslandId) -> str:
 
 ALL_HEARTBEATS: Final = f"{ISLANDS}.*.heartbeat"
 ALL_REPORTS: Final = f"{ISLANDS}.*.report"
+ALL_FILES: Final = f"{ISLANDS}.*.files"
 ALL_OUTPUT: Final = f"{ISLANDS}.*.out.>"
 
 
@@ -75,16 +81,20 @@ KEYS_CHANGED: Final = f"{ROOT}.coordinators.keys"
 """Coordinator → all Coordinators: an API key was revoked or changed; drop what is cached."""
 
 
+CATALOGUE_CHANGED: Final = f"{ROOT}.catalogue"
+"""Coordinator → all Islands: the number of the newest catalogue, as decimal digits; ask for it soon."""
+
+
 def island_publishes(island: IslandId) -> list[str]:
     """All that an Island's broker credentials let it publish."""
     own = f"{ISLANDS}.{island}"
-    return [f"{own}.heartbeat", f"{own}.out.>", f"{own}.report"]
+    return [f"{own}.heartbeat", f"{own}.out.>", f"{own}.report", f"{own}.files"]
 
 
 def island_subscribes(island: IslandId) -> list[str]:
     """All that an Island's broker credentials let it subscribe to."""
     own = f"{ISLANDS}.{island}"
-    return [f"{own}.assign", f"{own}.cancel", f"{inbox_prefix(island)}.>"]
+    return [f"{own}.assign", f"{own}.cancel", f"{inbox_prefix(island)}.>", CATALOGUE_CHANGED]
 
 
 def island_of(subject: str) -> IslandId:

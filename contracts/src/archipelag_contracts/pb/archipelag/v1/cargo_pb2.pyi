@@ -113,12 +113,15 @@ class RunRequest(_message.Message):
     RESUME_TOKENS_FIELD_NUMBER: _builtins.int
     RESUME_TEXTS_FIELD_NUMBER: _builtins.int
     OUTPUT_ITEMS_MAX_FIELD_NUMBER: _builtins.int
+    INPUT_FOLDER_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     input: _builtins.bytes
     """JSON object, UTF-8"""
     first_position: _builtins.int
     output_items_max: _builtins.int
     """never produce more"""
+    input_folder: _builtins.str
+    """where the run's input files lie, by name, to be read only; empty: none"""
     @_builtins.property
     def resume_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """resume_from: state of the items already delivered"""
@@ -134,10 +137,11 @@ class RunRequest(_message.Message):
         resume_tokens: _abc.Iterable[_builtins.int] | None = ...,
         resume_texts: _abc.Iterable[_builtins.str] | None = ...,
         output_items_max: _builtins.int = ...,
+        input_folder: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_position", b"first_position", "input", b"input", "output_items_max", b"output_items_max", "resume_texts", b"resume_texts", "resume_tokens", b"resume_tokens", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_position", b"first_position", "input", b"input", "input_folder", b"input_folder", "output_items_max", b"output_items_max", "resume_texts", b"resume_texts", "resume_tokens", b"resume_tokens", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -154,19 +158,27 @@ class RunEvent(_message.Message):
         STEP_FIELD_NUMBER: _builtins.int
         TOTAL_FIELD_NUMBER: _builtins.int
         NOTE_FIELD_NUMBER: _builtins.int
+        PREVIEW_FIELD_NUMBER: _builtins.int
+        PREVIEW_TYPE_FIELD_NUMBER: _builtins.int
         step: _builtins.int
         total: _builtins.int
         note: _builtins.str
+        preview: _builtins.bytes
+        """a small picture of how far it is; at most 64 KiB"""
+        preview_type: _builtins.str
+        """"image/png", "image/jpeg" """
         def __init__(
             self,
             *,
             step: _builtins.int = ...,
             total: _builtins.int = ...,
             note: _builtins.str = ...,
+            preview: _builtins.bytes = ...,
+            preview_type: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["note", b"note", "step", b"step", "total", b"total"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["note", b"note", "preview", b"preview", "preview_type", b"preview_type", "step", b"step", "total", b"total"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -176,6 +188,7 @@ class RunEvent(_message.Message):
     TOKENS_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
     prompt_tokens: _builtins.int
     """on the first event"""
     first: _builtins.int
@@ -188,6 +201,10 @@ class RunEvent(_message.Message):
     def progress(self) -> Global___RunEvent.Progress: ...
     @_builtins.property
     def end(self) -> Global___RunEnd: ...
+    @_builtins.property
+    def file(self) -> Global___FilePart:
+        """an output file, part by part, in order"""
+
     def __init__(
         self,
         *,
@@ -197,14 +214,51 @@ class RunEvent(_message.Message):
         tokens: _abc.Iterable[_builtins.int] | None = ...,
         progress: Global___RunEvent.Progress | None = ...,
         end: Global___RunEnd | None = ...,
+        file: Global___FilePart | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "progress", b"progress"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "file", b"file", "progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "first", b"first", "progress", b"progress", "prompt_tokens", b"prompt_tokens", "texts", b"texts", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "file", b"file", "first", b"first", "progress", b"progress", "prompt_tokens", b"prompt_tokens", "texts", b"texts", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RunEvent: _TypeAlias = RunEvent  # noqa: Y015
+
+@_typing.final
+class FilePart(_message.Message):
+    """Output files travel in the call: the Island follows no path that a Cargo made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MEDIA_TYPE_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """a plain file name; on every part"""
+    media_type: _builtins.str
+    data: _builtins.bytes
+    """at most 256 KiB"""
+    last: _builtins.bool
+    sha256: _builtins.bytes
+    """of the whole, with the last part"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        media_type: _builtins.str = ...,
+        data: _builtins.bytes = ...,
+        last: _builtins.bool = ...,
+        sha256: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "last", b"last", "media_type", b"media_type", "name", b"name", "sha256", b"sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FilePart: _TypeAlias = FilePart  # noqa: Y015
 
 @_typing.final
 class RunEnd(_message.Message):

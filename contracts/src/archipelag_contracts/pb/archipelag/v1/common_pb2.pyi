@@ -207,8 +207,14 @@ class RuntimeInfo(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     ISOLATION_FIELD_NUMBER: _builtins.int
     NOT_ISOLATED_FIELD_NUMBER: _builtins.int
+    EXECUTOR_FIELD_NUMBER: _builtins.int
+    TRUST_MIN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"native", "oci", "wasm" """
+    executor: _builtins.str
+    """what does it here: "runc 1.1.5", "bubblewrap 0.11.0", "wasmtime 50.0.0" """
+    trust_min: _builtins.int
+    """the lowest trust level of a Cargo that may run in it: 0 where the sandbox holds"""
     @_builtins.property
     def isolation(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """"own-process", "unprivileged-user", "rlimits", …"""
@@ -223,14 +229,47 @@ class RuntimeInfo(_message.Message):
         name: _builtins.str = ...,
         isolation: _abc.Iterable[_builtins.str] | None = ...,
         not_isolated: _abc.Iterable[_builtins.str] | None = ...,
+        executor: _builtins.str = ...,
+        trust_min: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["isolation", b"isolation", "name", b"name", "not_isolated", b"not_isolated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["executor", b"executor", "isolation", b"isolation", "name", b"name", "not_isolated", b"not_isolated", "trust_min", b"trust_min"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RuntimeInfo: _TypeAlias = RuntimeInfo  # noqa: Y015
+
+@_typing.final
+class FileRef(_message.Message):
+    """A file that belongs to a job, named by its content."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_ID_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    MEDIA_TYPE_FIELD_NUMBER: _builtins.int
+    file_id: _builtins.str
+    """"file_…" """
+    sha256: _builtins.bytes
+    size_bytes: _builtins.int
+    media_type: _builtins.str
+    def __init__(
+        self,
+        *,
+        file_id: _builtins.str = ...,
+        sha256: _builtins.bytes = ...,
+        size_bytes: _builtins.int = ...,
+        media_type: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_id", b"file_id", "media_type", b"media_type", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FileRef: _TypeAlias = FileRef  # noqa: Y015
 
 @_typing.final
 class Usage(_message.Message):
@@ -243,6 +282,9 @@ class Usage(_message.Message):
     CPU_MS_FIELD_NUMBER: _builtins.int
     MEMORY_PEAK_BYTES_FIELD_NUMBER: _builtins.int
     WALL_MS_FIELD_NUMBER: _builtins.int
+    READ_BYTES_FIELD_NUMBER: _builtins.int
+    WRITTEN_BYTES_FIELD_NUMBER: _builtins.int
+    GPU_MS_FIELD_NUMBER: _builtins.int
     prompt_tokens: _builtins.int
     """items of input read by the Cargo, by its own tokenizer"""
     output_items: _builtins.int
@@ -250,6 +292,10 @@ class Usage(_message.Message):
     cpu_ms: _builtins.int
     memory_peak_bytes: _builtins.int
     wall_ms: _builtins.int
+    read_bytes: _builtins.int
+    """from storage, by the kernel's counters"""
+    written_bytes: _builtins.int
+    gpu_ms: _builtins.int
     def __init__(
         self,
         *,
@@ -258,10 +304,13 @@ class Usage(_message.Message):
         cpu_ms: _builtins.int = ...,
         memory_peak_bytes: _builtins.int = ...,
         wall_ms: _builtins.int = ...,
+        read_bytes: _builtins.int = ...,
+        written_bytes: _builtins.int = ...,
+        gpu_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_ms", b"cpu_ms", "memory_peak_bytes", b"memory_peak_bytes", "output_items", b"output_items", "prompt_tokens", b"prompt_tokens", "wall_ms", b"wall_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_ms", b"cpu_ms", "gpu_ms", b"gpu_ms", "memory_peak_bytes", b"memory_peak_bytes", "output_items", b"output_items", "prompt_tokens", b"prompt_tokens", "read_bytes", b"read_bytes", "wall_ms", b"wall_ms", "written_bytes", b"written_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

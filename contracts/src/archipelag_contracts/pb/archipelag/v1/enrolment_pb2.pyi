@@ -128,6 +128,7 @@ class EnrolReply(_message.Message):
     BROKER_JWT_EXPIRES_AT_FIELD_NUMBER: _builtins.int
     ASSIGNMENT_KEYS_FIELD_NUMBER: _builtins.int
     PUBLISHER_KEYS_FIELD_NUMBER: _builtins.int
+    CATALOGUE_KEYS_FIELD_NUMBER: _builtins.int
     APPROVED_FIELD_NUMBER: _builtins.int
     island_id: _builtins.str
     broker_jwt: _builtins.str
@@ -146,6 +147,10 @@ class EnrolReply(_message.Message):
 
     @_builtins.property
     def publisher_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    @_builtins.property
+    def catalogue_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """whose catalogues this Island believes"""
+
     def __init__(
         self,
         *,
@@ -155,11 +160,12 @@ class EnrolReply(_message.Message):
         broker_jwt_expires_at: _builtins.int = ...,
         assignment_keys: _abc.Iterable[_builtins.bytes] | None = ...,
         publisher_keys: _abc.Iterable[_builtins.bytes] | None = ...,
+        catalogue_keys: _abc.Iterable[_builtins.bytes] | None = ...,
         approved: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved", b"approved", "assignment_keys", b"assignment_keys", "broker_jwt", b"broker_jwt", "broker_jwt_expires_at", b"broker_jwt_expires_at", "broker_urls", b"broker_urls", "island_id", b"island_id", "publisher_keys", b"publisher_keys"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved", b"approved", "assignment_keys", b"assignment_keys", "broker_jwt", b"broker_jwt", "broker_jwt_expires_at", b"broker_jwt_expires_at", "broker_urls", b"broker_urls", "catalogue_keys", b"catalogue_keys", "island_id", b"island_id", "publisher_keys", b"publisher_keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

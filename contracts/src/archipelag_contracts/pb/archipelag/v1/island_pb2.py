@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from archipelag_contracts.pb.archipelag.v1 import common_pb2 as archipelag_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x61rchipelag/v1/island.proto\x12\rarchipelag.v1\x1a\x1a\x61rchipelag/v1/common.proto\"\xbe\x02\n\tHeartbeat\x12\x11\n\tisland_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12\x31\n\x0c\x63\x61pabilities\x18\x04 \x01(\x0b\x32\x1b.archipelag.v1.Capabilities\x12)\n\x06\x63\x61rgos\x18\x05 \x03(\x0b\x32\x19.archipelag.v1.CargoState\x12\r\n\x05slots\x18\x06 \x01(\r\x12\x12\n\nslots_free\x18\x07 \x01(\r\x12(\n\x04held\x18\x08 \x03(\x0b\x32\x1a.archipelag.v1.HeldAttempt\x12\x10\n\x08\x64raining\x18\t \x01(\x08\x12\x19\n\x11\x63\x61talogue_version\x18\n \x01(\t\x12\x15\n\rbroker_rtt_us\x18\x0b \x01(\r\x12\x0c\n\x04load\x18\x0c \x01(\x02\"\xc7\x02\n\nCargoState\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12.\n\x05state\x18\x03 \x01(\x0e\x32\x1f.archipelag.v1.CargoState.State\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x13\n\x0bitems_per_s\x18\x05 \x01(\x02\x12\x15\n\rfirst_item_ms\x18\x06 \x01(\x02\x12\r\n\x05slots\x18\x07 \x01(\r\x12\x1b\n\x13prompt_tokens_per_s\x18\x08 \x01(\x02\x12\x19\n\x11\x64\x65terminism_class\x18\t \x01(\t\"h\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATE_AVAILABLE\x10\x01\x12\x11\n\rSTATE_LOADING\x10\x02\x12\x0e\n\nSTATE_WARM\x10\x03\x12\x10\n\x0cSTATE_FAILED\x10\x04\"\xbb\x01\n\x0bHeldAttempt\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\r\x12/\n\x05state\x18\x03 \x01(\x0e\x32 .archipelag.v1.HeldAttempt.State\x12\x15\n\rnext_position\x18\x04 \x01(\x04\"E\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_RUNNING\x10\x01\x12\x12\n\x0eSTATE_REPORTED\x10\x02\"\xc1\x02\n\x0eHeartbeatReply\x12\x18\n\x10next_interval_ms\x18\x01 \x01(\r\x12\'\n\x04stop\x18\x02 \x03(\x0b\x32\x19.archipelag.v1.AttemptRef\x12)\n\x06\x66orget\x18\x03 \x03(\x0b\x32\x19.archipelag.v1.AttemptRef\x12)\n\x06resend\x18\x04 \x03(\x0b\x32\x19.archipelag.v1.AttemptRef\x12\x14\n\x0c\x61\x63\x63\x65pts_work\x18\x05 \x01(\x08\x12\x0e\n\x06notice\x18\x06 \x01(\t\x12\x19\n\x11\x63\x61talogue_version\x18\x07 \x01(\t\x12\x30\n\tcatalogue\x18\x08 \x03(\x0b\x32\x1d.archipelag.v1.CatalogueEntry\x12\x10\n\x08sequence\x18\t \x01(\x04\x12\x11\n\tisland_id\x18\n \x01(\t\"+\n\nAttemptRef\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\r\"I\n\x0e\x43\x61talogueEntry\x12\x10\n\x08manifest\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x12\n\npublic_key\x18\x03 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x61rchipelag/v1/island.proto\x12\rarchipelag.v1\x1a\x1a\x61rchipelag/v1/common.proto\"\xf1\x02\n\tHeartbeat\x12\x11\n\tisland_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12\x31\n\x0c\x63\x61pabilities\x18\x04 \x01(\x0b\x32\x1b.archipelag.v1.Capabilities\x12)\n\x06\x63\x61rgos\x18\x05 \x03(\x0b\x32\x19.archipelag.v1.CargoState\x12\r\n\x05slots\x18\x06 \x01(\r\x12\x12\n\nslots_free\x18\x07 \x01(\r\x12(\n\x04held\x18\x08 \x03(\x0b\x32\x1a.archipelag.v1.HeldAttempt\x12\x10\n\x08\x64raining\x18\t \x01(\x08\x12\x19\n\x11\x63\x61talogue_version\x18\n \x01(\t\x12\x15\n\rbroker_rtt_us\x18\x0b \x01(\r\x12\x0c\n\x04load\x18\x0c \x01(\x02\x12\x18\n\x10\x63\x61talogue_number\x18\r \x01(\x04\x12\x17\n\x0freads_documents\x18\x0e \x01(\x08\"\xfd\x02\n\nCargoState\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12.\n\x05state\x18\x03 \x01(\x0e\x32\x1f.archipelag.v1.CargoState.State\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x13\n\x0bitems_per_s\x18\x05 \x01(\x02\x12\x15\n\rfirst_item_ms\x18\x06 \x01(\x02\x12\r\n\x05slots\x18\x07 \x01(\r\x12\x1b\n\x13prompt_tokens_per_s\x18\x08 \x01(\x02\x12\x11\n\tstartable\x18\n \x01(\x08\x12\x10\n\x08start_ms\x18\x0b \x01(\x02\x12\x0f\n\x07runtime\x18\x0c \x01(\t\x12\x19\n\x11\x64\x65terminism_class\x18\t \x01(\t\"h\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATE_AVAILABLE\x10\x01\x12\x11\n\rSTATE_LOADING\x10\x02\x12\x0e\n\nSTATE_WARM\x10\x03\x12\x10\n\x0cSTATE_FAILED\x10\x04\"\xbb\x01\n\x0bHeldAttempt\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\r\x12/\n\x05state\x18\x03 \x01(\x0e\x32 .archipelag.v1.HeldAttempt.State\x12\x15\n\rnext_position\x18\x04 \x01(\x04\"E\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_RUNNING\x10\x01\x12\x12\n\x0eSTATE_REPORTED\x10\x02\"\x8c\x03\n\x0eHeartbeatReply\x12\x18\n\x10next_interval_ms\x18\x01 \x01(\r\x12\'\n\x04stop\x18\x02 \x03(\x0b\x32\x19.archipelag.v1.AttemptRef\x12)\n\x06\x66orget\x18\x03 \x03(\x0b\x32\x19.archipelag.v1.AttemptRef\x12)\n\x06resend\x18\x04 \x03(\x0b\x32\x19.archipelag.v1.AttemptRef\x12\x14\n\x0c\x61\x63\x63\x65pts_work\x18\x05 \x01(\x08\x12\x0e\n\x06notice\x18\x06 \x01(\t\x12\x19\n\x11\x63\x61talogue_version\x18\x07 \x01(\t\x12\x30\n\tcatalogue\x18\x08 \x03(\x0b\x32\x1d.archipelag.v1.CatalogueEntry\x12\x10\n\x08sequence\x18\t \x01(\x04\x12\x11\n\tisland_id\x18\n \x01(\t\x12\x1a\n\x12\x63\x61talogue_document\x18\x0b \x01(\x0c\x12\x18\n\x10\x63\x61talogue_number\x18\x0c \x01(\x04\x12\x13\n\x0brecommended\x18\r \x03(\t\"+\n\nAttemptRef\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\r\"i\n\x0e\x43\x61talogueEntry\x12\x10\n\x08manifest\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x12\n\npublic_key\x18\x03 \x01(\x0c\x12\x0f\n\x07payload\x18\x04 \x01(\x0c\x12\r\n\x05trust\x18\x05 \x01(\r\"\x8b\x01\n\tCatalogue\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\x14\n\x0cissued_at_ms\x18\x02 \x01(\x03\x12\x15\n\rexpires_at_ms\x18\x03 \x01(\x03\x12\x10\n\x08registry\x18\x04 \x01(\t\x12.\n\x07\x65ntries\x18\x05 \x03(\x0b\x32\x1d.archipelag.v1.CatalogueEntryb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,19 +33,21 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'archipelag.v1.island_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_HEARTBEAT']._serialized_start=74
-  _globals['_HEARTBEAT']._serialized_end=392
-  _globals['_CARGOSTATE']._serialized_start=395
-  _globals['_CARGOSTATE']._serialized_end=722
-  _globals['_CARGOSTATE_STATE']._serialized_start=618
-  _globals['_CARGOSTATE_STATE']._serialized_end=722
-  _globals['_HELDATTEMPT']._serialized_start=725
-  _globals['_HELDATTEMPT']._serialized_end=912
-  _globals['_HELDATTEMPT_STATE']._serialized_start=843
-  _globals['_HELDATTEMPT_STATE']._serialized_end=912
-  _globals['_HEARTBEATREPLY']._serialized_start=915
-  _globals['_HEARTBEATREPLY']._serialized_end=1236
-  _globals['_ATTEMPTREF']._serialized_start=1238
-  _globals['_ATTEMPTREF']._serialized_end=1281
-  _globals['_CATALOGUEENTRY']._serialized_start=1283
-  _globals['_CATALOGUEENTRY']._serialized_end=1356
+  _globals['_HEARTBEAT']._serialized_end=443
+  _globals['_CARGOSTATE']._serialized_start=446
+  _globals['_CARGOSTATE']._serialized_end=827
+  _globals['_CARGOSTATE_STATE']._serialized_start=723
+  _globals['_CARGOSTATE_STATE']._serialized_end=827
+  _globals['_HELDATTEMPT']._serialized_start=830
+  _globals['_HELDATTEMPT']._serialized_end=1017
+  _globals['_HELDATTEMPT_STATE']._serialized_start=948
+  _globals['_HELDATTEMPT_STATE']._serialized_end=1017
+  _globals['_HEARTBEATREPLY']._serialized_start=1020
+  _globals['_HEARTBEATREPLY']._serialized_end=1416
+  _globals['_ATTEMPTREF']._serialized_start=1418
+  _globals['_ATTEMPTREF']._serialized_end=1461
+  _globals['_CATALOGUEENTRY']._serialized_start=1463
+  _globals['_CATALOGUEENTRY']._serialized_end=1568
+  _globals['_CATALOGUE']._serialized_start=1571
+  _globals['_CATALOGUE']._serialized_end=1710
 # @@protoc_insertion_point(module_scope)

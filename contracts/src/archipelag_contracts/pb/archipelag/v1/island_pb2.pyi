@@ -38,6 +38,8 @@ class Heartbeat(_message.Message):
     CATALOGUE_VERSION_FIELD_NUMBER: _builtins.int
     BROKER_RTT_US_FIELD_NUMBER: _builtins.int
     LOAD_FIELD_NUMBER: _builtins.int
+    CATALOGUE_NUMBER_FIELD_NUMBER: _builtins.int
+    READS_DOCUMENTS_FIELD_NUMBER: _builtins.int
     island_id: _builtins.str
     sequence: _builtins.int
     """rises by one; a lower one is a replay and is ignored"""
@@ -53,6 +55,10 @@ class Heartbeat(_message.Message):
     """measured round trip to the broker"""
     load: _builtins.float
     """0..1 of its cores"""
+    catalogue_number: _builtins.int
+    """version of the signed catalogue it holds; 0: none"""
+    reads_documents: _builtins.bool
+    """understands the signed catalogue"""
     @_builtins.property
     def capabilities(self) -> _common_pb2.Capabilities:
         """only when changed since the last answered heartbeat, and at the first"""
@@ -78,10 +84,12 @@ class Heartbeat(_message.Message):
         catalogue_version: _builtins.str = ...,
         broker_rtt_us: _builtins.int = ...,
         load: _builtins.float = ...,
+        catalogue_number: _builtins.int = ...,
+        reads_documents: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot_id", b"boot_id", "broker_rtt_us", b"broker_rtt_us", "capabilities", b"capabilities", "cargos", b"cargos", "catalogue_version", b"catalogue_version", "draining", b"draining", "held", b"held", "island_id", b"island_id", "load", b"load", "sequence", b"sequence", "slots", b"slots", "slots_free", b"slots_free"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot_id", b"boot_id", "broker_rtt_us", b"broker_rtt_us", "capabilities", b"capabilities", "cargos", b"cargos", "catalogue_number", b"catalogue_number", "catalogue_version", b"catalogue_version", "draining", b"draining", "held", b"held", "island_id", b"island_id", "load", b"load", "reads_documents", b"reads_documents", "sequence", b"sequence", "slots", b"slots", "slots_free", b"slots_free"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -99,7 +107,7 @@ class CargoState(_message.Message):
         DESCRIPTOR: _descriptor.EnumDescriptor
         STATE_UNSPECIFIED: CargoState._State.ValueType  # 0
         STATE_AVAILABLE: CargoState._State.ValueType  # 1
-        """could be started"""
+        """could be started; `startable` says whether by an assignment"""
         STATE_LOADING: CargoState._State.ValueType  # 2
         STATE_WARM: CargoState._State.ValueType  # 3
         STATE_FAILED: CargoState._State.ValueType  # 4
@@ -108,7 +116,7 @@ class CargoState(_message.Message):
     class State(_State, metaclass=_StateEnumTypeWrapper): ...
     STATE_UNSPECIFIED: CargoState.State.ValueType  # 0
     STATE_AVAILABLE: CargoState.State.ValueType  # 1
-    """could be started"""
+    """could be started; `startable` says whether by an assignment"""
     STATE_LOADING: CargoState.State.ValueType  # 2
     STATE_WARM: CargoState.State.ValueType  # 3
     STATE_FAILED: CargoState.State.ValueType  # 4
@@ -122,6 +130,9 @@ class CargoState(_message.Message):
     FIRST_ITEM_MS_FIELD_NUMBER: _builtins.int
     SLOTS_FIELD_NUMBER: _builtins.int
     PROMPT_TOKENS_PER_S_FIELD_NUMBER: _builtins.int
+    STARTABLE_FIELD_NUMBER: _builtins.int
+    START_MS_FIELD_NUMBER: _builtins.int
+    RUNTIME_FIELD_NUMBER: _builtins.int
     DETERMINISM_CLASS_FIELD_NUMBER: _builtins.int
     slug: _builtins.str
     digest: _builtins.str
@@ -135,6 +146,12 @@ class CargoState(_message.Message):
     """runs this Cargo holds at once"""
     prompt_tokens_per_s: _builtins.float
     """its own benchmark of reading a prompt"""
+    startable: _builtins.bool
+    """all of it is on this disk: an assignment starts it"""
+    start_ms: _builtins.float
+    """from nothing to ready, as measured here; 0: not yet"""
+    runtime: _builtins.str
+    """which of the Island's runtimes runs it"""
     determinism_class: _builtins.str
     """as the Cargo says: equal classes give equal output for equal seeds; empty: unknown"""
     def __init__(
@@ -148,11 +165,14 @@ class CargoState(_message.Message):
         first_item_ms: _builtins.float = ...,
         slots: _builtins.int = ...,
         prompt_tokens_per_s: _builtins.float = ...,
+        startable: _builtins.bool = ...,
+        start_ms: _builtins.float = ...,
+        runtime: _builtins.str = ...,
         determinism_class: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["determinism_class", b"determinism_class", "digest", b"digest", "first_item_ms", b"first_item_ms", "items_per_s", b"items_per_s", "prompt_tokens_per_s", b"prompt_tokens_per_s", "reason", b"reason", "slots", b"slots", "slug", b"slug", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["determinism_class", b"determinism_class", "digest", b"digest", "first_item_ms", b"first_item_ms", "items_per_s", b"items_per_s", "prompt_tokens_per_s", b"prompt_tokens_per_s", "reason", b"reason", "runtime", b"runtime", "slots", b"slots", "slug", b"slug", "start_ms", b"start_ms", "startable", b"startable", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -219,6 +239,9 @@ class HeartbeatReply(_message.Message):
     CATALOGUE_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     ISLAND_ID_FIELD_NUMBER: _builtins.int
+    CATALOGUE_DOCUMENT_FIELD_NUMBER: _builtins.int
+    CATALOGUE_NUMBER_FIELD_NUMBER: _builtins.int
+    RECOMMENDED_FIELD_NUMBER: _builtins.int
     next_interval_ms: _builtins.int
     accepts_work: _builtins.bool
     """false: no new work for you now; `notice` says why"""
@@ -228,6 +251,9 @@ class HeartbeatReply(_message.Message):
     sequence: _builtins.int
     """of the heartbeat this answers"""
     island_id: _builtins.str
+    catalogue_document: _builtins.bytes
+    """Signed(Catalogue); only when the Island's number differed"""
+    catalogue_number: _builtins.int
     @_builtins.property
     def stop(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptRef]:
         """no longer yours: end them, do not report"""
@@ -244,6 +270,10 @@ class HeartbeatReply(_message.Message):
     def catalogue(self) -> _containers.RepeatedCompositeFieldContainer[Global___CatalogueEntry]:
         """only when the Island's version differed"""
 
+    @_builtins.property
+    def recommended(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """slugs worth fetching ahead, by demand"""
+
     def __init__(
         self,
         *,
@@ -257,10 +287,13 @@ class HeartbeatReply(_message.Message):
         catalogue: _abc.Iterable[Global___CatalogueEntry] | None = ...,
         sequence: _builtins.int = ...,
         island_id: _builtins.str = ...,
+        catalogue_document: _builtins.bytes = ...,
+        catalogue_number: _builtins.int = ...,
+        recommended: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepts_work", b"accepts_work", "catalogue", b"catalogue", "catalogue_version", b"catalogue_version", "forget", b"forget", "island_id", b"island_id", "next_interval_ms", b"next_interval_ms", "notice", b"notice", "resend", b"resend", "sequence", b"sequence", "stop", b"stop"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepts_work", b"accepts_work", "catalogue", b"catalogue", "catalogue_document", b"catalogue_document", "catalogue_number", b"catalogue_number", "catalogue_version", b"catalogue_version", "forget", b"forget", "island_id", b"island_id", "next_interval_ms", b"next_interval_ms", "notice", b"notice", "recommended", b"recommended", "resend", b"resend", "sequence", b"sequence", "stop", b"stop"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -295,22 +328,69 @@ class CatalogueEntry(_message.Message):
     MANIFEST_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
     PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    TRUST_FIELD_NUMBER: _builtins.int
     manifest: _builtins.bytes
     """canonical bytes"""
     signature: _builtins.bytes
-    """Ed25519 by a publisher key"""
+    """with `payload`: ECDSA P-256 over it (cosign); without: Ed25519 by the network's publisher key"""
     public_key: _builtins.bytes
+    """DER SubjectPublicKeyInfo, or 32 raw bytes"""
+    payload: _builtins.bytes
+    """cosign's simple signing document, which names the digest of the Cargo's artifact"""
+    trust: _builtins.int
+    """0..3, given at listing; decides the sandbox tier"""
     def __init__(
         self,
         *,
         manifest: _builtins.bytes = ...,
         signature: _builtins.bytes = ...,
         public_key: _builtins.bytes = ...,
+        payload: _builtins.bytes = ...,
+        trust: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest", "public_key", b"public_key", "signature", b"signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest", "payload", b"payload", "public_key", b"public_key", "signature", b"signature", "trust", b"trust"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CatalogueEntry: _TypeAlias = CatalogueEntry  # noqa: Y015
+
+@_typing.final
+class Catalogue(_message.Message):
+    """Everything that may run. Travels as Signed(Catalogue) with the catalogue key. A version is never issued twice and
+    never falls: whoever holds one refuses an older one, and one that has expired (the rules of The Update Framework).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    ISSUED_AT_MS_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_MS_FIELD_NUMBER: _builtins.int
+    REGISTRY_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    issued_at_ms: _builtins.int
+    """Unix milliseconds"""
+    expires_at_ms: _builtins.int
+    registry: _builtins.str
+    """host[:port] of repositories that are named without one"""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___CatalogueEntry]: ...
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        issued_at_ms: _builtins.int = ...,
+        expires_at_ms: _builtins.int = ...,
+        registry: _builtins.str = ...,
+        entries: _abc.Iterable[Global___CatalogueEntry] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "expires_at_ms", b"expires_at_ms", "issued_at_ms", b"issued_at_ms", "registry", b"registry", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Catalogue: _TypeAlias = Catalogue  # noqa: Y015

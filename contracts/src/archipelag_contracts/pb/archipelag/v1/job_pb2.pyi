@@ -42,6 +42,7 @@ class Assignment(_message.Message):
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     OUTPUT_ITEMS_MAX_FIELD_NUMBER: _builtins.int
     OUTPUT_BYTES_MAX_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     epoch: _builtins.int
     island_id: _builtins.str
@@ -70,6 +71,10 @@ class Assignment(_message.Message):
 
     @_builtins.property
     def resume_texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.FileRef]:
+        """that the input refers to; the Island asks for them on `….files`"""
+
     def __init__(
         self,
         *,
@@ -89,10 +94,11 @@ class Assignment(_message.Message):
         traceparent: _builtins.str = ...,
         output_items_max: _builtins.int = ...,
         output_bytes_max: _builtins.int = ...,
+        files: _abc.Iterable[_common_pb2.FileRef] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cargo_digest", b"cargo_digest", "cargo_slug", b"cargo_slug", "deadline_ms", b"deadline_ms", "epoch", b"epoch", "first_position", b"first_position", "input", b"input", "island_id", b"island_id", "issued_at_ms", b"issued_at_ms", "job_id", b"job_id", "lease_ms", b"lease_ms", "output_bytes_max", b"output_bytes_max", "output_items_max", b"output_items_max", "relay", b"relay", "resume_texts", b"resume_texts", "resume_tokens", b"resume_tokens", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cargo_digest", b"cargo_digest", "cargo_slug", b"cargo_slug", "deadline_ms", b"deadline_ms", "epoch", b"epoch", "files", b"files", "first_position", b"first_position", "input", b"input", "island_id", b"island_id", "issued_at_ms", b"issued_at_ms", "job_id", b"job_id", "lease_ms", b"lease_ms", "output_bytes_max", b"output_bytes_max", "output_items_max", b"output_items_max", "relay", b"relay", "resume_texts", b"resume_texts", "resume_tokens", b"resume_tokens", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -235,19 +241,26 @@ class Progress(_message.Message):
     STEP_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    PREVIEW_FIELD_NUMBER: _builtins.int
+    PREVIEW_TYPE_FIELD_NUMBER: _builtins.int
     step: _builtins.int
     total: _builtins.int
     note: _builtins.str
+    preview: _builtins.bytes
+    """a small picture of how far it is; at most 64 KiB"""
+    preview_type: _builtins.str
     def __init__(
         self,
         *,
         step: _builtins.int = ...,
         total: _builtins.int = ...,
         note: _builtins.str = ...,
+        preview: _builtins.bytes = ...,
+        preview_type: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["note", b"note", "step", b"step", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["note", b"note", "preview", b"preview", "preview_type", b"preview_type", "step", b"step", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

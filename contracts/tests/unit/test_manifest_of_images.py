@@ -1,0 +1,111 @@
+"""What manifests gained with images: pulled by digest, an input described, a tier that holds it."""
+
+from __future__ import annotations
+
+import pytest
+from archipelag_contracts import tiers
+from archipelag_contracts.errors import BadManifest
+from archipelag_contracts.manifest import Manifest, parse_canonical, parse_toml
+
+WASM = """
+slug = "hash"
+version = "1.0.0"
+name = "Hash"
+description = ""
+license = "Apache-2.0"
+kind = "json"
+runtime = "wasm"
+egress = ["api.example.org"]
+example = { text = "abc" }
+[image]
+repository = "archipelag/hash"
+digest = "sha256:DIGEST"
+size_bytes = 1000
+[limits]
+tier = "elevated"
+[input]
+type = "object"
+required = ["text"]
+[input.properties.text]
+type = "string"
+maxLength = 100
+""".replace("DIGEST", "ab" * 32)
+
+
+def manifest(text: str = WASM) -> Manifest:
+    return parse_toml(text)
+
+
+def test_it_travels_and_comes_back_the_same() -> None:
+    written = manifest()
+
+    assert parse_canonical(written.canonical()) == written
+    assert written.egress == ("api.example.org",)
+    assert written.image is not None and written.image.repository == "archipelag/hash"
+
+
+def test_a_manifest_without_the_new_fields_keeps_its_bytes() -> None:
+    old = WASM[: WASM.index("egress")].replace('runtime = "wasm"', 'runtime = "native"')
+
+    canonical = parse_toml(old + 'engine = "hash"\n').canonical()
+
+    for word in (b"image", b"input", b"example", b"egress", b"devices"):
+        assert b'"' + word + b'"' not in canonical
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("size_bytes = 1000", "size_bytes = 0", "image.size_bytes"),
+        ("sha256:", "sha1:", "image.digest"),
+        ("archipelag/hash", "../hash", "image.repository"),
+        ("archipelag/hash", "Archipelag/hash", "image.repository"),
+        ("api.example.org", "127.0.0.1", "egress"),
+        ("api.example.org", "localhost", "egress"),
+        ("api.example.org", "*.example.org", "egress"),
+        ("maxLength = 100", "maxLength = 1.5", "input"),
+        ("maxLength = 100", 'pattern = "(a+)+$"', "input.properties.text.pattern"),
+        ("maxLength = 100", '"$ref" = "http://x/"', "input.properties.text.$ref"),
+        ("maxLength = 100", 'format = "regex"', "input.properties.text.format"),
+        ('type = "object"', 'type = "array"', "input must be a schema"),
+        ('{ text = "abc" }', "{ text = 1.5 }", "example must have"),
+        ('{ text = "abc" }', "{ day = 2026-01-01 }", "example must have"),
+        ('egress = ["api.example.org"]', 'devices = ["disk"]', "devices"),
+        ('egress = ["api.example.org"]', "egress = [1]", "egress"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(old: str, new: str, problem: str) -> None:
+    assert old in WASM
+    with pytest.raises(BadManifest, match=problem.replace("$", r"\$")):
+        manifest(WASM.replace(old, new))
+
+
+def test_a_cargo_that_is_pulled_must_say_what() -> None:
+    without = WASM[: WASM.index("[image]")] + WASM[WASM.index("[limits]") :]
+
+    with pytest.raises(BadManifest, match="must name its image"):
+        manifest(without)
+
+
+@pytest.mark.parametrize(
+    ("trust", "tier", "permitted"),
+    [
+        (0, "restricted", True),
+        (0, "standard", False),
+        (1, "standard", True),
+        (2, "elevated", False),
+        (3, "elevated", True),
+        (4, "restricted", False),
+        (-1, "restricted", False),
+        (3, "root", False),
+    ],
+)
+def test_trust_decides_the_tier(trust: int, tier: str, permitted: bool) -> None:
+    assert tiers.permits(trust, tier) is permitted
+
+
+def test_more_than_the_tier_has_is_told_by_name() -> None:
+    greedy = manifest(WASM.replace('tier = "elevated"', 'tier = "restricted"\nseconds = 600'))
+
+    assert tiers.exceeds(manifest()) == []
+    assert [said.split()[0] for said in tiers.exceeds(greedy)] == ["limits.seconds", "egress"]
