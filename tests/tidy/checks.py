@@ -69,6 +69,7 @@ ALLOWED: Final[Mapping[str, tuple[str, ...]]] = {
     "sdk/python/src/archipelag/client.py": ("time.sleep", "random.random"),
     "sdk/python/src/archipelag/async_client.py": ("random.random",),
     "sdk/python/src/archipelag/cli/*": ("print", "os.environ"),
+    "kit/src/archipelag_kit/commands/*": ("print", "os.environ"),
 }
 
 
@@ -115,6 +116,7 @@ PLACES: Final[Mapping[str, tuple[str, ...]]] = {
         "*/adapters/*",
         "*/apps/islands/*",
         "*/testing/*",
+        "kit/src/archipelag_kit/serving/*",
         "cargos/*",
     ),
 }

@@ -12,7 +12,10 @@ IslandError
 ├── JournalFull            no room to remember another attempt: disk full or too many unsettled ones
 ├── BadEntry               a catalogue entry that is not signed by a trusted publisher, or is not what it claims
 ├── ModelUnavailable       the weights could not be had
+├── ImageUnavailable       the image could not be had, or is not what was signed
+├── FilesUnavailable       an input file could not be had, or an output file not be delivered
 └── RuntimeFailed
+    ├── NotUsable          this host cannot run this runtime; the text says what is missing
     ├── StartFailed        the Cargo's process could not be started
     ├── NotReady           it is there, but cannot take runs yet
     ├── NoSlot             it holds as many runs as it can
@@ -80,8 +83,20 @@ class ModelUnavailable(IslandError):
     code = "model_unavailable"
 
 
+class ImageUnavailable(IslandError):
+    code = "image_unavailable"
+
+
+class FilesUnavailable(IslandError):
+    code = "files_unavailable"
+
+
 class RuntimeFailed(IslandError):
     code = "runtime_failed"
+
+
+class NotUsable(RuntimeFailed):
+    code = "not_usable"
 
 
 class StartFailed(RuntimeFailed):

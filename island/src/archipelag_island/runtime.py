@@ -6,10 +6,14 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Final, NamedTuple, Protocol
 
 from archipelag_contracts.ids import CargoDigest
 from archipelag_contracts.manifest import Manifest
+from archipelag_contracts.tiers import TIERS, Tier
+
+FILE_PART_BYTES_MAX: Final = 256 << 10
+PREVIEW_BYTES_MAX: Final = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -17,23 +21,41 @@ class RuntimeInfo:
     """What a runtime isolates and, honestly, what it does not."""
 
     name: str
+    """oci, wasm or native."""
     isolation: tuple[str, ...]
     not_isolated: tuple[str, ...]
+    executor: str = ""
+    """What does it here, with its version."""
+    trust_min: int = 3
+    """The lowest trust level of a Cargo that may run in it: 0 where the sandbox holds, 3 where it does not."""
 
 
 @dataclass(frozen=True)
 class CargoSpec:
-    """What to start: a verified Cargo with everything it needs on this disk."""
+    """What to start: a verified Cargo with everything it needs on this disk.
+
+    Which of `module`, `root` and `wasm` is set depends on the runtime.
+    """
 
     manifest: Manifest
     digest: CargoDigest
-    module: str
-    """The Python package that is the engine."""
-    model: Path | None
-    slots: int
-    threads: int
+    module: str = ""
+    """Native: the Python package that is the engine."""
+    model: Path | None = None
+    slots: int = 1
+    threads: int = 1
     cpus: tuple[int, ...] = ()
     """Processors that it may run on; empty: any."""
+    tier: Tier = TIERS["standard"]
+    """Hard limits, already cut to what the manifest asks for."""
+    root: Path | None = None
+    """OCI: the unpacked root, shared by all starts and never written to."""
+    command: tuple[str, ...] = ()
+    """OCI: entry point and arguments from the image; what every Cargo is told is appended."""
+    environment: tuple[tuple[str, str], ...] = ()
+    working_dir: str = "/"
+    wasm: Path | None = None
+    """WASM: the module."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +88,14 @@ class Description:
 
 
 @dataclass(frozen=True)
+class InputFile:
+    """A verified file on this disk that a run may read. `name` is how its input calls it."""
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True)
 class RunRequest:
     run_id: str
     input: bytes
@@ -74,6 +104,7 @@ class RunRequest:
     resume_texts: tuple[str, ...] = ()
     output_items_max: int = 0
     """Positions of the whole answer: a run that begins at `first_position` may make that many fewer."""
+    files: tuple[InputFile, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,6 +112,29 @@ class RunEnd:
     finish_reason: str = ""
     error: str = ""
     """Set: the run failed; for the customer."""
+
+
+class Progress(NamedTuple):
+    """How far a run is. A later one takes its place; it may be lost."""
+
+    step: int
+    total: int
+    note: str = ""
+    preview: bytes = b""
+    """A small picture, PREVIEW_BYTES_MAX at most."""
+    preview_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    """One part of an output file, in order; FILE_PART_BYTES_MAX at most."""
+
+    name: str
+    media_type: str
+    data: bytes
+    last: bool = False
+    sha256: bytes = b""
+    """Of the whole; with the last part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +145,23 @@ class RunEvent:
     texts: tuple[str, ...] = ()
     tokens: tuple[int, ...] = ()
     prompt_tokens: int = 0
-    progress: tuple[int, int, str] | None = None
+    progress: Progress | None = None
     end: RunEnd | None = None
+    file: FilePart | None = None
 
 
 @dataclass(frozen=True)
 class Consumption:
-    """What a started Cargo has used since its start. Never decreasing."""
+    """What a started Cargo has used since its start, by the kernel's counters. Never decreasing."""
 
     cpu_ms: int = 0
     memory_bytes: int = 0
     """Now; the one figure that may go down."""
     memory_peak_bytes: int = 0
+    read_bytes: int = 0
+    written_bytes: int = 0
+    gpu_ms: int = 0
+    oom_kills: int = 0
 
 
 @dataclass(frozen=True)
@@ -125,7 +184,10 @@ class Runtime(Protocol):
     """Starts Cargos and runs jobs in them. `testing.check_runtime` tries every promise made here."""
 
     async def probe(self) -> RuntimeInfo:
-        """What this runtime can do on this host. Cheap after the first call."""
+        """What this runtime can do on this host, found out by trying. Cheap after the first call.
+
+        Raises NotUsable with the reason when it cannot run here at all.
+        """
         ...
 
     async def recover(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from archipelag_contracts.ids import Epoch, IslandId, JobId
 
@@ -12,6 +12,18 @@ from archipelag_coordinator.domain.attempt import Cause, Usage
 from archipelag_coordinator.domain.items import Items
 
 ITEM_BYTES_MAX: Final = 64 * 1024
+PREVIEW_BYTES_MAX: Final = 64 * 1024
+
+
+class Progress(NamedTuple):
+    """How far an attempt is, by its Cargo's word. A later one takes its place."""
+
+    step: int
+    total: int
+    note: str = ""
+    preview: bytes = b""
+    """A small picture."""
+    preview_type: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,7 +110,8 @@ class Answer:
         self.tokens: list[int] = []
         self.size_bytes = 0
         self.prompt_tokens = 0
-        self.note: tuple[int, int, str] | None = None  # newest progress: step, total, note
+        self.note: Progress | None = None
+        """The newest."""
         self.waiting: tuple[str, ...] = ()
         """Why no Island has taken the job yet, in words."""
         self.taken = 0

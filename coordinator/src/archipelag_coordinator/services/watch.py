@@ -6,7 +6,7 @@ import asyncio
 
 from archipelag_contracts.ids import IslandId, JobId, Position
 
-from archipelag_coordinator.domain.answer import Answer, Ending
+from archipelag_coordinator.domain.answer import Answer, Ending, Progress
 from archipelag_coordinator.services.ports import Mark
 from archipelag_coordinator.services.recall import follow
 from archipelag_coordinator.services.world import World
@@ -45,8 +45,8 @@ class Reader:
         answer.listeners.add(self._wake)
 
     @property
-    def note(self) -> tuple[int, int, str] | None:
-        """Newest progress: step, total, note."""
+    def note(self) -> Progress | None:
+        """Newest progress."""
         return self._answer.note
 
     @property

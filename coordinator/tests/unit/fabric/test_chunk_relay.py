@@ -119,7 +119,7 @@ def test_chunks_arrive_in_order_with_prompt_progress_and_end(bench: Bench) -> No
 
     assert bench.answer.texts == ["a", "b", "c"] and bench.answer.tokens == [1, 2, 3]
     assert bench.answer.prompt_tokens == 12
-    assert bench.answer.note == (1, 3, "half [2Jway")
+    assert bench.answer.note == (1, 3, "half [2Jway", b"", "")
     assert bench.cause is Cause.COMPLETED
     assert bench.answer.attempt_end is not None
     assert bench.answer.attempt_end.finish_reason == "stop"

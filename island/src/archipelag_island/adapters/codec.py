@@ -41,6 +41,10 @@ def read_assignment(data: bytes, trusted: Container[bytes]) -> a.Assignment:
         resume_texts=tuple(pb.resume_texts),
         output_items_max=pb.output_items_max,
         output_bytes_max=pb.output_bytes_max,
+        files=tuple(
+            a.FileRef(ids.file_id(f.file_id), f.sha256, f.size_bytes, f.media_type[:128])
+            for f in pb.files
+        ),
     )
 
 
@@ -65,8 +69,7 @@ def chunk(value: a.Chunk) -> bytes:
         prompt_tokens=value.prompt_tokens,
     )
     if value.progress is not None:
-        step, total, note = value.progress
-        pb.progress.CopyFrom(job.Progress(step=step, total=total, note=note[:200]))
+        pb.progress.CopyFrom(job.Progress(**value.progress._asdict()))
     if value.end is not None:
         pb.end.CopyFrom(
             job.End(
@@ -162,7 +165,13 @@ def capabilities(value: Capabilities) -> common.Capabilities:
             for g in value.gpus
         ],
         runtimes=[
-            common.RuntimeInfo(name=r.name, isolation=r.isolation, not_isolated=r.not_isolated)
+            common.RuntimeInfo(
+                name=r.name,
+                isolation=r.isolation,
+                not_isolated=r.not_isolated,
+                executor=r.executor,
+                trust_min=r.trust_min,
+            )
             for r in value.runtimes
         ],
         engines=value.engines,
@@ -185,6 +194,9 @@ def _usage(usage: a.Usage) -> common.Usage:
         cpu_ms=usage.cpu_ms,
         memory_peak_bytes=usage.memory_peak_bytes,
         wall_ms=usage.wall_ms,
+        read_bytes=usage.read_bytes,
+        written_bytes=usage.written_bytes,
+        gpu_ms=usage.gpu_ms,
     )
 
 

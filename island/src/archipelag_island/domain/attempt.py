@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from archipelag_contracts.ids import CargoDigest, Epoch, IslandId, JobId, RelayId
+from archipelag_contracts.ids import CargoDigest, Epoch, FileId, IslandId, JobId, RelayId
+
+from archipelag_island.runtime import Progress
 
 ERROR_CHARS_MAX: Final = 500
 # A report travels in one broker message of at most 1 MiB; its texts stay well below.
@@ -39,6 +41,16 @@ class AttemptKey(NamedTuple):
 
 
 @dataclass(frozen=True)
+class FileRef:
+    """A file of a job, by its content."""
+
+    id: FileId
+    sha256: bytes
+    size_bytes: int
+    media_type: str = ""
+
+
+@dataclass(frozen=True)
 class Assignment:
     key: AttemptKey
     island_id: IslandId
@@ -55,6 +67,8 @@ class Assignment:
     output_items_max: int
     """Positions of the whole answer, not of this attempt."""
     output_bytes_max: int
+    files: tuple[FileRef, ...] = ()
+    """That the input refers to."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +108,9 @@ class Usage:
     cpu_ms: int = 0
     memory_peak_bytes: int = 0
     wall_ms: int = 0
+    read_bytes: int = 0
+    written_bytes: int = 0
+    gpu_ms: int = 0
 
 
 @dataclass(frozen=True)
@@ -114,7 +131,7 @@ class Chunk:
     texts: tuple[str, ...] = ()
     tokens: tuple[int, ...] = ()
     prompt_tokens: int = 0
-    progress: tuple[int, int, str] | None = None
+    progress: Progress | None = None
     end: Ending | None = None
     next: int = 0
     """With `end`: the position after the last item."""

@@ -17,7 +17,7 @@ from archipelag_island.domain.attempt import (
     Report,
     Usage,
 )
-from archipelag_island.runtime import RunEvent
+from archipelag_island.runtime import Progress, RunEvent
 
 CHUNK_TEXT_BYTES_MAX: Final = 64 << 10
 """Far below what a Coordinator takes in one chunk, tokens and framing included."""
@@ -59,7 +59,7 @@ class Run:
         self._sent = 0
         self._chained = 0
         self._told_prompt = False
-        self._note: tuple[int, int, str] | None = None
+        self._note: Progress | None = None
         self._chain = CHAIN_START
 
     @property

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from archipelag_contracts.ids import CargoDigest, Epoch, IslandId, JobId, RelayId, encode
 from archipelag_contracts.manifest import Manifest, parse_toml
+from archipelag_contracts.tiers import TIERS
 
 from archipelag_island.domain.attempt import Assignment, AttemptKey
 from archipelag_island.runtime import CargoSpec
@@ -32,7 +33,13 @@ def the_echo_manifest(**changes: Any) -> Manifest:
 
 def a_spec(manifest: Manifest | None = None, *, slots: int = 4) -> CargoSpec:
     manifest = manifest or the_echo_manifest()
-    return CargoSpec(manifest, manifest.digest, ECHO_MODULE, None, slots, 1)
+    return CargoSpec(
+        manifest,
+        manifest.digest,
+        ECHO_MODULE,
+        slots=slots,
+        tier=TIERS[manifest.limits.tier],
+    )
 
 
 def an_input(text: str = "one two three", **knobs: Any) -> bytes:

@@ -59,7 +59,7 @@ class FakeRuntime:
         self._cargos: dict[str, _Cargo] = {}
 
     async def probe(self) -> RuntimeInfo:
-        return RuntimeInfo("native", (), ("everything: this is a fake",))
+        return RuntimeInfo("native", (), ("everything: this is a fake",), "fake", 0)
 
     async def recover(self) -> int:
         return 0

@@ -20,7 +20,13 @@ from archipelag_coordinator.adapters.nats.replay import Replay
 from archipelag_coordinator.adapters.nats.text import plain
 from archipelag_coordinator.adapters.nats.wire import Wire
 from archipelag_coordinator.clock import Clock
-from archipelag_coordinator.domain.answer import ITEM_BYTES_MAX, Answer, Ending
+from archipelag_coordinator.domain.answer import (
+    ITEM_BYTES_MAX,
+    PREVIEW_BYTES_MAX,
+    Answer,
+    Ending,
+    Progress,
+)
 from archipelag_coordinator.domain.attempt import Cause
 
 log = logging.getLogger(__name__)
@@ -30,6 +36,7 @@ CHUNK_BYTES_MAX: Final = 512 << 10
 CHUNKS_PER_S_MAX: Final = 4_000
 ITEMS_PER_S_MAX: Final = 20_000
 NOTE_MAX: Final = 200
+PREVIEW_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/webp"})
 ERROR_MAX: Final = 500
 FINISH_REASON_MAX: Final = 32
 PROMPT_TOKENS_MAX: Final = 1 << 24
@@ -241,8 +248,7 @@ class NatsChunkRelay:
             if (wrong := self._accept(line, chunk, now)) is not None:
                 return self._wrong(line, wrong)
         if chunk.HasField("progress"):
-            step = chunk.progress
-            answer.note = (step.step, step.total, plain(step.note, NOTE_MAX))
+            answer.note = _progress(chunk.progress)
             answer.wake()
         if chunk.HasField("end"):
             return self._end(line, chunk.end, payload, from_stream=from_stream)
@@ -410,3 +416,10 @@ def _is_ahead(answer: Answer, payload: bytes) -> bool:
         return bool(chunk.first > answer.next)
     completed = chunk.HasField("end") and cause_of(chunk.end.cause) is Cause.COMPLETED
     return bool(completed and chunk.end.next > answer.next)
+
+
+def _progress(told: pb.Progress) -> Progress:
+    note = plain(told.note, NOTE_MAX)
+    if told.preview_type not in PREVIEW_TYPES or len(told.preview) > PREVIEW_BYTES_MAX:
+        return Progress(told.step, told.total, note)
+    return Progress(told.step, told.total, note, told.preview, told.preview_type)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from json.encoder import encode_basestring_ascii as escape
 from typing import Any
 
@@ -10,7 +11,7 @@ from archipelag_contracts.units import to_credits
 from archipelag_coordinator.apps.api import present
 from archipelag_coordinator.apps.api.errors import problem_of_ending
 from archipelag_coordinator.apps.api.sse import event, finish_reason_of, usage_of
-from archipelag_coordinator.domain.answer import Ending
+from archipelag_coordinator.domain.answer import Ending, Progress
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.job import Job
 from archipelag_coordinator.services.watch import Reader
@@ -22,7 +23,7 @@ class JobFrames:
     def __init__(self, job: Job, after: int) -> None:
         self._status = present.status_text(job)
         self._waiting = job.waiting_for
-        self._note: tuple[int, int, str] | None = None
+        self._note: Progress | None = None
         self._after = after
 
     def opening(self) -> bytes:
@@ -47,11 +48,7 @@ class JobFrames:
             said += self._say_status(reader.position)
         if reader.note is not None and reader.note != self._note:
             self._note = reader.note
-            step, total, note = reader.note
-            shown: dict[str, Any] = {"type": "progress", "step": step, "total": total}
-            if note:
-                shown["content"] = note
-            said += event(shown, reader.position)
+            said += event(_progress(reader.note), reader.position)
         return said
 
     def ending(self, reader: Reader, ending: Ending) -> bytes:
@@ -68,3 +65,13 @@ class JobFrames:
         if self._waiting:
             shown["reasons"] = list(self._waiting)
         return event(shown, position)
+
+
+def _progress(note: Progress) -> dict[str, Any]:
+    shown: dict[str, Any] = {"type": "progress", "step": note.step, "total": note.total}
+    if note.note:
+        shown["content"] = note.note
+    if note.preview:
+        shown["image_data"] = base64.b64encode(note.preview).decode()
+        shown["format"] = note.preview_type.removeprefix("image/")
+    return shown

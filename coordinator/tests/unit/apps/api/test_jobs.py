@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from archipelag_contracts.ids import JobId
 from archipelag_coordinator.apps.loops import table
+from archipelag_coordinator.domain.answer import Progress
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.services.track import track
 
@@ -190,7 +191,7 @@ async def test_progress_is_told(api: Api) -> None:
         await until(lambda: api.readers(running.id))
         answer = api.scene.world.answers.get(running.id)
         assert answer is not None
-        answer.note = (3, 20, "steps")
+        answer.note = Progress(3, 20, "steps")
         answer.wake()
         await asyncio.sleep(0)
         await api.answer("done")

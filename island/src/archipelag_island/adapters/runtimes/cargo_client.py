@@ -19,10 +19,21 @@ from archipelag_island.errors import (
     NotReady,
     RuntimeFailed,
 )
-from archipelag_island.runtime import CargoState, Description, RunEnd, RunEvent, RunRequest
+from archipelag_island.runtime import (
+    FILE_PART_BYTES_MAX,
+    PREVIEW_BYTES_MAX,
+    CargoState,
+    Description,
+    FilePart,
+    Progress,
+    RunEnd,
+    RunEvent,
+    RunRequest,
+)
 
 DESCRIBE_S: Final = 5.0
 MESSAGE_BYTES_MAX: Final = 8 << 20
+PREVIEW_TYPES: Final = ("image/png", "image/jpeg", "image/webp")
 
 _STATES: Final = {
     pb.DescribeReply.STATE_READY: CargoState.READY,
@@ -65,8 +76,10 @@ class CargoClient:
             context_tokens=reply.context_tokens,
         )
 
-    async def run(self, request: RunRequest) -> AsyncGenerator[RunEvent, None]:
-        """Raises RuntimeFailed; closing it cancels the call."""
+    async def run(
+        self, request: RunRequest, input_folder: str = ""
+    ) -> AsyncGenerator[RunEvent, None]:
+        """Raises RuntimeFailed; closing it cancels the call. `input_folder` is as the Cargo sees it."""
         call = self._stub.Run(
             pb.RunRequest(
                 run_id=request.run_id,
@@ -75,6 +88,7 @@ class CargoClient:
                 resume_tokens=request.resume_tokens,
                 resume_texts=request.resume_texts,
                 output_items_max=request.output_items_max,
+                input_folder=input_folder,
             )
         )
         try:
@@ -96,9 +110,7 @@ class CargoClient:
 
 
 def _event(message: pb.RunEvent) -> RunEvent:
-    progress = None
-    if message.HasField("progress"):
-        progress = (message.progress.step, message.progress.total, message.progress.note[:200])
+    """Raises CargoFailed for what is out of bounds."""
     end = None
     if message.HasField("end"):
         end = RunEnd(message.end.finish_reason[:32], message.end.error)
@@ -107,9 +119,26 @@ def _event(message: pb.RunEvent) -> RunEvent:
         tuple(message.texts),
         tuple(message.tokens),
         message.prompt_tokens,
-        progress,
+        _progress(message.progress) if message.HasField("progress") else None,
         end,
+        _file(message.file) if message.HasField("file") else None,
     )
+
+
+def _progress(told: pb.RunEvent.Progress) -> Progress:
+    """A preview that is too large or no picture is left out: it is only a comfort."""
+    shown = told.preview_type in PREVIEW_TYPES and len(told.preview) <= PREVIEW_BYTES_MAX
+    preview = (told.preview, told.preview_type) if shown else (b"", "")
+    return Progress(told.step, told.total, told.note[:200], *preview)
+
+
+def _file(part: pb.FilePart) -> FilePart:
+    if len(part.data) > FILE_PART_BYTES_MAX:
+        raise CargoFailed(
+            f"the Cargo broke its protocol: a part of a file has {len(part.data)} bytes, "
+            f"{FILE_PART_BYTES_MAX} at most"
+        )
+    return FilePart(part.name[:256], part.media_type[:128], part.data, part.last, part.sha256)
 
 
 def explained(error: grpc.aio.AioRpcError) -> RuntimeFailed:
