@@ -30,6 +30,7 @@ PACKAGES = (
     "sdk/python",
     "kit",
     "cargos/llm-chat",
+    "cargos/embeddings",
     "embedded",
 )
 """In the order of their dependence, though none is looked up in a registry."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -53,7 +54,7 @@ def _pieces(word: str, merges: list[Merge]) -> list[str]:
     """What byte-pair encoding makes of the word."""
     rank = {merge: i for i, merge in enumerate(merges)}
     pieces = _letters(word)
-    while pairs := [pair for pair in zip(pieces, pieces[1:], strict=False) if pair in rank]:
+    while pairs := [pair for pair in pairwise(pieces) if pair in rank]:
         a, b = min(pairs, key=lambda pair: rank[pair])
         joined: list[str] = []
         while pieces:
