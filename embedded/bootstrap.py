@@ -31,6 +31,11 @@ PACKAGES = (
     "kit",
     "cargos/llm-chat",
     "cargos/embeddings",
+    "cargos/image-gen",
+    "cargos/ocr",
+    "cargos/speech-to-text",
+    "cargos/text-to-speech",
+    "cargos/transcode",
     "embedded",
 )
 """In the order of their dependence, though none is looked up in a registry."""
