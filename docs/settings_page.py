@@ -32,6 +32,11 @@ COORDINATOR: Final = {
     "broker_public_urls": "where Islands reach NATS, by comma; as `NATS_URL` where it is not set",
     "nats_replicas": "servers of a NATS cluster that keep reports and the replay of output: 1, 3 or 5",
     "database_pool_max": "connections to PostgreSQL, 1 to 1000",
+    "blobs": "where the bytes of files are kept: `nats`, or "
+    "`s3://bucket/prefix?endpoint=https://…&region=…`; see [files](../how-to/files.md)",
+    "blobs_key_id": "for `s3://`: the access key's id",
+    "blobs_secret": "for `s3://`: the access key's secret",
+    "registry": "`host[:port][/path]` of the registry where images stand whose names have no host of their own",
     "log_level": "`DEBUG`, `INFO`, `WARNING` or `ERROR`",
 }
 

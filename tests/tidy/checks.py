@@ -97,8 +97,8 @@ COMPOSITION: Final = ("*/__main__.py", "*/compose.py", "*/commands.py", "*/agent
 # Technology → the places that may say its name.
 PLACES: Final[Mapping[str, tuple[str, ...]]] = {
     "fastapi": ("*/apps/*", *COMPOSITION),
-    "starlette": ("*/apps/*",),
-    "uvicorn": ("*/apps/*", *COMPOSITION, "embedded/*"),
+    "starlette": ("*/apps/*", "*/server/*"),
+    "uvicorn": ("*/apps/*", "*/server/*", *COMPOSITION, "embedded/*"),
     "psycopg": ("*/adapters/postgres/*", *COMPOSITION, "embedded/*"),
     "psycopg_pool": ("*/adapters/postgres/*", *COMPOSITION),
     "nats": (

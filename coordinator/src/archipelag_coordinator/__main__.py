@@ -13,6 +13,7 @@ from pathlib import Path
 import nats.errors
 import psycopg
 from archipelag_contracts.errors import ContractError
+from archipelag_contracts.tiers import TRUST_MAX
 
 from archipelag_coordinator import __version__, commands, config
 from archipelag_coordinator.adapters.nats.credentials import KeysUnusable
@@ -39,6 +40,7 @@ settings, from the environment:
   ARCHIPELAG_BROKER_PUBLIC_URLS  where Islands reach NATS, by comma           as ARCHIPELAG_NATS_URL
   ARCHIPELAG_NATS_REPLICAS       servers of a cluster that keep the streams   1
   ARCHIPELAG_DATABASE_POOL_MAX   connections to PostgreSQL                    16
+  ARCHIPELAG_REGISTRY            host of images whose names have none         none
   ARCHIPELAG_LOG_LEVEL           DEBUG, INFO, WARNING or ERROR                INFO
   ARCHIPELAG_POLICY_<NAME>       every limit and interval of domain/policy.py, for example
                                  ARCHIPELAG_POLICY_REQUESTS_PER_MINUTE=600
@@ -92,6 +94,10 @@ def _parser() -> argparse.ArgumentParser:
     cargo = sub.add_parser("cargo", help="the catalogue")
     cargo.add_argument("action", choices=["publish"], help="sign and list a version")
     cargo.add_argument("manifest", type=Path)
+    cargo.add_argument(
+        "--trust", type=int, choices=range(TRUST_MAX + 1), default=TRUST_MAX,
+        help="decides which sandbox tiers it may have; default: %(default)s",
+    )  # fmt: skip
     return parser
 
 
@@ -117,7 +123,9 @@ def _run(arguments: argparse.Namespace) -> int:
             asked = commands.add_user(settings, arguments.email, arguments.credits, arguments.rate)
             print(json.dumps(asyncio.run(asked)))
         case "cargo":
-            print(asyncio.run(commands.publish_cargo(config.read(os.environ), arguments.manifest)))
+            settings = config.read(os.environ)
+            published = commands.publish_cargo(settings, arguments.manifest, arguments.trust)
+            print(asyncio.run(published))
         case "serve":
             _serve(config.read(os.environ))
     return 0

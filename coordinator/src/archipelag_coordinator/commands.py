@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archipelag_contracts import manifest as manifests
+from archipelag_contracts.tiers import TRUST_MAX
 from archipelag_contracts.units import from_credits
 
 from archipelag_coordinator.adapters.nats import credentials
@@ -23,7 +24,7 @@ from archipelag_coordinator.services.bootstrap import add_user as add_user_verb
 from archipelag_coordinator.services.bootstrap import bootstrap as bootstrap_verb
 from archipelag_coordinator.services.keys import make_pairing_code
 from archipelag_coordinator.services.ports import Store
-from archipelag_coordinator.services.publish import publish
+from archipelag_coordinator.services.publish import Signatures, publish
 
 FIRST_USER = "admin@archipelag.local"
 FIRST_KEY_RATE = 100_000
@@ -37,6 +38,7 @@ class Wanted:
     new_key: bool = False
     pairing_code: bool = False
     cargos: tuple[Path, ...] = ()
+    trust: int = TRUST_MAX
 
 
 def init_keys(state_dir: Path) -> str:
@@ -67,7 +69,7 @@ async def bootstrap(settings: Settings, wanted: Wanted) -> dict[str, str]:
             code = await _pairing_code(store, settings, user)
             made["pairing_code"] = code.code
         for path in wanted.cargos:
-            cargo = await _publish(store, settings, path)
+            cargo = await _publish(store, settings, path, wanted.trust)
             made[f"cargo:{cargo.slug}"] = cargo.digest
     return made
 
@@ -85,9 +87,9 @@ async def add_user(
         }
 
 
-async def publish_cargo(settings: Settings, path: Path) -> str:
+async def publish_cargo(settings: Settings, path: Path, trust: int) -> str:
     async with PostgresStore(settings.database_url, pool_max=2) as store:
-        cargo = await _publish(store, settings, path)
+        cargo = await _publish(store, settings, path, trust)
     return json.dumps(
         {"slug": cargo.slug, "version": cargo.manifest.version, "digest": cargo.digest}
     )
@@ -114,8 +116,14 @@ async def _pairing_code(store: Store, settings: Settings, user: User) -> Pairing
     return await make_pairing_code(store, SystemClock(), SystemIds(), settings.policy, user)
 
 
-async def _publish(store: Store, settings: Settings, path: Path) -> Cargo:
+async def _publish(store: Store, settings: Settings, path: Path, trust: int) -> Cargo:
     text = await asyncio.to_thread(path.read_text, encoding="utf-8")
     manifest = manifests.parse_toml(text)
-    key = credentials.load_keys(settings.state_dir).publisher
-    return await publish(store, SystemClock(), manifest, sign=key.sign, public_key=key.public)
+    keys = credentials.load_keys(settings.state_dir)
+    signatures = Signatures(
+        cosign=keys.cosign.sign,
+        cosign_key=keys.cosign.public,
+        sign=keys.publisher.sign,
+        public_key=keys.publisher.public,
+    )
+    return await publish(store, SystemClock(), manifest, signatures, trust=trust)

@@ -18,7 +18,9 @@ import uvicorn
 from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
 
 from archipelag_coordinator import __version__
+from archipelag_coordinator.adapters.catalogue_signer import KeyCatalogueSigner
 from archipelag_coordinator.adapters.nats import credentials
+from archipelag_coordinator.adapters.nats.blobs import NatsBlobs, make_blob_stream
 from archipelag_coordinator.adapters.nats.broker import NatsBroker
 from archipelag_coordinator.adapters.nats.chunk_relay import NatsChunkRelay
 from archipelag_coordinator.adapters.nats.connection import Connection, Identity, make_streams
@@ -29,9 +31,13 @@ from archipelag_coordinator.adapters.nats.reports import ReportQueue
 from archipelag_coordinator.adapters.nats.wire import Wire
 from archipelag_coordinator.adapters.postgres.leader import Leader
 from archipelag_coordinator.adapters.postgres.store import UNREACHABLE, PostgresStore
+from archipelag_coordinator.adapters.s3.blobs import S3Blobs, bucket_of
+from archipelag_coordinator.adapters.s3.signing import Access
 from archipelag_coordinator.apps.api.app import ApiSettings, create_app
+from archipelag_coordinator.apps.api.links import Links
 from archipelag_coordinator.apps.background.chores import chores_app, run_chores
 from archipelag_coordinator.apps.islands.enrolment import EnrolmentService, start_enrolment
+from archipelag_coordinator.apps.islands.files import BUSY, IslandFiles
 from archipelag_coordinator.apps.islands.heartbeats import Heartbeats
 from archipelag_coordinator.apps.islands.known import KnownKeys
 from archipelag_coordinator.apps.islands.nonces import Nonces
@@ -42,12 +48,13 @@ from archipelag_coordinator.apps.loops.table import TABLE
 from archipelag_coordinator.clock import SystemClock
 from archipelag_coordinator.config import Settings
 from archipelag_coordinator.domain.attempt import Cause
-from archipelag_coordinator.errors import CoordinatorError, StaleAttempt
+from archipelag_coordinator.errors import CoordinatorError, InvalidInput, StaleAttempt
 from archipelag_coordinator.ids import SystemIds
 from archipelag_coordinator.services import upkeep
 from archipelag_coordinator.services.cancel import cancel_here
 from archipelag_coordinator.services.failover import failover
 from archipelag_coordinator.services.follow import look
+from archipelag_coordinator.services.list_cargos import load_catalogue
 from archipelag_coordinator.services.settled import settled
 from archipelag_coordinator.services.world import World
 
@@ -79,7 +86,7 @@ async def serve(settings: Settings) -> None:
     async with _open(settings) as parts:
         world = parts.world
         await upkeep.beat(world)
-        await upkeep.load_catalogue(world)
+        await load_catalogue(world)
         await upkeep.load_fleet(world)
         known = KnownKeys(world)
         await parts.bus.listen_heartbeats(Heartbeats(world, known, parts.keys.assignment).take)
@@ -88,8 +95,10 @@ async def serve(settings: Settings) -> None:
         await parts.bus.listen_reports(world.home, taking.take_here)
         await parts.bus.listen_cancels(world.home, partial(_cancel_handed, world))
         await parts.bus.listen_here(world.home)
+        await parts.bus.listen_files(IslandFiles(world, UNREACHABLE).take, BUSY)
         reports = ReportQueue(parts.connection, taking.take)
-        nonces = Nonces(_nonce_secret(parts.keys), world.clock, os.urandom)
+        secret = _shared_secret(parts.keys, b"archipelag nonces\n")
+        nonces = Nonces(secret, world.clock, os.urandom)
         address = f"{settings.grpc_host}:{settings.grpc_port}"
         enrolment, _ = await start_enrolment(EnrolmentService(world, nonces), address)
         try:
@@ -120,8 +129,7 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
             PostgresStore(settings.database_url, pool_max=settings.database_pool_max)
         )
         who = _identity(keys, home, clock)
-        streams = partial(make_streams, replicas=settings.nats_replicas)
-        connection = Connection(urls, who, on_connected=streams)
+        connection = Connection(urls, who, on_connected=partial(_make_streams, settings))
         broker = NatsBroker(keys, urls, home, clock)
         relay = NatsChunkRelay(home, clock, StreamReplay(connection))
         wire = Wire(urls, who)
@@ -132,6 +140,9 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
         stack.push_async_callback(relay.stop)
         bus = NatsIslandBus(connection, keys.assignment)
         stack.push_async_callback(bus.close)
+        blobs = _blobs(settings, connection, clock)
+        if isinstance(blobs, S3Blobs):
+            stack.push_async_callback(blobs.close)
         leader = Leader(settings.database_url)
         runner = Runner(TABLE, lambda: leader.is_leader, lambda: leader.is_settled)
         world = World(
@@ -144,8 +155,12 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
             broker=broker,
             home=home,
             policy=settings.policy,
+            blobs=blobs,
             assignment_keys=(keys.assignment.public,),
             publisher_keys=(keys.publisher.public,),
+            publisher_key=keys.cosign.public,
+            signer=KeyCatalogueSigner(keys.catalogue),
+            registry=settings.registry,
             broker_urls=settings.broker_public_urls or tuple(urls),
             version=__version__,
             nudge=runner.nudge,
@@ -160,6 +175,23 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
         stack.push_async_callback(presence.close)
         await broker.listen_presence(presence.gone, presence.back, presence.unsure)
         yield Parts(world, store, connection, bus, relay, leader, runner, keys)
+
+
+async def _make_streams(settings: Settings, connection: Connection) -> None:
+    await make_streams(connection, settings.nats_replicas)
+    if settings.blobs == "nats":
+        await make_blob_stream(connection, settings.nats_replicas)
+
+
+def _blobs(settings: Settings, connection: Connection, clock: SystemClock) -> NatsBlobs | S3Blobs:
+    if settings.blobs == "nats":
+        return NatsBlobs(connection)
+    try:
+        bucket = bucket_of(settings.blobs)
+    except ValueError as error:
+        raise InvalidInput({"ARCHIPELAG_BLOBS": [str(error)]}) from None
+    access = Access(settings.blobs_key_id, settings.blobs_secret, bucket.region)
+    return S3Blobs(bucket, access, clock.now)
 
 
 def _identity(keys: Keys, home: RelayId, clock: SystemClock) -> Identity:
@@ -180,7 +212,9 @@ def _chores(settings: Settings, parts: Parts) -> procrastinate.App:
 
 def _http(settings: Settings, parts: Parts) -> uvicorn.Server:
     # What the drivers say when their server is away: the customer gets a 503, to be tried again.
-    api = ApiSettings(unavailable=(ConnectionError, TimeoutError, *UNREACHABLE, nats.errors.Error))
+    away = (ConnectionError, TimeoutError, *UNREACHABLE, nats.errors.Error)
+    links = Links(_shared_secret(parts.keys, b"archipelag links\n"))
+    api = ApiSettings(links=links, unavailable=away)
     app = create_app(parts.world, settings=api, broker_connected=lambda: parts.connection.connected)
     config = uvicorn.Config(
         app,
@@ -200,9 +234,9 @@ def _http(settings: Settings, parts: Parts) -> uvicorn.Server:
     return uvicorn.Server(config)
 
 
-def _nonce_secret(keys: Keys) -> bytes:
+def _shared_secret(keys: Keys, purpose: bytes) -> bytes:
     """The same for every Coordinator of a network, and nobody else's."""
-    return sha256(b"archipelag nonces\n" + keys.assignment.seed()).digest()
+    return sha256(purpose + keys.assignment.seed()).digest()
 
 
 class _Errands:

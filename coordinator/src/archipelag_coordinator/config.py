@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from archipelag_coordinator.domain.policy import Policy
 from archipelag_coordinator.errors import InvalidInput
+
+_REGISTRY: Final = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?(/[a-z0-9._-]+)*")
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,14 @@ class Settings:
     nats_replicas: int = 1
     """Servers of a cluster that keep reports and the replay of output: 1, 3 or 5."""
     database_pool_max: int = 16
+    blobs: str = "nats"
+    """Where the bytes of files are kept: `nats`, or `s3://bucket/prefix?endpoint=https://…&region=…`."""
+    blobs_key_id: str = field(default="", repr=False)
+    """For `s3://`: the access key's id."""
+    blobs_secret: str = field(default="", repr=False)
+    """For `s3://`: the access key's secret."""
+    registry: str = ""
+    """host[:port][/path] of the registry where images stand whose names have no host of their own."""
     log_level: str = "INFO"
     policy: Policy = field(default_factory=Policy)
 
@@ -56,6 +67,7 @@ def read(environ: Mapping[str, str]) -> Settings:
             given[name] = Path() if name == "state_dir" else ""
             if f"ARCHIPELAG_{name.upper()}" not in errors:
                 errors[f"ARCHIPELAG_{name.upper()}"] = ["is required"]
+    _check_blobs(given, errors)
     policy = _policy(environ, errors)
     if errors:
         raise InvalidInput(errors)
@@ -78,12 +90,30 @@ def _policy(environ: Mapping[str, str], errors: dict[str, list[str]]) -> Policy:
     policy = replace(default, **given)
     if policy.insured_day_ucredits < 0:
         errors["ARCHIPELAG_POLICY_INSURED_DAY_UCREDITS"] = ["must be 0 or more"]
+    if not 0 < policy.catalogue_renew_s < policy.catalogue_life_s:
+        errors["ARCHIPELAG_POLICY_CATALOGUE_RENEW_S"] = [
+            "must be more than 0 and less than ARCHIPELAG_POLICY_CATALOGUE_LIFE_S"
+        ]
     most = policy.insured_of_earned_bp_max
     if not 0 <= policy.insured_of_earned_bp <= most:
         errors["ARCHIPELAG_POLICY_INSURED_OF_EARNED_BP"] = [
             f"must be 0 to {most}: with more, failing on purpose would pay"
         ]
     return policy
+
+
+def _check_blobs(given: Mapping[str, Any], errors: dict[str, list[str]]) -> None:
+    if given.get("blobs", "nats") == "nats":
+        return
+    for name in ("blobs_key_id", "blobs_secret"):
+        if not given.get(name):
+            errors[f"ARCHIPELAG_{name.upper()}"] = ["is required with s3://"]
+
+
+def _blobs(raw: str) -> str:
+    if raw != "nats" and not raw.startswith("s3://"):
+        raise ValueError("must be nats or s3://bucket/prefix?endpoint=https://…&region=…")
+    return raw
 
 
 def _port(raw: str) -> int:
@@ -116,6 +146,12 @@ def _level(raw: str) -> str:
     return raw.upper()
 
 
+def _registry(raw: str) -> str:
+    if not _REGISTRY.fullmatch(raw):
+        raise ValueError("must be host[:port][/path], in lower case and without https://")
+    return raw
+
+
 _READERS = {
     "state_dir": lambda raw: Path(raw).absolute(),
     "http_port": _port,
@@ -124,4 +160,6 @@ _READERS = {
     "database_pool_max": _count,
     "broker_public_urls": lambda raw: tuple(url.strip() for url in raw.split(",") if url.strip()),
     "log_level": _level,
+    "blobs": _blobs,
+    "registry": _registry,
 }

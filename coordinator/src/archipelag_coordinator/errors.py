@@ -7,6 +7,8 @@ CoordinatorError
 ├── InvalidInput                `errors`: field → reasons
 ├── Unsupported                a feature that this Cargo does not have: `param`
 ├── TooLarge                    `limit_bytes`
+├── StorageExceeded             a customer's files together: `limit_bytes`
+├── ContentLost                 a file whose bytes the store does not have any more
 ├── RateLimited                 `retry_after_s`
 ├── InsufficientCredits         `required`, `available`, in micro-credits
 ├── BudgetExceeded              the key's own budget: `required`, `available`
@@ -15,6 +17,8 @@ CoordinatorError
 │   ├── IllegalMove             a state that does not allow this move: `noun`, `state`, `move`
 │   ├── StaleAttempt            an epoch that is no longer the current one
 │   ├── IdempotencyMismatch     the same Idempotency-Key with another request
+│   ├── SlugTaken               another publisher has this name: `slug`
+│   ├── TooManySubmissions      too many of one's Cargos wait to be decided on: `limit`
 │   ├── NothingToContinue       a reader's place in an answer that does not stand (any more)
 │   └── AlreadyPosted           a transfer of this id stands, with other entries
 ├── PairingRefused              unknown, used or expired pairing code: `reason`
@@ -81,6 +85,22 @@ class TooLarge(CoordinatorError):
         self.limit_bytes = limit_bytes
 
 
+class StorageExceeded(CoordinatorError):
+    code = "storage_exceeded"
+
+    def __init__(self, limit_bytes: int, why: str = "") -> None:
+        told = why or f"your files may take {limit_bytes} bytes together"
+        super().__init__(f"{told}; delete some first")
+        self.limit_bytes = limit_bytes
+
+
+class ContentLost(CoordinatorError):
+    code = "content_lost"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the content of {name} was lost: upload it again")
+
+
 class RateLimited(CoordinatorError):
     code = "rate_limited"
 
@@ -142,6 +162,24 @@ class IdempotencyMismatch(Conflict):
 
 class NothingToContinue(Conflict):
     code = "nothing_to_continue"
+
+
+class SlugTaken(Conflict):
+    code = "slug_taken"
+
+    def __init__(self, slug: str) -> None:
+        super().__init__(f"the name {slug!r} is another publisher's: choose another slug")
+        self.slug = slug
+
+
+class TooManySubmissions(Conflict):
+    code = "too_many_submissions"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"{limit} of your Cargos wait to be decided on: wait for those, or withdraw one"
+        )
+        self.limit = limit
 
 
 class AlreadyPosted(Conflict):

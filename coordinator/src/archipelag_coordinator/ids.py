@@ -10,7 +10,9 @@ from datetime import datetime
 from typing import Final
 
 from archipelag_contracts import ids
-from archipelag_contracts.ids import ApiKeyId, IslandId, JobId, RelayId, UserId
+from archipelag_contracts.ids import ApiKeyId, FileId, IslandId, JobId, RelayId, UserId
+
+from archipelag_coordinator.domain.file import BlobId
 
 PAIRING_ALPHABET: Final = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 PAIRING_LENGTH: Final = 6
@@ -35,6 +37,12 @@ class SystemIds:
 
     def relay(self, now: datetime) -> RelayId:
         return RelayId(f"rly_{_body(now)}")
+
+    def file(self) -> FileId:
+        return FileId(f"file_{secrets.token_hex(16)}")
+
+    def blob(self, now: datetime) -> BlobId:
+        return BlobId(f"blob_{_body(now)}")
 
     def secret(self) -> str:
         return "ak_" + "".join(secrets.choice(_SECRET_ALPHABET) for _ in range(_SECRET_LENGTH))

@@ -66,6 +66,8 @@ def test_everything_that_is_missing_is_named_at_once() -> None:
         ("NATS_REPLICAS", "three"),
         ("DATABASE_POOL_MAX", "0"),
         ("LOG_LEVEL", "loud"),
+        ("REGISTRY", "https://registry.example"),
+        ("POLICY_CATALOGUE_RENEW_S", "999999999"),
         ("POLICY_LEASE_S", "soon"),
         ("POLICY_ATTEMPTS_MAX", "3.5"),
         ("POLICY_ISLANDS_NEED_APPROVAL", "maybe"),
@@ -104,3 +106,22 @@ def test_who_trades_with_themselves_loses_more_than_the_insurance_then_allows() 
 
     allowed = parts.islands * policy.insured_of_earned_bp // 10_000
     assert allowed < parts.fees + parts.insurance
+
+
+def test_an_object_store_needs_its_key_and_shows_no_secret() -> None:
+    store = {"ARCHIPELAG_BLOBS": "s3://files"}
+    keys = {"ARCHIPELAG_BLOBS_KEY_ID": "AKID", "ARCHIPELAG_BLOBS_SECRET": "hush"}
+    with pytest.raises(InvalidInput) as refused:
+        read(ENOUGH | store)
+
+    settings = read(ENOUGH | store | keys)
+
+    assert sorted(refused.value.errors) == sorted(keys)
+    assert settings.blobs == "s3://files" and read(ENOUGH).blobs == "nats"
+    assert "hush" not in settings.describe() + repr(settings)
+
+
+@pytest.mark.parametrize("wrong", ["memory", "file:///var", "s3:files"])
+def test_a_store_of_bytes_that_is_none_is_refused(wrong: str) -> None:
+    with pytest.raises(InvalidInput, match="nats or s3://"):
+        read(ENOUGH | {"ARCHIPELAG_BLOBS": wrong})

@@ -34,7 +34,7 @@ class Api:
         return any(
             cargo["state"] == "warm"
             for host in self._listed("/api/v1/hosts")
-            if datetime.fromisoformat(host["seen_at"]) > since
+            if host["seen_at"] and datetime.fromisoformat(host["seen_at"]) > since
             for cargo in host["cargos"]
         )
 

@@ -7,28 +7,38 @@ import logging
 import os
 import secrets
 from collections.abc import Coroutine
+from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import Any, Final
 
 from archipelag_contracts.signing import SigningKey
 
-from archipelag_island.adapters import engines, orders, probe, status
+from archipelag_island.adapters import codec, engines, orders, probe, status
 from archipelag_island.adapters.control import ControlServer
 from archipelag_island.adapters.enrolment import GrpcEnrolment
+from archipelag_island.adapters.files import CoordinatorFiles
 from archipelag_island.adapters.identity import Home
+from archipelag_island.adapters.images import OciImages
 from archipelag_island.adapters.journal import FileJournal
 from archipelag_island.adapters.link import Credentials, NatsLink
 from archipelag_island.adapters.models import FetchedModels
 from archipelag_island.adapters.probe import cpu, disk, memory
-from archipelag_island.adapters.runtimes.native import NativeRuntime
+from archipelag_island.adapters.runtimes.found import found_runtimes
+from archipelag_island.adapters.runtimes.several import Runtimes
 from archipelag_island.adapters.senses import HostSenses
 from archipelag_island.adapters.shelf import FileShelf
 from archipelag_island.clock import Clock, SystemClock
 from archipelag_island.config import Settings
+from archipelag_island.domain.backoff import Backoff
 from archipelag_island.domain.capability import Capabilities
 from archipelag_island.domain.caps import Bucket, disk_refusal
-from archipelag_island.errors import BadSettings, BrokerUnreachable, EnrolmentRefused, NoAnswer
+from archipelag_island.errors import (
+    BadSettings,
+    BrokerUnreachable,
+    EnrolmentRefused,
+    NoAnswer,
+)
 from archipelag_island.runtime import Runtime, RuntimeInfo
 from archipelag_island.services import (
     announce,
@@ -53,6 +63,7 @@ REFRESH_LOOKS: Final = 600
 # Disk and graphics processors change while we run; they are looked at again this often.
 PROBE_AGAIN_S: Final = 60.0
 CANCEL_AGAIN_S: Final = 0.2
+FILE_TRIES_S: Final = (0.2, 5.0)
 
 
 class Agent:
@@ -69,7 +80,7 @@ class Agent:
     ) -> None:
         self.settings = settings
         self.home = Home(settings.home)
-        self.runtime = runtime or NativeRuntime()
+        self.runtime = Runtimes({"native": runtime} if runtime else found_runtimes(settings))
         self.clock = clock or SystemClock()
         self.chance = chance or Random()
         self.senses = senses
@@ -92,13 +103,13 @@ class Agent:
         try:
             self.coordinator = self.home.coordinator(self.settings.coordinator)
             key = self.home.key()
-            info = await self.runtime.probe()
+            infos = await self.runtime.usable()
             if leftovers := await self.runtime.recover():
                 log.info("leftovers_removed count=%d", leftovers)
-            self._probe(info)
+            self._probe(infos)
             if not await self._join(key, stop):
                 return
-            await self._serve(key, info, stop)
+            await self._serve(key, infos, stop)
         finally:
             status.remove(self.settings.home)
             self.home.unlock()
@@ -109,7 +120,7 @@ class Agent:
         self.home.lock()
         try:
             self.coordinator = self.home.coordinator(self.settings.coordinator)
-            self._probe(await self.runtime.probe())
+            self._probe(await self.runtime.usable())
             await self._join(self.home.key(), asyncio.Event())
             assert self._standing is not None
             return self._standing
@@ -152,9 +163,13 @@ class Agent:
             log.warning("an operator has yet to approve this Island; it gets no work until then")
         return True
 
-    async def _serve(self, key: SigningKey, info: RuntimeInfo, stop: asyncio.Event) -> None:
+    async def _serve(
+        self, key: SigningKey, infos: tuple[RuntimeInfo, ...], stop: asyncio.Event
+    ) -> None:
         assert self._standing is not None
         refused = asyncio.Event()
+        if not self._standing.catalogue_keys:
+            refused.set()  # Enrolled before there were signed catalogues: ask for the key at once.
         journal = self._journal()
         link = NatsLink(
             island=self._standing.island_id,
@@ -165,9 +180,10 @@ class Agent:
             up=lambda: world.came_up(),  # noqa: PLW0108 - the world is made after the link
             refused=refused.set,
             chance=self.chance,
+            catalogue_changed=lambda number: announce.catalogue_changed(world, number),
             sent=lambda size_bytes: self.bucket.spend(size_bytes, self.clock.monotonic()),
         )
-        world = self.world = self._world(link, journal)
+        world = self.world = self._world(link, journal, infos)
         reconcile.load_catalogue(world)
         control = ControlServer(self.settings.home, partial(orders.obey, world))
         await control.start()
@@ -182,9 +198,10 @@ class Agent:
                 ),
                 "reports": deliver.deliver_for_ever(world),
                 "credentials": renewals,
+                "catalogue": reconcile.expire_for_ever(world),
                 "refresh": self._refresh(link, world),
                 "status": self._tell(world, link),
-                "probes": self._probe_again(info),
+                "probes": self._probe_again(infos),
                 "drains": drain.drain_for_ever(world),
                 "measures": measure.measure_for_ever(world, self._disk_taken),
                 **self._watching(world),
@@ -242,11 +259,17 @@ class Agent:
         except (TimeoutError, BrokerUnreachable, NoAnswer) as error:
             log.warning("reports_kept_for_next_start error=%s", error)
 
-    def _world(self, link: NatsLink, journal: FileJournal) -> World:
+    def _world(self, link: NatsLink, journal: FileJournal, infos: tuple[RuntimeInfo, ...]) -> World:
         assert self._standing is not None
         settings, caps = self.settings, self.settings.caps
         threads = settings.threads or max(1, cpu.cores() - 1)
-        return World(
+        images = OciImages(
+            settings.home / "images",
+            lambda: settings.registry or world.now.registry,
+            bytes_max=settings.images_mb_max << 20,
+            over=self._over_disk,
+        )
+        world = World(
             host=Host(
                 island_id=self._standing.island_id,
                 boot_id=secrets.token_hex(8),
@@ -259,20 +282,35 @@ class Agent:
                 rules=settings.rules,
                 caps=caps,
                 cpus=cpu.lent(caps.cores),
+                runtimes=infos,
+                publishers=settings.publishers,
+                trust_min=settings.trust_min,
+                idle_s=settings.idle_s,
+                keep_warm=settings.keep_warm,
             ),
             clock=self.clock,
             chance=self.chance,
             link=link,
             journal=journal,
             shelf=FileShelf(settings.home / "catalogue.json"),
-            models=FetchedModels(settings.model_dir, self._over_disk),
+            models=FetchedModels(settings.model_dir, self._over_disk, images.fetch_model),
+            images=images,
+            files=CoordinatorFiles(
+                link.ask_files,
+                settings.home / "inputs",
+                over=self._over_disk,
+                backoff=lambda: Backoff(*FILE_TRIES_S, self.chance),
+            ),
             runtime=self.runtime,
             publisher_keys=self._publisher_keys,
+            catalogue_keys=self._catalogue_keys,
+            read_document=codec.read_document,
             capabilities=self._current_capabilities,
             load=partial(probe.load, cpu.cores()),
             spawn=self._spawn,
             bucket=self.bucket,
         )
+        return world
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -288,30 +326,34 @@ class Agent:
     def _credentials(self) -> Credentials:
         s = self._standing
         assert s is not None
-        return Credentials(s.broker_urls, s.broker_jwt, s.assignment_keys)
+        return Credentials(s.broker_urls, s.broker_jwt, s.assignment_keys, bool(s.catalogue_keys))
 
     def _publisher_keys(self) -> tuple[bytes, ...]:
         assert self._standing is not None
         return self._standing.publisher_keys
 
+    def _catalogue_keys(self) -> tuple[bytes, ...]:
+        assert self._standing is not None
+        return self._standing.catalogue_keys
+
     def _current_capabilities(self) -> Capabilities:
         assert self._capabilities is not None
         return self._capabilities
 
-    def _probe(self, info: RuntimeInfo) -> None:
+    def _probe(self, infos: tuple[RuntimeInfo, ...]) -> None:
         self._capabilities = probe.capabilities(
             self.settings.home,
-            (info,),
+            infos,
             tuple(engines.installed(self.settings.extra_engines)),
             self.settings.region,
             self.settings.caps,
         )
 
-    async def _probe_again(self, info: RuntimeInfo) -> None:
+    async def _probe_again(self, infos: tuple[RuntimeInfo, ...]) -> None:
         while True:
             await asyncio.sleep(PROBE_AGAIN_S)
             try:
-                self._probe(info)
+                self._probe(infos)
             except OSError as error:
                 log.warning("not_probed error=%s", error)
 
@@ -328,6 +370,9 @@ class Agent:
         )
 
     def _keep(self, standing: Standing) -> None:
+        if not standing.catalogue_keys and self._standing is not None:
+            # A Coordinator that forgets its catalogue key does not take us back to believing less.
+            standing = replace(standing, catalogue_keys=self._standing.catalogue_keys)
         self._standing = standing
         self._renewed.set()
         try:

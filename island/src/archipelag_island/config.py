@@ -19,6 +19,9 @@ SLOTS_DEFAULT: Final = 4
 SLOTS_MAX: Final = 256
 DRAIN_S_DEFAULT: Final = 60
 DRAIN_S_MAX: Final = 24 * 3600
+IDLE_S_DEFAULT: Final = 900
+IMAGES_MB_DEFAULT: Final = 20_000
+RUNTIMES: Final = ("oci", "wasm", "native")
 
 # Name, default and meaning, as `--help` and the reference of settings show them.
 SETTINGS: Final = (
@@ -42,6 +45,29 @@ SETTINGS: Final = (
         "ISLAND_EXTRA_ENGINES",
         "",
         "engines that no package announces: `name=python.package`, with commas",
+    ),
+    (
+        "ISLAND_PUBLISHERS",
+        "all",
+        "the only publishers whose Cargos may run here, by the fingerprints of their keys, with commas",
+    ),
+    (
+        "ISLAND_TRUST_MIN",
+        "0",
+        "the lowest trust level of a Cargo that may run here: 0 unknown to 3 the network's own",
+    ),
+    (
+        "ISLAND_RUNTIMES",
+        "all that work",
+        "the only runtimes to use: oci, wasm, native, with commas",
+    ),
+    ("ISLAND_IDLE_S", str(IDLE_S_DEFAULT), "seconds after which a Cargo that nobody uses is ended"),
+    ("ISLAND_KEEP_WARM", "no", "start every Cargo before anybody asks, and keep it"),
+    ("REGISTRY", "the one that the catalogue names", "`host[:port]` that images are pulled from"),
+    (
+        "ISLAND_IMAGES_MB_MAX",
+        str(IMAGES_MB_DEFAULT),
+        "disk that images may take; those unused for longest go first",
     ),
     ("ISLAND_SLOTS", str(SLOTS_DEFAULT), f"runs at once, 1 to {SLOTS_MAX}"),
     ("ISLAND_THREADS", "one fewer than the usable cores", "threads of each Cargo"),
@@ -75,6 +101,7 @@ SETTINGS: Final = (
 )
 
 _SLUG: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_FINGERPRINT: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _MODULE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 
 
@@ -95,6 +122,13 @@ class Settings:
     drain_s: int = DRAIN_S_DEFAULT
     caps: Caps = field(default_factory=Caps)
     rules: Rules = field(default_factory=Rules)
+    runtimes: tuple[str, ...] = RUNTIMES
+    publishers: frozenset[str] | None = None
+    trust_min: int = 0
+    idle_s: int = IDLE_S_DEFAULT
+    keep_warm: bool = False
+    registry: str = ""
+    images_mb_max: int = IMAGES_MB_DEFAULT
     pairing_code: str = field(default="", repr=False)
 
 
@@ -128,6 +162,21 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
         ),
         caps=_caps(value, problems),
         rules=_rules(value, problems),
+        runtimes=_runtimes(value("ISLAND_RUNTIMES"), problems),
+        publishers=_publishers(value("ISLAND_PUBLISHERS"), problems),
+        trust_min=_trust(value("ISLAND_TRUST_MIN"), problems),
+        idle_s=_number(
+            value("ISLAND_IDLE_S"), "ISLAND_IDLE_S", IDLE_S_DEFAULT, 30 * 86_400, problems
+        ),
+        keep_warm=_flag(value("ISLAND_KEEP_WARM"), "ISLAND_KEEP_WARM", problems),
+        registry=value("REGISTRY"),
+        images_mb_max=_number(
+            value("ISLAND_IMAGES_MB_MAX"),
+            "ISLAND_IMAGES_MB_MAX",
+            IMAGES_MB_DEFAULT,
+            1 << 30,
+            problems,
+        ),
         pairing_code=value("PAIRING_CODE").upper(),
     )
     if problems:
@@ -181,6 +230,33 @@ def _flag(text: str, name: str, problems: list[str]) -> bool:
     if text.lower() not in ("", "no", "false", "off", "0"):
         problems.append(f"ARCHIPELAG_{name} must be yes or no, not {text!r}")
     return False
+
+
+def _runtimes(text: str, problems: list[str]) -> tuple[str, ...]:
+    named = [name.strip() for name in text.split(",") if name.strip()]
+    for name in named:
+        if name not in RUNTIMES:
+            problems.append(
+                f"ARCHIPELAG_ISLAND_RUNTIMES: {name!r} is not one of {', '.join(RUNTIMES)}"
+            )
+    return tuple(name for name in RUNTIMES if name in named) or RUNTIMES
+
+
+def _publishers(text: str, problems: list[str]) -> frozenset[str] | None:
+    named = [one.strip() for one in text.split(",") if one.strip()]
+    problems += [
+        f"ARCHIPELAG_ISLAND_PUBLISHERS: {one!r} is not a fingerprint: sha256: and 64 hexadecimal digits"
+        for one in named
+        if not _FINGERPRINT.fullmatch(one)
+    ]
+    return frozenset(named) or None
+
+
+def _trust(text: str, problems: list[str]) -> int:
+    if text in ("", "0", "1", "2", "3"):
+        return int(text or 0)
+    problems.append(f"ARCHIPELAG_ISLAND_TRUST_MIN must be 0 to 3, not {text!r}")
+    return 0
 
 
 def _engines(text: str, problems: list[str]) -> dict[str, str]:

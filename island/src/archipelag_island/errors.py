@@ -10,6 +10,7 @@ IslandError
 ├── BrokerUnreachable      no connection to the message broker; try again later
 ├── NoAnswer               connected, but nobody answered in time
 ├── JournalFull            no room to remember another attempt: disk full or too many unsettled ones
+├── BadCatalogue           a catalogue that is older than one seen, or has expired
 ├── BadEntry               a catalogue entry that is not signed by a trusted publisher, or is not what it claims
 ├── ModelUnavailable       the weights could not be had
 ├── ImageUnavailable       the image could not be had, or is not what was signed
@@ -73,6 +74,10 @@ class NoAnswer(IslandError):
 
 class JournalFull(IslandError):
     code = "journal_full"
+
+
+class BadCatalogue(IslandError):
+    code = "bad_catalogue"
 
 
 class BadEntry(IslandError):

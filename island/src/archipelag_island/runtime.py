@@ -46,6 +46,8 @@ class CargoSpec:
     threads: int = 1
     cpus: tuple[int, ...] = ()
     """Processors that it may run on; empty: any."""
+    runtime: str = "native"
+    """Which runtime of the Island starts it."""
     tier: Tier = TIERS["standard"]
     """Hard limits, already cut to what the manifest asks for."""
     root: Path | None = None

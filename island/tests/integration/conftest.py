@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +14,8 @@ from typing import Any
 
 import nats
 import pytest
-from archipelag_contracts import streams, subjects
+from archipelag_contracts import cosign, streams, subjects
+from archipelag_contracts.cosign import CosignKey
 from archipelag_contracts.manifest import Manifest
 from archipelag_contracts.pb.archipelag.v1 import island_pb2 as island
 from archipelag_contracts.pb.archipelag.v1 import job_pb2 as job
@@ -81,6 +82,9 @@ async def broker(tmp_path: Path) -> AsyncIterator[Broker]:
     await made.stop()
 
 
+COSIGN = CosignKey.generate()
+
+
 @dataclass
 class Coordinator:
     """Answers heartbeats, assigns, listens to output and reports."""
@@ -95,7 +99,11 @@ class Coordinator:
     reports: list[job.Report] = field(default_factory=list)
     next_reply: dict[str, Any] = field(default_factory=dict)
     """Fields of the next heartbeat reply, used once."""
+    catalogue_key: SigningKey = field(default_factory=SigningKey.generate)
+    document: island.Catalogue | None = None
+    """The signed catalogue, for Islands that know the key."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    interval_ms: int = 1000
     client: Any = None
     warm_boot: str = ""
     """Of the start of the agent that was last seen warm."""
@@ -119,13 +127,18 @@ class Coordinator:
         self.beats.append(beat)
         extra, self.next_reply = self.next_reply, {}
         reply = island.HeartbeatReply(
-            next_interval_ms=1000,
+            next_interval_ms=self.interval_ms,
             accepts_work=True,
             catalogue_version="v1",
             sequence=beat.sequence,
             island_id=beat.island_id,
         )
-        if beat.catalogue_version != "v1":
+        document = self.document
+        if beat.reads_documents and document is not None:
+            if beat.catalogue_number != document.version:
+                reply.catalogue_number = document.version
+                reply.catalogue_document = self.catalogue_key.seal(document)
+        elif beat.catalogue_version != "v1":
             for manifest in self.manifests:
                 data = manifest.canonical()
                 reply.catalogue.add(
@@ -152,6 +165,24 @@ class Coordinator:
     async def _on_report(self, message: Any) -> None:
         self.reports.append(open_sealed(message.data, job.Report, AnyKey()))
         self.changed.set()
+
+    async def issue(self, version: int, manifests: Sequence[Manifest]) -> None:
+        """A new catalogue, and word of it."""
+        now_ms = int(datetime.now(UTC).timestamp() * 1000)
+        self.document = island.Catalogue(
+            version=version, issued_at_ms=now_ms, expires_at_ms=now_ms + 3_600_000
+        )
+        for manifest in manifests:
+            data = manifest.canonical()
+            payload = cosign.payload("registry.example/it", cosign.artifact_digest(data))
+            self.document.entries.add(
+                manifest=data,
+                payload=payload,
+                signature=COSIGN.sign(payload),
+                public_key=COSIGN.public,
+                trust=3,
+            )
+        await self.client.publish(subjects.CATALOGUE_CHANGED, b"%d" % version)
 
     async def until(self, holds: Callable[[], Any], what: str) -> None:
         try:
@@ -250,8 +281,8 @@ class StartAgent:
         self.coordinator = coordinator
         self.started: list[RunningAgent] = []
 
-    def enrolled(self) -> None:
-        """As if enrolment had happened."""
+    def enrolled(self, *, catalogue: bool = False) -> None:
+        """As if enrolment had happened; with the catalogue's key where it signs one."""
         home = Home(self.home)
         home.prepare()
         home.key()
@@ -264,6 +295,7 @@ class StartAgent:
                 assignment_keys=(self.coordinator.key.public,),
                 publisher_keys=(self.coordinator.publisher.public,),
                 approved=True,
+                catalogue_keys=(self.coordinator.catalogue_key.public,) if catalogue else (),
             )
         )
 

@@ -12,14 +12,18 @@ from typing import Any
 
 import pytest
 from archipelag_contracts.signing import MANIFEST_PREFIX, SigningKey
+from archipelag_contracts.tiers import TRUST_MAX
 from archipelag_island.adapters.journal import FileJournal
 from archipelag_island.domain.capability import Capabilities
+from archipelag_island.domain.choice import Choice
 from archipelag_island.domain.offer import Entry, Offer
+from archipelag_island.domain.tier import tier_of
 from archipelag_island.services import deliver, offer
 from archipelag_island.services.world import Host, World
 from archipelag_island.testing.builders import ECHO_MODULE, ISLAND, the_echo_manifest
 from archipelag_island.testing.fake_link import FakeLink
 from archipelag_island.testing.fake_runtime import FakeRuntime
+from archipelag_island.testing.fake_stores import FakeFiles, FakeImages
 
 ISSUED_MS = 1_700_000_000_000
 
@@ -41,6 +45,8 @@ class ManualClock:
 class MemoryShelf:
     version: str = ""
     entries: tuple[Entry, ...] = ()
+    kept: bytes = b""
+    seen: int = 0
 
     def load(self) -> tuple[str, tuple[Entry, ...]]:
         return self.version, self.entries
@@ -48,10 +54,25 @@ class MemoryShelf:
     def save(self, version: str, entries: Sequence[Entry]) -> None:
         self.version, self.entries = version, tuple(entries)
 
+    def document(self) -> bytes:
+        return self.kept
+
+    def keep(self, document: bytes, version: int) -> None:
+        self.kept, self.seen = document, max(self.seen, version)
+
+    def highest(self) -> int:
+        return self.seen
+
 
 class NoModels:
     async def fetch(self, module: str, manifest: Any) -> Path:
         raise AssertionError("echo needs no model")
+
+
+def an_offer(manifest: Any) -> Offer:
+    tier = tier_of(manifest, TRUST_MAX)
+    assert tier is not None
+    return Offer(manifest, manifest.digest, choice=Choice("native", tier, ECHO_MODULE))
 
 
 @dataclass
@@ -68,7 +89,7 @@ class Stage:
 
     def offer_echo(self, **limits: Any) -> Offer:
         manifest = the_echo_manifest(limits=limits)
-        made = Offer(manifest, manifest.digest)
+        made = an_offer(manifest)
         self.world.now.offers = {manifest.slug: made}
         self.world.offers_changed.set()
         return made
@@ -115,6 +136,8 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
         journal=journal,
         shelf=MemoryShelf(),
         models=NoModels(),
+        images=FakeImages(),
+        files=FakeFiles(),
         runtime=runtime,
         publisher_keys=lambda: (publisher.public,),
         capabilities=lambda: Capabilities("1", "linux", "x86_64", 1, (), 1, 1, (), (), ("echo",)),

@@ -109,7 +109,7 @@ async def test_cargo_beyond_the_memory_that_is_left_is_not_started_and_says_why(
 ) -> None:
     capped(stage, memory_bytes=200 * MB)
     offer_two(stage)
-    await stage.until(lambda: states(stage) == [OfferState.FAILED, OfferState.WARM])
+    await stage.until(lambda: states(stage) == [OfferState.AVAILABLE, OfferState.WARM])
 
     (cold,) = [o for o in stage.world.now.offers.values() if o.warm is None]
 
@@ -122,7 +122,7 @@ async def test_cargo_beyond_the_memory_that_is_left_is_not_started_and_says_why(
 async def test_memory_of_a_cargo_that_ended_is_free_again(stage: Stage) -> None:
     capped(stage, memory_bytes=200 * MB)
     offer_two(stage)
-    await stage.until(lambda: states(stage) == [OfferState.FAILED, OfferState.WARM])
+    await stage.until(lambda: states(stage) == [OfferState.AVAILABLE, OfferState.WARM])
     (warm,) = [o for o in stage.world.now.offers.values() if o.warm]
 
     del stage.world.now.offers[warm.slug]

@@ -8,8 +8,8 @@ import pytest
 from archipelag_contracts.signing import chain
 from archipelag_island.domain.attempt import Cause, Ending, Usage
 from archipelag_island.domain.run import Run
-from archipelag_island.domain.usage import Meter
-from archipelag_island.runtime import RunEnd, RunEvent
+from archipelag_island.domain.usage import Meter, Share
+from archipelag_island.runtime import Consumption, RunEnd, RunEvent
 from archipelag_island.testing.builders import a_key, an_assignment
 
 
@@ -104,17 +104,17 @@ def test_report_that_would_not_fit_leaves_its_texts_out() -> None:
 
 
 def test_meter_shares_time_and_never_more_than_there_was() -> None:
-    meter = Meter(100)
+    meter = Meter(Consumption(cpu_ms=100))
     one, two = a_key(1), a_key(2)
-    meter.begin(one, 150)
-    meter.begin(two, 250)
+    meter.begin(one, Consumption(cpu_ms=150, read_bytes=1000))
+    meter.begin(two, Consumption(cpu_ms=250, read_bytes=1000))
 
-    first = meter.end(one, 351)
-    second = meter.end(two, 400)
+    first = meter.end(one, Consumption(cpu_ms=351, read_bytes=3000, written_bytes=1))
+    second = meter.end(two, Consumption(cpu_ms=400, read_bytes=3000, written_bytes=1))
 
-    assert first == 100 + 50
-    assert second == 50 + 50
-    assert first + second <= 400 - 150
+    assert first == Share(cpu_ms=100 + 50, read_bytes=1000)
+    assert second == Share(cpu_ms=50 + 50, read_bytes=1000, written_bytes=1)
+    assert first.cpu_ms + second.cpu_ms <= 400 - 150
 
 
 def test_after_a_broken_line_all_is_said_again_and_chained_once() -> None:

@@ -57,6 +57,8 @@ class Cause(StrEnum):
     COORDINATOR_LOST = (
         "coordinator_lost"  # of a job only: the process that its reader was connected to is gone
     )
+    CARGO_WITHDRAWN = "cargo_withdrawn"  # of a job only: its Cargo is no longer offered
+    CARGO_REVOKED = "cargo_revoked"  # its Cargo must not run any more
 
 
 # Whose doing it was. Only what the host caused counts against it.

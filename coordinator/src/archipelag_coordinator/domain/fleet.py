@@ -131,6 +131,8 @@ def _candidate(berth: Berth, slug: str, digest: str) -> Candidate:
         slots_free=max(0, slots - berth.busy()),
         slots=slots,
         items_per_s=shown.items_per_s,
+        startable=shown.startable,
+        start_ms=shown.start_ms,
         first_item_ms=shown.first_item_ms,
         prompt_tokens_per_s=shown.prompt_tokens_per_s,
         determinism_class=shown.determinism_class,

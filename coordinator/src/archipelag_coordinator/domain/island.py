@@ -56,6 +56,12 @@ class Offer:
     items_per_s: float = 0.0
     first_item_ms: float = 0.0
     prompt_tokens_per_s: float = 0.0
+    startable: bool = False
+    """All of it is on that Island: an assignment starts it."""
+    start_ms: float = 0.0
+    """From nothing to ready, as measured there; 0: not yet."""
+    runtime: str = ""
+    """Which of the Island's runtimes runs it."""
     determinism_class: str = ""
     """Islands of equal class give equal output for equal seeds; empty where the Island does not say."""
 

@@ -14,6 +14,8 @@ from archipelag_coordinator.errors import NoPlacement
 # Coordinators with the same snapshot do not all choose the same Island (power of two choices, Mitzenmacher 2001).
 NEAR_EQUAL: Final = 0.05
 REASONS_MAX: Final = 20
+START_MS_UNKNOWN: Final = 5_000.0
+"""What a start is taken to last where the Island has not measured one."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,9 @@ class Candidate:
     broker_rtt_ms: float
     load: float
     determinism_class: str = ""
+    startable: bool = False
+    """Not warm, but an assignment starts it."""
+    start_ms: float = 0.0
     in_doubt: bool = False
     """It was silent a moment ago and has not been heard since."""
 
@@ -101,8 +106,8 @@ def offers_cargo(wanted: Wanted, island: Candidate) -> str | None:
     return None if island.digest == wanted.digest else f"offers another version of {wanted.slug}"
 
 
-def has_cargo_warm(wanted: Wanted, island: Candidate) -> str | None:
-    if island.state == "warm":
+def can_run_cargo(wanted: Wanted, island: Candidate) -> str | None:
+    if island.state == "warm" or (island.startable and island.state != "failed"):
         return None
     return f"has {wanted.slug} {island.state}" + (f": {island.reason}" if island.reason else "")
 
@@ -128,7 +133,7 @@ RULES: Final[tuple[Rule, ...]] = (
     is_ready,
     was_heard_since,
     offers_cargo,
-    has_cargo_warm,
+    can_run_cargo,
     not_tried_before,
     continues_in_its_class,
     has_free_slot,
@@ -136,14 +141,15 @@ RULES: Final[tuple[Rule, ...]] = (
 
 
 def expected_first_item_ms(wanted: Wanted, island: Candidate) -> float:
-    """Estimated time to the first item: the way there and back, reading the prompt, the first step, company."""
+    """Estimated time to the first item: the way and back, a start, the prompt, the first step, company."""
     reading = (
         1000 * wanted.prompt_tokens / island.prompt_tokens_per_s
         if island.prompt_tokens_per_s
         else 0.0
     )
     company = 1.0 + (island.slots - island.slots_free) / max(1, island.slots)
-    return island.broker_rtt_ms + company * (reading + island.first_item_ms)
+    start = 0.0 if island.state == "warm" else island.start_ms or START_MS_UNKNOWN
+    return island.broker_rtt_ms + start + company * (reading + island.first_item_ms)
 
 
 def prefers_near_and_fast(wanted: Wanted, island: Candidate) -> float:

@@ -63,6 +63,24 @@ class Policy:
     insured_of_earned_bp: int = 1_500
     """And beyond that, of what the owner's Islands earned out of charges in that time, in 1/10,000. Not above what fees
     and insurance take of it, or failing on purpose would pay."""
+    file_bytes_max: int = 512 << 20
+    """Of one file."""
+    files_bytes_max: int = 4 << 30
+    """Of one customer's files together."""
+    file_kept_s: float = 30 * 24 * 3600.0
+    """How long an uploaded file is kept."""
+    result_kept_s: float = 7 * 24 * 3600.0
+    """How long a file that a job made is kept."""
+    upload_s: float = 6 * 3600.0
+    """An upload that is not whole after so long is given up and swept away."""
+    link_s: float = 3600.0
+    """How long a link to a picture is good."""
+    submissions_open_max: int = 20
+    """Cargos of one user that wait to be decided on."""
+    catalogue_life_s: float = 7 * 24 * 3600.0
+    """How long Islands go by a document of the catalogue when they hear of no newer one."""
+    catalogue_renew_s: float = 24 * 3600.0
+    """A document so old is replaced although nothing has changed."""
     same_class_only: bool = False
     """An answer is continued only by an Island of the same determinism class, and waits for one."""
     shares: Shares = Shares()

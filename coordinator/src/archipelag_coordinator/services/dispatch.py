@@ -17,6 +17,7 @@ from archipelag_coordinator.domain.attempt import (
     class_to_continue,
 )
 from archipelag_coordinator.domain.cargo import Cargo
+from archipelag_coordinator.domain.file import Input
 from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.domain.placement import Wanted, place
 from archipelag_coordinator.errors import NoPlacement, NotFound, StaleAttempt
@@ -34,6 +35,8 @@ from archipelag_coordinator.services.world import World
 TRIES_MAX: Final = 8
 """Islands asked in one go; after that the job waits for the next turn."""
 BROKER_AWAY: Final = "the message fabric cannot be reached; trying again"
+FILE_SIGN: Final = b'"file_'
+"""Without it, an input names no file."""
 STALE: Final = "stale"
 """An Island that says this of everything has a clock that is wrong: asked once a heartbeat, not twice a second."""
 REFUSED_AVOID_S: Final = 1.0
@@ -48,6 +51,7 @@ class _Given:
     attempt: Attempt
     cargo: Cargo
     answer: Answer
+    files: tuple[Input, ...]
 
 
 async def dispatch(world: World, job_id: JobId) -> Job:
@@ -104,6 +108,8 @@ async def _give(world: World, job_id: JobId) -> Job | _Given:
         if not world.bus.connected:
             return await _keep_reasons(world, tx, job, NoPlacement([BROKER_AWAY]))
         cargo = await cargo_of(world, tx, job)
+        if not cargo.may_start:
+            return job  # Withdrawn or revoked: a loop ends it.
         attempts = await tx.attempts.of_job(job.id) if job.epoch else []
         wanted = Wanted(
             slug=job.cargo_slug,
@@ -120,6 +126,8 @@ async def _give(world: World, job_id: JobId) -> Job | _Given:
             placement = place(wanted, candidates, world.ids.chance())
         except NoPlacement as nobody:
             return await _keep_reasons(world, tx, job, nobody)
+        # Most jobs read none, and are not asked about at the database.
+        files = tuple(await tx.files.inputs(job.id)) if FILE_SIGN in job.input else ()
         started = job.start(now)
         begin = Position(answer.next)
         attempt = Attempt(
@@ -138,7 +146,7 @@ async def _give(world: World, job_id: JobId) -> Job | _Given:
         await tx.attempts.add(attempt)
     # Counted at once, so that a hundred requests in the same instant do not all see the same free slot.
     world.fleet.assigned(attempt.island_id, (job.id, attempt.epoch))
-    return _Given(started, attempt, cargo, answer)
+    return _Given(started, attempt, cargo, answer, files)
 
 
 def _to_avoid(world: World, attempts: Sequence[Attempt]) -> frozenset[IslandId]:
@@ -191,6 +199,7 @@ def _assignment(world: World, given: _Given, answer: Answer) -> Assignment:
         resume_texts=tuple(answer.texts[: attempt.first_position]),
         output_items_max=job.output_items_max,
         output_bytes_max=limits.output_bytes_max,
+        files=given.files,
     )
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Final
 
 from archipelag_contracts.ids import IslandId
 
 from archipelag_coordinator.domain.cargo import Cargo
+from archipelag_coordinator.domain.catalogue import Document
+from archipelag_coordinator.domain.demand import recommended
 from archipelag_coordinator.domain.fleet import AttemptKey
 from archipelag_coordinator.domain.island import Beat, Island, IslandStatus
 from archipelag_coordinator.errors import IslandRefused, NotFound
@@ -34,7 +37,23 @@ class BeatAnswer:
     notice: str
     catalogue_version: str
     catalogue: tuple[Cargo, ...] | None
-    """None: the Island has the newest already."""
+    """None: the Island has the newest already, or reads documents."""
+    document: Document | None = None
+    """The newest signed catalogue, for an Island that reads such and holds another."""
+    recommended: tuple[str, ...] = ()
+    """Slugs worth fetching ahead."""
+
+
+@dataclass(frozen=True)
+class HeldCatalogue:
+    """What an Island says of the catalogue that it holds."""
+
+    version: str = ""
+    number: int = 0
+    reads_documents: bool = False
+
+
+NO_CATALOGUE: Final = HeldCatalogue()
 
 
 async def heartbeat(
@@ -42,7 +61,7 @@ async def heartbeat(
     island_id: IslandId,
     beat: Beat,
     held: Sequence[HeldNow],
-    catalogue_version: str,
+    holds: HeldCatalogue = NO_CATALOGUE,
 ) -> BeatAnswer:
     """Notes the sign of life in the fleet (saved with others once a second) and extends the leases it holds.
 
@@ -58,7 +77,7 @@ async def heartbeat(
     stop, forget, resend = await _reconcile(world, island_id, held)
     if island.offers != before.offers or not before.accepts_work or len(running) < island.slots:
         world.nudge()
-    news = catalogue_version != world.catalogue.version
+    listed, document = _news(world, holds)
     return BeatAnswer(
         next_interval_ms=int(1000 * world.policy.heartbeat_interval_s(len(world.fleet.islands()))),
         stop=stop,
@@ -67,8 +86,19 @@ async def heartbeat(
         accepts_work=island.accepts_work,
         notice=_notice(island),
         catalogue_version=world.catalogue.version,
-        catalogue=world.catalogue.cargos if news else None,
+        catalogue=listed,
+        document=document,
+        recommended=recommended(world.demand.ranked, island),
     )
+
+
+def _news(world: World, holds: HeldCatalogue) -> tuple[tuple[Cargo, ...] | None, Document | None]:
+    """Entries in the old way, or the document; neither where the Island has the newest."""
+    document = world.catalogue.document
+    if holds.reads_documents and document is not None:
+        return None, None if holds.number >= document.version else document
+    same = holds.version == world.catalogue.version
+    return (None if same else world.catalogue.cargos), None
 
 
 async def _stored(world: World, island_id: IslandId) -> Island:

@@ -12,6 +12,7 @@ from archipelag_contracts.ids import (
     ApiKeyId,
     CargoDigest,
     Epoch,
+    FileId,
     IslandId,
     JobId,
     Position,
@@ -22,12 +23,14 @@ from archipelag_contracts.units import Ucredits
 
 from archipelag_coordinator.domain.answer import Answer
 from archipelag_coordinator.domain.attempt import Attempt
-from archipelag_coordinator.domain.cargo import Cargo
+from archipelag_coordinator.domain.file import BlobId, Input
 from archipelag_coordinator.domain.fleet import AttemptKey
 from archipelag_coordinator.domain.island import Island, PairingCode
 from archipelag_coordinator.domain.items import Items
 from archipelag_coordinator.domain.job import Job
 from archipelag_coordinator.domain.user import ApiKey, User
+from archipelag_coordinator.services.ports_of_cargos import Cargos
+from archipelag_coordinator.services.ports_of_files import Files
 from archipelag_coordinator.services.ports_of_pay import KarmaNotes, Ledger, Usages
 
 
@@ -38,6 +41,8 @@ class Ids(Protocol):
     def island(self, now: datetime) -> IslandId: ...
     def user(self, now: datetime) -> UserId: ...
     def api_key(self, now: datetime) -> ApiKeyId: ...
+    def file(self) -> FileId: ...
+    def blob(self, now: datetime) -> BlobId: ...
     def secret(self) -> str:
         """A new API key's secret: `ak_` and 43 characters, 256 bits from the operating system."""
         ...
@@ -75,19 +80,6 @@ class Keys(Protocol):
 
     async def release(self, key: ApiKeyId, amount: Ucredits) -> None:
         """Takes back what was reserved and not charged."""
-        ...
-
-
-class Cargos(Protocol):
-    async def add(self, cargo: Cargo) -> Cargo:
-        """Stores a version under a new number and returns it; the same digest twice returns the first."""
-        ...
-
-    async def save(self, cargo: Cargo) -> None: ...
-    async def get(self, number: int) -> Cargo | None: ...
-    async def by_digest(self, digest: CargoDigest) -> Cargo | None: ...
-    async def listed(self) -> list[Cargo]:
-        """The newest listed version of each slug, by slug."""
         ...
 
 
@@ -293,6 +285,8 @@ class Tx(Protocol):
     def karma(self) -> KarmaNotes: ...
     @property
     def coordinators(self) -> Coordinators: ...
+    @property
+    def files(self) -> Files: ...
     def rely(self) -> None:
         """What was read here is about to be promised to somebody outside: it must not be forgotten by a crash."""
         ...
@@ -356,6 +350,8 @@ class Assignment:
     resume_texts: tuple[str, ...]
     output_items_max: int
     output_bytes_max: int
+    files: tuple[Input, ...] = ()
+    """What the input names, for the Island to ask for."""
 
 
 @dataclass(frozen=True)
@@ -408,6 +404,9 @@ class IslandBus(Protocol):
         ...
 
     async def keys_changed(self) -> None: ...
+    async def catalogue_changed(self, version: int) -> None:
+        """Tells all Islands that a newer document stands, so that they ask for it at once."""
+        ...
 
 
 class ChunkRelay(Protocol):

@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from archipelag_contracts.ids import FileId
 from archipelag_contracts.units import Ucredits
 
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.chat import INPUT_BYTES_MAX, ChatInput, parse_chat
+from archipelag_coordinator.domain.file import input_of
+from archipelag_coordinator.domain.file_fields import files_of
+from archipelag_coordinator.domain.input_schema import input_errors
 from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.domain.ledger import Reservation, ReservationStatus, user_account
 from archipelag_coordinator.domain.pricing import charge
@@ -68,6 +72,7 @@ async def submit(world: World, submission: Submission) -> Submitted:
     submission.key.check_scope(Scope.WRITE)
     cargo = world.catalogue.find(submission.workload)
     wanted = _read(world, cargo, submission)
+    named = files_of(cargo.manifest.input, submission.input) if cargo.manifest.input else {}
     now = world.clock.now()
     job = _job(world, submission, cargo, wanted, now)
     async with world.store.begin() as tx:
@@ -81,6 +86,8 @@ async def submit(world: World, submission: Submission) -> Submitted:
         if standing.id != job.id:
             tx.rely()  # Whoever sends it again may be answered by another process than the one that took it.
             return await _joined(tx, submission, standing, cargo)
+        if named:
+            await _pin(tx, job, named, now)
         await tx.ledger.reserve(
             Reservation(
                 job_id=job.id,
@@ -94,6 +101,7 @@ async def submit(world: World, submission: Submission) -> Submitted:
         # The account before the key, as an ending does: locked the other way round, the two could wait for each other.
         if job.reserved:
             await tx.keys.reserve(submission.key.id, job.reserved)
+    world.demand.asked(cargo.slug, world.clock.monotonic())
     world.answers.open(
         job.id,
         items_max=job.output_items_max,
@@ -117,6 +125,8 @@ def _read(world: World, cargo: Cargo, submission: Submission) -> ChatInput:
             items_default=world.policy.output_items_default,
             items_max=limits.output_items_max,
         )
+    if errors := input_errors(cargo.manifest, submission.input):
+        raise InvalidInput(errors)
     try:
         encoded = json.dumps(
             dict(submission.input), ensure_ascii=False, separators=(",", ":"), allow_nan=False
@@ -177,6 +187,21 @@ async def _same_request(world: World, tx: Tx, submission: Submission, now: datet
         )
         return None if ended_badly else before
     return None
+
+
+async def _pin(tx: Tx, job: Job, named: Mapping[str, FileId], now: datetime) -> None:
+    """What the input names stays readable for this job. Raises InvalidInput: not there, or not the customer's."""
+    errors: dict[str, list[str]] = {}
+    inputs = []
+    for where, file_id in sorted(named.items()):
+        file = await tx.files.lock(job.user_id, file_id, now)
+        if file is None:
+            errors[where] = ["no such file, or not yours"]
+        else:
+            inputs.append(input_of(job.id, file))
+    if errors:
+        raise InvalidInput(errors)
+    await tx.files.pin(inputs)
 
 
 async def _joined(tx: Tx, submission: Submission, standing: Job, cargo: Cargo) -> Submitted:

@@ -91,13 +91,6 @@ async def load_fleet(world: World) -> None:
             world.fleet.forget(island.id)
 
 
-async def load_catalogue(world: World) -> None:
-    async with world.store.begin() as tx:
-        listed = await tx.cargos.listed()
-    if [cargo.id for cargo in listed] != [cargo.id for cargo in world.catalogue.cargos]:
-        world.catalogue.load(listed)
-
-
 async def beat(world: World) -> None:
     """This Coordinator is alive."""
     async with world.store.begin() as tx:

@@ -10,14 +10,38 @@ from archipelag_contracts.ids import RelayId
 from archipelag_coordinator.clock import Clock
 from archipelag_coordinator.domain.answers import Answers
 from archipelag_coordinator.domain.catalogue import Catalogue
+from archipelag_coordinator.domain.demand import Demand
+from archipelag_coordinator.domain.file import BlobId
 from archipelag_coordinator.domain.fleet import Fleet
 from archipelag_coordinator.domain.footing import Footing
 from archipelag_coordinator.domain.policy import Policy
-from archipelag_coordinator.services.ports import Broker, ChunkRelay, Door, Ids, IslandBus, Store
+from archipelag_coordinator.services.ports import (
+    Broker,
+    ChunkRelay,
+    Door,
+    Ids,
+    IslandBus,
+    Store,
+)
+from archipelag_coordinator.services.ports_of_cargos import CatalogueSigner
+from archipelag_coordinator.services.ports_of_files import Blobs
 
 
 def _nothing() -> None:
     """Nobody waits for a nudge."""
+
+
+class NoBlobs:
+    """A network that keeps no files."""
+
+    async def put(self, blob: BlobId, number: int, data: bytes) -> None:  # noqa: ARG002
+        raise ConnectionError("this network keeps no files")
+
+    async def get(self, blob: BlobId, number: int) -> bytes | None:  # noqa: ARG002
+        raise ConnectionError("this network keeps no files")
+
+    async def delete(self, blob: BlobId) -> None:
+        """There is nothing."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +61,19 @@ class World:
     fleet: Fleet = field(default_factory=Fleet)
     answers: Answers = field(default_factory=Answers)
     catalogue: Catalogue = field(default_factory=Catalogue)
+    demand: Demand = field(default_factory=Demand)
     footing: Footing = field(default_factory=Footing)
+    blobs: Blobs = field(default_factory=NoBlobs)
     assignment_keys: tuple[bytes, ...] = ()
     """Public keys whose assignments Islands obey."""
     publisher_keys: tuple[bytes, ...] = ()
     """Public keys whose manifests Islands run."""
+    publisher_key: bytes = b""
+    """The network's own P-256 key, in DER: what it publishes itself is signed with it."""
+    signer: CatalogueSigner | None = None
+    """None: no documents are issued, and Islands are told of Cargos in the old way."""
+    registry: str = ""
+    """Where images stand whose names have no host of their own."""
     broker_urls: tuple[str, ...] = ()
     """Where Islands reach the message fabric."""
     version: str = "0"

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from archipelag_contracts import ids
+from archipelag_contracts.cosign import CosignKey
 from archipelag_contracts.ids import ApiKeyId, Epoch, IslandId, JobId, RelayId, UserId
 from archipelag_contracts.manifest import Limits, Manifest, Model, Price
 from archipelag_contracts.units import UCREDITS_PER_CREDIT, Ucredits
 
 from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus
-from archipelag_coordinator.domain.cargo import Cargo, CargoStatus
-from archipelag_coordinator.domain.island import Island, IslandStatus, Offer
+from archipelag_coordinator.domain.cargo import Cargo, CargoStatus, Cosigned
+from archipelag_coordinator.domain.island import Beat, Island, IslandStatus, Offer
 from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.domain.ledger import (
     Reservation,
@@ -25,6 +26,7 @@ from archipelag_coordinator.domain.ledger import (
     user_account,
 )
 from archipelag_coordinator.domain.placement import Candidate, Placement, Verdict
+from archipelag_coordinator.domain.review import Check
 from archipelag_coordinator.domain.user import ApiKey, Role, Scope, User, hash_secret
 from archipelag_coordinator.services.ports import Store
 from archipelag_coordinator.testing.fakes import START
@@ -32,6 +34,7 @@ from archipelag_coordinator.testing.fakes import START
 HOME: Final = RelayId("rly_" + "0" * 26)
 CREDIT: Final = Ucredits(UCREDITS_PER_CREDIT)
 PRICE: Final = Price(Ucredits(0), Ucredits(20), Ucredits(100))
+PUBLISHER_KEY: Final = CosignKey.generate().public
 # Far from where `SequenceIds` begins to count: the two meet in one store.
 _numbers = itertools.count(1_000_000)
 
@@ -91,7 +94,7 @@ def a_manifest(**changes: Any) -> Manifest:
 
 def a_cargo(**changes: Any) -> Cargo:
     """Listed. Other words than Cargo's own are the manifest's."""
-    own = {"id", "signature", "public_key", "status", "created_at", "manifest"}
+    own = {field.name for field in fields(Cargo)}
     manifest = a_manifest(**{k: v for k, v in changes.items() if k not in own})
     sane: dict[str, Any] = {
         "id": 1,
@@ -102,6 +105,22 @@ def a_cargo(**changes: Any) -> Cargo:
         "created_at": START,
     }
     return Cargo(**sane | {k: v for k, v in changes.items() if k in own})
+
+
+def a_submission(owner: User, **changes: Any) -> Cargo:
+    """Submitted by this user, with a signature that nobody checks here."""
+    sane: dict[str, Any] = {
+        "slug": "theirs",
+        "signature": b"",
+        "public_key": b"",
+        "status": CargoStatus.SUBMITTED,
+        "owner_id": owner.id,
+        "reference": "registry.example/theirs@sha256:" + "0" * 64,
+        "cosigned": Cosigned(b"payload", b"signature", PUBLISHER_KEY),
+        "trust": 0,
+        "checks": (Check("signature", passed=True), Check("manifest", passed=True)),
+    }
+    return a_cargo(**sane | changes)
 
 
 def an_offer(cargo: Cargo | None = None, **changes: Any) -> Offer:
@@ -141,6 +160,19 @@ def an_island(owner: User | None = None, *, cargo: Cargo | None = None, **change
         "load": 0.1,
     }
     return Island(**sane | changes)
+
+
+def a_beat_of(island: Island, sequence: int) -> Beat:
+    """The Island says again what is known of it."""
+    return Beat(
+        sequence=sequence,
+        boot_id=island.boot_id,
+        offers=island.offers,
+        slots=island.slots,
+        draining=False,
+        broker_rtt_ms=island.broker_rtt_ms,
+        load=island.load,
+    )
 
 
 def a_job(

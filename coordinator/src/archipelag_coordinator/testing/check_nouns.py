@@ -22,7 +22,6 @@ from archipelag_coordinator.errors import (
 )
 from archipelag_coordinator.services.ports import Door, Store
 from archipelag_coordinator.testing.builders import (
-    a_cargo,
     a_customer,
     a_key,
     a_stored_island,
@@ -177,43 +176,6 @@ class CheckKeys:
         outcomes = Counter(await asyncio.gather(*(reserve() for _ in range(20))))
 
         assert outcomes[True] == 3
-
-
-class CheckCargos:
-    async def test_same_digest_twice_is_one_version(self, store: Store) -> None:
-        async with store.begin() as tx:
-            first = await tx.cargos.add(a_cargo())
-            again = await tx.cargos.add(a_cargo())
-            other = await tx.cargos.add(a_cargo(version="1.0.1"))
-
-        assert first == again
-        assert first.id != other.id
-        assert first.digest != other.digest
-
-    async def test_version_is_found_as_it_was_stored(self, store: Store) -> None:
-        async with store.begin() as tx:
-            cargo = await tx.cargos.add(a_cargo(signature=b"\x01" * 64))
-
-        async with store.begin() as tx:
-            assert await tx.cargos.get(cargo.id) == cargo
-            assert await tx.cargos.by_digest(cargo.digest) == cargo
-            assert await tx.cargos.get(cargo.id + 1) is None
-
-    async def test_newest_listed_version_of_each_slug_is_listed(self, store: Store) -> None:
-        async with store.begin() as tx:
-            await tx.cargos.add(a_cargo(slug="b"))
-            newer = await tx.cargos.add(a_cargo(slug="b", version="1.1.0"))
-            newest = await tx.cargos.add(a_cargo(slug="b", version="2.0.0"))
-            other = await tx.cargos.add(a_cargo(slug="a"))
-            await tx.cargos.save(newest.withdraw())
-
-        async with store.begin() as tx:
-            assert await tx.cargos.listed() == [other, newer]
-
-    async def test_unknown_version_cannot_be_saved(self, store: Store) -> None:
-        with pytest.raises(NotFound):
-            async with store.begin() as tx:
-                await tx.cargos.save(a_cargo(id=99))
 
 
 class CheckIslands:

@@ -5,10 +5,11 @@ Make a subclass whose name begins with `Test`, and a fixture `store` that gives 
 
 from __future__ import annotations
 
+from archipelag_coordinator.testing.check_cargos import CheckCargos, CheckDocuments
+from archipelag_coordinator.testing.check_files import CheckFiles
 from archipelag_coordinator.testing.check_items import CheckItems
 from archipelag_coordinator.testing.check_ledger import CheckLedger
 from archipelag_coordinator.testing.check_nouns import (
-    CheckCargos,
     CheckCoordinators,
     CheckDoor,
     CheckIslands,
@@ -25,12 +26,14 @@ class CheckStore(
     CheckUsers,
     CheckKeys,
     CheckCargos,
+    CheckDocuments,
     CheckIslands,
     CheckJobs,
     CheckItems,
     CheckAttempts,
     CheckLedger,
     CheckPay,
+    CheckFiles,
     CheckCoordinators,
     CheckDoor,
 ):

@@ -9,9 +9,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from archipelag_contracts import ids
-from archipelag_contracts.ids import ApiKeyId, Epoch, IslandId, JobId, RelayId, UserId
+from archipelag_contracts.ids import ApiKeyId, Epoch, FileId, IslandId, JobId, RelayId, UserId
 
 from archipelag_coordinator.domain.answer import Answer, Ending
+from archipelag_coordinator.domain.catalogue import Listing
+from archipelag_coordinator.domain.file import BlobId
 from archipelag_coordinator.services.ports import Accepted, Assignment, Refused, Unreachable
 
 START: Final = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -62,6 +64,12 @@ class SequenceIds:
     def relay(self, now: datetime) -> RelayId:
         return RelayId(f"rly_{self._body(now)}")
 
+    def file(self) -> FileId:
+        return FileId(f"file_{self._next():032x}")
+
+    def blob(self, now: datetime) -> BlobId:
+        return BlobId(f"blob_{self._body(now)}")
+
     def secret(self) -> str:
         return f"ak_{self._next():043d}"
 
@@ -99,6 +107,7 @@ class FakeIslandBus:
         self.cancelled: list[tuple[IslandId, JobId, Epoch, str]] = []
         self.told_ended: list[tuple[RelayId, JobId]] = []
         self.keys_changes = 0
+        self.catalogue_changes: list[int] = []
         self.homes: dict[RelayId, Callable[[IslandId, bytes], Awaitable[bool]]] = {}
         """Other Coordinators, by what takes reports there."""
         self.cancels: dict[RelayId, Callable[[JobId, str], Awaitable[bool]]] = {}
@@ -165,6 +174,21 @@ class FakeIslandBus:
 
     async def keys_changed(self) -> None:
         self.keys_changes += 1
+
+    async def catalogue_changed(self, version: int) -> None:
+        self.catalogue_changes.append(version)
+
+
+class FakeSigner:
+    """Signs nothing: says what it was given, for a test to read."""
+
+    def __init__(self, public: bytes = b"catalogue key") -> None:
+        self.public = public
+        self.sealed: list[Listing] = []
+
+    def seal(self, listing: Listing) -> bytes:
+        self.sealed.append(listing)
+        return b"catalogue %d" % listing.version
 
 
 class FakeChunkRelay:

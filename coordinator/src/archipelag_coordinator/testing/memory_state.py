@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, TypeVar
 
-from archipelag_contracts.ids import ApiKeyId, Epoch, IslandId, JobId, RelayId, UserId
+from archipelag_contracts.ids import ApiKeyId, Epoch, FileId, IslandId, JobId, RelayId, UserId
 
 from archipelag_coordinator.domain.attempt import Attempt
 from archipelag_coordinator.domain.cargo import Cargo
+from archipelag_coordinator.domain.catalogue import Document
+from archipelag_coordinator.domain.file import Blob, BlobId, File, Input
 from archipelag_coordinator.domain.fleet import AttemptKey
 from archipelag_coordinator.domain.island import Island, PairingCode
 from archipelag_coordinator.domain.items import Items
@@ -87,6 +89,9 @@ class State:
         self.users: Table[UserId, User] = Table(undo)
         self.keys: Table[ApiKeyId, ApiKey] = Table(undo)
         self.cargos: Table[int, Cargo] = Table(undo)
+        self.slugs: Table[str, UserId | None] = Table(undo)
+        self.sboms: Table[int, bytes] = Table(undo)
+        self.documents: Table[int, Document] = Table(undo)
         self.islands: Table[IslandId, Island] = Table(undo)
         self.cut_off_at: Table[IslandId, datetime] = Table(undo)
         self.codes: Table[str, PairingCode] = Table(undo)
@@ -100,6 +105,9 @@ class State:
         self.pays: Table[tuple[JobId, Epoch, PayKind], Pay] = Table(undo)
         self.karma_notes: Table[tuple[IslandId, JobId, Epoch], Note] = Table(undo)
         self.coordinators: Table[RelayId, datetime] = Table(undo)
+        self.blobs: Table[BlobId, Blob] = Table(undo)
+        self.files: Table[FileId, File] = Table(undo)
+        self.job_files: Table[tuple[JobId, FileId], Input] = Table(undo)
         self.rates: dict[str, int] = {}
         """Bucket → when it is empty again, in microseconds since 1970; no transaction takes that back."""
 

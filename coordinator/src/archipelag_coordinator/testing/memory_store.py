@@ -8,16 +8,17 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 
-from archipelag_contracts.ids import ApiKeyId, CargoDigest, IslandId, RelayId, UserId
+from archipelag_contracts.ids import ApiKeyId, IslandId, RelayId, UserId
 from archipelag_contracts.units import Ucredits
 
 from archipelag_coordinator.clock import Clock, SystemClock
 from archipelag_coordinator.domain import rate
-from archipelag_coordinator.domain.cargo import Cargo, CargoStatus
 from archipelag_coordinator.domain.island import MOVES, Island, IslandStatus, PairingCode
 from archipelag_coordinator.domain.user import ApiKey, User
 from archipelag_coordinator.errors import Conflict, IllegalMove, NotFound, PairingRefused
 from archipelag_coordinator.services.ports import Admission
+from archipelag_coordinator.testing.memory_cargos import MemoryCargos
+from archipelag_coordinator.testing.memory_files import MemoryFiles
 from archipelag_coordinator.testing.memory_pay import (
     MemoryKarmaNotes,
     MemoryUsages,
@@ -86,37 +87,6 @@ class MemoryKeys:
         if found is None:
             raise NotFound("API key", key)
         return found
-
-
-class MemoryCargos:
-    def __init__(self, state: State) -> None:
-        self._state = state
-
-    async def add(self, cargo: Cargo) -> Cargo:
-        standing = await self.by_digest(cargo.digest)
-        if standing is not None:
-            return standing
-        stored = replace(cargo, id=len(self._state.cargos) + 1)
-        self._state.cargos.add(stored.id, stored)
-        return stored
-
-    async def save(self, cargo: Cargo) -> None:
-        if cargo.id not in self._state.cargos:
-            raise NotFound("Cargo", str(cargo.id))
-        self._state.cargos.put(cargo.id, cargo)
-
-    async def get(self, number: int) -> Cargo | None:
-        return self._state.cargos.get(number)
-
-    async def by_digest(self, digest: CargoDigest) -> Cargo | None:
-        return next((c for c in self._state.cargos if c.digest == digest), None)
-
-    async def listed(self) -> list[Cargo]:
-        newest: dict[str, Cargo] = {}
-        for cargo in sorted(self._state.cargos, key=lambda c: c.id):
-            if cargo.status is CargoStatus.LISTED:
-                newest[cargo.slug] = cargo
-        return [newest[slug] for slug in sorted(newest)]
 
 
 class MemoryIslands:
@@ -221,6 +191,7 @@ class MemoryTx:
         self.usage = MemoryUsages(state)
         self.karma = MemoryKarmaNotes(state)
         self.coordinators = MemoryCoordinators(state)
+        self.files = MemoryFiles(state)
 
     def rely(self) -> None:
         """Memory forgets everything or nothing."""

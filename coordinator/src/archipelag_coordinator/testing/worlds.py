@@ -32,6 +32,7 @@ from archipelag_coordinator.testing.fakes import (
     FakeIslandBus,
     SequenceIds,
 )
+from archipelag_coordinator.testing.memory_files import MemoryBlobs
 from archipelag_coordinator.testing.memory_store import MemoryStore
 
 
@@ -65,6 +66,7 @@ class Scene:
             home=RelayId(builders.an_id("rly")),
             answers=Answers(),
             relay=FakeChunkRelay(),
+            catalogue=Catalogue(self.world.catalogue.cargos, self.world.catalogue.document),
         )
 
     async def island(self, **changes: Any) -> Island:
@@ -164,6 +166,7 @@ async def a_scene(
         home=builders.HOME,
         policy=policy or Policy(),
         catalogue=Catalogue([stored]),
+        blobs=MemoryBlobs(),
         nudge=lambda: nudges.append(None),
         footing=Firm(),
     )

@@ -232,6 +232,19 @@ async def test_a_heartbeat_is_answered_in_that_islands_inbox_alone(
     assert overheard.pending_msgs == 0 and assigned.pending_msgs == 0
 
 
+async def test_word_of_a_new_catalogue_reaches_every_island(
+    fabric: Any, bus: NatsIslandBus
+) -> None:
+    hosts = [await fabric.host().connect() for _ in range(2)]
+    heard = [await host.nc.subscribe(subjects.CATALOGUE_CHANGED) for host in hosts]
+    for host in hosts:
+        await host.settle()
+
+    await bus.catalogue_changed(7)
+
+    assert [(await one.next_msg(timeout=5)).data for one in heard] == [b"7", b"7"]
+
+
 async def test_a_failing_or_silent_answer_leaves_the_next_heartbeat_alone(
     fabric: Any, bus: NatsIslandBus
 ) -> None:

@@ -28,7 +28,8 @@ async def test_an_island_may_use_its_own_subjects(fabric: Any) -> None:
         subjects.out(host.id, fabric.relay, JOB, Epoch(1)),
     ):
         assert not await host.refused(publish=subject), subject
-    for subject in (subjects.assign(host.id), subjects.cancel(host.id), host.nc.new_inbox()):
+    heard = (subjects.assign(host.id), subjects.cancel(host.id), subjects.CATALOGUE_CHANGED)
+    for subject in (*heard, host.nc.new_inbox()):
         assert not await host.refused(subscribe=subject), subject
 
 
@@ -47,6 +48,7 @@ async def test_an_island_cannot_touch_another_islands_subjects(fabric: Any) -> N
         subjects.cancel(host.id),
         subjects.ended(RelayId(fabric.relay)),
         subjects.KEYS_CHANGED,
+        subjects.CATALOGUE_CHANGED,
         f"{host.id}",
         "anything",
     ]

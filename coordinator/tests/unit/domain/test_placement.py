@@ -21,6 +21,7 @@ def wanted(**changes):
         ({"digest": None}, "does not offer"),
         ({"digest": "sha256:other"}, "offers another version"),
         ({"state": "loading"}, "has llm-chat loading"),
+        ({"state": "failed", "startable": True}, "has llm-chat failed"),
         ({"state": "failed", "reason": "no memory"}, "failed: no memory"),
         ({"slots_free": 0}, "slot"),
     ],
@@ -137,3 +138,14 @@ def test_strict_network_waits_for_the_same_class(other, fits):
 
 def test_strict_network_begins_an_answer_anywhere():
     assert place(wanted(same_class_only=True), [a_candidate(determinism_class="b")], 0.0)
+
+
+def test_a_cargo_that_an_assignment_starts_will_do_and_a_warm_one_is_better() -> None:
+    cold = a_candidate(name="cold", state="available", startable=True)
+    quick = a_candidate(name="quick", state="available", startable=True, start_ms=20.0)
+    warm = a_candidate(name="warm")
+
+    alone = place(wanted(), [cold], 0.0)
+
+    assert alone.island_id == cold.island_id
+    assert score(wanted(), warm) > score(wanted(), quick) > score(wanted(), cold)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,37 @@ def test_an_islands_token_names_its_own_subjects_alone(tmp_path: Path) -> None:
     assert OTHER not in json.dumps(claims)
 
 
+def test_folder_of_an_older_release_gets_the_keys_that_it_lacks(tmp_path: Path) -> None:
+    """Two Coordinators whose folders are copies of each other come to the same ones."""
+    first = credentials.init_keys(tmp_path / "one")
+    for name in ("catalogue.seed", "cosign.pem"):
+        (tmp_path / "one" / name).unlink()
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+
+    one = credentials.load_keys(tmp_path / "one")
+    two = credentials.init_keys(tmp_path / "two")
+    again = credentials.load_keys(tmp_path / "one")
+
+    assert one.catalogue.public == two.catalogue.public == again.catalogue.public
+    assert one.cosign.public == two.cosign.public == again.cosign.public
+    assert len({first.catalogue.public, one.catalogue.public, one.publisher.public}) == 3
+    assert all(path.stat().st_mode & 0o077 == 0 for path in (tmp_path / "one").iterdir())
+
+
+@pytest.mark.parametrize("name", ["cosign.pem", "catalogue.seed"])
+def test_newer_keys_that_are_damaged_or_known_to_others_are_refused(
+    tmp_path: Path, name: str
+) -> None:
+    credentials.init_keys(tmp_path)
+    (tmp_path / name).chmod(0o644)
+    with pytest.raises(credentials.KeysUnusable, match="other users"):
+        credentials.load_keys(tmp_path)
+    (tmp_path / name).chmod(0o600)
+    (tmp_path / name).write_text("no key")
+    with pytest.raises(credentials.KeysUnusable, match="damaged"):
+        credentials.load_keys(tmp_path)
+
+
 def test_keys_are_made_once_and_only_for_this_user(tmp_path: Path) -> None:
     first = credentials.init_keys(tmp_path / "a" / "b")
 
@@ -119,10 +151,10 @@ def test_keys_are_made_once_and_only_for_this_user(tmp_path: Path) -> None:
     assert again.assignment.public == first.assignment.public
     assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
     seeds = list((tmp_path / "a" / "b").iterdir())
-    assert len(seeds) == 7
+    assert len(seeds) == 9
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in seeds)
     publics = {key.public for key in vars(first).values()}
-    assert len(publics) == 7
+    assert len(publics) == 9
 
 
 def test_missing_damaged_and_readable_keys_say_what_to_do(tmp_path: Path) -> None:

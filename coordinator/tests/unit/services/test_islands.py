@@ -18,7 +18,7 @@ from archipelag_coordinator.errors import (
 )
 from archipelag_coordinator.services import upkeep
 from archipelag_coordinator.services.enroll import enroll, renew
-from archipelag_coordinator.services.heartbeat import HeldNow, heartbeat
+from archipelag_coordinator.services.heartbeat import HeldCatalogue, HeldNow, heartbeat
 from archipelag_coordinator.services.keys import create_pairing_code
 from archipelag_coordinator.services.suspend import (
     approve_island,
@@ -128,7 +128,7 @@ async def test_a_beat_is_noted_for_placement_and_kept_for_saving() -> None:
     scene = await a_scene()
     island = await scene.island(status=IslandStatus.SILENT)
 
-    answer = await heartbeat(scene.world, island.id, a_beat(scene), [], "")
+    answer = await heartbeat(scene.world, island.id, a_beat(scene), [])
 
     seen = scene.world.fleet.get(island.id)
     assert seen is not None and seen.status is IslandStatus.READY and seen.region == "nordic"
@@ -145,7 +145,7 @@ async def test_an_island_with_the_newest_catalogue_is_not_sent_it_again() -> Non
     island = await scene.island()
 
     version = scene.world.catalogue.version
-    answer = await heartbeat(scene.world, island.id, a_beat(scene), [], version)
+    answer = await heartbeat(scene.world, island.id, a_beat(scene), [], HeldCatalogue(version))
 
     assert answer.catalogue is None
 
@@ -157,11 +157,11 @@ async def test_an_island_unknown_to_this_process_is_looked_up_and_one_unknown_to
     island = await scene.island()
     scene.world.fleet.forget(island.id)
 
-    await heartbeat(scene.world, island.id, a_beat(scene), [], "")
+    await heartbeat(scene.world, island.id, a_beat(scene), [])
 
     assert scene.world.fleet.get(island.id) is not None
     with pytest.raises(NotFound):
-        await heartbeat(scene.world, IslandId(an_id("isl")), a_beat(scene), [], "")
+        await heartbeat(scene.world, IslandId(an_id("isl")), a_beat(scene), [])
 
 
 async def test_held_attempts_keep_their_lease_and_the_rest_is_stopped_forgotten_or_asked_again() -> (
@@ -180,7 +180,7 @@ async def test_held_attempts_keep_their_lease_and_the_rest_is_stopped_forgotten_
     ]
     scene.clock.advance(30)
 
-    answer = await heartbeat(scene.world, island.id, a_beat(scene), held, "")
+    answer = await heartbeat(scene.world, island.id, a_beat(scene), held)
 
     assert answer.stop == (foreign,)
     assert answer.forget == ((over.id, 1),)
@@ -196,8 +196,8 @@ async def test_a_draining_or_unapproved_island_is_told_that_it_gets_no_work() ->
     draining = await scene.island()
     new = await scene.island(approved=False)
 
-    first = await heartbeat(scene.world, draining.id, a_beat(scene, draining=True), [], "")
-    second = await heartbeat(scene.world, new.id, a_beat(scene), [], "")
+    first = await heartbeat(scene.world, draining.id, a_beat(scene, draining=True), [])
+    second = await heartbeat(scene.world, new.id, a_beat(scene), [])
     approved = await approve_island(scene.world, new.id)
 
     assert (first.accepts_work, first.notice) == (False, "draining: no new work")
@@ -213,7 +213,7 @@ async def test_a_suspended_island_is_cut_off_and_told_to_stop_everything() -> No
 
     suspended = await suspend_island(scene.world, island.id)
     answer = await heartbeat(
-        scene.world, island.id, a_beat(scene), [HeldNow(key, reported=False, next_position=0)], ""
+        scene.world, island.id, a_beat(scene), [HeldNow(key, reported=False, next_position=0)]
     )
 
     assert suspended.status is IslandStatus.SUSPENDED

@@ -101,7 +101,7 @@ async def test_heartbeats_that_could_not_be_saved_are_saved_later(
 ) -> None:
     scene, world = await a_standing_scene()
     island = await scene.island()
-    await heartbeat(world, island.id, a_beat(7), [], "")
+    await heartbeat(world, island.id, a_beat(7), [])
     heard_at = scene.clock.now()
 
     class Away(Exception):
@@ -131,7 +131,7 @@ async def test_what_was_reported_and_not_settled_keeps_its_lease() -> None:
     for sequence in range(3):
         await beat_for(scene, world, 40)
         held = [HeldNow((job.id, job.epoch), reported=True, next_position=3)]
-        told = await heartbeat(world, island.id, a_beat(sequence), held, "")
+        told = await heartbeat(world, island.id, a_beat(sequence), held)
 
     assert told.resend == ((job.id, job.epoch),)
     assert await upkeep.expired_leases(world, 10) == []

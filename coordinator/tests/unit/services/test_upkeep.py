@@ -15,6 +15,7 @@ from archipelag_coordinator.domain.job import JobStatus
 from archipelag_coordinator.domain.placement import Candidate
 from archipelag_coordinator.services import upkeep
 from archipelag_coordinator.services.dispatch import dispatch
+from archipelag_coordinator.services.list_cargos import load_catalogue
 from archipelag_coordinator.services.suspend import suspend_island
 from archipelag_coordinator.services.track import track
 from archipelag_coordinator.services.watch import watch
@@ -75,12 +76,12 @@ async def test_the_fleet_takes_over_what_others_heard_and_forgets_who_is_cut_off
 async def test_the_catalogue_follows_what_is_listed() -> None:
     scene = await a_scene()
     version = scene.world.catalogue.version
-    await upkeep.load_catalogue(scene.world)
+    await load_catalogue(scene.world)
     same = scene.world.catalogue.version
     async with scene.store.begin() as tx:
         await tx.cargos.add(a_cargo(slug="other"))
 
-    await upkeep.load_catalogue(scene.world)
+    await load_catalogue(scene.world)
 
     assert same == version
     assert {cargo.slug for cargo in scene.world.catalogue.cargos} == {"llm-chat", "other"}

@@ -11,11 +11,15 @@ from archipelag_contracts.pb.archipelag.v1 import common_pb2 as common
 from archipelag_contracts.pb.archipelag.v1 import island_pb2 as island
 from archipelag_contracts.pb.archipelag.v1 import job_pb2 as job
 from archipelag_contracts.signing import SigningKey, open_sealed
+from archipelag_contracts.tiers import TRUST_MAX
 
 from archipelag_island.domain import attempt as a
 from archipelag_island.domain.beat import Beat, BeatReply
 from archipelag_island.domain.capability import Capabilities
+from archipelag_island.domain.catalogue import Document
 from archipelag_island.domain.offer import Entry, Offer, OfferState
+
+RECOMMENDED_MAX: Final = 16
 
 _CAUSES: Final = {cause: common.Cause.Value(f"CAUSE_{cause.name}") for cause in a.Cause}
 _CODES: Final = {code: job.Refusal.Code.Value(f"CODE_{code.name}") for code in a.RefusalCode}
@@ -111,11 +115,13 @@ def seal_beat(key: SigningKey, beat: Beat) -> bytes:
         island_id=beat.island_id,
         sequence=beat.sequence,
         boot_id=beat.boot_id,
-        cargos=[_cargo_state(offer) for offer in beat.offers],
+        cargos=[_cargo_state(offer, beat.slots) for offer in beat.offers],
         slots=beat.slots,
         slots_free=beat.slots_free,
         draining=beat.draining,
         catalogue_version=beat.catalogue_version,
+        catalogue_number=beat.catalogue_number,
+        reads_documents=beat.reads_documents,
         broker_rtt_us=beat.broker_rtt_us,
         load=beat.load,
     )
@@ -147,8 +153,29 @@ def read_beat_reply(data: bytes, trusted: Container[bytes]) -> BeatReply:
         accepts_work=pb.accepts_work,
         notice=pb.notice,
         catalogue_version=pb.catalogue_version,
+        # Entries of this kind are the network's own: they have no level of trust.
         catalogue=tuple(Entry(e.manifest, e.signature, e.public_key) for e in pb.catalogue),
+        recommended=frozenset(slug[:63] for slug in pb.recommended[:RECOMMENDED_MAX]),
+        document=pb.catalogue_document,
     )
+
+
+def read_document(data: bytes, trusted: Container[bytes]) -> Document:
+    """A catalogue that a trusted catalogue key signed. Raises BadSignature or BadMessage."""
+    pb = open_sealed(data, island.Catalogue, trusted)
+    return Document(
+        version=pb.version,
+        issued_at_ms=pb.issued_at_ms,
+        expires_at_ms=pb.expires_at_ms,
+        registry=pb.registry,
+        entries=tuple(entry(e) for e in pb.entries),
+    )
+
+
+def entry(pb: island.CatalogueEntry) -> Entry:
+    # The older form, signed by the network's own publisher, has no trust level.
+    trust = pb.trust if pb.payload else TRUST_MAX
+    return Entry(pb.manifest, pb.signature, pb.public_key, pb.payload, trust)
 
 
 def capabilities(value: Capabilities) -> common.Capabilities:
@@ -200,15 +227,18 @@ def _usage(usage: a.Usage) -> common.Usage:
     )
 
 
-def _cargo_state(offer: Offer) -> island.CargoState:
+def _cargo_state(offer: Offer, slots: int) -> island.CargoState:
     state = island.CargoState(
         slug=offer.slug, digest=offer.digest, state=_STATES[offer.state], reason=offer.reason
     )
+    state.startable = offer.takes_runs
+    state.start_ms = offer.start_ms
+    state.runtime = offer.choice.runtime
+    state.slots = offer.slots(slots)
     if offer.warm is not None:
         described = offer.warm.description
         state.items_per_s = described.items_per_s
         state.first_item_ms = described.first_item_ms
-        state.slots = described.slots
         state.prompt_tokens_per_s = described.prompt_tokens_per_s
         state.determinism_class = described.determinism_class
     return state

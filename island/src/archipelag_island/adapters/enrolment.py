@@ -119,5 +119,6 @@ def _standing(reply: pb.EnrolReply) -> Standing:
         broker_jwt_expires_at=datetime.fromtimestamp(reply.broker_jwt_expires_at, UTC),
         assignment_keys=tuple(reply.assignment_keys),
         publisher_keys=tuple(reply.publisher_keys),
+        catalogue_keys=tuple(reply.catalogue_keys),
         approved=reply.approved,
     )

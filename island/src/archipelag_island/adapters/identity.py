@@ -109,6 +109,7 @@ class Home:
             "assignment_keys": [_text(key) for key in standing.assignment_keys],
             "publisher_keys": [_text(key) for key in standing.publisher_keys],
             "approved": standing.approved,
+            "catalogue_keys": [_text(key) for key in standing.catalogue_keys],
         }
         write_private(self.folder / STANDING_FILE, json.dumps(raw, indent=2).encode())
 
@@ -133,6 +134,7 @@ def _standing(raw: dict[str, Any]) -> Standing:
         assignment_keys=tuple(base64.b64decode(key) for key in raw["assignment_keys"]),
         publisher_keys=tuple(base64.b64decode(key) for key in raw["publisher_keys"]),
         approved=bool(raw["approved"]),
+        catalogue_keys=tuple(base64.b64decode(key) for key in raw.get("catalogue_keys", ())),
     )
 
 

@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_TIMEOUT_S: Final = 3.0
 REPORT_TIMEOUT_S: Final = 5.0
+# The answer to a file's last part comes after the Coordinator has read all of it back.
+FILE_TIMEOUT_S: Final = 60.0
 RTT_TIMEOUT_S: Final = 2.0
 CONNECT_TIMEOUT_S: Final = 5
 # A dead line is noticed after two pings without an answer.
@@ -47,6 +49,7 @@ FIRST_TRY_S: Final = (0.02, 0.2)
 # Later ones: a stream that runs here is given up by the Coordinator soon after it is back itself.
 NEXT_TRIES_S: Final = (0.4, 2.0)
 NONCE: Final = re.compile(r"[A-Za-z0-9_-]{8,64}")
+NUMBER_DIGITS_MAX: Final = 20
 PENDING_BYTES_MAX: Final = 4 << 20
 
 
@@ -58,6 +61,8 @@ class Credentials:
     jwt: str
     """Empty for a broker without accounts, as in tests."""
     assignment_keys: tuple[bytes, ...]
+    hears_catalogue: bool = False
+    """The JWT permits to hear that a new catalogue stands."""
 
 
 class PatientClient(Client):
@@ -75,7 +80,7 @@ class PatientClient(Client):
 class NatsLink:
     """`accept` and `cancel` are called for what a trusted Coordinator sends; they must not wait.
 
-    `sent` hears of every payload's size.
+    `sent` hears of every payload's size, `catalogue_changed` of the newest catalogue's number.
     """
 
     def __init__(
@@ -90,6 +95,7 @@ class NatsLink:
         refused: Callable[[], None],
         chance: Random,
         sent: Callable[[int], None] = lambda _: None,
+        catalogue_changed: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._island = island
         self._key = key
@@ -100,6 +106,7 @@ class NatsLink:
         self._refused = refused
         self._chance = chance
         self._sent = sent
+        self._catalogue_changed = catalogue_changed
         self._client: Client | None = None
         self._opening = False
         self._standing = False
@@ -185,6 +192,9 @@ class NatsLink:
             raise
         finally:
             self._opening = False
+        if credentials.hears_catalogue:
+            # After the opening: a broker that does not permit it yet is no reason not to work.
+            await client.subscribe(subjects.CATALOGUE_CHANGED, cb=self._on_catalogue)
         return client
 
     def _jwt(self) -> bytes:
@@ -251,6 +261,11 @@ class NatsLink:
         except ContractError as error:
             log.warning("cancel_not_trusted error=%s", error)
 
+    async def _on_catalogue(self, message: Msg) -> None:
+        """Not signed: at worst we ask once too often."""
+        if message.data.isdigit() and len(message.data) <= NUMBER_DIGITS_MAX:
+            self._catalogue_changed(int(message.data))
+
     async def heartbeat(self, beat: Beat) -> BeatReply:
         client = self._connected()
         await self._measure(client)
@@ -297,6 +312,20 @@ class NatsLink:
             raise NoAnswer(f"the broker did not take the report: {error.description}") from None
         except (OSError, nats_errors.Error) as error:
             raise BrokerUnreachable(str(error)) from error
+
+    async def ask_files(self, request: bytes) -> bytes:
+        """A request for a part of a file, or with one. Raises BrokerUnreachable or NoAnswer."""
+        client = self._connected()
+        self._sent(len(request))
+        try:
+            subject = subjects.files(self._island)
+            return (await client.request(subject, request, timeout=FILE_TIMEOUT_S)).data
+        except nats_errors.NoRespondersError:
+            raise NoAnswer("no Coordinator serves files") from None
+        except (TimeoutError, nats_errors.TimeoutError):
+            raise NoAnswer("no Coordinator answered about a file in time") from None
+        except (OSError, nats_errors.Error) as error:
+            raise BrokerUnreachable(str(error) or type(error).__name__) from error
 
     def rtt_us(self) -> int:
         return self._rtt_us

@@ -10,7 +10,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,9 +34,15 @@ class FetchedModels:
     a thread.
     """
 
-    def __init__(self, folder: Path, over: Callable[[int], str | None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        over: Callable[[int], str | None] = lambda _: None,
+        pull: Callable[[Manifest, Path], Awaitable[Path]] | None = None,
+    ) -> None:
         self._folder = folder
         self._over = over
+        self._pull = pull
         self._turn = asyncio.Lock()
         self._checked: dict[Path, tuple[int, int, str]] = {}  # path → size, mtime_ns, sha256
 
@@ -66,9 +72,11 @@ class FetchedModels:
 
     async def _fetch(self, module: str, manifest: Manifest) -> Path:
         assert manifest.model is not None
+        if manifest.model.source.startswith("oci:") and self._pull is not None:
+            return await self._pull(manifest, self._folder)
         if not _has_fetcher(module):
             raise ModelUnavailable(
-                f"{manifest.model.file} is not in {self._folder} and {module} cannot fetch it; "
+                f"{manifest.model.file} is not in {self._folder} and {module or 'this Island'} cannot fetch it; "
                 f"put the file there ({manifest.model.source or 'see the Cargo'})"
             )
         log.info("model_fetching model=%s source=%s", manifest.model.name, manifest.model.source)
@@ -136,6 +144,8 @@ class FetchedModels:
 
 
 def _has_fetcher(module: str) -> bool:
+    if not module:
+        return False
     try:
         return find_spec(f"{module}.fetch_model") is not None
     except ModuleNotFoundError:

@@ -8,8 +8,11 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from archipelag_contracts.tiers import TRUST_MAX
+
 from archipelag_island.adapters.identity import write_private
 from archipelag_island.domain.offer import Entry
+from archipelag_island.errors import BadSettings
 
 log = logging.getLogger(__name__)
 
@@ -19,13 +22,57 @@ class FileShelf:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._document = path.with_name("catalogue.signed")
+        # Apart from the document: whoever removes that does not make us believe an older one.
+        self._highest = path.with_name("catalogue.highest")
+        self._seen = 0
+
+    def document(self) -> bytes:
+        try:
+            return self._document.read_bytes()
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            log.warning("catalogue_not_readable error=%s", error)
+            return b""
+
+    def keep(self, document: bytes, version: int) -> None:
+        self._seen = max(self._seen, version)
+        try:
+            if self.highest() != self._written():
+                write_private(self._highest, b"%d\n" % self.highest())
+            write_private(self._document, document)
+        except OSError as error:
+            # What it revokes counts all the same; it comes again with the first heartbeat after a restart.
+            log.warning("catalogue_not_saved error=%s", error)
+
+    def highest(self) -> int:
+        return max(self._seen, self._written())
+
+    def _written(self) -> int:
+        try:
+            text = self._highest.read_text().strip()
+        except FileNotFoundError:
+            return 0
+        except (OSError, UnicodeDecodeError):
+            text = ""
+        if not text.isascii() or not text.isdigit():
+            raise BadSettings(
+                f"{self._highest} cannot be read: it says which catalogue was the newest, so that no older one is "
+                "believed; restore it, or remove it if you know why it is damaged"
+            )
+        return int(text)
 
     def load(self) -> tuple[str, tuple[Entry, ...]]:
         try:
             raw = json.loads(self._path.read_bytes())
             entries = tuple(
                 Entry(
-                    *(base64.b64decode(e[part]) for part in ("manifest", "signature", "public_key"))
+                    _bytes(e["manifest"]),
+                    _bytes(e["signature"]),
+                    _bytes(e["public_key"]),
+                    _bytes(e.get("payload", "")),
+                    int(e.get("trust", TRUST_MAX)),
                 )
                 for e in raw["entries"]
             )
@@ -44,6 +91,8 @@ class FileShelf:
                     "manifest": _text(e.manifest),
                     "signature": _text(e.signature),
                     "public_key": _text(e.public_key),
+                    "payload": _text(e.payload),
+                    "trust": e.trust,
                 }
                 for e in entries
             ],
@@ -53,6 +102,10 @@ class FileShelf:
         except OSError as error:
             # It comes again with the first heartbeat after a restart.
             log.warning("catalogue_not_saved error=%s", error)
+
+
+def _bytes(text: str) -> bytes:
+    return base64.b64decode(text)
 
 
 def _text(data: bytes) -> str:

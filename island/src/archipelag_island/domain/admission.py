@@ -95,9 +95,9 @@ def has_that_version(a: Assignment, s: Situation) -> Refusal | None:
     return Refusal(RefusalCode.DIGEST_MISMATCH, f"{s.offer.slug} is {s.offer.digest} here")
 
 
-def is_warm(_: Assignment, s: Situation) -> Refusal | None:
+def can_start(_: Assignment, s: Situation) -> Refusal | None:
     assert s.offer is not None
-    if s.offer.warm is not None:
+    if s.offer.takes_runs:
         return None
     reason = f"{s.offer.slug} is {s.offer.state.value}"
     return Refusal(
@@ -107,7 +107,7 @@ def is_warm(_: Assignment, s: Situation) -> Refusal | None:
 
 def has_a_slot(_: Assignment, s: Situation) -> Refusal | None:
     assert s.offer is not None
-    if s.running < s.slots and s.running_this_cargo < s.offer.slots:
+    if s.running < s.slots and s.running_this_cargo < s.offer.slots(s.slots):
         return None
     return Refusal(RefusalCode.NO_SLOT, f"{s.running} runs already, {s.slots} slots")
 
@@ -142,7 +142,7 @@ RULES: Final[tuple[Rule, ...]] = (
     can_be_remembered,
     knows_the_cargo,
     has_that_version,
-    is_warm,
+    can_start,
     has_a_slot,
     can_resume,
     is_within_bounds,

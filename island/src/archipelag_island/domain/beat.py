@@ -35,6 +35,9 @@ class Beat:
     load: float
     capabilities: Capabilities | None = None
     """None: as last answered."""
+    catalogue_number: int = 0
+    """Version of the signed catalogue that is held and still good; 0: none."""
+    reads_documents: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,3 +52,7 @@ class BeatReply:
     notice: str
     catalogue_version: str
     catalogue: tuple[Entry, ...]
+    recommended: frozenset[str] = frozenset()
+    """Slugs worth fetching ahead."""
+    document: bytes = b""
+    """A signed catalogue, not yet looked at; empty: ours is the newest."""

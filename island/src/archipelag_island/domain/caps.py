@@ -81,6 +81,17 @@ def memory_refusal(caps: Caps, claimed_bytes: int, needed_bytes: int) -> str | N
     )
 
 
+def host_refusal(host_bytes: int, claimed_bytes: int, needed_bytes: int) -> str | None:
+    """Why a Cargo may not start on a machine that has only so much memory, whatever its owner lends."""
+    left = max(0, host_bytes - claimed_bytes)
+    if needed_bytes <= left:
+        return None
+    return (
+        f"needs {needed_bytes >> 20} MB of memory; {left >> 20} MB are left of the "
+        f"{host_bytes >> 20} MB of this machine"
+    )
+
+
 def disk_refusal(caps: Caps, taken_bytes: int, needed_bytes: int) -> str | None:
     """Why so much more may not be put on the disk."""
     if not caps.disk_bytes or taken_bytes + needed_bytes <= caps.disk_bytes:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from archipelag_contracts.ids import CargoDigest
 from archipelag_contracts.manifest import Manifest
+from archipelag_contracts.tiers import TIERS, TRUST_MAX
 
+from archipelag_island.domain.choice import Choice
 from archipelag_island.domain.usage import Meter
 from archipelag_island.runtime import Description, Handle
 
@@ -26,6 +28,10 @@ class Entry:
     manifest: bytes
     signature: bytes
     public_key: bytes
+    payload: bytes = b""
+    """cosign's document; empty: the older form, Ed25519 over the manifest itself."""
+    trust: int = TRUST_MAX
+    """Entries from before there were levels are the network's own."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +50,44 @@ class Offer:
     state: OfferState = OfferState.AVAILABLE
     reason: str = ""
     warm: Warm | None = None
+    choice: Choice = field(default_factory=lambda: Choice("native", TIERS["standard"]))
+    """How it runs here."""
+    trust: int = TRUST_MAX
+    publisher: bytes = b""
+    """Whose signature its image must carry."""
+    startable: bool = False
+    """All of it is on this disk, verified: an assignment starts it."""
+    start_ms: float = 0.0
+    """From nothing to ready, the last time."""
 
     @property
     def slug(self) -> str:
         return self.manifest.slug
 
     @property
-    def slots(self) -> int:
-        return self.warm.description.slots if self.warm else 0
+    def takes_runs(self) -> bool:
+        return self.warm is not None or (self.startable and self.state is not OfferState.FAILED)
+
+    def slots(self, most: int) -> int:
+        """Runs that it holds at once; before its start, what the Island would start it with."""
+        if self.warm:
+            return self.warm.description.slots
+        return most if self.takes_runs else 0
 
     def load(self, what: str) -> Offer:
         return replace(self, state=OfferState.LOADING, reason=what, warm=None)
 
-    def get_warm(self, warm: Warm) -> Offer:
-        return replace(self, state=OfferState.WARM, reason="", warm=warm)
+    def prepared(self) -> Offer:
+        if self.startable and self.state is OfferState.AVAILABLE:
+            return self
+        return replace(self, state=OfferState.AVAILABLE, reason="", warm=None, startable=True)
+
+    def rest(self, reason: str) -> Offer:
+        """Not started now, and could be."""
+        return replace(self, state=OfferState.AVAILABLE, reason=reason[:500], warm=None)
+
+    def get_warm(self, warm: Warm, start_ms: float = 0.0) -> Offer:
+        return replace(self, state=OfferState.WARM, reason="", warm=warm, start_ms=start_ms)
 
     def fail(self, reason: str) -> Offer:
         return replace(self, state=OfferState.FAILED, reason=reason[:500], warm=None)

@@ -17,6 +17,7 @@ from archipelag_island.domain.attempt import (
     Report,
     Usage,
 )
+from archipelag_island.domain.usage import Share
 from archipelag_island.runtime import Progress, RunEvent
 
 CHUNK_TEXT_BYTES_MAX: Final = 64 << 10
@@ -61,6 +62,10 @@ class Run:
         self._told_prompt = False
         self._note: Progress | None = None
         self._chain = CHAIN_START
+
+    def tell(self, note: Progress) -> None:
+        """A word of ours to whoever waits."""
+        self._note = note
 
     @property
     def next(self) -> int:
@@ -172,13 +177,13 @@ class Run:
         assert not self.behind
         return replace(rest, end=self.ending, next=self.next, usage=usage)
 
-    def usage(self, now: float, cpu_ms: int, memory_peak_bytes: int) -> Usage:
+    def usage(self, now: float, share: Share, memory_peak_bytes: int) -> Usage:
         return Usage(
             prompt_tokens=self.prompt_tokens,
             output_items=len(self._texts),
-            cpu_ms=cpu_ms,
             memory_peak_bytes=memory_peak_bytes,
             wall_ms=int((now - self.started) * 1000),
+            **share._asdict(),
         )
 
     def report(self, usage: Usage, ended_at_ms: int) -> Report:

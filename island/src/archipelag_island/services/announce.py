@@ -23,6 +23,8 @@ INTERVAL_MIN_S: Final = 0.2
 INTERVAL_MAX_S: Final = 300.0
 # Changes that come together make one heartbeat, and a Cargo that restarts in a circle makes no storm.
 SOON_S: Final = 0.05
+# What is revoked must stop within a second or two.
+SPREAD_S: Final = 0.5
 
 
 @dataclass
@@ -71,6 +73,19 @@ async def announce(world: World, voice: Voice, obey: Callable[[BeatReply], None]
     return min(INTERVAL_MAX_S, max(INTERVAL_MIN_S, reply.next_interval_ms / 1000))
 
 
+def catalogue_changed(world: World, number: int) -> None:
+    """A newer catalogue stands, so a heartbeat soon brings it. A fleet does not ask in the same instant."""
+    held = world.now.document
+    if held is not None and number <= held.version:
+        return
+    world.spawn(_beat_within(world, SPREAD_S))
+
+
+async def _beat_within(world: World, seconds: float) -> None:
+    await asyncio.sleep(world.chance.uniform(0.0, seconds))
+    world.beat_soon.set()
+
+
 def _beat(world: World, voice: Voice, capabilities: Capabilities) -> Beat:
     return Beat(
         island_id=world.host.island_id,
@@ -86,6 +101,8 @@ def _beat(world: World, voice: Voice, capabilities: Capabilities) -> Beat:
         broker_rtt_us=world.link.rtt_us(),
         load=world.load(),
         capabilities=None if capabilities == voice.told else capabilities,
+        catalogue_number=world.now.document.version if world.now.document else 0,
+        reads_documents=world.reads_documents,
     )
 
 

@@ -21,18 +21,20 @@ from archipelag_island.domain.attempt import (
     RefusalCode,
     Usage,
 )
-from archipelag_island.domain.offer import Offer, Warm
+from archipelag_island.domain.offer import OfferState, Warm
+from archipelag_island.domain.outputs import Outputs
 from archipelag_island.domain.run import Run
 from archipelag_island.errors import (
     BadInput,
     BrokerUnreachable,
     CargoDied,
     CargoFailed,
+    FilesUnavailable,
     JournalFull,
     NoSlot,
     NotReady,
 )
-from archipelag_island.runtime import RunRequest
+from archipelag_island.runtime import FilePart, InputFile, Progress, RunRequest
 from archipelag_island.services.world import Running, World
 
 log = logging.getLogger(__name__)
@@ -56,7 +58,7 @@ def accept(world: World, assignment: Assignment) -> Refusal | None:
         log.warning("assignment_refused job=%s reason=%s", assignment.key, refusal.reason)
         return refusal
     _end_older(world, run.key)
-    running = Running(run, assignment.cargo_slug)
+    running = Running(run, world.now.offers[assignment.cargo_slug])
     world.now.runs[run.key] = running
     world.spawn(_execute(world, running))
     log.info("assignment_accepted job=%s cargo=%s", run.key, assignment.cargo_slug)
@@ -123,18 +125,11 @@ def _unfinished(world: World, run: Run) -> bytes:
 async def _execute(world: World, running: Running) -> None:
     """The whole life of a run, in a task of its own."""
     run = running.run
-    offer = world.now.offers.get(running.slug)
-    if offer is None or offer.warm is None or offer.digest != run.assignment.cargo_digest:
-        run.end(Ending(Cause.ISLAND_STOPPED, error=f"{running.slug} was stopped here"))
-        await _conclude(world, running, Usage())
-        return
-    warm = offer.warm
-    warm.meter.begin(run.key, world.runtime.usage(warm.handle).cpu_ms)
-    wake = running.wake
-    sender = asyncio.create_task(_send(world, run, wake))
-    watch = asyncio.create_task(_watch(world, running, offer))
+    running.began = running.offer.warm is not None
+    sender = asyncio.create_task(_send(world, run, running.wake))
+    watch = asyncio.create_task(_watch(world, running))
     # A task of its own, so that a wish to stop ends the Cargo's work and nothing else.
-    drive = asyncio.create_task(_drive(world, run, warm, wake))
+    drive = asyncio.create_task(_drive(world, running))
     running.drive = drive
     if run.stop_with is not None:
         drive.cancel()
@@ -145,12 +140,10 @@ async def _execute(world: World, running: Running) -> None:
         watch.cancel()
         sender.cancel()
         await asyncio.gather(drive, watch, sender, return_exceptions=True)
-        used = world.runtime.usage(warm.handle)
-        cpu_ms = warm.meter.end(run.key, used.cpu_ms)
     run.end(_ending_of(run, drive))
-    await _conclude(
-        world, running, run.usage(world.clock.monotonic(), cpu_ms, used.memory_peak_bytes)
-    )
+    usage = run.usage(world.clock.monotonic(), running.share, running.memory_peak_bytes)
+    world.hold(run.assignment.cargo_digest).used_at = world.clock.monotonic()
+    await _conclude(world, running, usage)
 
 
 def _ending_of(run: Run, drive: asyncio.Task[Ending]) -> Ending:
@@ -164,10 +157,60 @@ def _ending_of(run: Run, drive: asyncio.Task[Ending]) -> Ending:
     return Ending(Cause.CARGO_FAILED, error="the Island could not run this: an error of its own")
 
 
-async def _drive(world: World, run: Run, warm: Warm, wake: asyncio.Event) -> Ending:
-    """Takes the Cargo's events until the run ends."""
+async def _drive(world: World, running: Running) -> Ending:
+    """Has the Cargo started where it is not warm, and takes its events until the run ends."""
+    run = running.run
+    try:
+        async with world.files.inputs(run.assignment) as files:
+            warm = await _until_warm(world, running)
+            if isinstance(warm, Ending):
+                return warm
+            if not running.began:
+                run.heard = world.clock.monotonic()
+                running.began = True
+            warm.meter.begin(run.key, world.runtime.usage(warm.handle))
+            try:
+                return await _take(world, running, warm, files)
+            finally:
+                used = world.runtime.usage(warm.handle)
+                running.share = warm.meter.end(run.key, used)
+                running.memory_peak_bytes = used.memory_peak_bytes
+    except FilesUnavailable as error:
+        return Ending(Cause.ISLAND_STOPPED, error=str(error))
+
+
+async def _until_warm(world: World, running: Running) -> Warm | Ending:
+    """The Cargo, started for this run if need be; or how the run ends since it could not be."""
+    run, digest = running.run, running.run.assignment.cargo_digest
+    hold = world.hold(digest)
+    failures, told = hold.failures, False
+    hold.wait(run.key)
+    world.moved()
+    try:
+        while True:
+            offer = world.now.offers.get(running.slug)
+            if offer is None or offer.digest != digest:
+                return Ending(Cause.ISLAND_STOPPED, error=f"{running.slug} was stopped here")
+            if offer.warm is not None:
+                return offer.warm
+            if hold.failures != failures or offer.state is OfferState.FAILED:
+                why = f"{running.slug} could not be started: {offer.reason}"
+                return Ending(Cause.ISLAND_STOPPED, error=why)
+            if not told:
+                run.tell(Progress(0, 0, f"starting {offer.slug}"))
+                running.wake.set()
+                told = True
+            await world.offer_moves()
+    finally:
+        hold.leave(run.key)
+
+
+async def _take(world: World, running: Running, warm: Warm, files: tuple[InputFile, ...]) -> Ending:
+    run, wake = running.run, running.wake
     a = run.assignment
+    outputs = Outputs()
     request = RunRequest(
+        files=files,
         run_id=str(run.key),
         input=a.input,
         first_position=a.first_position,
@@ -178,10 +221,12 @@ async def _drive(world: World, run: Run, warm: Warm, wake: asyncio.Event) -> End
     try:
         async with aclosing(world.runtime.run(warm.handle, request)) as events:
             async for event in events:
+                if event.file is not None:
+                    await _take_part(world, run, outputs, event.file)
                 ending = run.take(event, world.clock.monotonic())
                 wake.set()
                 if ending is not None:
-                    return ending
+                    return _unless_unfinished(ending, outputs)
     except BadInput as error:
         return Ending(Cause.BAD_INPUT, error=str(error))
     except CargoDied as error:
@@ -192,6 +237,21 @@ async def _drive(world: World, run: Run, warm: Warm, wake: asyncio.Event) -> End
     except CargoFailed as error:
         return Ending(Cause.CARGO_FAILED, error=str(error))
     return Ending(Cause.CARGO_FAILED, error="the Cargo stopped speaking before its end")
+
+
+async def _take_part(world: World, run: Run, outputs: Outputs, part: FilePart) -> None:
+    """Sends one part of an output file on; the Cargo waits meanwhile. Raises CargoFailed, FilesUnavailable."""
+    offset = outputs.take(part)
+    if isinstance(offset, str):
+        raise CargoFailed(f"the Cargo broke its protocol: {offset}")
+    await world.files.send(run.key, offset, part)
+
+
+def _unless_unfinished(ending: Ending, outputs: Outputs) -> Ending:
+    if ending.cause is Cause.COMPLETED and outputs.unfinished:
+        said = f"the Cargo ended without ending its file {outputs.unfinished}"
+        return Ending(Cause.CARGO_FAILED, error=said)
+    return ending
 
 
 async def _send(world: World, run: Run, wake: asyncio.Event) -> None:
@@ -208,25 +268,26 @@ async def _send(world: World, run: Run, wake: asyncio.Event) -> None:
             await asyncio.sleep(COALESCE_S)
 
 
-async def _watch(world: World, running: Running, offer: Offer) -> None:
+async def _watch(world: World, running: Running) -> None:
     """Says that we are alive, and ends a run whose time is up or whose Cargo has frozen."""
     run = running.run
-    limits = offer.manifest.limits
+    limits = running.offer.manifest.limits
     deadline = run.started + run.assignment.deadline_ms / 1000
-    longest = run.started + limits.seconds
+    longest_s = min(limits.seconds, running.offer.choice.tier.seconds)
+    longest = run.started + longest_s
     while True:
         await _send_chunk(world, run, KEEP_ALIVE)
         now = world.clock.monotonic()
         if running.again_at and now >= running.again_at[0]:
             running.again_at.pop(0)
             running.say_again()
-        if now - run.heard > limits.progress_s:
+        if running.began and now - run.heard > limits.progress_s:
             stalled = f"no progress for {limits.progress_s} s"
             world.stop_run(run.key, Ending(Cause.CARGO_STALLED, error=stalled))
         if now >= deadline:
             world.stop_run(run.key, Ending(Cause.DEADLINE, error="the job's deadline passed"))
         if now >= longest:
-            over = f"more than the {limits.seconds} s that this Cargo may take"
+            over = f"more than the {longest_s} s that this Cargo may take"
             world.stop_run(run.key, Ending(Cause.LIMIT_EXCEEDED, error=over))
         await asyncio.sleep(max(0.0, min(KEEP_ALIVE_S, deadline - now, longest - now)))
 

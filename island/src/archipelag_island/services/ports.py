@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import Protocol
 from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
 from archipelag_contracts.manifest import Manifest
 
-from archipelag_island.domain.attempt import AttemptKey, Chunk, Report
+from archipelag_island.domain.attempt import Assignment, AttemptKey, Chunk, Report
 from archipelag_island.domain.beat import Beat, BeatReply
 from archipelag_island.domain.capability import Capabilities
 from archipelag_island.domain.offer import Entry
 from archipelag_island.domain.owner import Readings
+from archipelag_island.runtime import FilePart, InputFile
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Standing:
     assignment_keys: tuple[bytes, ...]
     publisher_keys: tuple[bytes, ...]
     approved: bool
+    catalogue_keys: tuple[bytes, ...] = ()
+    """Whose catalogues this Island believes; none where the Coordinator is too old to have such."""
 
 
 class Enrolment(Protocol):
@@ -106,6 +110,18 @@ class Journal(Protocol):
 class Shelf(Protocol):
     """The catalogue on this disk."""
 
+    def document(self) -> bytes:
+        """The signed catalogue of the last time; empty when there is none."""
+        ...
+
+    def keep(self, document: bytes, version: int) -> None:
+        """Keeps a document that was accepted, and its version as the highest ever, which outlives the document."""
+        ...
+
+    def highest(self) -> int:
+        """The highest version that was ever accepted here; 0: none. Raises BadSettings when that cannot be known."""
+        ...
+
     def load(self) -> tuple[str, tuple[Entry, ...]]:
         """Version and entries; an empty version when there is none."""
         ...
@@ -116,6 +132,46 @@ class Shelf(Protocol):
 class Models(Protocol):
     async def fetch(self, module: str, manifest: Manifest) -> Path:
         """The verified weights on this disk. Raises ModelUnavailable."""
+        ...
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """A Cargo's image on this disk, verified: what a runtime needs of it."""
+
+    root: Path | None = None
+    command: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    working_dir: str = "/"
+    wasm: Path | None = None
+
+
+class Images(Protocol):
+    """What Cargos are pulled as. By digest only, with the publisher's signature, into a cache with a bound."""
+
+    async def fetch(
+        self, manifest: Manifest, publisher: bytes, told: Callable[[str], None]
+    ) -> Unpacked:
+        """`told` hears of the progress, in words. What is on this disk already costs nothing.
+
+        Raises ImageUnavailable.
+        """
+        ...
+
+    def keep(self, manifests: Sequence[Manifest]) -> None:
+        """What the catalogue has now; everything else may go when room is needed."""
+        ...
+
+
+class Files(Protocol):
+    """Input and output files of attempts, which the Coordinator keeps."""
+
+    def inputs(self, assignment: Assignment) -> AbstractAsyncContextManager[tuple[InputFile, ...]]:
+        """The files that the input refers to, verified, for as long as the run lasts. Raises FilesUnavailable."""
+        ...
+
+    async def send(self, key: AttemptKey, offset: int, part: FilePart) -> None:
+        """Returns once the Coordinator has it. Raises FilesUnavailable."""
         ...
 
 

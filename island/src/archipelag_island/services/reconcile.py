@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
 
 from archipelag_contracts.errors import ContractError
-from archipelag_contracts.manifest import Manifest, parse_canonical
-from archipelag_contracts.signing import MANIFEST_PREFIX, verify
 
+from archipelag_island.clock import milliseconds
 from archipelag_island.domain.attempt import Cause, Ending
 from archipelag_island.domain.beat import BeatReply
+from archipelag_island.domain.catalogue import check_entry, judge
 from archipelag_island.domain.offer import Entry, Offer
-from archipelag_island.errors import BadEntry
+from archipelag_island.errors import BadCatalogue, BadEntry
 from archipelag_island.services.world import World
 
 log = logging.getLogger(__name__)
+
+EXPIRY_LOOK_S: Final = 5.0
 
 
 def reconcile(world: World, reply: BeatReply) -> None:
@@ -35,16 +40,71 @@ def reconcile(world: World, reply: BeatReply) -> None:
         log.info("standing_changed accepts_work=%s notice=%s", reply.accepts_work, reply.notice)
     world.now.accepts_work = reply.accepts_work
     world.now.notice = reply.notice
-    if reply.catalogue_version != world.now.catalogue_version:
+    if reply.recommended != world.now.recommended:
+        world.now.recommended = reply.recommended
+        world.moved()
+    if world.reads_documents:
+        if reply.document:
+            take_document(world, reply.document)
+        expire(world)
+        world.now.notice = world.now.notice or world.now.catalogue_trouble
+    elif reply.catalogue_version != world.now.catalogue_version:
         world.shelf.save(reply.catalogue_version, reply.catalogue)
         set_catalogue(world, reply.catalogue_version, reply.catalogue)
 
 
 def load_catalogue(world: World) -> None:
     """The catalogue of the last time, so that Cargos start before the Coordinator has answered."""
+    if world.reads_documents:
+        if document := world.shelf.document():
+            take_document(world, document)
+        return
     version, entries = world.shelf.load()
     if version:
         set_catalogue(world, version, entries)
+
+
+def take_document(world: World, sealed: bytes) -> None:
+    """Goes by this catalogue from now on if it may be believed; else by the held one, as long as that lasts."""
+    assert world.read_document is not None
+    now_ms = milliseconds(world.clock)
+    try:
+        document = world.read_document(sealed, world.catalogue_keys())
+        judge(document, highest=world.shelf.highest(), now_ms=now_ms)
+    except (BadCatalogue, ContractError) as error:
+        log.error("catalogue_refused error=%s", error)
+        world.now.catalogue_trouble = f"a catalogue was refused: {error}"
+        return
+    world.now.catalogue_trouble = ""
+    held = world.now.document
+    if held is not None and held.version == document.version:
+        return
+    world.shelf.keep(sealed, document.version)
+    world.now.document = document
+    world.now.registry = document.registry
+    set_catalogue(world, str(document.version), document.entries)
+
+
+def expire(world: World) -> None:
+    """Offers nothing any more once the catalogue has expired: what was revoked since then is not known here."""
+    document = world.now.document
+    if document is None or not document.expired(milliseconds(world.clock)):
+        return
+    log.error("catalogue_expired version=%s", document.version)
+    world.now.document = None
+    world.now.catalogue_trouble = (
+        f"the catalogue (version {document.version}) has expired by this machine's clock and no newer one came: "
+        "nothing is offered until one does; is the clock right?"
+    )
+    world.now.notice = world.now.catalogue_trouble
+    set_catalogue(world, "", ())
+
+
+async def expire_for_ever(world: World) -> None:
+    """Looks also while no Coordinator answers: whoever keeps newer ones from us must not gain by it."""
+    while True:
+        expire(world)
+        await asyncio.sleep(EXPIRY_LOOK_S)
 
 
 def set_catalogue(world: World, version: str, entries: Sequence[Entry]) -> None:
@@ -52,25 +112,27 @@ def set_catalogue(world: World, version: str, entries: Sequence[Entry]) -> None:
     offers: dict[str, Offer] = {}
     for entry in entries:
         try:
-            manifest = check_entry(entry, world.publisher_keys())
+            manifest = check_entry(entry, world.publisher_keys(), world.host.publishers)
         except (BadEntry, ContractError) as error:
             log.error("catalogue_entry_refused error=%s", error)
             continue
-        if world.engine_of(manifest) is None:
+        choice = world.choose(manifest, entry.trust)
+        if isinstance(choice, str):
+            log.info("cargo_not_offered cargo=%s reason=%s", manifest.slug, choice)
             continue
+        made = Offer(
+            manifest,
+            manifest.digest,
+            choice=choice,
+            trust=entry.trust,
+            publisher=entry.public_key if entry.payload else b"",
+        )
         held = world.now.offers.get(manifest.slug)
-        same = held is not None and held.digest == manifest.digest
-        offers[manifest.slug] = held if held and same else Offer(manifest, manifest.digest)
+        same = held is not None and (held.digest, held.choice) == (made.digest, made.choice)
+        kept = held if held and same else made
+        offers[manifest.slug] = replace(kept, trust=made.trust, publisher=made.publisher)
     world.now.offers = offers
     world.now.catalogue_version = version
     world.offers_changed.set()
     world.beat_soon.set()
     log.info("catalogue_changed version=%s offered=%s", version, ",".join(offers) or "none")
-
-
-def check_entry(entry: Entry, trusted: Sequence[bytes]) -> Manifest:
-    """The manifest, once a trusted publisher's signature over its bytes holds. Raises BadEntry or a ContractError."""
-    if entry.public_key not in trusted:
-        raise BadEntry("signed by a key that is not a trusted publisher's")
-    verify(entry.public_key, MANIFEST_PREFIX, entry.manifest, entry.signature)
-    return parse_canonical(entry.manifest)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Container, Coroutine, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
@@ -15,11 +15,14 @@ from archipelag_island.clock import Clock
 from archipelag_island.domain.attempt import AttemptKey, Cause, Ending
 from archipelag_island.domain.capability import Capabilities
 from archipelag_island.domain.caps import Bucket, Caps, Taken, disk_refusal
+from archipelag_island.domain.catalogue import Document
+from archipelag_island.domain.choice import Choice, choose
 from archipelag_island.domain.offer import Offer
 from archipelag_island.domain.owner import Owner, Readings, Rules
 from archipelag_island.domain.run import Run
-from archipelag_island.runtime import Runtime
-from archipelag_island.services.ports import Journal, Link, Models, Shelf
+from archipelag_island.domain.usage import Share
+from archipelag_island.runtime import Runtime, RuntimeInfo
+from archipelag_island.services.ports import Files, Images, Journal, Link, Models, Shelf
 
 AGAIN_S: Final = (0.5, 1.5, 3.5, 7.5)
 """After the line broke, what runs is said again at once and then so often: a broker that was restarted has forgotten
@@ -45,6 +48,16 @@ class Host:
     caps: Caps = field(default_factory=Caps)
     cpus: tuple[int, ...] = ()
     """Processors that Cargos run on; empty: wherever this process may."""
+    runtimes: tuple[RuntimeInfo, ...] = (RuntimeInfo("native", (), (), trust_min=0),)
+    """What works here, strongest first."""
+    publishers: frozenset[str] | None = None
+    """Fingerprints of the publishers whose Cargos the owner allows; None: all that the catalogue lists."""
+    trust_min: int = 0
+    """The lowest trust level of a Cargo that the owner allows."""
+    idle_s: float = 900.0
+    """A Cargo that nobody used for so long is ended."""
+    keep_warm: bool = False
+    """Every Cargo is started before anybody asks, and stays."""
 
 
 @dataclass
@@ -52,16 +65,53 @@ class Running:
     """A run and, once it has begun, the task that takes its Cargo's events."""
 
     run: Run
-    slug: str
+    offer: Offer
+    """As it was when the run was accepted."""
+    began: bool = False
+    """Its Cargo works on it."""
+    share: Share = field(default_factory=Share)
+    memory_peak_bytes: int = 0
     drive: asyncio.Task[Any] | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     """Set: there may be something to send."""
     again_at: list[float] = field(default_factory=list)
     """When to say all again, on the monotonic clock."""
 
+    @property
+    def slug(self) -> str:
+        return self.offer.slug
+
     def say_again(self) -> None:
         self.run.say_again()
         self.wake.set()
+
+
+@dataclass
+class Hold:
+    """What the keeper of one Cargo and the runs that need it tell each other."""
+
+    waiting: set[AttemptKey] = field(default_factory=set)
+    """Runs that wait for its start."""
+    wanted: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while runs wait."""
+    give_way: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set: another one needs its memory."""
+    used_at: float = 0.0
+    """When the last run ended, in monotonic seconds."""
+    failures: int = 0
+    """Starts that failed while runs waited; whoever waits gives up when it rises."""
+
+    def give_up(self) -> None:
+        self.failures += 1
+
+    def wait(self, key: AttemptKey) -> None:
+        self.waiting.add(key)
+        self.wanted.set()
+
+    def leave(self, key: AttemptKey) -> None:
+        self.waiting.discard(key)
+        if not self.waiting:
+            self.wanted.clear()
 
 
 @dataclass
@@ -71,6 +121,9 @@ class Now:
     runs: dict[AttemptKey, Running] = field(default_factory=dict)
     offers: dict[str, Offer] = field(default_factory=dict)
     """By slug."""
+    holds: dict[CargoDigest, Hold] = field(default_factory=dict)
+    recommended: frozenset[str] = frozenset()
+    """Slugs that the Coordinator would like to have fetched ahead, by demand."""
     draining: bool = False
     hand_over_at: float | None = None
     """When a drain hands over what still runs, in monotonic seconds; None: no drain, or done."""
@@ -80,13 +133,20 @@ class Now:
     readings: Readings = field(default_factory=Readings)
     taken: Taken = field(default_factory=Taken)
     memory_claims: dict[CargoDigest, int] = field(default_factory=dict)
-    """What Cargos that were started may take; kept only under a cap."""
+    """What Cargos that were started may take."""
     appetites: dict[CargoDigest, int] = field(default_factory=dict)
     """What Cargos took that were ended for taking too much; it counts instead of what they say."""
     connected: bool = False
     accepts_work: bool = False
     notice: str = "not yet heard from a Coordinator"
     catalogue_version: str = ""
+    """Of the old kind of catalogue, from a Coordinator that signs none."""
+    document: Document | None = None
+    """The signed catalogue that offers come from."""
+    catalogue_trouble: str = ""
+    """Why the newest catalogue is not gone by, or that it has expired; empty when all is well."""
+    registry: str = ""
+    """Of images that are named without one, as the catalogue says."""
     refused: int = 0
     """Assignments that were refused since the start."""
     completed: int = 0
@@ -101,12 +161,18 @@ class World:
     journal: Journal
     shelf: Shelf
     models: Models
+    images: Images
+    files: Files
     runtime: Runtime
     publisher_keys: Callable[[], tuple[bytes, ...]]
     capabilities: Callable[[], Capabilities]
     load: Callable[[], float]
     spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
     """Starts a task that the agent owns and ends."""
+    catalogue_keys: Callable[[], tuple[bytes, ...]] = tuple
+    """Whose catalogues are believed; none where the Coordinator that enrolled us has no such key."""
+    read_document: Callable[[bytes, Container[bytes]], Document] | None = None
+    """A catalogue that one of these keys signed; raises a ContractError."""
     now: Now = field(default_factory=Now)
     beat_soon: asyncio.Event = field(default_factory=asyncio.Event)
     """Set: something changed that placement should know at once."""
@@ -115,6 +181,12 @@ class World:
     drain_changed: asyncio.Event = field(default_factory=asyncio.Event)
     bucket: Bucket = field(default_factory=Bucket)
     """What the owner lets us send."""
+    _moved: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def reads_documents(self) -> bool:
+        """Once a catalogue key is known here, nothing but a signed catalogue is believed."""
+        return self.read_document is not None and bool(self.catalogue_keys())
 
     @property
     def takes_work(self) -> bool:
@@ -146,11 +218,30 @@ class World:
             self.stop_run(key, Ending(Cause.ISLAND_STOPPED, error=why))
         return len(keys)
 
-    def set_offer(self, offer: Offer) -> None:
-        """Replaces what is known of a Cargo that is still offered, and lets the Coordinator know."""
-        if offer.slug in self.now.offers:
-            self.now.offers[offer.slug] = offer
-            self.beat_soon.set()
+    def change_offer(self, offer: Offer, change: Callable[[Offer], Offer]) -> None:
+        """Changes what is known of a Cargo that is still offered in this version, and lets the Coordinator know."""
+        now = self.now.offers.get(offer.slug)
+        if now is None or now.digest != offer.digest or (changed := change(now)) == now:
+            return
+        self.now.offers[offer.slug] = changed
+        self.beat_soon.set()
+        self.moved()
+
+    def moved(self) -> None:
+        """Something changed that a run or a keeper may wait for."""
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    async def offer_moves(self) -> None:
+        """Until any offer changes."""
+        await self._moved.wait()
+
+    def hold(self, digest: CargoDigest) -> Hold:
+        return self.now.holds.setdefault(digest, Hold())
+
+    def uses(self, offer: Offer) -> bool:
+        """Whether a run goes on in this Cargo, or is about to."""
+        return any(r.run.assignment.cargo_digest == offer.digest for r in self.now.runs.values())
 
     def stop_run(self, key: AttemptKey, ending: Ending, *, silent: bool = False) -> bool:
         """Asks a run to end like this; `silent`: without a report. False: there is no such run."""
@@ -174,9 +265,10 @@ class World:
         """What a started Cargo takes now."""
         return self.runtime.usage(offer.warm.handle).memory_bytes if offer.warm else 0
 
-    def engine_of(self, manifest: Manifest) -> str | None:
-        """The package that runs this Cargo here; None when it cannot run here."""
-        allowed = self.host.cargos is None or manifest.slug in self.host.cargos
-        if manifest.runtime != "native" or not allowed:
-            return None
-        return self.host.engines.get(manifest.engine)
+    def choose(self, manifest: Manifest, trust: int) -> Choice | str:
+        """How this Cargo runs here, or why it may not."""
+        if self.host.cargos is not None and manifest.slug not in self.host.cargos:
+            return "not among the Cargos that the owner allows"
+        if trust < self.host.trust_min:
+            return f"trust level {trust} is below the {self.host.trust_min} that the owner asks for"
+        return choose(manifest, trust, self.host.runtimes, self.host.engines)

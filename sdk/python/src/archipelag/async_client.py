@@ -17,13 +17,15 @@ import httpx
 from archipelag import operations, transport, values
 from archipelag.client import POLL_S, options_of
 from archipelag.errors import JobFailed, NothingOffered, StreamBroken
+from archipelag.files import AsyncFileCalls
 from archipelag.operations import Messages, Operation
+from archipelag.publishing import AsyncCargos
 from archipelag.sse import Event, Parser
 
 T = TypeVar("T")
 
 
-class AsyncClient:
+class AsyncClient(AsyncFileCalls):
     """Talks to an Archipelag network. Use it as a context manager, or call `close`."""
 
     def __init__(
@@ -53,6 +55,7 @@ class AsyncClient:
         """Which of the addresses is asked."""
         self.jobs: Final = AsyncJobs(self)
         self.keys: Final = AsyncKeys(self)
+        self.cargos: Final = AsyncCargos(self)
 
     async def chat(
         self,
@@ -106,9 +109,9 @@ class AsyncClient:
         return AsyncChatStream(self, operation, key, first)
 
     async def default_model(self) -> str:
-        """The first model that the network offers, asked once."""
+        """The first model to chat with that the network offers, asked once."""
         if self._model is None:
-            offered = await self.models()
+            offered = [one for one in await self.models() if one.kind == "chat"]
             if not offered:
                 raise NothingOffered("the network offers no model yet: connect an Island")
             self._model = offered[0].id
@@ -301,6 +304,10 @@ class AsyncJobs:
     async def output(self, job_id: str) -> str | None:
         """The whole output, or None while there is none."""
         return await self._client.call(operations.job_output(job_id))
+
+    async def files(self, job_id: str) -> tuple[values.File, ...]:
+        """What the job has made, once it has completed."""
+        return await self._client.call(operations.job_files(job_id))
 
     async def cancel(self, job_id: str) -> values.Job:
         """Cancels the job; one that has ended already is given back as it is."""

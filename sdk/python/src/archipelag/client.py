@@ -15,14 +15,16 @@ import httpx
 
 from archipelag import operations, transport, values
 from archipelag.errors import JobFailed, NothingOffered, StreamBroken
+from archipelag.files import FileCalls
 from archipelag.operations import Messages, Operation
+from archipelag.publishing import Cargos
 from archipelag.sse import Event, Parser
 
 T = TypeVar("T")
 POLL_S: Final = 0.5
 
 
-class Client:
+class Client(FileCalls):
     """Talks to an Archipelag network. Use it as a context manager, or call `close`."""
 
     def __init__(
@@ -52,6 +54,7 @@ class Client:
         """Which of the addresses is asked."""
         self.jobs: Final = Jobs(self)
         self.keys: Final = Keys(self)
+        self.cargos: Final = Cargos(self)
 
     def chat(
         self,
@@ -95,9 +98,9 @@ class Client:
         return ChatStream(self, operation)
 
     def default_model(self) -> str:
-        """The first model that the network offers, asked once."""
+        """The first model to chat with that the network offers, asked once."""
         if self._model is None:
-            offered = self.models()
+            offered = [one for one in self.models() if one.kind == "chat"]
             if not offered:
                 raise NothingOffered("the network offers no model yet: connect an Island")
             self._model = offered[0].id
@@ -286,6 +289,10 @@ class Jobs:
     def output(self, job_id: str) -> str | None:
         """The whole output, or None while there is none."""
         return self._client.call(operations.job_output(job_id))
+
+    def files(self, job_id: str) -> tuple[values.File, ...]:
+        """What the job has made, once it has completed."""
+        return self._client.call(operations.job_files(job_id))
 
     def cancel(self, job_id: str) -> values.Job:
         """Cancels the job; one that has ended already is given back as it is."""

@@ -16,6 +16,7 @@ ArchipelagError
     ├── NotFound
     ├── Conflict
     │   └── IdempotencyMismatch
+    ├── CargoGone            withdrawn or revoked
     ├── TooLarge
     ├── InvalidInput         `errors`: field → reasons
     ├── RateLimited
@@ -123,6 +124,10 @@ class IdempotencyMismatch(Conflict):
     pass
 
 
+class CargoGone(ApiError):
+    """The Cargo was withdrawn or revoked: `code` says which. Nothing was charged."""
+
+
 class TooLarge(ApiError):
     pass
 
@@ -156,6 +161,8 @@ BY_CODE: Final[dict[str, type[ApiError]]] = {
     "no_capacity": NoCapacity,
     "idempotency_mismatch": IdempotencyMismatch,
     "conflict": Conflict,
+    "cargo_withdrawn": CargoGone,
+    "cargo_revoked": CargoGone,
 }
 
 BY_STATUS: Final[dict[int, type[ApiError]]] = {
@@ -165,6 +172,7 @@ BY_STATUS: Final[dict[int, type[ApiError]]] = {
     403: NotPermitted,
     404: NotFound,
     409: Conflict,
+    410: CargoGone,
     413: TooLarge,
     422: InvalidInput,
     429: RateLimited,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Generic, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 from urllib.parse import quote
 
 from archipelag import values
@@ -15,6 +16,14 @@ from archipelag.errors import BadAnswer
 T = TypeVar("T")
 Headers = Mapping[str, str]
 Messages = str | Iterable[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file as it is sent. `content` is read from its beginning at every try."""
+
+    name: str
+    content: bytes | BinaryIO
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,9 @@ class Operation(Generic[T]):
     body: Mapping[str, Any] | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     headers: Headers = field(default_factory=dict)
+    form: Mapping[str, str] | None = None
+    """Fields of a form, instead of a body in JSON."""
+    file: Upload | None = None
 
 
 def data(read: Callable[[Any], T]) -> Callable[[Any, Headers], T]:
@@ -116,6 +128,44 @@ def cancel_job(job_id: str) -> Operation[values.Job]:
     return Operation("DELETE", f"/jobs/{quote(job_id, safe='')}", data(values.job))
 
 
+def job_files(job_id: str) -> Operation[tuple[values.File, ...]]:
+    return Operation("GET", f"/jobs/{quote(job_id, safe='')}/files", listed(values.file))
+
+
+def upload_file(upload: Upload, purpose: str) -> Operation[values.File]:
+    def read(body: Any, _: Headers) -> values.File:
+        return values.file(body)
+
+    return Operation("POST", "/files", read, form={"purpose": purpose}, file=upload)
+
+
+def list_files(limit: int, after: str | None, purpose: str | None) -> Operation[values.FilePage]:
+    params: dict[str, Any] = {"limit": limit}
+    params |= {name: value for name, value in (("after", after), ("purpose", purpose)) if value}
+
+    def read(body: Any, headers: Headers) -> values.FilePage:
+        more = values.table(body, "an object").get("has_more")
+        return values.FilePage(listed(values.file)(body, headers), more is True)
+
+    return Operation("GET", "/files", read, params=params)
+
+
+def get_file(file_id: str) -> Operation[values.File]:
+    path = f"/files/{quote(file_id, safe='')}"
+    return Operation("GET", path, lambda body, _: values.file(body))
+
+
+def file_content(file_id: str, offset: int = 0, tag: str = "") -> Operation[None]:
+    """From this byte on; from the beginning where the file is not the one that this tag names."""
+    headers = {"Range": f"bytes={offset}-", "If-Range": tag} if offset and tag else {}
+    path = f"/files/{quote(file_id, safe='')}/content"
+    return Operation("GET", path, lambda _, __: None, headers=headers)
+
+
+def delete_file(file_id: str) -> Operation[None]:
+    return Operation("DELETE", f"/files/{quote(file_id, safe='')}", lambda _, __: None)
+
+
 def account() -> Operation[values.Account]:
     return Operation("GET", "/account", data(values.account))
 
@@ -130,6 +180,63 @@ def workloads() -> Operation[tuple[values.Workload, ...]]:
 
 def workload(slug: str) -> Operation[values.Workload]:
     return Operation("GET", f"/workloads/{quote(slug, safe='')}", data(values.workload))
+
+
+def submit_cargo(
+    reference: str, manifest: bytes, payload: bytes, signature: bytes, public_key: str
+) -> Operation[values.Cargo]:
+    body = {
+        "reference": reference,
+        "manifest": base64.b64encode(manifest).decode(),
+        "payload": base64.b64encode(payload).decode(),
+        "signature": base64.b64encode(signature).decode(),
+        "public_key": public_key,
+    }
+    return Operation("POST", "/cargos", data(values.cargo), body)
+
+
+def list_cargos(limit: int, offset: int) -> Operation[tuple[values.Cargo, ...]]:
+    params = {"limit": limit, "offset": offset}
+    return Operation("GET", "/cargos", listed(values.cargo), params=params)
+
+
+def get_cargo(cargo_id: int) -> Operation[values.Cargo]:
+    return Operation("GET", f"/cargos/{cargo_id:d}", data(values.cargo))
+
+
+def withdraw_cargo(cargo_id: int) -> Operation[values.Cargo]:
+    return Operation("DELETE", f"/cargos/{cargo_id:d}", data(values.cargo))
+
+
+def all_cargos(limit: int, offset: int, status: str | None) -> Operation[tuple[values.Cargo, ...]]:
+    params: dict[str, Any] = {"limit": limit, "offset": offset}
+    if status is not None:
+        params["status"] = status
+    return Operation("GET", "/admin/cargos", listed(values.cargo), params=params)
+
+
+def check_cargo(
+    cargo_id: int, checks: Iterable[Mapping[str, Any]], sbom: Mapping[str, Any] | None
+) -> Operation[values.Cargo]:
+    body: dict[str, Any] = {"checks": [dict(one) for one in checks]}
+    if sbom is not None:
+        body["sbom"] = sbom
+    return Operation("POST", f"/admin/cargos/{cargo_id:d}/checks", data(values.cargo), body)
+
+
+def approve_cargo(cargo_id: int, trust: int) -> Operation[values.Cargo]:
+    path = f"/admin/cargos/{cargo_id:d}/approve"
+    return Operation("POST", path, data(values.cargo), {"trust": trust})
+
+
+def reject_cargo(cargo_id: int, reason: str) -> Operation[values.Cargo]:
+    path = f"/admin/cargos/{cargo_id:d}/reject"
+    return Operation("POST", path, data(values.cargo), {"reason": reason})
+
+
+def revoke_cargo(cargo_id: int, reason: str) -> Operation[values.Cargo]:
+    path = f"/admin/cargos/{cargo_id:d}/revoke"
+    return Operation("POST", path, data(values.cargo), {"reason": reason})
 
 
 def hosts() -> Operation[tuple[values.Host, ...]]:

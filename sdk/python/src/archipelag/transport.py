@@ -88,11 +88,14 @@ def request(
     if operation.method == "POST":
         headers.setdefault("Idempotency-Key", key)
     if stream:
-        headers["Accept"] = "text/event-stream"
+        headers["Accept"] = "text/event-stream, */*"
+    upload = operation.file
     return client.build_request(
         operation.method,
         address + operation.path,
         json=operation.body,
+        data=dict(operation.form) if operation.form is not None else None,
+        files={"file": (upload.name, upload.content)} if upload is not None else None,
         params=dict(operation.params) or None,
         headers=headers,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
@@ -110,7 +110,32 @@ class Account:
 class Model:
     id: str
     owned_by: str
+    kind: str
+    """chat, embeddings, image, transcription or speech."""
     raw: Mapping[str, Any] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that the network keeps for you: uploaded, or made by a job."""
+
+    id: str
+    name: str
+    size_bytes: int
+    media_type: str
+    sha256: str
+    purpose: str
+    created_at: datetime | None
+    expires_at: datetime | None
+    job_id: str | None
+    """The job that made it."""
+    raw: Mapping[str, Any] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class FilePage:
+    files: tuple[File, ...]
+    more: bool
 
 
 @dataclass(frozen=True)
@@ -123,6 +148,30 @@ class Workload:
     description: str
     price_per_job: Decimal | None
     is_enabled: bool
+    raw: Mapping[str, Any] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class CargoCheck:
+    """What one check of a submitted Cargo found."""
+
+    name: str
+    passed: bool
+    said: str
+
+
+@dataclass(frozen=True)
+class Cargo:
+    """A version that somebody submitted: where it stands, and why. `reason` is a reviewer's word."""
+
+    id: int
+    slug: str
+    version: str
+    status: str
+    trust: int
+    digest: str
+    checks: tuple[CargoCheck, ...]
+    reason: str
     raw: Mapping[str, Any] = field(repr=False, compare=False)
 
 
@@ -276,7 +325,29 @@ def account(raw: Any) -> Account:
 
 def model(raw: Any) -> Model:
     raw = table(raw, "a model")
-    return Model(_text(raw, "id"), str(raw.get("owned_by") or ""), raw)
+    kind = str(raw.get("kind") or "chat")
+    return Model(_text(raw, "id"), str(raw.get("owned_by") or ""), kind, raw)
+
+
+def file(raw: Any) -> File:
+    raw = table(raw, "a file")
+    job_id = raw.get("job_id")
+    return File(
+        _text(raw, "id"),
+        str(raw.get("filename") or ""),
+        _int(raw.get("bytes")),
+        str(raw.get("media_type") or ""),
+        str(raw.get("sha256") or ""),
+        str(raw.get("purpose") or ""),
+        _at(raw.get("created_at")),
+        _at(raw.get("expires_at")),
+        None if job_id is None else str(job_id),
+        raw,
+    )
+
+
+def _at(raw: Any) -> datetime | None:
+    return datetime.fromtimestamp(raw, UTC) if isinstance(raw, int) and raw else None
 
 
 def workload(raw: Any) -> Workload:
@@ -290,6 +361,27 @@ def workload(raw: Any) -> Workload:
         bool(raw.get("is_enabled", True)),
         raw,
     )
+
+
+def cargo(raw: Any) -> Cargo:
+    raw = table(raw, "a Cargo")
+    checks = raw.get("checks")
+    return Cargo(
+        _int(raw.get("id")),
+        _text(raw, "slug"),
+        str(raw.get("version") or ""),
+        _text(raw, "status"),
+        _int(raw.get("trust")),
+        str(raw.get("digest") or ""),
+        tuple(_check(one) for one in checks) if isinstance(checks, list) else (),
+        str(raw.get("reason") or ""),
+        raw,
+    )
+
+
+def _check(raw: Any) -> CargoCheck:
+    raw = table(raw, "a check")
+    return CargoCheck(_text(raw, "name"), raw.get("passed") is True, str(raw.get("said") or ""))
 
 
 def host(raw: Any) -> Host:

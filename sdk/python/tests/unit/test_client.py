@@ -217,6 +217,7 @@ def test_a_long_wait_is_told_instead_of_waited() -> None:
         (404, "not_found", archipelag.NotFound),
         (409, "idempotency_mismatch", archipelag.IdempotencyMismatch),
         (409, "illegal_move", archipelag.Conflict),
+        (410, "cargo_revoked", archipelag.CargoGone),
         (413, "too_large", archipelag.TooLarge),
         (422, "invalid_input", archipelag.InvalidInput),
         (500, "internal", archipelag.ServerError),
@@ -438,10 +439,12 @@ async def test_the_async_job_stream_goes_on_where_it_broke() -> None:
     assert network.requests[1].headers["last-event-id"] == "1"
 
 
-@pytest.mark.parametrize("room", ["", "jobs", "keys"])
+@pytest.mark.parametrize("room", ["", "cargos", "files", "jobs", "keys"])
 def test_both_clients_offer_the_same(room: str) -> None:
     pairs = {
         "": (Client, AsyncClient),
+        "files": (archipelag.files.FileCalls, archipelag.files.AsyncFileCalls),
+        "cargos": (archipelag.publishing.Cargos, archipelag.publishing.AsyncCargos),
         "jobs": (client.Jobs, archipelag.async_client.AsyncJobs),
         "keys": (client.Keys, archipelag.async_client.AsyncKeys),
     }

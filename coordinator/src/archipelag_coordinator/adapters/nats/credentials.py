@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
 from collections.abc import Mapping
@@ -12,8 +13,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from archipelag_contracts import subjects
+from archipelag_contracts.cosign import CosignKey
+from archipelag_contracts.errors import BadSignature
 from archipelag_contracts.ids import IslandId, RelayId
 from archipelag_contracts.signing import SigningKey
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from archipelag_coordinator.adapters.nats import jwt, nkey
 
@@ -31,8 +35,9 @@ PRELOADED_AT: Final = 1
 JETSTREAM_DISK_BYTES: Final = 8 << 30
 JETSTREAM_MEMORY_BYTES: Final = 1 << 30
 
+_P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _UNLIMITED: Final = -1
-# File name → the kind of key. The last two sign our own messages, not the broker's.
+# File name → the kind of key. The last three sign our own messages, not the broker's.
 _KINDS: Final = {
     "operator": nkey.OPERATOR,
     "system": nkey.ACCOUNT,
@@ -41,7 +46,9 @@ _KINDS: Final = {
     "coordinator_user": nkey.USER,
     "assignment": nkey.USER,
     "publisher": nkey.USER,
+    "catalogue": nkey.USER,
 }
+_COSIGN: Final = "cosign.pem"
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,11 @@ class Keys:
     assignment: SigningKey
     """Signs assignments, cancels and heartbeat replies."""
     publisher: SigningKey
-    """Signs the manifests that this network publishes itself."""
+    """Signs the manifests that this network publishes itself, for Islands that know no other signatures."""
+    catalogue: SigningKey
+    """Signs the documents that say which Cargos may run."""
+    cosign: CosignKey
+    """Signs what this network publishes itself, as every publisher does."""
 
     @property
     def account_id(self) -> str:
@@ -79,14 +90,20 @@ def init_keys(state_dir: Path) -> Keys:
     """Makes the keys that are missing in `state_dir`, readable by this user alone. Existing ones stay as they are."""
     state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     state_dir.chmod(0o700)
+    fresh = not _path(state_dir, "publisher").exists()
     for name, kind in _KINDS.items():
-        _write_once(_path(state_dir, name), nkey.seed(kind, SigningKey.generate()) + "\n")
+        if fresh or name != "catalogue":
+            _write_once(_path(state_dir, name), nkey.seed(kind, SigningKey.generate()) + "\n")
+    if fresh:
+        _write_once(state_dir / _COSIGN, CosignKey.generate().private_pem().decode())
     return load_keys(state_dir)
 
 
 def load_keys(state_dir: Path) -> Keys:
     """Raises KeysUnusable when one is missing, damaged, or readable by other users."""
-    return Keys(**{name: _read(_path(state_dir, name), kind) for name, kind in _KINDS.items()})
+    _make_later(state_dir)
+    keys = {name: _read(_path(state_dir, name), kind) for name, kind in _KINDS.items()}
+    return Keys(**keys, cosign=_read_cosign(state_dir / _COSIGN))
 
 
 def island_token(
@@ -251,6 +268,27 @@ def _path(state_dir: Path, name: str) -> Path:
     return state_dir / f"{name}.seed"
 
 
+def _make_later(state_dir: Path) -> None:
+    """Keys that the first releases did not have. They follow from the publisher's, so that Coordinators whose folders
+    are copies of each other come to the same ones."""
+    catalogue, cosigns = _path(state_dir, "catalogue"), state_dir / _COSIGN
+    if (catalogue.exists() and cosigns.exists()) or not _path(state_dir, "publisher").exists():
+        return
+    seed = _read(_path(state_dir, "publisher"), _KINDS["publisher"]).seed()
+    made = SigningKey.from_seed(hashlib.sha256(b"archipelag catalogue key\n" + seed).digest())
+    number = int.from_bytes(hashlib.sha512(b"archipelag cosign key\n" + seed).digest(), "big")
+    curve = ec.SECP256R1()
+    private = ec.derive_private_key(1 + number % (_P256_ORDER - 1), curve)
+    try:
+        _write_once(catalogue, nkey.seed(nkey.USER, made) + "\n")
+        _write_once(cosigns, CosignKey(private).private_pem().decode())
+    except OSError as error:
+        raise KeysUnusable(
+            f"{state_dir} lacks keys that this version needs and cannot be written to ({error.strerror}): "
+            "run `archipelag-coordinator keys init` where it can be"
+        ) from error
+
+
 def _write_once(path: Path, text: str) -> None:
     """All of the file or none of it, and never over an existing one, even when two processes do this at once."""
     if path.exists():
@@ -269,10 +307,24 @@ def _write_once(path: Path, text: str) -> None:
         draft.unlink()
 
 
+def _read_cosign(path: Path) -> CosignKey:
+    try:
+        _refuse_readable(path)
+        return CosignKey.from_pem(path.read_bytes())
+    except FileNotFoundError:
+        raise KeysUnusable(f"{path} is missing: run `archipelag-coordinator keys init`") from None
+    except BadSignature as error:
+        raise KeysUnusable(f"{path} is damaged ({error}): restore it from a backup") from None
+
+
+def _refuse_readable(path: Path) -> None:
+    if path.stat().st_mode & 0o007:
+        raise KeysUnusable(f"other users can read {path}: chmod 600 it, and consider it known")
+
+
 def _read(path: Path, kind: int) -> SigningKey:
     try:
-        if path.stat().st_mode & 0o007:
-            raise KeysUnusable(f"other users can read {path}: chmod 600 it, and consider it known")
+        _refuse_readable(path)
         return nkey.from_seed(kind, path.read_text())
     except FileNotFoundError:
         raise KeysUnusable(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final
@@ -12,6 +13,7 @@ import nats.errors
 from archipelag_contracts import subjects
 from archipelag_contracts.errors import ContractError
 from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId, island_id, job_id
+from archipelag_contracts.pb.archipelag.v1 import common_pb2
 from archipelag_contracts.pb.archipelag.v1 import job_pb2 as pb
 from archipelag_contracts.signing import SigningKey
 from google.protobuf.message import DecodeError
@@ -34,6 +36,10 @@ TAKEN: Final = b"taken"
 NOT_TAKEN: Final = b"not taken"
 NOT_NOW: Final = b"not now"
 HEARTBEAT_QUEUE: Final = "coordinators"
+FILE_BYTES_MAX: Final = (512 << 10) + 4096
+FILES_OF_ONE_MAX: Final = 8
+"""Questions of one Island for files that are dealt with at once; beyond that, it is told to ask again."""
+FILES_AT_ONCE_MAX: Final = 64
 
 OnHeartbeat = Callable[[IslandId, bytes], Awaitable[bytes | None]]
 
@@ -49,6 +55,7 @@ class NatsIslandBus:
         self._key = key
         self._heartbeats = asyncio.Semaphore(HEARTBEATS_AT_ONCE_MAX)
         self._answering: set[asyncio.Task[None]] = set()
+        self._asking: Counter[IslandId] = Counter()
         self.overlooked = 0
         """Heartbeats that were dropped: too many at once, or addressed so that they may not be answered."""
 
@@ -176,6 +183,10 @@ class NatsIslandBus:
     async def keys_changed(self) -> None:
         await self._say(subjects.KEYS_CHANGED, b"")
 
+    async def catalogue_changed(self, version: int) -> None:
+        """An Island that misses it learns the same from its next heartbeat's answer."""
+        await self._say(subjects.CATALOGUE_CHANGED, b"%d" % version)
+
     async def listen_ended(
         self, relay: RelayId, callback: Callable[[JobId], Awaitable[None]]
     ) -> None:
@@ -215,23 +226,48 @@ class NatsIslandBus:
 
         await self._connection.subscribe(subjects.ALL_HEARTBEATS, heard, queue=HEARTBEAT_QUEUE)
 
+    async def listen_files(self, callback: OnHeartbeat, busy: bytes) -> None:
+        """One Coordinator of all gets each question for a file. The answer goes to that Island's inbox alone; `busy`
+        where there are too many at once, so that nobody waits for what will not come."""
+
+        async def heard(message: Msg) -> None:
+            island = self._asker(message, FILE_BYTES_MAX)
+            if island is None:
+                return
+            if (
+                self._asking[island] >= FILES_OF_ONE_MAX
+                or self._asking.total() >= FILES_AT_ONCE_MAX
+            ):
+                self.overlooked += 1
+                await self._say(message.reply, busy)
+                return
+            self._asking[island] += 1
+            task = asyncio.create_task(self._answer_file(island, message, callback))
+            self._answering.add(task)
+            task.add_done_callback(self._answering.discard)
+
+        await self._connection.subscribe(subjects.ALL_FILES, heard, queue=HEARTBEAT_QUEUE)
+
+    async def _answer_file(self, island: IslandId, message: Msg, callback: OnHeartbeat) -> None:
+        try:
+            answer = await callback(island, message.data)
+            if answer is not None:
+                await self._say(message.reply, answer)
+        except Exception:
+            log.exception("file_not_served island=%s", island)
+        finally:
+            self._asking[island] -= 1
+            if not self._asking[island]:
+                del self._asking[island]
+
     async def close(self) -> None:
         for task in tuple(self._answering):
             task.cancel()
         await asyncio.gather(*self._answering, return_exceptions=True)
 
     async def _answer(self, message: Msg, callback: OnHeartbeat) -> None:
-        try:
-            island = subjects.island_of(message.subject)
-        except ContractError:
-            self.overlooked += 1
-            return
-        if not subjects.is_inbox_of(island, message.reply) or not _is_subject(message.reply):
-            self.overlooked += 1
-            log.warning("heartbeat_reply_refused island=%s reply=%r", island, message.reply[:100])
-            return
-        if len(message.data) > HEARTBEAT_BYTES_MAX:
-            self.overlooked += 1
+        island = self._asker(message, HEARTBEAT_BYTES_MAX)
+        if island is None:
             return
         async with self._heartbeats:
             try:
@@ -241,6 +277,22 @@ class NatsIslandBus:
                 return
         if answer is not None:
             await self._say(message.reply, answer)
+
+    def _asker(self, message: Msg, bytes_max: int) -> IslandId | None:
+        """Whose question it is; None where it may not be answered."""
+        try:
+            island = subjects.island_of(message.subject)
+        except ContractError:
+            self.overlooked += 1
+            return None
+        if not subjects.is_inbox_of(island, message.reply) or not _is_subject(message.reply):
+            self.overlooked += 1
+            log.warning("reply_refused island=%s reply=%r", island, message.reply[:100])
+            return None
+        if len(message.data) > bytes_max:
+            self.overlooked += 1
+            return None
+        return island
 
     async def _say(self, subject: str, payload: bytes) -> None:
         try:
@@ -266,6 +318,15 @@ def _assignment(a: Assignment, issued_at: datetime) -> pb.Assignment:
         resume_texts=a.resume_texts,
         output_items_max=a.output_items_max,
         output_bytes_max=a.output_bytes_max,
+        files=[
+            common_pb2.FileRef(
+                file_id=file.file_id,
+                sha256=bytes.fromhex(file.sha256),
+                size_bytes=file.size_bytes,
+                media_type=file.media_type,
+            )
+            for file in a.files
+        ],
     )
 
 

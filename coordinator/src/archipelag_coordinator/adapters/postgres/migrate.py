@@ -16,7 +16,7 @@ LOCK: Final = (
 HERE: Final = Path(__file__).parent / "migrations"
 
 
-def migrate(dsn: str) -> None:
+def migrate(dsn: str, *, to: str = "head") -> None:
     """Applies what is missing. Waits while another process does the same, and then finds nothing to do."""
     engine = sqlalchemy.create_engine(
         "postgresql+psycopg://",
@@ -30,4 +30,4 @@ def migrate(dsn: str) -> None:
         guard.execute("SELECT pg_advisory_lock(%s)", [LOCK])
         with engine.connect() as connection:
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, to)

@@ -20,6 +20,7 @@ from archipelag_coordinator.adapters.postgres import door
 from archipelag_coordinator.adapters.postgres.attempts import PostgresAttempts
 from archipelag_coordinator.adapters.postgres.cargos import PostgresCargos
 from archipelag_coordinator.adapters.postgres.coordinators import PostgresCoordinators
+from archipelag_coordinator.adapters.postgres.files import PostgresFiles
 from archipelag_coordinator.adapters.postgres.flusher import FLUSH, SERVER, Flusher, Witness
 from archipelag_coordinator.adapters.postgres.islands import PostgresIslands
 from archipelag_coordinator.adapters.postgres.items import PostgresItems
@@ -82,6 +83,7 @@ class PostgresTx:
         self.usage = PostgresUsages(connection)
         self.karma = PostgresKarmaNotes(connection)
         self.coordinators = PostgresCoordinators(connection)
+        self.files = PostgresFiles(connection)
 
     def rely(self) -> None:
         """Leaving waits for the disk although nothing was written."""

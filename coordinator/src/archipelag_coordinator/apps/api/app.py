@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import secrets
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from archipelag_coordinator.apps.api import account, admin, chat, docs, jobs, network
+from archipelag_coordinator.apps.api import (
+    account,
+    admin,
+    audio,
+    chat,
+    docs,
+    embeddings,
+    files,
+    images,
+    jobs,
+    network,
+    publishing,
+)
 from archipelag_coordinator.apps.api.envelope import Envelope
 from archipelag_coordinator.apps.api.errors import (
     INTERNAL_MESSAGE,
@@ -21,6 +34,7 @@ from archipelag_coordinator.apps.api.errors import (
     Unavailable,
     problem_of,
 )
+from archipelag_coordinator.apps.api.links import Links
 from archipelag_coordinator.apps.api.openapi import describe
 from archipelag_coordinator.apps.ops import health
 from archipelag_coordinator.errors import CoordinatorError, InvalidInput, NotFound
@@ -35,6 +49,8 @@ class ApiSettings:
     """`unavailable` are the errors by which an adapter says that its server cannot be reached: 503, not 500."""
 
     body_bytes_max: int = 1024 * 1024
+    links: Links = field(default_factory=lambda: Links(secrets.token_bytes(32)))
+    """Signs links to files; without a secret that is passed in, they are good in this process only."""
     unavailable: tuple[type[Exception], ...] = (ConnectionError, TimeoutError)
 
 
@@ -57,10 +73,19 @@ def create_app(
     app.state.world = world
     app.state.settings = settings or ApiSettings()
     app.state.checks = {"broker": broker_connected} if broker_connected is not None else {}
-    for router in (chat.router, network.models):
+    openai = (chat, embeddings, images, audio, files)
+    for router in (*(one.router for one in openai), network.models):
         app.include_router(router, prefix=BASE)
         app.include_router(router, prefix=OPENAI_BASE)
-    for router in (account.router, jobs.router, network.router, admin.router, health.router):
+    for router in (
+        files.links,
+        account.router,
+        jobs.router,
+        network.router,
+        publishing.router,
+        admin.router,
+        health.router,
+    ):
         app.include_router(router, prefix=BASE)
     app.openapi_schema = describe(app)
     app.include_router(docs.router, prefix=BASE, include_in_schema=False)

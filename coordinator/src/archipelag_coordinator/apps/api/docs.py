@@ -71,7 +71,8 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> Iterator[st
         yield "<p>Open: needs no key.</p>"
     body = operation.get("requestBody")
     if body:
-        yield f"<p>Body: {_type(body['content']['application/json']['schema'])}</p>"
+        bodies = [_type(content["schema"]) for content in body["content"].values()]
+        yield f"<p>Body: {' | '.join(bodies)}</p>"
     if operation.get("parameters"):
         yield "<table><tr><th>Parameter</th><th>In</th><th>Type</th></tr>"
         for one in operation["parameters"]:

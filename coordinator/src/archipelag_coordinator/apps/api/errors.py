@@ -39,13 +39,19 @@ STATUS: Final[dict[str, int]] = {
     "stale_attempt": 409,
     "idempotency_mismatch": 409,
     "nothing_to_continue": 409,
+    "slug_taken": 409,
+    "too_many_submissions": 409,
     "already_posted": 409,
+    "content_lost": 410,
     "too_large": 413,
+    "storage_exceeded": 413,
+    "range_unfit": 416,
     "invalid_input": 422,
     "rate_limited": 429,
     "error": 500,
     "internal_error": 500,
     "unbalanced_transfer": 500,
+    "bad_result": 502,
     "unavailable": 503,
     "no_capacity": 503,
 }
@@ -53,6 +59,8 @@ STATUS: Final[dict[str, int]] = {
 # How a job ended, where a reader still waits for its first word. What another try may mend is 503.
 ENDING_STATUS: Final[dict[Cause, int]] = {
     Cause.CANCELLED: 409,
+    Cause.CARGO_WITHDRAWN: 410,
+    Cause.CARGO_REVOKED: 410,
     Cause.BAD_INPUT: 422,
     Cause.LIMIT_EXCEEDED: 422,
     Cause.CARGO_FAILED: 502,
@@ -87,6 +95,22 @@ class BadRequest(CoordinatorError):
 
 class MethodNotAllowed(CoordinatorError):
     code = "method_not_allowed"
+
+
+class RangeUnfit(CoordinatorError):
+    """A part of a file that lies outside of it."""
+
+    code = "range_unfit"
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(f"the file has {size_bytes} bytes")
+        self.size_bytes = size_bytes
+
+
+class BadResult(CoordinatorError):
+    """A Cargo answered something else than Cargos of its kind do."""
+
+    code = "bad_result"
 
 
 class Unavailable(CoordinatorError):
@@ -172,6 +196,11 @@ def problem_of(error: CoordinatorError) -> Problem:
                 details={"reasons": error.reasons},
                 headers=retry_after(error.retry_after_s),
             )
+        case BadResult():
+            return Problem(status, code, message, headers={"x-should-retry": "false"})
+        case RangeUnfit():
+            told_size = {"Content-Range": f"bytes */{error.size_bytes}"}
+            return Problem(status, code, message, headers=told_size)
         case Unavailable():
             return Problem(status, code, message, headers=retry_after(1))
     return Problem(status, code, message)

@@ -14,11 +14,13 @@ from archipelag_coordinator.apps.api import openapi, present
 from archipelag_coordinator.apps.api.asking import last_event_id, make_job, submission_of
 from archipelag_coordinator.apps.api.auth import Reading, TheWorld, Writing
 from archipelag_coordinator.apps.api.body import read_object
+from archipelag_coordinator.apps.api.files import file_object
 from archipelag_coordinator.apps.api.job_frames import JobFrames
 from archipelag_coordinator.apps.api.relay_response import RelayResponse
 from archipelag_coordinator.domain.job import JobStatus
 from archipelag_coordinator.errors import InvalidInput, NotFound
 from archipelag_coordinator.services.cancel import cancel
+from archipelag_coordinator.services.files import files_of_job
 from archipelag_coordinator.services.read import list_jobs, read_job
 from archipelag_coordinator.services.watch import note_reader, watch
 
@@ -93,6 +95,17 @@ async def get_output(job_id: str, world: TheWorld, caller: Reading) -> Response:
     shown = present.job_object(job)
     kept = ("id", "status", "output", "error", "finish_reason", "usage")
     return JSONResponse({"data": {name: shown[name] for name in kept}})
+
+
+@router.get(
+    "/jobs/{job_id}/files",
+    summary="List the files that a job has made",
+    responses=openapi.answers(200, "JobFiles", 404),
+)
+async def get_job_files(job_id: str, world: TheWorld, caller: Reading) -> Response:
+    """None before it has completed. They are kept for 7 days."""
+    made = await files_of_job(world, caller.user.id, known(job_id))
+    return JSONResponse({"data": [file_object(file) for file in made]})
 
 
 @router.get(

@@ -6,6 +6,7 @@ import base64
 from typing import Annotated, Any, Final
 
 from archipelag_contracts import ids
+from archipelag_contracts.cosign import fingerprint, public_pem
 from archipelag_contracts.errors import BadId
 from archipelag_contracts.ids import IslandId
 from fastapi import APIRouter, Query, Response
@@ -13,6 +14,7 @@ from fastapi.responses import JSONResponse
 
 from archipelag_coordinator.apps.api import openapi, present
 from archipelag_coordinator.apps.api.auth import Reading, TheWorld
+from archipelag_coordinator.apps.api.results import MODEL_KINDS
 from archipelag_coordinator.domain.island import Island
 from archipelag_coordinator.domain.user import User
 from archipelag_coordinator.errors import NotFound
@@ -27,7 +29,8 @@ router = APIRouter(tags=["network"])
 
 @models.get("/models", summary="List the models", responses=openapi.answers(200, "ModelList"))
 async def get_models(world: TheWorld, caller: Reading) -> Response:  # noqa: ARG001 - must have a key
-    cargos = [cargo for cargo in await read.listed_cargos(world) if cargo.manifest.kind == "chat"]
+    listed = await read.listed_cargos(world)
+    cargos = [cargo for cargo in listed if cargo.manifest.kind in MODEL_KINDS]
     return JSONResponse(
         {"object": "list", "data": [present.model_object(cargo) for cargo in cargos]}
     )
@@ -38,7 +41,7 @@ async def get_models(world: TheWorld, caller: Reading) -> Response:  # noqa: ARG
 )
 async def get_model(model: str, world: TheWorld, caller: Reading) -> Response:  # noqa: ARG001
     cargo = await read.find_cargo(world, model)
-    if cargo.manifest.kind != "chat":
+    if cargo.manifest.kind not in MODEL_KINDS:
         raise NotFound("model", model)
     return JSONResponse(present.model_object(cargo))
 
@@ -125,16 +128,28 @@ async def get_stats(world: TheWorld) -> Response:
 
 @router.get(
     "/signing-keys",
-    summary="Public keys that Cargos are signed with",
+    summary="Public keys that Cargos and the catalogue are signed with",
     openapi_extra=openapi.OPEN,
     responses=openapi.answers(200, "SigningKeyList"),
 )
 async def get_signing_keys(world: TheWorld) -> Response:
-    keys = [
-        {"algorithm": "ed25519", "public_key": base64.b64encode(key).decode()}
-        for key in world.publisher_keys
-    ]
+    """`catalogue` signs the list of what may run; `publisher` keys sign Cargos, those in PEM as cosign has them."""
+    keys = [_key("publisher", "ed25519", _text(key)) for key in world.publisher_keys]
+    if world.signer is not None:
+        keys.append(_key("catalogue", "ed25519", _text(world.signer.public)))
+    signed = {cargo.cosigned.public_key for cargo in world.catalogue.cargos if cargo.cosigned}
+    for key in sorted(signed | ({world.publisher_key} if world.publisher_key else set())):
+        named = {"fingerprint": fingerprint(key)}
+        keys.append(_key("publisher", "ecdsa-p256", public_pem(key).decode()) | named)
     return JSONResponse({"data": keys})
+
+
+def _key(use: str, algorithm: str, public_key: str) -> dict[str, str]:
+    return {"use": use, "algorithm": algorithm, "public_key": public_key}
+
+
+def _text(key: bytes) -> str:
+    return base64.b64encode(key).decode()
 
 
 def known_island(host_id: str) -> IslandId:

@@ -28,7 +28,9 @@ _MEANINGS: Final = {
     403: "The key lacks a scope, or the person a role",
     404: "No such thing, or not yours",
     409: "In conflict with what stands",
+    410: "Its content was lost, upload it again; or its Cargo is no longer offered",
     413: "Too large",
+    416: "The range lies outside of the file",
     422: "Not valid; `errors` names the fields",
     429: "Too many requests; see Retry-After",
     503: "Nobody can take it now; see `reasons` and Retry-After",
@@ -41,8 +43,14 @@ def takes(shape: str) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
+def takes_form(shape: str) -> dict[str, Any]:
+    """A form with a file."""
+    content = {"multipart/form-data": {"schema": _ref(shape)}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
 def answers(
-    status: int, shape: str | None, *errors: int, stream: bool = False
+    status: int, shape: str | None, *errors: int, stream: bool = False, binary: bool = False
 ) -> dict[int | str, dict[str, Any]]:
     """What a route may answer; 401, 403 and 429 are added where a key is needed."""
     content: dict[str, Any] = {}
@@ -50,6 +58,9 @@ def answers(
         content["application/json"] = {"schema": _ref(shape)}
     if stream:
         content["text/event-stream"] = {"schema": {"type": "string"}}
+    if binary:
+        bytes_of_it = {"schema": {"type": "string", "format": "binary"}}
+        content["application/octet-stream"] = bytes_of_it
     told: dict[int | str, dict[str, Any]] = {
         status: {"description": _MEANINGS[status], "content": content}
     }

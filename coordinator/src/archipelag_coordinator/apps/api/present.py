@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from archipelag_contracts.cosign import fingerprint, public_pem
 from archipelag_contracts.units import ZERO, to_credits
 
 from archipelag_coordinator.domain.attempt import Cause
@@ -159,11 +160,42 @@ def cargo_object(cargo: Cargo) -> dict[str, Any]:
             "per_prompt_token": to_credits(manifest.price.prompt_token_ucredits),
             "per_output_item": to_credits(manifest.price.output_item_ucredits),
         },
+        "publisher": publisher_of(cargo),
+        "trust": cargo.trust,
+        "tier": manifest.limits.tier,
+        "image": manifest.image.digest if manifest.image else None,
+        "input_schema": manifest.input or None,
+        "example": manifest.example or None,
         "output_items_max": manifest.limits.output_items_max,
         "seconds_max": manifest.limits.seconds,
         "digest": cargo.digest,
         "is_enabled": cargo.status is CargoStatus.LISTED,
         "created_at": time_text(cargo.created_at),
+    }
+
+
+def publisher_of(cargo: Cargo) -> dict[str, Any]:
+    """`fingerprint` is what an Island's owner allows or does not."""
+    key = cargo.cosigned.public_key if cargo.cosigned else None
+    return {
+        "id": cargo.owner_id,
+        "fingerprint": fingerprint(key) if key else None,
+        "public_key": public_pem(key).decode() if key else None,
+    }
+
+
+def submission_object(cargo: Cargo) -> dict[str, Any]:
+    """For its publisher and for administrators: the workload, where it stands, and why."""
+    review = cargo.review
+    return cargo_object(cargo) | {
+        "status": cargo.status.value,
+        "reference": cargo.reference or None,
+        "checks": [
+            {"name": one.name, "passed": one.passed, "said": one.said or None}
+            for one in cargo.checks
+        ],
+        "reason": (review.reason or None) if review else None,
+        "reviewed_at": time_text(review.at) if review else None,
     }
 
 
@@ -173,6 +205,7 @@ def model_object(cargo: Cargo) -> dict[str, Any]:
         "object": "model",
         "created": int(cargo.created_at.timestamp()),
         "owned_by": "archipelag",
+        "kind": cargo.manifest.kind,
     }
 
 
@@ -196,6 +229,9 @@ def island_object(island: Island, *, whole: bool) -> dict[str, Any]:
                 "slots": offer.slots,
                 "items_per_s": offer.items_per_s,
                 "first_item_ms": offer.first_item_ms,
+                "startable": offer.startable,
+                "start_ms": offer.start_ms,
+                "runtime": offer.runtime or None,
                 "determinism_class": offer.determinism_class or None,
             }
             for offer in island.offers

@@ -2,48 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-Schema = dict[str, Any]
-
-TEXT: Final[Schema] = {"type": "string"}
-WHOLE: Final[Schema] = {"type": "integer"}
-NUMBER: Final[Schema] = {"type": "number"}
-TRUTH: Final[Schema] = {"type": "boolean"}
-TIME: Final[Schema] = {"type": "string", "format": "date-time"}
-CREDITS: Final[Schema] = {"type": "string", "description": "Credits, decimal", "examples": ["1.5"]}
-ANYTHING: Final[Schema] = {"type": "object", "additionalProperties": True}
-
-
-def maybe(schema: Schema) -> Schema:
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-def many(schema: Schema) -> Schema:
-    return {"type": "array", "items": schema}
-
-
-def one_of(*words: str) -> Schema:
-    return {"type": "string", "enum": list(words)}
-
-
-def ref(name: str) -> Schema:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def shape(properties: dict[str, Schema], *optional: str, closed: bool = False) -> Schema:
-    """An object whose properties are all there, but for the optional ones."""
-    made: Schema = {
-        "type": "object",
-        "properties": properties,
-        "required": [name for name in properties if name not in optional],
-    }
-    return made | {"additionalProperties": False} if closed else made
-
-
-def data(schema: Schema) -> Schema:
-    return shape({"data": schema})
-
+from archipelag_coordinator.apps.api.schemas import (
+    ANYTHING,
+    CREDITS,
+    NUMBER,
+    TEXT,
+    TIME,
+    TRUTH,
+    WHOLE,
+    Schema,
+    data,
+    many,
+    maybe,
+    one_of,
+    ref,
+    shape,
+)
+from archipelag_coordinator.apps.api.shapes_of_files import FILES, MODELS
+from archipelag_coordinator.apps.api.shapes_of_publishing import PUBLISHING, SIGNING_KEYS, WORKLOAD
 
 _USAGE: Final = shape(
     {
@@ -225,33 +203,11 @@ _CHAT: Final[dict[str, Schema]] = {
 }
 
 _NETWORK: Final[dict[str, Schema]] = {
-    "Model": shape({"id": TEXT, "object": one_of("model"), "created": WHOLE, "owned_by": TEXT}),
-    "ModelList": shape({"object": one_of("list"), "data": many(ref("Model"))}),
-    "Workload": shape(
-        {
-            "id": WHOLE,
-            "name": TEXT,
-            "slug": TEXT,
-            "description": TEXT,
-            "version": TEXT,
-            "license": TEXT,
-            "kind": TEXT,
-            "runtime_type": one_of("container", "wasm"),
-            "runtime": TEXT,
-            "model": maybe(TEXT),
-            "required_vram_mb": WHOLE,
-            "required_ram_mb": WHOLE,
-            "price_per_job": CREDITS,
-            "price": shape(
-                {"per_job": CREDITS, "per_prompt_token": CREDITS, "per_output_item": CREDITS}
-            ),
-            "output_items_max": WHOLE,
-            "seconds_max": WHOLE,
-            "digest": TEXT,
-            "is_enabled": TRUTH,
-            "created_at": TIME,
-        }
+    "Model": shape(
+        {"id": TEXT, "object": one_of("model"), "created": WHOLE, "owned_by": TEXT, "kind": TEXT}
     ),
+    "ModelList": shape({"object": one_of("list"), "data": many(ref("Model"))}),
+    "Workload": shape(WORKLOAD),
     "WorkloadList": data(many(ref("Workload"))),
     "WorkloadAnswer": data(ref("Workload")),
     "Host": shape(
@@ -274,6 +230,9 @@ _NETWORK: Final[dict[str, Schema]] = {
                         "slots": WHOLE,
                         "items_per_s": NUMBER,
                         "first_item_ms": NUMBER,
+                        "startable": TRUTH,
+                        "start_ms": NUMBER,
+                        "runtime": maybe(TEXT),
                         "determinism_class": maybe(TEXT),
                     }
                 )
@@ -314,7 +273,7 @@ _NETWORK: Final[dict[str, Schema]] = {
         )
     ),
     "Stats": data(shape({"online_islands": WHOLE, "regions": WHOLE, "jobs_completed": WHOLE})),
-    "SigningKeyList": data(many(shape({"algorithm": one_of("ed25519"), "public_key": TEXT}))),
+    "SigningKeyList": SIGNING_KEYS,
     "Health": shape({"status": one_of("ok"), "version": TEXT}),
     "Ready": shape({"status": one_of("ready", "not ready"), "checks": ANYTHING}),
 }
@@ -376,4 +335,6 @@ _ACCOUNT: Final[dict[str, Schema]] = {
     ),
 }
 
-SHAPES: Final[dict[str, Schema]] = _PROBLEMS | _JOBS | _CHAT | _NETWORK | _ACCOUNT
+SHAPES: Final[dict[str, Schema]] = (
+    _PROBLEMS | _JOBS | _CHAT | FILES | MODELS | PUBLISHING | _NETWORK | _ACCOUNT
+)

@@ -13,6 +13,7 @@ from procrastinate import App, RetryStrategy
 from procrastinate.connector import BaseConnector
 
 from archipelag_coordinator.services.audit import audit_ledger
+from archipelag_coordinator.services.files import sweep_files
 from archipelag_coordinator.services.upkeep import expire_reservations, prune_items
 from archipelag_coordinator.services.world import World
 
@@ -58,6 +59,14 @@ def chores_app(connector: BaseConnector, world: World, prune_rates: PruneRates) 
             removed += turn
         log.info("items_pruned turn=%s count=%s", timestamp, removed)
         return removed
+
+    @app.periodic(cron="*/5 * * * *")
+    @app.task(name="sweep_files", queue=QUEUE, retry=RETRY, queueing_lock="files")
+    async def sweep(timestamp: int) -> int:
+        """Files that have expired, uploads that were never whole, and bytes that nobody has any more."""
+        rows, blobs = await sweep_files(world, ITEMS_AT_ONCE_MAX)
+        log.info("files_swept turn=%s rows=%s blobs=%s", timestamp, rows, blobs)
+        return rows + blobs
 
     @app.periodic(cron="17 * * * *")
     @app.task(name="ledger_audit", queue=QUEUE, retry=RETRY, queueing_lock="audit")

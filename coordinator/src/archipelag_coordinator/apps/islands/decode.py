@@ -37,6 +37,8 @@ _NOT_AN_ISLANDS: Final = {
     Cause.BAD_OUTPUT,
     Cause.NO_CAPACITY,
     Cause.COORDINATOR_LOST,
+    Cause.CARGO_WITHDRAWN,
+    Cause.CARGO_REVOKED,
 }
 
 
@@ -156,6 +158,9 @@ def _offer(cargo: island_pb2.CargoState) -> Offer:
         reason=_plain(cargo.reason, TEXT_MAX),
         slots=min(cargo.slots, SLOTS_MAX),
         items_per_s=_bounded(cargo.items_per_s, ITEMS_PER_S_MAX),
+        startable=cargo.startable,
+        start_ms=_bounded(cargo.start_ms, MILLISECONDS_MAX),
+        runtime=_plain(cargo.runtime, WORD_MAX),
         first_item_ms=_bounded(cargo.first_item_ms, MILLISECONDS_MAX),
         prompt_tokens_per_s=_bounded(cargo.prompt_tokens_per_s, ITEMS_PER_S_MAX),
         determinism_class=_plain(cargo.determinism_class, CLASS_MAX),

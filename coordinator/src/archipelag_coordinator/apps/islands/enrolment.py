@@ -134,6 +134,7 @@ class EnrolmentService(rpc.EnrolmentServicer):
             broker_jwt_expires_at=int(enrolled.expires_at.timestamp()),
             assignment_keys=world.assignment_keys,
             publisher_keys=world.publisher_keys,
+            catalogue_keys=[world.signer.public] if world.signer else [],
             approved=enrolled.island.approved,
         )
 

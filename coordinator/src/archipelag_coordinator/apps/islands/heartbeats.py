@@ -13,7 +13,7 @@ from archipelag_coordinator.apps.islands.decode import beat_of, held_of
 from archipelag_coordinator.apps.islands.known import KnownKeys
 from archipelag_coordinator.domain.fleet import AttemptKey
 from archipelag_coordinator.errors import CoordinatorError
-from archipelag_coordinator.services.heartbeat import BeatAnswer, heartbeat
+from archipelag_coordinator.services.heartbeat import BeatAnswer, HeldCatalogue, heartbeat
 from archipelag_coordinator.services.world import World
 
 log = logging.getLogger(__name__)
@@ -39,9 +39,10 @@ class Heartbeats:
             log.warning("heartbeat_refused island=%s error=%s", island, error)
             return None
         try:
-            answer = await heartbeat(
-                self._world, island, beat, held, message.catalogue_version[:128]
+            holds = HeldCatalogue(
+                message.catalogue_version[:128], message.catalogue_number, message.reads_documents
             )
+            answer = await heartbeat(self._world, island, beat, held, holds)
         except CoordinatorError as error:
             log.warning("heartbeat_not_taken island=%s error=%s", island, error)
             return None
@@ -56,7 +57,9 @@ def _reply(answer: BeatAnswer, island: IslandId, sequence: int) -> pb.HeartbeatR
             public_key=cargo.public_key,
         )
         for cargo in answer.catalogue or ()
+        if cargo.signature  # What others publish has no signature that such an Island could check.
     ]
+    document = answer.document
     return pb.HeartbeatReply(
         next_interval_ms=answer.next_interval_ms,
         stop=_refs(answer.stop),
@@ -66,6 +69,9 @@ def _reply(answer: BeatAnswer, island: IslandId, sequence: int) -> pb.HeartbeatR
         notice=answer.notice,
         catalogue_version=answer.catalogue_version,
         catalogue=catalogue,
+        catalogue_document=document.sealed if document else b"",
+        catalogue_number=document.version if document else 0,
+        recommended=answer.recommended,
         sequence=sequence,
         island_id=island,
     )

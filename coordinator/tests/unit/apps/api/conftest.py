@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -13,6 +14,8 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from archipelag_contracts import cosign
+from archipelag_contracts.cosign import CosignKey
 from archipelag_contracts.ids import JobId
 from archipelag_coordinator.apps.api.app import create_app
 from archipelag_coordinator.domain.attempt import Cause
@@ -24,7 +27,9 @@ from archipelag_coordinator.testing.builders import (
     CREDIT,
     a_grant,
     a_key,
+    a_manifest,
     a_secret,
+    a_submission,
     a_user,
 )
 from archipelag_coordinator.testing.fakes import SequenceIds
@@ -136,8 +141,8 @@ async def api() -> Api:
     return made
 
 
-async def an_api(policy: Policy | None = None) -> Api:
-    scene = await a_scene(policy=policy or Policy(requests_per_minute=10_000))
+async def an_api(policy: Policy | None = None, **cargo: Any) -> Api:
+    scene = await a_scene(policy=policy or Policy(requests_per_minute=10_000), **cargo)
     secret = a_secret()
     async with scene.store.begin() as tx:
         await tx.keys.add(a_key(scene.user, secret=secret))
@@ -164,3 +169,26 @@ async def served(app: ASGIApp) -> AsyncIterator[str]:
 
 
 READ = frozenset({Scope.READ})
+
+
+PUBLISHER = CosignKey.generate()
+
+
+def a_signed_body(**changes: Any) -> dict[str, Any]:
+    """A Cargo as its publisher submits it; the words are the manifest's."""
+    canonical = a_manifest(**{"slug": "theirs", "model": None} | changes).canonical()
+    digest = cosign.artifact_digest(canonical)
+    payload = cosign.payload("registry.example/theirs", digest)
+    return {
+        "reference": f"registry.example/theirs@{digest}",
+        "manifest": base64.b64encode(canonical).decode(),
+        "payload": base64.b64encode(payload).decode(),
+        "signature": base64.b64encode(PUBLISHER.sign(payload)).decode(),
+        "public_key": PUBLISHER.public_pem.decode(),
+    }
+
+
+async def a_submitted_cargo(api: Api) -> int:
+    """The customer's own, waiting for its checks; its number."""
+    async with api.scene.store.begin() as tx:
+        return (await tx.cargos.add(a_submission(api.scene.user, slug="mine"))).id

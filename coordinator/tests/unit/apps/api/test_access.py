@@ -7,14 +7,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from archipelag_contracts import ids
 from archipelag_coordinator.apps.api.envelope import Envelope
+from archipelag_coordinator.apps.api.links import Links
 from archipelag_coordinator.apps.loops import table
 from archipelag_coordinator.domain.policy import Policy
 from archipelag_coordinator.domain.user import Role, Scope
 from archipelag_coordinator.testing.builders import a_key, a_secret, a_user
 from archipelag_coordinator.testing.fakes import START
 
-from .conftest import READ, Api, an_api, chat
+from .conftest import READ, Api, a_signed_body, a_submitted_cargo, an_api, chat
 
 OPEN, SEES, DOES, RULES = "open", "read", "write", "admin"
 
@@ -31,6 +33,9 @@ class Door:
     body: Any = None
     own: bool = False
     owners: bool = False
+    form: Any = None
+    publishers: bool = False
+    """Strangers get 404; administrators see it."""
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -38,6 +43,16 @@ class Door:
 
 JOB = {"workload": "llm-chat", "input": {"prompt": "hello", "max_tokens": 4}}
 KEY = {"name": "new", "scopes": ["read"]}
+FILE = {"files": {"file": ("a.txt", b"hello")}, "data": {"purpose": "user_data"}}
+SOUND = {"files": {"file": ("a.wav", b"hello")}, "data": {"model": "none"}}
+
+
+def openai(method: str, path: str, *what: Any, **more: Any) -> list[Door]:
+    """A door that an OpenAI client finds under its own base, too."""
+    return [Door(method, f"{base}{path}", *what, **more) for base in ("/api/v1", "/v1")]
+
+
+CHECKS = {"checks": [{"name": "license", "passed": True, "said": "Apache-2.0"}], "sbom": {"a": 1}}
 DOORS = [
     Door("GET", "/api/v1/health", OPEN),
     Door("GET", "/api/v1/ready", OPEN),
@@ -65,10 +80,30 @@ DOORS = [
     # Nobody answers here: an unknown model shows that the door was passed.
     Door("POST", "/api/v1/chat/completions", DOES, 404, chat(model="none")),
     Door("POST", "/v1/chat/completions", DOES, 404, chat(model="none")),
+    *openai("POST", "/embeddings", DOES, 404, {"model": "none", "input": "x"}),
+    *openai("POST", "/images/generations", DOES, 404, {"model": "none", "prompt": "x"}),
+    *openai("POST", "/audio/speech", DOES, 404, {"model": "none", "input": "x"}),
+    *openai("POST", "/audio/transcriptions", DOES, 404, form=SOUND),
+    *openai("POST", "/files", DOES, form=FILE),
+    *openai("GET", "/files", SEES),
+    *openai("GET", "/files/{file_id}", SEES, own=True),
+    *openai("GET", "/files/{file_id}/content", SEES, own=True),
+    *openai("DELETE", "/files/{file_id}", DOES, own=True),
+    Door("GET", "/api/v1/links/{file_id}/{until}/{signature}", OPEN),
+    Door("GET", "/api/v1/jobs/{job_id}/files", SEES, own=True),
     Door("GET", "/api/v1/api-keys", SEES),
     Door("POST", "/api/v1/api-keys", DOES, 201, KEY),
     Door("DELETE", "/api/v1/api-keys/{key_id}", DOES, own=True),
     Door("POST", "/api/v1/pairing-codes", DOES, 201),
+    Door("POST", "/api/v1/cargos", DOES, 201, a_signed_body()),
+    Door("GET", "/api/v1/cargos", SEES),
+    Door("GET", "/api/v1/cargos/{cargo_id}", SEES, publishers=True),
+    Door("DELETE", "/api/v1/cargos/{cargo_id}", DOES, publishers=True),
+    Door("GET", "/api/v1/admin/cargos", RULES),
+    Door("POST", "/api/v1/admin/cargos/{cargo_id}/checks", RULES, body=CHECKS),
+    Door("POST", "/api/v1/admin/cargos/{cargo_id}/approve", RULES, 409, {"trust": 1}),
+    Door("POST", "/api/v1/admin/cargos/{cargo_id}/reject", RULES, body={"reason": "no"}),
+    Door("POST", "/api/v1/admin/cargos/{cargo_id}/revoke", RULES, body={"reason": "no"}),
     Door("GET", "/api/v1/admin/islands", RULES),
     Door("POST", "/api/v1/admin/islands/{island_id}/approve", RULES),
     Door("POST", "/api/v1/admin/islands/{island_id}/suspend", RULES),
@@ -100,6 +135,8 @@ def expected(door: Door, caller: str) -> int:
     if door.needs == RULES and caller not in ("admin", "reading admin"):
         return 403
     if door.own and caller in ("stranger", "admin", "reading admin"):
+        return 404
+    if door.publishers and caller == "stranger":
         return 404
     if door.owners and caller in ("reader", "full", "stranger"):
         return 404
@@ -140,15 +177,7 @@ async def test_every_door_for_every_caller(api: Api, door: Door, caller: str) ->
         made = await http.post("/api-keys", json=KEY)
         assert made.status_code == 201, made.text
         key = made.json()["data"]["id"]
-    (island,) = api.scene.world.fleet.islands()
-    path = door.path.format(
-        job_id=job,
-        key_id=key,
-        host_id=island.id,
-        island_id=island.id,
-        slug="llm-chat",
-        model="small-model",
-    )
+    path = await path_of(api, door, job_id=job, key_id=key)
     body = door.body
     if "grants" in door.path:
         body = body | {"user_id": api.scene.user.id}
@@ -156,7 +185,7 @@ async def test_every_door_for_every_caller(api: Api, door: Door, caller: str) ->
 
     async with api.client(secret) as http:
         url = f"http://archipelag.test{path}"
-        answer = await http.request(door.method, url, json=body)
+        answer = await http.request(door.method, url, json=body, **door.form or {})
 
     assert answer.status_code == expected(door, caller), answer.text
     if answer.status_code in (401, 403):
@@ -166,9 +195,34 @@ async def test_every_door_for_every_caller(api: Api, door: Door, caller: str) ->
         assert answer.headers["www-authenticate"] == "Bearer"
 
 
-def routes_of(app: Any) -> set[tuple[str, str]]:
+async def path_of(api: Api, door: Door, **known: str) -> str:
+    """Where the door is, with names of what stands here."""
+    (island,) = api.scene.world.fleet.islands()
+    async with api.client() as http:
+        file = str((await http.post("/files", **FILE)).json()["id"])
+    links: Links = app_of(api.app).state.settings.links
+    expires_at = START + timedelta(hours=1)
+    until, signature = links.path(ids.file_id(file), expires_at).split("/")[-2:]
+    return door.path.format(
+        host_id=island.id,
+        island_id=island.id,
+        slug="llm-chat",
+        model="small-model",
+        file_id=file,
+        cargo_id=await a_submitted_cargo(api),
+        until=until,
+        signature=signature,
+        **known,
+    )
+
+
+def app_of(app: Any) -> Any:
     assert isinstance(app, Envelope)
-    document: dict[str, Any] = app._app.openapi_schema  # type: ignore[attr-defined]
+    return app._app
+
+
+def routes_of(app: Any) -> set[tuple[str, str]]:
+    document: dict[str, Any] = app_of(app).openapi_schema
     return {
         (method.upper(), path)
         for path, operations in document["paths"].items()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from .conftest import Api, chat
-from .test_access import DOORS, JOB, KEY, RULES, secret_of
+from .test_access import DOORS, JOB, KEY, RULES, path_of, secret_of
 
 
 async def description(api: Api) -> dict[str, Any]:
@@ -93,20 +93,22 @@ async def test_every_answer_has_its_described_shape(api: Api, door: Any) -> None
         job = (await http.post("/jobs", json=JOB)).json()["data"]["id"]
         await api.answer("x")
         key = (await http.post("/api-keys", json=KEY)).json()["data"]["id"]
-    (island,) = api.scene.world.fleet.islands()
-    ids = {"job_id": job, "key_id": key, "host_id": island.id, "island_id": island.id}
-    path = door.path.format(**ids, slug="llm-chat", model="small-model")
+    path = await path_of(api, door, job_id=job, key_id=key)
     operation = document["paths"][door.path][door.method.lower()]
     secret = await secret_of(api, "admin" if door.needs == RULES else "full")
     body = door.body | {"user_id": api.scene.user.id} if "grants" in path else door.body
 
     async with api.client(secret) as http:
-        answer = await http.request(door.method, f"http://archipelag.test{path}", json=body)
+        answer = await http.request(
+            door.method, f"http://archipelag.test{path}", json=body, **door.form or {}
+        )
         refused = await http.request(door.method, f"http://archipelag.test{path}?limit=x")
 
     described = operation["responses"][str(answer.status_code)]["content"]
     if answer.headers["content-type"].startswith("text/event-stream"):
         assert "text/event-stream" in described
+    elif "content-disposition" in answer.headers:
+        assert "application/octet-stream" in described
     else:
         schema = described["application/json"]["schema"]
         assert problems(document, schema, answer.json(), "answer") == []

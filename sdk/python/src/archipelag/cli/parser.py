@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from archipelag.cli import asking, showing
+from archipelag.cli import asking, keeping, showing
 
 EPILOG = """\
 environment:
@@ -45,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     chat.add_argument("--json", action="store_true", help="one JSON object instead of text")
 
     _jobs(commands)
+    _files(commands)
     for name, about, run in (
         ("models", "list the models on offer", showing.models),
         ("hosts", "list the Islands you may see", showing.hosts),
@@ -65,6 +66,24 @@ def _jobs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     listing.add_argument("--status", metavar="STATUS", help="only queued, running, completed, …")
     _json(_command(inner, "show", "show one job", showing.show_job)).add_argument("id")
     _json(_command(inner, "cancel", "cancel a job", showing.cancel_job)).add_argument("id")
+
+
+def _files(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    about = "upload, list, get and delete files"
+    files = commands.add_parser("files", help=about, description=about.capitalize() + ".")
+    inner = files.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    upload = _json(_command(inner, "upload", "upload files", keeping.upload))
+    upload.add_argument("path", nargs="+", help="a file on this machine")
+    upload.add_argument("--purpose", default="user_data", help="default: user_data")
+    listing = _json(_command(inner, "list", "list your newest files", keeping.list_files))
+    listing.add_argument("--limit", type=_positive, default=20, metavar="N", help="at most 1000")
+    listing.add_argument("--job", metavar="ID", help="only what this job has made")
+    get = _command(inner, "get", "download a file", keeping.get)
+    get.add_argument("id")
+    get.add_argument(
+        "-o", "--output", metavar="PATH", help="default: under its own name, here; - is the output"
+    )
+    _command(inner, "delete", "delete a file", keeping.delete).add_argument("id")
 
 
 def _keys(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -14,8 +14,8 @@ def models(client: Client, arguments: argparse.Namespace) -> None:
     if arguments.json:
         printing.as_json(found)
         return
-    rows = [(model.id, model.owned_by) for model in found]
-    printing.table(("MODEL", "BY"), rows, "No model is on offer.")
+    rows = [(model.id, model.kind, model.owned_by) for model in found]
+    printing.table(("MODEL", "KIND", "BY"), rows, "No model is on offer.")
 
 
 def hosts(client: Client, arguments: argparse.Namespace) -> None:

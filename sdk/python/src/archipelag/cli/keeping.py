@@ -1,0 +1,61 @@
+"""The commands that keep files on the network and bring them back."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from archipelag import Client
+from archipelag.cli import printing
+
+
+def upload(client: Client, arguments: argparse.Namespace) -> None:
+    made = [client.upload_file(Path(path), purpose=arguments.purpose) for path in arguments.path]
+    if arguments.json:
+        printing.as_json(made)
+        return
+    # The id first, so that it can be cut out.
+    for file in made:
+        print(f"{file.id}  {printing.clean(file.name)}  {file.media_type}")
+
+
+def list_files(client: Client, arguments: argparse.Namespace) -> None:
+    if arguments.job:
+        found = client.jobs.files(arguments.job)
+    else:
+        found = client.list_files(limit=min(arguments.limit, 1000)).files
+    if arguments.json:
+        printing.as_json(found)
+        return
+    rows = [
+        (
+            file.id,
+            file.name,
+            str(file.size_bytes),
+            file.media_type,
+            printing.moment(file.expires_at),
+        )
+        for file in found
+    ]
+    printing.table(("FILE", "NAME", "BYTES", "TYPE", "KEPT UNTIL"), rows, "No files.")
+
+
+def get(client: Client, arguments: argparse.Namespace) -> None:
+    if arguments.output == "-":
+        sys.stdout.buffer.write(client.file_content(arguments.id))
+        return
+    if arguments.output:
+        to = Path(arguments.output)
+    else:
+        # Its name was chosen elsewhere: it lands here, and on nothing that is here already.
+        to = Path(Path(printing.clean(client.get_file(arguments.id).name)).name or "file")
+        if to.exists():
+            raise ValueError(f"{to} is here already; say where to put it with --output")
+    file = client.download_file(arguments.id, to)
+    print(f"{to}  {file.size_bytes} bytes")
+
+
+def delete(client: Client, arguments: argparse.Namespace) -> None:
+    client.delete_file(arguments.id)
+    print(f"{arguments.id} is deleted.")
