@@ -30,6 +30,12 @@ PACKAGES = (
     "sdk/python",
     "kit",
     "cargos/llm-chat",
+    "cargos/embeddings",
+    "cargos/image-gen",
+    "cargos/ocr",
+    "cargos/speech-to-text",
+    "cargos/text-to-speech",
+    "cargos/transcode",
     "embedded",
 )
 """In the order of their dependence, though none is looked up in a registry."""

@@ -1,0 +1,1 @@
+"""Text out of pictures, with the place of each line."""
