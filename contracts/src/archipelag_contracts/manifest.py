@@ -131,7 +131,7 @@ class Manifest:
 def parse_toml(text: str) -> Manifest:
     """A manifest as a person writes it. Raises BadManifest with every problem found."""
     try:
-        return _build(tomllib.loads(text))
+        return build(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise BadManifest([f"not TOML: {error}"]) from None
 
@@ -144,7 +144,7 @@ def parse_canonical(data: bytes) -> Manifest:
         parsed = json.loads(data)
     except (ValueError, RecursionError):
         raise BadManifest(["not JSON"]) from None
-    manifest = _build(parsed)
+    manifest = build(parsed)
     try:
         same = manifest.canonical() == data
     except UnicodeEncodeError:  # JSON can spell half a character, "\\ud800", which has no bytes
@@ -173,7 +173,8 @@ _TYPES: Final[dict[str, type]] = {
 }
 
 
-def _build(raw: Any) -> Manifest:
+def build(raw: Any) -> Manifest:
+    """From a parsed table. Raises BadManifest with every problem found."""
     if not isinstance(raw, dict):
         raise BadManifest(["not a table"])
     problems: list[str] = []

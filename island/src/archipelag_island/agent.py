@@ -80,7 +80,13 @@ class Agent:
     ) -> None:
         self.settings = settings
         self.home = Home(settings.home)
-        self.runtime = Runtimes({"native": runtime} if runtime else found_runtimes(settings))
+        self.runtime = Runtimes(
+            {"native": runtime}
+            if runtime
+            else found_runtimes(
+                settings.runtimes, settings.home / "compiled", settings.container_engine
+            )
+        )
         self.clock = clock or SystemClock()
         self.chance = chance or Random()
         self.senses = senses

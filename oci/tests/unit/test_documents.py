@@ -166,6 +166,15 @@ def test_what_is_no_json_object_is_refused(data: bytes) -> None:
         parse_manifest(data, media.MANIFEST)
 
 
+def test_key_that_is_said_twice_is_refused() -> None:
+    whole = encoded(IMAGE)
+
+    with pytest.raises(BadDocument, match="twice"):
+        parse_manifest(whole[:-1] + b',"layers":[]}')
+    with pytest.raises(BadDocument, match="twice"):
+        parse_manifest(whole.replace(b'"size": 2', b'"size": 2, "size": 3'))
+
+
 def test_registry_cannot_say_that_a_manifest_is_something_else() -> None:
     with pytest.raises(BadDocument, match="calls itself"):
         parse_manifest(encoded(IMAGE), media.INDEX)

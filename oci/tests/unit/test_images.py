@@ -141,7 +141,9 @@ def test_bytecode_is_the_same_every_time_and_names_no_path_of_this_machine(tmp_p
     (tmp_path / "broken.py").write_text("def f(:")
     files = [File("app/module.py", source), File("app/broken.py", tmp_path / "broken.py")]
 
-    made = [compiled(files, tmp_path / name) for name in ("a", "b")]
+    made = [compiled(files, tmp_path / "a")]
+    os.utime(source, (1, 1))
+    made.append(compiled(files, tmp_path / "b"))
 
     assert [[file.path for file in each] for each in made] == [
         [f"app/__pycache__/module.{sys.implementation.cache_tag}.pyc"]

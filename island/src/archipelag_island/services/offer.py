@@ -50,6 +50,7 @@ class _Rested(Exception):
 async def offer_for_ever(world: World) -> None:
     """One task a Cargo; those that left the catalogue are stopped. Ends them all when cancelled."""
     keepers: dict[tuple[CargoDigest, Choice], asyncio.Task[None]] = {}
+    gone: list[asyncio.Task[None]] = []
     try:
         while True:
             world.offers_changed.clear()
@@ -62,7 +63,7 @@ async def offer_for_ever(world: World) -> None:
                 keepers[one] = asyncio.create_task(_keep(world, wanted[one].slug))
             await world.offers_changed.wait()
     finally:
-        await _end(list(keepers.values()))
+        await _end([*gone, *keepers.values()])
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:

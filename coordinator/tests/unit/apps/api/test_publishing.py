@@ -131,7 +131,7 @@ SCHEMA = {
         ({"text": "a", "parts": ["b", 5]}, "input.parts.1"),
         ({"text": "a", "colour": "red"}, "input.colour"),
         ({"text": "a", "parts": ["b"] * 10_000}, "input"),
-        ({"text": "a", "source": "file_" + "0" * 32, "level": 3}, None),
+        ({"text": "a", "level": 3, "kind": "good"}, None),
     ],
 )
 async def test_an_input_is_held_to_the_manifests_schema_before_anything_is_reserved(

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from pathlib import Path
+
 from archipelag_island.adapters.runtimes.native import NativeRuntime
 from archipelag_island.adapters.runtimes.oci.either import OciRuntime
 from archipelag_island.adapters.runtimes.wasm.runtime import WasmRuntime
-from archipelag_island.config import Settings
 from archipelag_island.runtime import Runtime
 
 
-def found_runtimes(settings: Settings) -> dict[str, Runtime]:
-    """By name, those that the owner allows. Whether this host can run them is found out by `probe`."""
+def found_runtimes(
+    allowed: Collection[str], compiled: Path, engine: Path | None = None
+) -> dict[str, Runtime]:
+    """By name, those that the owner allows. Whether this host can run them is found out by `probe`.
+
+    `compiled` is where WASM modules are kept as machine code; `engine` names a container engine's socket.
+    """
     native = NativeRuntime()
     made: dict[str, Runtime] = {
-        "wasm": WasmRuntime(settings.home / "compiled", native),
-        "oci": OciRuntime(engine=settings.container_engine),
+        "wasm": WasmRuntime(compiled, native),
+        "oci": OciRuntime(engine=engine),
         "native": native,
     }
-    return {name: made[name] for name in settings.runtimes if name in made}
+    return {name: runtime for name, runtime in made.items() if name in allowed}

@@ -14,6 +14,7 @@ from archipelag import (
     NotPermitted,
     NotReachable,
 )
+from archipelag.cli import plugins
 from archipelag.cli.parser import parser
 
 FAILED: Final = 1
@@ -27,6 +28,9 @@ ClientOf = Callable[[str | None, str | None], Client]
 
 def main(argv: Sequence[str] | None = None, client_of: ClientOf = Client) -> int:
     """Runs one command and gives its exit status."""
+    before, name, after = plugins.split(sys.argv[1:] if argv is None else argv)
+    if name in plugins.offered():
+        return _plugin(name, [*before, *after])
     arguments = parser().parse_args(argv)
     try:
         with client_of(arguments.url, arguments.key) as client:
@@ -49,6 +53,18 @@ def main(argv: Sequence[str] | None = None, client_of: ClientOf = Client) -> int
         return _say(str(error), FAILED)
     except ValueError as error:
         return _say(str(error), WRONG_USAGE)
+
+
+def _plugin(name: str, argv: Sequence[str]) -> int:
+    """A command of another package, which takes `--url` and `--key` as we do."""
+    try:
+        command = plugins.find(name)
+    except ImportError as error:
+        return _say(f"`archipelag {name}` is installed, but not whole: {error}", FAILED)
+    if command is None:
+        package = plugins.KNOWN[name].package
+        return _say(f"`archipelag {name}` comes with a package: pip install '{package}'", FAILED)
+    return command(argv)
 
 
 def _say(message: str, status: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from archipelag.cli import asking, keeping, showing
+from archipelag.cli import asking, keeping, plugins, showing
 
 EPILOG = """\
 environment:
@@ -54,6 +54,10 @@ def parser() -> argparse.ArgumentParser:
     ):
         _json(_command(commands, name, about, run))
     _keys(commands)
+    for name in plugins.offered():
+        # For the help only: they are run before anything is parsed here.
+        about = plugins.KNOWN[name].about if name in plugins.KNOWN else "of another package"
+        commands.add_parser(name, help=about, add_help=False)
     return top
 
 

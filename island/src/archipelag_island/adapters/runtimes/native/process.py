@@ -93,7 +93,7 @@ class ConfinedProcess:
             with suppress(TimeoutError):
                 async with asyncio.timeout(grace_s):
                     await self.wait()
-        self._kill()
+        self.kill()
         await self.wait()
 
     def usage(self) -> Consumption:
@@ -107,7 +107,8 @@ class ConfinedProcess:
         else:
             self._signal(signal.SIGTERM)
 
-    def _kill(self) -> None:
+    def kill(self) -> None:
+        """Everything of it; `wait` tells when it is gone."""
         if first := self._first():
             # Bubblewrap waits for it, so that its end is the end of everything.
             with suppress(ProcessLookupError, PermissionError):

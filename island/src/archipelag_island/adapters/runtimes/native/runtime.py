@@ -71,6 +71,7 @@ class _Started:
     socket_fd: int
     """The socket that stood when it was started: whatever its folder holds later, we talk to this one."""
     sandboxed: bool
+    ending: asyncio.Task[None] | None = None
 
 
 class NativeRuntime:
@@ -202,6 +203,21 @@ class NativeRuntime:
         started = self._started.get(handle.id)
         if started is None:
             return
+        if started.ending is None:
+            started.ending = asyncio.create_task(self._end(handle, started, grace_s))
+        cancelled = False
+        while not started.ending.done():
+            try:
+                await asyncio.shield(started.ending)
+            except asyncio.CancelledError:
+                # Who gives up waiting does not leave the Cargo running: it gets no more grace.
+                cancelled = True
+                started.process.kill()
+        if cancelled:
+            raise asyncio.CancelledError
+        await started.ending
+
+    async def _end(self, handle: Handle, started: _Started, grace_s: float) -> None:
         started.process.usage()
         await started.process.stop(grace_s)
         ended = await started.process.wait()

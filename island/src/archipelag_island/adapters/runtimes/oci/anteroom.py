@@ -4,26 +4,27 @@ Two processes. The outer one is the Island's child and dies with it. The inner o
 so whatever the container starts, its own escapes included, ends when the inner one ends, and every mount goes with it:
 nothing of a Cargo can outlive the Island, and there is nothing to clean up by name.
 
-Reads one JSON object from standard input (see `Plan`), writes JSON lines to standard output. Knows nothing of our
+Reads one JSON object from standard input (see `plan`), writes JSON lines to standard output. Knows nothing of our
 packages, since it must start fast.
 """
 
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import json
 import os
 import select
 import signal
-import socket
-import struct
-import subprocess
 import sys
-from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NoReturn
+
+# Neither typing nor pathlib, dataclasses or subprocess: they would take longer than the container.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+    from typing import NoReturn
+
+    from archipelag_island.adapters.runtimes.oci.plan import Plan
 
 PR_SET_PDEATHSIG = 1
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
@@ -33,47 +34,13 @@ MS_REC, MS_PRIVATE = 16384, 1 << 18
 MNT_DETACH = 2
 CLOSED = MS_NOSUID | MS_NODEV | MS_NOEXEC
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
-# Where the room is made: any folder that every host has, and that nothing used in here lies in.
-PLACES = ("/mnt", "/media", "/srv", "/opt")
 # Exit status that says: the container never began.
 NOT_STARTED = 125
 # What an image need not have and a container must.
 MOUNT_POINTS = ("proc", "dev", "sys/devices/system/cpu", "tmp")
 
 
-@dataclass(frozen=True)
-class Plan:
-    parent: int
-    """The Island's process id: when it is gone, so are we."""
-    place: str
-    """Folder that becomes the room: one of PLACES."""
-    runtime: list[str]
-    """The OCI runtime and its global options."""
-    id: str
-    root: str
-    """The image's unpacked root, on the host."""
-    config: dict[str, Any]
-    shown: dict[str, str] = field(default_factory=dict)
-    """Name in the room → file or folder of the host to show there, read-only."""
-    links: dict[str, str] = field(default_factory=dict)
-    """Path in the container → what it points to, over what the image has there."""
-    files: dict[str, str] = field(default_factory=dict)
-    """Name in the room → text."""
-    folders: dict[str, int] = field(default_factory=dict)
-    """Name in the room → host's user id: small writable folders in memory, owned by that user."""
-    folder_bytes: int = 1 << 20
-    loopback: bool = False
-
-
-def choose_place() -> str:
-    """Raises OSError where the host has none."""
-    for place in PLACES:
-        if Path(place).is_dir() and not Path(place).is_symlink():
-            return place
-    raise OSError(2, f"none of {', '.join(PLACES)} is there")
-
-
-def say(**words: Any) -> None:
+def say(**words: object) -> None:
     os.write(1, json.dumps(words).encode() + b"\n")
 
 
@@ -114,54 +81,55 @@ def build(kernel: Kernel, plan: Plan, opened: dict[str, int], root: int) -> None
     kernel.mount("proc", "/proc", "proc", CLOSED)
     # Where both cgroup versions are mounted, crun takes the second one for the only one.
     kernel.leave("/sys/fs/cgroup/unified")
-    room = Path(plan.place)
-    kernel.mount("tmpfs", plan.place, "tmpfs", CLOSED & ~MS_NOEXEC, "mode=0755,size=4m")
+    room = plan.place
+    kernel.mount("tmpfs", room, "tmpfs", CLOSED & ~MS_NOEXEC, "mode=0755,size=4m")
     for name in ("low", "skeleton", "root", "state", "bundle"):
-        (room / name).mkdir(mode=0o755)
-    for name, text in plan.files.items():
-        (room / name).write_text(text)
-        (room / name).chmod(0o644)
+        os.mkdir(f"{room}/{name}", 0o755)
     for name, handle in opened.items():
         source = f"/proc/self/fd/{handle}"
-        _like(Path(source), room / name)
+        _like(source, f"{room}/{name}")
         # Whether anything in it may be run is for the container's own mount to say.
-        kernel.bind(source, str(room / name), MS_RDONLY | MS_NOSUID | MS_NODEV)
+        kernel.bind(source, f"{room}/{name}", MS_RDONLY | MS_NOSUID | MS_NODEV)
     for name, owner in plan.folders.items():
-        (room / name).mkdir()
+        os.mkdir(f"{room}/{name}")
         options = f"mode=0700,uid={owner},gid={owner},size={plan.folder_bytes},nr_inodes=64"
-        kernel.mount("tmpfs", str(room / name), "tmpfs", CLOSED, options)
-    kernel.bind(f"/proc/self/fd/{root}", str(room / "low"), MS_RDONLY | MS_NOSUID | MS_NODEV)
-    _skeleton(plan, room)
+        kernel.mount("tmpfs", f"{room}/{name}", "tmpfs", CLOSED, options)
+    kernel.bind(f"/proc/self/fd/{root}", f"{room}/low", MS_RDONLY | MS_NOSUID | MS_NODEV)
+    _skeleton(plan, f"{room}/skeleton")
     # Two read-only layers: the image as it is, and above it the mount points it lacks. It is never written to.
     layers = f"lowerdir={room}/skeleton:{room}/low"
     kernel.mount("overlay", f"{room}/root", "overlay", MS_RDONLY | MS_NOSUID | MS_NODEV, layers)
-    (room / "bundle/config.json").write_text(json.dumps(plan.config))
+    with open(f"{room}/bundle/config.json", "w") as file:
+        json.dump(plan.config, file)
 
 
-def _skeleton(plan: Plan, room: Path) -> None:
+def _skeleton(plan: Plan, top: str) -> None:
     for name in MOUNT_POINTS:
-        (room / "skeleton" / name).mkdir(mode=0o755, parents=True, exist_ok=True)
+        os.makedirs(f"{top}/{name}", 0o755, exist_ok=True)
     # runc gives a tmpfs the mode of what it lies on.
-    (room / "skeleton/tmp").chmod(0o1777)
+    os.chmod(f"{top}/tmp", 0o1777)  # noqa: S103, S108 - the Cargo's, not ours
     for mount in plan.config["mounts"]:
         if mount["type"] == "bind" and mount["source"].startswith(plan.place):
-            _like(Path(mount["source"]), room / "skeleton" / mount["destination"].lstrip("/"))
+            _like(mount["source"], top + mount["destination"])
     for path, aim in plan.links.items():
-        link = room / "skeleton" / path.lstrip("/")
-        link.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        link.symlink_to(aim)
+        os.makedirs(os.path.dirname(top + path), 0o755, exist_ok=True)
+        os.symlink(aim, top + path)
 
 
-def _like(source: Path, target: Path) -> None:
+def _like(source: str, target: str) -> None:
     """Something of the same kind to mount `source` on."""
-    target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    if source.is_dir():
-        target.mkdir(mode=0o755, exist_ok=True)
+    os.makedirs(os.path.dirname(target), 0o755, exist_ok=True)
+    if os.path.isdir(source):
+        os.makedirs(target, 0o755, exist_ok=True)
     else:
-        target.touch(mode=0o644)
+        os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
 
 
 def raise_loopback() -> None:
+    import fcntl
+    import socket
+    import struct
+
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         request = struct.pack("16sh14x", b"lo", 0)
         name, flags = struct.unpack("16sh14x", fcntl.ioctl(any_socket, SIOCGIFFLAGS, request))
@@ -170,17 +138,17 @@ def raise_loopback() -> None:
 
 def inner(kernel: Kernel, plan: Plan, opened: dict[str, int], root: int) -> int:
     """Runs as the first process of its namespace. Returns how the container ended, negative for a signal."""
-    build(kernel, plan, opened, root)
     if plan.loopback:
         raise_loopback()
+    build(kernel, plan, opened, root)
     for handle in (*opened.values(), root):
         os.close(handle)
-    room = Path(plan.place)
-    bundle, pid_file = str(room / "bundle"), room / "pid"
+    bundle, pid_file = f"{plan.place}/bundle", f"{plan.place}/pid"
     # What `create` is given, the container inherits: its output goes nowhere, its errors to the Island.
-    _call(plan, ["create", "--bundle", bundle, "--pid-file", str(pid_file), plan.id])
-    first = int(pid_file.read_text())
-    signal.signal(signal.SIGTERM, lambda *_: _signal(first))
+    _call(plan, ["create", "--bundle", bundle, "--pid-file", pid_file, plan.id])
+    with open(pid_file) as file:
+        first = int(file.read())
+    signal.signal(signal.SIGTERM, _passes_to(first))
     _call(plan, ["start", plan.id])
     say(started=True)
     while True:
@@ -191,22 +159,37 @@ def inner(kernel: Kernel, plan: Plan, opened: dict[str, int], root: int) -> int:
 
 def _call(plan: Plan, words: list[str]) -> None:
     """Raises OSError with the runtime's own words."""
-    log = Path(plan.place) / "runtime.log"
-    done = subprocess.run(
-        [*plan.runtime, f"--log={log}", f"--root={plan.place}/state", *words],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "XDG_RUNTIME_DIR": plan.place},
-        check=False,
+    log = f"{plan.place}/runtime.log"
+    nothing = os.open(os.devnull, os.O_RDWR)
+    command = [*plan.runtime, f"--log={log}", f"--root={plan.place}/state", *words]
+    pid = os.posix_spawn(
+        command[0],
+        command,
+        {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "XDG_RUNTIME_DIR": plan.place},
+        file_actions=[(os.POSIX_SPAWN_DUP2, nothing, 0), (os.POSIX_SPAWN_DUP2, nothing, 1)],
+        setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
     )
-    if done.returncode != 0:
-        why = log.read_text()[-800:].strip() if log.exists() else f"status {done.returncode}"
-        raise OSError(0, f"{Path(plan.runtime[0]).name} could not: {why}")
+    os.close(nothing)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if status != 0:
+        why = f"status {status}"
+        if os.path.exists(log):
+            with open(log) as file:
+                why = file.read()[-800:].strip()
+        raise OSError(0, f"{os.path.basename(command[0])} could not: {why}")
 
 
-def _signal(pid: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
+def _passes_to(pid: int) -> Callable[[int, FrameType | None], None]:
+    """A handler that gives the wish to end on to another process."""
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        del frame
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return
+
+    return pass_on
 
 
 def outer(plan: Plan) -> int:
@@ -227,7 +210,7 @@ def outer(plan: Plan) -> int:
     say(inside=pid)
     for handle in (*opened.values(), root):
         os.close(handle)
-    signal.signal(signal.SIGTERM, lambda *_: _signal(pid))
+    signal.signal(signal.SIGTERM, _passes_to(pid))
     _, status = os.waitpid(pid, 0)
     return os.waitstatus_to_exitcode(status)
 
@@ -248,8 +231,14 @@ def _be_inner(
         os._exit(NOT_STARTED)
 
 
+def read_plan() -> Plan:
+    """Its fields as they came: the Island made it from a `Plan`."""
+    plan: Plan = type("Given", (), json.loads(sys.stdin.buffer.read()))()
+    return plan
+
+
 def main() -> None:
-    plan = Plan(**json.loads(sys.stdin.buffer.read()))
+    plan = read_plan()
     try:
         status = outer(plan)
     except OSError as error:

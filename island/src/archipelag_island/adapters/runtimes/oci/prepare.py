@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from archipelag_island.adapters.runtimes.exchange import INSIDE, Exchange
-from archipelag_island.adapters.runtimes.oci import anteroom, cdi, cgroups, owner
+from archipelag_island.adapters.runtimes.oci import cdi, cgroups, owner
 from archipelag_island.adapters.runtimes.oci.bundle import (
     IDS_PER_CARGO,
     USER,
@@ -20,6 +20,7 @@ from archipelag_island.adapters.runtimes.oci.bundle import (
 )
 from archipelag_island.adapters.runtimes.oci.lifecycle import arguments
 from archipelag_island.adapters.runtimes.oci.limits import rlimits
+from archipelag_island.adapters.runtimes.oci.plan import Plan, choose_place
 from archipelag_island.adapters.runtimes.seccomp import oci_profile
 from archipelag_island.errors import StartFailed
 from archipelag_island.runtime import CargoSpec
@@ -41,12 +42,10 @@ def may_leave(spec: CargoSpec) -> bool:
     return spec.tier.network and bool(spec.manifest.egress)
 
 
-def plan(
-    spec: CargoSpec, name: str, exchange: Exchange, executor: str, number: int
-) -> anteroom.Plan:
+def plan(spec: CargoSpec, name: str, exchange: Exchange, executor: str, number: int) -> Plan:
     """Raises StartFailed, OSError."""
     assert spec.root is not None
-    place = anteroom.choose_place()
+    place = choose_place()
     edits = cdi.gpu(cdi.FOLDERS) if "gpu" in spec.manifest.devices else cdi.Edits()
     shown, mounts = _shown(spec, exchange, place, edits)
     said = {**dict(spec.environment), **dict(edits.environment)}
@@ -70,7 +69,7 @@ def plan(
         swap_limited=cgroups.limits_swap(),
         rlimits=rlimits(spec.tier),
     )
-    return anteroom.Plan(
+    return Plan(
         parent=os.getpid(),
         place=place,
         runtime=[executor],
@@ -111,9 +110,9 @@ def _shown(
     )
 
 
-def probe_plan(executor: str, root: Path, command: str) -> anteroom.Plan:
+def probe_plan(executor: str, root: Path, command: str) -> Plan:
     """A container with everything that a Cargo's has, around one program."""
-    place = anteroom.choose_place()
+    place = choose_place()
     name = f"{owner.prefix()}probe-{Path(executor).name}"
     box = Box(
         id=name,
@@ -130,4 +129,4 @@ def probe_plan(executor: str, root: Path, command: str) -> anteroom.Plan:
         swap_limited=cgroups.limits_swap(),
     )
     config = configuration(box, root=f"{place}/root")
-    return anteroom.Plan(os.getpid(), place, [executor], name, str(root), config)
+    return Plan(os.getpid(), place, [executor], name, str(root), config)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from archipelag_island.adapters.runtimes.oci import anteroom, cgroups
+from archipelag_island.adapters.runtimes.oci.plan import Plan
 from archipelag_island.adapters.runtimes.oci.words import LastWords
 from archipelag_island.errors import StartFailed
 
@@ -34,7 +35,7 @@ class Room:
         self._listening = asyncio.create_task(self.words.listen(process.stderr))
 
     @classmethod
-    async def start(cls, plan: anteroom.Plan) -> Room:
+    async def start(cls, plan: Plan) -> Room:
         """Raises StartFailed, OSError; then nothing is left."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
