@@ -16,7 +16,7 @@ FILES_MAX: Final = 16
 
 
 def files_of(schema: Mapping[str, Any], given: Any) -> dict[str, FileId]:
-    """Field, as `input.a.0.b` → the file that stands there. Raises InvalidInput for what cannot be a file's id there."""
+    """Field, as `input.a.0.b` → the file that stands there. Raises InvalidInput for what can be no file's id."""
     found: dict[str, FileId] = {}
     errors: dict[str, list[str]] = {}
     _look(schema, given, "input", found, errors)
