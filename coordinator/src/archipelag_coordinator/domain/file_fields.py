@@ -16,10 +16,10 @@ FILES_MAX: Final = 16
 
 
 def files_of(schema: Mapping[str, Any], given: Any) -> dict[str, FileId]:
-    """Field → the file that stands there. Raises InvalidInput for what cannot be a file's id there."""
+    """Field, as `input.a.0.b` → the file that stands there. Raises InvalidInput for what can be no file's id."""
     found: dict[str, FileId] = {}
     errors: dict[str, list[str]] = {}
-    _look(schema, given, "", found, errors)
+    _look(schema, given, "input", found, errors)
     if len(found) > FILES_MAX:
         errors["input"] = [f"names more than {FILES_MAX} files"]
     if errors:
@@ -49,7 +49,7 @@ def _look(
         known = schema.get("properties", {})
         for name, one in value.items():
             inner = known.get(name, schema.get("additionalProperties"))
-            _look(inner, one, f"{where}.{name}" if where else name, found, errors)
+            _look(inner, one, f"{where}.{name}", found, errors)
     elif isinstance(value, list):
         for index, one in enumerate(value):
             _look(schema.get("items"), one, f"{where}.{index}", found, errors)

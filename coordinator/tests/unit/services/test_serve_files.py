@@ -308,7 +308,7 @@ async def test_a_job_takes_its_customers_own_files_only() -> None:
         for given in ({"file": wrong}, {"more": [work.file.id, wrong]}):
             with pytest.raises(InvalidInput) as refused:
                 await work.scene.submit(input=given, interactive=False)
-            assert list(refused.value.errors) == [["file"], ["more.1"]]["more" in given]
+            assert list(refused.value.errors) == [["input.file"], ["input.more.1"]]["more" in given]
 
     assert await work.scene.balance() == before, "nothing is reserved for what was refused"
 
@@ -326,6 +326,7 @@ def test_files_are_found_wherever_the_schema_says() -> None:
     }
     given = {"one": file, "rows": [{"file": file}, {}], "text": file, "other": file, "x": 1}
 
-    assert files_of(schema, given) == {"one": file, "rows.0.file": file, "other": file}
+    found = files_of(schema, given)
+    assert found == {"input.one": file, "input.rows.0.file": file, "input.other": file}
     with pytest.raises(InvalidInput, match="16 files"):
         files_of(schema, {"rows": [{"file": file}] * 17})
