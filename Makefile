@@ -18,7 +18,7 @@ endif
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install model up demo env down status test simulate chaos coverage check format lock proto cargos-wasm bench clean
+.PHONY: help install model up demo env down status test simulate escape chaos coverage check format lock proto cargos-wasm bench clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ else
 	@$(SIMULATION) --known
 	@$(SIMULATION) --profile fleet
 endif
+
+escape: $(VENV)/dev.stamp ## try to get out of every sandbox that this host has; ARGS="-k docker"
+	PYTHONNODEBUGRANGES=1 $(BIN)/python -m pytest tests/escape $(ARGS)
 
 coverage: ## the tests, and how much of domain and services they run, by branches; fails below 95 %
 	@$(MAKE) test ARGS="--cov $(ARGS)"

@@ -35,6 +35,8 @@ DESCRIBE_S: Final = 5.0
 MESSAGE_BYTES_MAX: Final = 8 << 20
 PREVIEW_TYPES: Final = ("image/png", "image/jpeg", "image/webp")
 
+# gRPC gives one code to this and to a Cargo without a free slot.
+_TOO_LARGE: Final = "message larger than max"
 _STATES: Final = {
     pb.DescribeReply.STATE_READY: CargoState.READY,
     pb.DescribeReply.STATE_FAILED: CargoState.FAILED,
@@ -93,6 +95,8 @@ class CargoClient:
         )
         try:
             async for message in call:
+                if message is None:  # gRPC's way to say that it could not be decoded
+                    raise CargoFailed("the Cargo broke its protocol: it sent what is no event")
                 event = _event(message)
                 yield event
                 if event.end is not None:
@@ -147,6 +151,8 @@ def explained(error: grpc.aio.AioRpcError) -> RuntimeFailed:
     match error.code():
         case grpc.StatusCode.INVALID_ARGUMENT:
             return BadInput(text)
+        case grpc.StatusCode.RESOURCE_EXHAUSTED if _TOO_LARGE in text:
+            return CargoFailed(f"the Cargo broke its protocol: {text}")
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             return NoSlot(text)
         case grpc.StatusCode.FAILED_PRECONDITION | grpc.StatusCode.DEADLINE_EXCEEDED:
