@@ -45,6 +45,8 @@ LOCKS = {
     "cargos": ["-c", "runtime.txt", "-c", "dev.txt"],
     "model": ["--no-deps"],
     "pip": [],
+    # What images of Cargos hold.
+    "../cargos/llm-chat/requirements": ["-c", "runtime.txt"],
 }
 SANDBOXES = {
     "runc": "runc",
