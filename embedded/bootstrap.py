@@ -30,6 +30,7 @@ PACKAGES = (
     "sdk/python",
     "kit",
     "cargos/llm-chat",
+    "cargos/llm-server",
     "cargos/embeddings",
     "cargos/image-gen",
     "cargos/ocr",
@@ -47,6 +48,7 @@ LOCKS = {
     "pip": [],
     # What images of Cargos hold.
     "../cargos/llm-chat/requirements": ["-c", "runtime.txt"],
+    "../cargos/llm-server/llama-cpp/requirements": ["-c", "runtime.txt"],
 }
 SANDBOXES = {
     "runc": "runc",
