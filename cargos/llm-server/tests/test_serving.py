@@ -158,6 +158,11 @@ async def test_a_server_that_ends_while_it_loads_says_why() -> None:
         await loaded("import sys; print('CUDA is lost\\nreally', file=sys.stderr); sys.exit(3)")
 
 
+async def test_a_server_is_told_that_it_is_offline() -> None:
+    with pytest.raises(ServerFailed, match="offline 1"):
+        await loaded("import os, sys; sys.exit('offline ' + os.environ['HF_HUB_OFFLINE'])")
+
+
 async def test_a_flood_of_words_is_no_trouble() -> None:
     with pytest.raises(ServerFailed, match="by signal 9"):
         await loaded(

@@ -19,6 +19,7 @@ from archipelag_llm_server.errors import ServerFailed
 from archipelag_llm_server.events import Told
 
 LOOK_S: Final = 0.1
+DEATH_S: Final = 0.5
 CONNECT_S: Final = 5.0
 SILENT_S: Final = 45.0
 """Less than an Island waits before it calls a Cargo frozen, so that the customer hears the reason."""
@@ -61,8 +62,6 @@ class Server:
                 # Our own output is the Island's; what it logs is for the Cargo's author.
                 stdout=sys.stderr,
                 stderr=asyncio.subprocess.PIPE,
-                # Nothing may be fetched from inside, so nothing is to be tried for minutes.
-                env={**os.environ, "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"},
             )
         except OSError as error:
             raise ServerFailed(f"{self.name} could not be started: {error}") from None
@@ -103,10 +102,11 @@ class Server:
         except httpx.TimeoutException:
             raise ServerFailed(f"{self.name} says nothing any more") from None
         except httpx.HTTPError as error:
-            await asyncio.sleep(LOOK_S)  # If it has died, it says so better.
-            self._check_lives()
-            raise ServerFailed(f"{self.name} broke off: {error or type(error).__name__}") from None
+            await self._check_death()
+            why = str(error) or type(error).__name__
+            raise ServerFailed(f"{self.name} broke off: {why}") from None
         except ServerFailed as error:
+            await self._check_death()
             raise ServerFailed(f"{self.name}: {error}") from None
 
     async def stop(self) -> None:
@@ -141,6 +141,12 @@ class Server:
         ):
             raise BadInput(f"the model's server refuses this: {message}")
         raise ServerFailed(f"it answers {response.status_code}: {message}")
+
+    async def _check_death(self) -> None:
+        """A death says more than the connection that it broke, and is known a little later. Raises ServerFailed."""
+        if self._watching:
+            await asyncio.wait(self._watching[1:], timeout=DEATH_S)
+        self._check_lives()
 
     def _check_lives(self) -> None:
         if self._process is not None and self._process.returncode is not None:

@@ -27,7 +27,7 @@ from archipelag_llm_server.server import Server
 
 LOAD_S: Final = 900.0
 # So long a run may take to tell that its server is gone, before the Cargo goes as well.
-LAST_WORDS_S: Final = 1.0
+LAST_WORDS_S: Final = 2.0
 _PARTS: Final = 1000
 
 
