@@ -97,6 +97,14 @@ async def test_what_changed_is_pushed_anew(
 ) -> None:
     made = await put(registry, written, tmp_path)
     before = made.read_bytes()
+    alter(change, written, made)
+
+    again = (await put(registry, written, tmp_path)).read_bytes()
+
+    assert (again == before) is (change == "lost")
+
+
+def alter(change: str, written: Path, made: Path) -> None:
     match change:
         case "module":
             written.with_name("nothing.wasm").write_bytes(b"\0asm\x01\0\0\0" + b"\0\x02\x01x")
@@ -104,10 +112,6 @@ async def test_what_changed_is_pushed_anew(
             written.write_text(MANIFEST.replace("1.0.0", "1.0.1"))
         case _:
             made.write_text("half")
-
-    again = (await put(registry, written, tmp_path)).read_bytes()
-
-    assert (again == before) is (change == "lost")
 
 
 def test_what_cannot_be_pushed_is_told(
