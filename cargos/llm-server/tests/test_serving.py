@@ -24,6 +24,7 @@ from archipelag_contracts.tiers import exceeds
 from archipelag_island.adapters.models import FetchedModels
 from archipelag_kit import Setup
 from archipelag_llm_server import llama_cpp, vllm
+from archipelag_llm_server.asked import request
 from archipelag_llm_server.engine import Engine, Start
 from archipelag_llm_server.errors import ServerFailed
 from archipelag_llm_server.serving import load
@@ -32,6 +33,9 @@ from stand_in import DONE, STREAM, StandIn, delta, usage
 ROWS = Path(__file__).parents[1]
 MANIFEST = ROWS / "llama-cpp" / "manifest.toml"
 READY_S = 90.0
+ADDED = {"model", "stream", "stream_options"}
+OTHERS = {"temperature", "top_k", "top_p", "min_p", "stop"}
+OTHERS |= {"frequency_penalty", "presence_penalty"}
 HELLO = {"messages": [{"role": "user", "content": "Count to five."}], "temperature": 0}
 
 
@@ -224,6 +228,9 @@ def test_a_row_asks_for_a_gpu_within_its_tier(row: str) -> None:
     assert exceeds(manifest) == []
     assert manifest.devices == ("gpu",) and manifest.limits.tier == "elevated"
     assert not manifest.resumable
+    asked = json.loads(request(manifest.example, "m", 10_000))
+    assert asked["max_tokens"] == manifest.example["max_tokens"]
+    assert set(manifest.input["properties"]) == {*asked, *OTHERS} - ADDED
     assert manifest.engine in {
         point.name for point in importlib.metadata.entry_points(group="archipelag.engines")
     }
