@@ -46,6 +46,16 @@ LOCKS = {
     "model": ["--no-deps"],
     "pip": [],
 }
+IN_IMAGES = (
+    "embeddings",
+    "image-gen",
+    "llm-chat",
+    "ocr",
+    "speech-to-text",
+    "text-to-speech",
+    "transcode",
+)
+"""Cargos whose images have packages of their own: the same versions again."""
 SANDBOXES = {
     "runc": "runc",
     "crun": "crun",
@@ -162,10 +172,17 @@ def lock(progress: Progress) -> None:
     # whatever is newest that day.
     common = ["--universal", "--python-version", "3.11", "--generate-hashes", "--quiet"]
     common.append("--no-strip-extras")
+    command = [str(VENV / "bin" / "uv"), "pip", "compile", *common]
     for stem, options in LOCKS.items():
         progress.begin(f"Locking {stem}.in")
-        command = [str(VENV / "bin" / "uv"), "pip", "compile", *common, *options, f"{stem}.in"]
-        run(progress, [*command, "-o", f"{stem}.txt"], cwd=REQUIREMENTS, env=environment)
+        files = [f"{stem}.in", "-o", f"{stem}.txt"]
+        run(progress, [*command, *options, *files], cwd=REQUIREMENTS, env=environment)
+        progress.done()
+    constraint = ["-c", "../../requirements/cargos.txt", "-c", "../../requirements/runtime.txt"]
+    for name in IN_IMAGES:
+        progress.begin(f"Locking {name}'s image")
+        files = ["requirements.in", "-o", "requirements.txt"]
+        run(progress, [*command, *constraint, *files], cwd=ROOT / "cargos" / name, env=environment)
         progress.done()
 
 
