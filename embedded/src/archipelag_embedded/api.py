@@ -26,13 +26,17 @@ class Api:
     def ready(self) -> bool:
         return self._ask("/api/v1/ready") is not None
 
-    def cargo_warm(self, *, since: datetime) -> bool:
-        """True once an Island said after this time that it has a Cargo loaded.
+    def stands(self, path: str) -> bool:
+        """Whether this address answers with a success."""
+        return self._ask(path) is not None
+
+    def cargo_warm(self, slug: str, *, since: datetime) -> bool:
+        """True once an Island said after this time that it has this Cargo loaded.
 
         The Coordinator remembers what an Island said before it was stopped; that counts for nothing.
         """
         return any(
-            cargo["state"] == "warm"
+            cargo["state"] == "warm" and cargo["slug"] == slug
             for host in self._listed("/api/v1/hosts")
             if host["seen_at"] and datetime.fromisoformat(host["seen_at"]) > since
             for cargo in host["cargos"]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 
 from archipelag_embedded.api import Api
@@ -20,8 +22,17 @@ from archipelag_embedded.state import Facts, State
 from archipelag_embedded.supervisor import Service, Step
 
 ISLAND_NAME = "this-machine"
-CARGO_PACKAGES = ("archipelag_llm_chat",)
-"""Cargos that a new network lists; each package lies in a folder with its manifest."""
+CHAT = "archipelag_llm_chat"
+CARGO_PACKAGES = (
+    CHAT,
+    "archipelag_embeddings",
+    "archipelag_image_gen",
+    "archipelag_ocr",
+    "archipelag_speech_to_text",
+    "archipelag_text_to_speech",
+    "archipelag_transcode",
+)
+"""Cargos that a network lists where what they need is installed; each package lies in a folder with its manifest."""
 FETCH_S = 900.0
 WARM_S = 180.0
 
@@ -40,6 +51,8 @@ class Network:
         self._grpc_port = choose_port(
             "ARCHIPELAG_GRPC_PORT", settings.grpc_port, GRPC_PORT, state.directory / "grpc-port"
         )
+        self._registry_port = kept_port(state.directory / "registry-port")
+        self._shelved: list[str] = []
         self._pairing_code: str | None = None
         self._island_started = datetime.now(UTC)
 
@@ -54,6 +67,8 @@ class Network:
                 take=self._nats.configure,
             ),
             Service("NATS", self._start_nats, self._nats.answers),
+            Service("Registry", self._start_registry, self._registry_ready),
+            self._shelving_modules(),
             self._command("Database schema", lambda: ["migrate"]),
             self._command("Account, key and Cargos", self._bootstrap, take=self._take_bootstrap),
             self._fetching_models(),
@@ -106,6 +121,43 @@ class Network:
     def _start_nats(self) -> Process:
         return self._nats.spawn()
 
+    # The registry of Cargos that are pulled
+
+    @property
+    def _registry(self) -> str:
+        return f"127.0.0.1:{self._registry_port}"
+
+    def _start_registry(self) -> Process:
+        folder = self._state.directory / "registry"
+        return Process(
+            "Registry",
+            [
+                *(sys.executable, "-m", "archipelag_oci.server", "--folder", str(folder)),
+                *("--port", str(self._registry_port)),
+            ],
+            log=self._state.log("registry"),
+            env=self._env(),
+        )
+
+    def _registry_ready(self) -> bool:
+        return Api(f"http://{self._registry}").stands("/v2/")
+
+    def _shelving_modules(self) -> Step:
+        return Step(
+            "WASM Cargos",
+            program=lambda: [
+                *(sys.executable, "-m", "archipelag_embedded.shelve"),
+                *("--registry", self._registry),
+                *("--key", str(self._state.coordinator / "cosign.pem")),
+                *("--out", str(self._state.directory / "cargos")),
+                *(str(manifest) for manifest in modules()),
+            ],
+            env=self._env,
+            log=self._state.log("setup"),
+            output=self._state.coordinator / "printed",
+            take=lambda printed: setattr(self, "_shelved", printed.split()),
+        )
+
     # The Coordinator and its commands
 
     def _command(
@@ -132,6 +184,7 @@ class Network:
             "ARCHIPELAG_STATE_DIR": str(self._state.coordinator),
             "ARCHIPELAG_HTTP_HOST": self._settings.http_host,
             "ARCHIPELAG_HTTP_PORT": str(self._http_port),
+            "ARCHIPELAG_REGISTRY": self._registry,
             "ARCHIPELAG_GRPC_HOST": "127.0.0.1",
             "ARCHIPELAG_GRPC_PORT": str(self._grpc_port),
         }
@@ -142,8 +195,8 @@ class Network:
             asked.append("--new-key")
         if not self._island_enrolled():
             asked.append("--pairing-code")
-        for manifest in manifests():
-            asked += ["--cargo", str(manifest)]
+        for manifest in [*map(str, manifests()), *self._shelved]:
+            asked += ["--cargo", manifest]
         return asked
 
     def _take_bootstrap(self, printed: str) -> None:
@@ -205,7 +258,7 @@ class Network:
 
     def _warm(self) -> bool:
         api = Api(self.api_url, self._state.read_api_key())
-        return api.cargo_warm(since=self._island_started)
+        return api.cargo_warm("llm-chat", since=self._island_started)
 
     def _env(self) -> dict[str, str]:
         """The person's own settings pass through; the mark lets a later start find orphans."""
@@ -230,16 +283,40 @@ def choose_port(setting: str, ordered: int | None, usual: int, kept: Path) -> in
 
 
 def manifests() -> list[Path]:
-    """The manifests of the Cargos that come with us, found beside their installed packages."""
-    found = []
-    for package in CARGO_PACKAGES:
-        spec = importlib.util.find_spec(package)
-        if spec is None or spec.origin is None:
-            raise CannotStart(f"{package} is not installed here: run `make install`")
-        for folder in Path(spec.origin).resolve().parents:
-            if (folder / "manifest.toml").exists():
-                found.append(folder / "manifest.toml")
-                break
-        else:
-            raise CannotStart(f"{package} has no manifest.toml beside it: run `make install`")
-    return found
+    """The manifests of the Cargos that come with us and can run here, found beside their packages; chat first."""
+    return [
+        _manifest(package) for package in CARGO_PACKAGES if package == CHAT or _is_whole(package)
+    ]
+
+
+def modules() -> list[Path]:
+    """The manifests of the WASM Cargos that come with us; none where only packages were installed."""
+    folder = _manifest(CHAT).parents[1] / "wasm"
+    return sorted(path for path in folder.glob("*/manifest.toml"))
+
+
+def _is_whole(package: str) -> bool:
+    """Whether it is installed together with what it needs: the engines of most Cargos are extras."""
+    for name in metadata.packages_distributions().get(package, ()):
+        needed = metadata.requires(name) or []
+        return all(_is_installed(one) for one in needed if ";" not in one)
+    return False
+
+
+def _is_installed(requirement: str) -> bool:
+    name = re.split(r"[^A-Za-z0-9._-]", requirement.strip(), maxsplit=1)[0]
+    try:
+        metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _manifest(package: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise CannotStart(f"{package} is not installed here: run `make install`")
+    for folder in Path(spec.origin).resolve().parents:
+        if (folder / "manifest.toml").exists():
+            return folder / "manifest.toml"
+    raise CannotStart(f"{package} has no manifest.toml beside it: run `make install`")

@@ -40,6 +40,9 @@ MEMORY_LOOK_S: Final = 1.0
 SMALL_BYTES: Final = 64 << 20
 """Images up to this size are fetched before anybody asks."""
 
+EAGER_MB_MAX: Final = 256
+"""A native engine that needs no more is kept warm."""
+
 T = TypeVar("T")
 
 
@@ -123,10 +126,12 @@ async def _live_once(world: World, offer: Offer) -> str:
 
 
 def _is_eager(world: World, offer: Offer) -> bool:
-    """Started before anybody asks: chat must not keep a reader waiting, and engines that are installed are few."""
-    if offer.manifest.kind == "chat" or world.host.keep_warm:
+    """Started before anybody asks: chat must not keep a reader waiting, and a small engine costs little."""
+    manifest = offer.manifest
+    if manifest.kind == "chat" or world.host.keep_warm:
         return True
-    return offer.choice.runtime == "native" and offer.manifest.image is None
+    small = manifest.model is None and manifest.needs.memory_mb <= EAGER_MB_MAX
+    return offer.choice.runtime == "native" and manifest.image is None and small
 
 
 def _is_small(offer: Offer) -> bool:
