@@ -71,7 +71,11 @@ SETTINGS: Final = (
     ("REGISTRY", "the one that the catalogue names", "`host[:port]` that images are pulled from"),
     ("REGISTRY_USER", "", "name at that registry, where it is private; goes to no other"),
     ("REGISTRY_PASSWORD", "", "password or token for it"),
-    ("REGISTRY_PLAIN_HTTP", "this machine's own", "registries without TLS: `host[:port]`, with commas"),
+    (
+        "REGISTRY_PLAIN_HTTP",
+        "this machine's own",
+        "registries without TLS: `host[:port]`, with commas",
+    ),
     (
         "ISLAND_IMAGES_MB_MAX",
         str(IMAGES_MB_DEFAULT),
