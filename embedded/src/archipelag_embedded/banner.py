@@ -16,6 +16,11 @@ def banner(facts: Facts, api_key: str, *, model: str) -> str:
         "messages": [{"role": "user", "content": "Why is the sky blue?"}],
         "stream": True,
     }
+    picture = {
+        "model": "image-gen",
+        "prompt": "a big red circle on a white background",
+        "response_format": "url",
+    }
     return f"""
 {RULE}
   Your Archipelag network is ready.
@@ -29,6 +34,11 @@ def banner(facts: Facts, api_key: str, *, model: str) -> str:
 curl -N {facts.api_url}/v1/chat/completions \\
   -H 'Authorization: Bearer {api_key}' -H 'Content-Type: application/json' \\
   -d {shlex.quote(json.dumps(question))}
+
+  Have something drawn, and open the link in the answer:
+
+curl {facts.api_url}/v1/images/generations -H 'Authorization: Bearer {api_key}' \\
+  -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(picture))}
 
   Or from Python (pip install openai):
 

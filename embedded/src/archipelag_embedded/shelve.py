@@ -1,6 +1,6 @@
 """Puts the WASM Cargos that come with us into this network's registry, signed: `python -m archipelag_embedded.shelve`.
 
-For each manifest it writes a signed one that names the module by digest, ready for `archipelag-coordinator cargo publish`.
+For each manifest it writes one that names the module by digest, ready for `archipelag-coordinator cargo publish`.
 What stands in the registry already is left alone.
 """
 

@@ -7,12 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import psutil
 import pytest
 from archipelag_embedded.errors import CannotStart
-from archipelag_embedded.network import choose_port, manifests
+from archipelag_embedded.network import choose_port, manifests, modules
 from archipelag_embedded.process import (
     STATE_MARK,
     Process,
@@ -165,5 +166,24 @@ def test_orphans_are_found_by_the_directory_they_work_for(tmp_path: Path) -> Non
         process.communicate()
 
 
-def test_the_bundled_manifest_is_found() -> None:
-    assert [path.parent.name for path in manifests()] == ["llm-chat"]
+def test_the_bundled_manifests_are_found_chat_first() -> None:
+    assert [path.parent.name for path in manifests()][:1] == ["llm-chat"]
+    assert "hash" in [path.parent.name for path in modules()]
+
+
+def test_a_cargo_without_what_it_needs_is_not_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make up` brings chat, modules and pictures; the engines of the others are extras."""
+    missing = {"onnxruntime", "imageio-ffmpeg"}
+    real = metadata.distribution
+
+    def distribution(name: str) -> metadata.Distribution:
+        if name in missing:
+            raise metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(metadata, "distribution", distribution)
+
+    listed = {path.parent.name for path in manifests()}
+
+    assert not listed & {"image-gen", "ocr", "transcode"}
+    assert {"llm-chat", "embeddings"} <= listed
