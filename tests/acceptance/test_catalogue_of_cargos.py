@@ -205,7 +205,7 @@ def ended_job(http: httpx.Client, slug: str, said: dict[str, Any]) -> dict[str, 
 
 def ended_of(http: httpx.Client, job: str) -> dict[str, Any] | None:
     shown: dict[str, Any] = http.get(f"/jobs/{job}").json()["data"]
-    return None if shown["status"] in ("queued", "running") else shown
+    return None if shown["status"] in ("pending", "queued", "running") else shown
 
 
 def status_of(http: httpx.Client, job: str) -> str:
