@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, files, version
 from pathlib import Path
 from typing import Final
 
@@ -96,7 +96,13 @@ class Publisher:
         key = sha256(lock).removeprefix("sha256:")[:16]
         target = folder / "build" / f"installed-{python}-{key}"
         target.parent.mkdir()
-        target.symlink_to(collecting.collect(_pinned(lock.decode()), self.work / "installed"))
+        names = _pinned(lock.decode())
+        collected = collecting.collect(names, self.work / "installed")
+        for name in names:
+            # pip leaves it, and llm-chat looks into it.
+            record = next(file for file in files(name) or () if file.name == "RECORD")
+            shutil.copy2(str(record.locate()), collected / record)
+        target.symlink_to(collected)
 
     def _model(self, source: Path) -> str:
         """The weights as an artifact of their own, signed; its reference as manifests say it."""
