@@ -6,7 +6,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 pyth
 	&& command -v "$$python" && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-CARGOS := llm-chat embeddings image-gen ocr speech-to-text text-to-speech transcode
+CARGOS := llm-chat llm-server embeddings image-gen ocr speech-to-text text-to-speech transcode
 SOURCES := contracts/src oci/src coordinator/src island/src sdk/python/src kit/src embedded/src $(CARGOS:%=cargos/%/src)
 PYPROJECTS := $(addsuffix /pyproject.toml,contracts oci coordinator island sdk/python kit $(CARGOS:%=cargos/%) embedded)
 # What benchmarks share is no benchmark itself.

@@ -30,6 +30,7 @@ PACKAGES = (
     "sdk/python",
     "kit",
     "cargos/llm-chat",
+    "cargos/llm-server",
     "cargos/embeddings",
     "cargos/image-gen",
     "cargos/ocr",
@@ -39,23 +40,23 @@ PACKAGES = (
     "embedded",
 )
 """In the order of their dependence, though none is looked up in a registry."""
+IN_IMAGES = ["-c", "runtime.txt", "-c", "cargos.txt"]
 LOCKS = {
     "runtime": [],
     "dev": ["-c", "runtime.txt"],  # The same versions, or tests would prove something else.
     "cargos": ["-c", "runtime.txt", "-c", "dev.txt"],
     "model": ["--no-deps"],
     "pip": [],
+    # What images of Cargos hold.
+    "../cargos/llm-chat/requirements": ["-c", "runtime.txt"],
+    "../cargos/embeddings/requirements": IN_IMAGES,
+    "../cargos/image-gen/requirements": IN_IMAGES,
+    "../cargos/ocr/requirements": IN_IMAGES,
+    "../cargos/speech-to-text/requirements": IN_IMAGES,
+    "../cargos/text-to-speech/requirements": IN_IMAGES,
+    "../cargos/transcode/requirements": IN_IMAGES,
+    "../cargos/llm-server/llama-cpp/requirements": ["-c", "runtime.txt"],
 }
-IN_IMAGES = (
-    "embeddings",
-    "image-gen",
-    "llm-chat",
-    "ocr",
-    "speech-to-text",
-    "text-to-speech",
-    "transcode",
-)
-"""Cargos whose images have packages of their own: the same versions again."""
 SANDBOXES = {
     "runc": "runc",
     "crun": "crun",
@@ -177,12 +178,6 @@ def lock(progress: Progress) -> None:
         progress.begin(f"Locking {stem}.in")
         files = [f"{stem}.in", "-o", f"{stem}.txt"]
         run(progress, [*command, *options, *files], cwd=REQUIREMENTS, env=environment)
-        progress.done()
-    constraint = ["-c", "../../requirements/cargos.txt", "-c", "../../requirements/runtime.txt"]
-    for name in IN_IMAGES:
-        progress.begin(f"Locking {name}'s image")
-        files = ["requirements.in", "-o", "requirements.txt"]
-        run(progress, [*command, *constraint, *files], cwd=ROOT / "cargos" / name, env=environment)
         progress.done()
 
 

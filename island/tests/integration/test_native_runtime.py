@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
@@ -31,6 +32,20 @@ async def test_keeps_promise(
     check: Callable[[Runtime], Awaitable[None]], runtime: NativeRuntime
 ) -> None:
     await check(runtime)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: elsewhere a GPU is no device")
+async def test_a_cargo_for_a_gpu_is_refused_before_anything_starts_where_there_is_none(
+    runtime: NativeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archipelag_island.adapters.runtimes.native.runtime.gpu_devices", list)
+    spec = a_spec()
+    wants = replace(spec, manifest=replace(spec.manifest, devices=("gpu",)))
+
+    with pytest.raises(StartFailed, match="needs a GPU"):
+        await runtime.start(wants)
+
+    assert not runtime._started
 
 
 async def test_death_in_a_run_tells_the_last_words(runtime: NativeRuntime) -> None:

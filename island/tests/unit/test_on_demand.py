@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
-from archipelag_contracts.manifest import Image
+from archipelag_contracts.manifest import Image, Model
 from archipelag_contracts.tiers import TIERS
 from archipelag_island.domain.attempt import Cause, FileRef
 from archipelag_island.domain.choice import Choice, choose
@@ -17,7 +18,7 @@ from archipelag_island.domain.outputs import FILES_MAX, Outputs
 from archipelag_island.domain.tier import tier_of
 from archipelag_island.runtime import FilePart, InputFile, RunEvent, RuntimeInfo
 from archipelag_island.services import deliver, execute, offer, room
-from archipelag_island.testing.builders import a_key, an_assignment, the_echo_manifest
+from archipelag_island.testing.builders import ECHO_MODULE, a_key, an_assignment, the_echo_manifest
 
 MB = 1 << 20
 IMAGE = Image("archipelag/echo", "sha256:" + "ab" * 32, 1000)
@@ -187,6 +188,29 @@ async def test_a_cargo_that_nobody_uses_is_ended(
 
     assert stage.runtime.starts == 2
     assert held(stage).warm is not None
+
+
+async def test_weights_beside_an_image_are_fetched_by_an_engine_that_is_installed(
+    stage: Stage, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+
+    class Models:
+        async def fetch(self, module: str, manifest: Any) -> Path:
+            asked.append(module)
+            return tmp_path
+
+    stage.world.models = Models()
+    weights = Model("m", "m.gguf", "0" * 64, "hf://some/repo/m.gguf")
+    one = pulled()
+    manifest = replace(one.manifest, model=weights)
+    choice = Choice("oci", one.choice.tier)
+    stage.world.now.recommended = frozenset({"echo"})
+    offer_all(stage, replace(one, manifest=manifest, digest=manifest.digest, choice=choice))
+
+    await stage.until(lambda: asked)
+
+    assert asked == [ECHO_MODULE]
 
 
 async def test_an_image_that_cannot_be_had_says_why_and_is_not_offered(stage: Stage) -> None:

@@ -112,7 +112,7 @@ class _Answer:
                 for piece in _cut(text):
                     if not await self._say(piece):
                         return LENGTH
-        return STOP
+        return LENGTH if self._run.cut_short else STOP
 
     async def whole(self, value: Any) -> str:
         """A text as it is; anything else as JSON, which is worth nothing when cut short."""

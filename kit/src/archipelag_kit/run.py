@@ -71,6 +71,8 @@ class Run:
         self._prompt_tokens = 0
         self.resumes_itself = False
         """Whether the function looked at where to begin; otherwise the kit drops what was delivered already."""
+        self.cut_short = False
+        """Set it when the answer ended at a limit of its own: the customer is told `length`, not `stop`."""
 
     @property
     def first_position(self) -> int:

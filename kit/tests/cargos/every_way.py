@@ -31,6 +31,9 @@ async def answer(run: Run) -> AsyncIterator[str]:
         case "from":
             for number in range(run.first_position, given["count"]):
                 yield f"{number} "
+        case "cut short":
+            yield "half"
+            run.cut_short = True
         case "endless":
             number = 0
             while True:

@@ -45,6 +45,12 @@ async def test_no_more_items_than_allowed() -> None:
     assert answer.finish_reason == "length"
 
 
+async def test_an_answer_may_end_at_a_limit_of_its_own() -> None:
+    answer = await do("cut short")
+
+    assert (answer.text, answer.finish_reason) == ("half", "length")
+
+
 async def test_what_was_delivered_is_left_out() -> None:
     words = ["a", "b", "c"]
 

@@ -9,7 +9,9 @@ from typing import BinaryIO, Final
 
 MAGIC: Final = b"\x7fELF"
 HEADERS_MAX: Final = 512
-STRINGS_BYTES_MAX: Final = 1 << 20
+STRINGS_BYTES_MAX: Final = 64 << 20
+"""A library with every symbol of an inference engine has names of more than a megabyte, those it needs the last."""
+_DYNAMIC_BYTES_MAX: Final = 1 << 20
 
 _LOAD, _DYNAMIC, _INTERPRETER = 1, 2, 3
 _NEEDED, _STRINGS, _RPATH, _STRINGS_SIZE, _RUNPATH = 1, 5, 15, 10, 29
@@ -52,7 +54,7 @@ def _read(file: BinaryIO, head: bytes) -> Needs:
         if kind == _INTERPRETER:
             loader = _at(file, begin, min(length, 4096)).split(b"\0")[0].decode()
         elif kind == _DYNAMIC:
-            data = _at(file, begin, min(length, STRINGS_BYTES_MAX))
+            data = _at(file, begin, min(length, _DYNAMIC_BYTES_MAX))
             dynamic = list(struct.iter_unpack("<QQ", data[: len(data) // 16 * 16]))
     first = dict(reversed(dynamic))
     strings = b""

@@ -74,7 +74,7 @@ class FetchedModels:
         assert manifest.model is not None
         if manifest.model.source.startswith("oci:") and self._pull is not None:
             return await self._pull(manifest, self._folder)
-        if not _has_fetcher(module):
+        if not (fetcher := _fetcher(module)):
             raise ModelUnavailable(
                 f"{manifest.model.file} is not in {self._folder} and {module or 'this Island'} cannot fetch it; "
                 f"put the file there ({manifest.model.source or 'see the Cargo'})"
@@ -84,9 +84,7 @@ class FetchedModels:
             file = Path(folder) / "manifest.json"
             file.write_bytes(manifest.canonical())
             arguments = ["--manifest", str(file), "--model-dir", str(self._folder)]
-            return await self._run(
-                [sys.executable, "-m", f"{module}.fetch_model", *arguments], manifest.model.file
-            )
+            return await self._run([sys.executable, "-m", fetcher, *arguments], manifest.model.file)
 
     async def _run(self, command: list[str], file: str) -> Path:
         """Ends the fetcher as soon as it has put more on the disk than there may be."""
@@ -143,13 +141,16 @@ class FetchedModels:
         return found
 
 
-def _has_fetcher(module: str) -> bool:
-    if not module:
-        return False
-    try:
-        return find_spec(f"{module}.fetch_model") is not None
-    except ModuleNotFoundError:
-        return False
+def _fetcher(module: str) -> str:
+    """The engine's module that fetches, or none. Of a package with several engines it is the package's.
+
+    That is asked first, since asking a module for a part of it imports the module.
+    """
+    for package in (module.rpartition(".")[0], module):
+        with suppress(ModuleNotFoundError):
+            if package and find_spec(f"{package}.fetch_model") is not None:
+                return f"{package}.fetch_model"
+    return ""
 
 
 def _last_line(data: bytes) -> str:

@@ -182,8 +182,10 @@ async def _fetch(world: World, offer: Offer) -> tuple[Unpacked, Path | None]:
     model: Path | None = None
     if manifest.model is not None:
         what = f"fetching {manifest.model.name}"
+        # From an image too: weights are not in it, and an engine that is installed knows where to get them.
+        engine = world.host.engines.get(manifest.engine, "")
         model = await _unless_paused(
-            world, offer, lambda: world.models.fetch(offer.choice.module, manifest), what
+            world, offer, lambda: world.models.fetch(engine, manifest), what
         )
     return image, model
 

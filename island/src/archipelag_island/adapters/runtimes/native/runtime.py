@@ -38,7 +38,12 @@ from archipelag_island.adapters.runtimes.native.rights import (
     own_uid,
     told,
 )
-from archipelag_island.adapters.runtimes.native.sandbox import MODELS, Interpreter, furnish
+from archipelag_island.adapters.runtimes.native.sandbox import (
+    MODELS,
+    Interpreter,
+    furnish,
+    gpu_devices,
+)
 from archipelag_island.errors import CargoDied, StartFailed
 from archipelag_island.runtime import (
     CargoSpec,
@@ -109,6 +114,8 @@ class NativeRuntime:
         host = await self._find_host()
         if spec.manifest.egress:
             raise StartFailed("a native Cargo has no network, and this one needs one")
+        if "gpu" in spec.manifest.devices and sys.platform == "linux" and not gpu_devices():
+            raise StartFailed("this Cargo needs a GPU, and none is in /dev: is its driver loaded?")
         rights = host.rights
         if rights.uid >= 0:
             uid = own_uid(spec.digest.encode())

@@ -126,7 +126,7 @@ class Sandbox:
             SHARED_MEMORY,
         ]
         if self.devices:
-            for path in (str(p) for kind in _DEVICES for p in sorted(Path("/dev").glob(kind))):
+            for path in gpu_devices():
                 options += ["--dev-bind", path, path]
         return [*options, "--remount-ro", "/dev"]
 
@@ -143,6 +143,11 @@ class Sandbox:
             options += ["--ro-bind", str(self.model), str(MODELS / self.model.name)]
         # The root itself is memory: what could be written there nothing would bound.
         return [*options, "--remount-ro", "/"]
+
+
+def gpu_devices() -> list[str]:
+    """What a program uses a GPU of this host by; none: there is none that could be shown."""
+    return [str(path) for kind in _DEVICES for path in sorted(Path("/dev").glob(kind))]
 
 
 def furnish(folder: Path, uid: int, gid: int) -> None:

@@ -1,0 +1,1 @@
+"""Chat by a server that speaks OpenAI's language, started and watched inside the sandbox: vLLM's or llama.cpp's."""
