@@ -82,9 +82,10 @@ def said_to(slug: str, manifest: Manifest, folder: Path) -> tuple[Any, dict[str,
 def _painted(path: Path) -> None:
     from PIL import Image, ImageDraw, ImageFont
 
-    picture = Image.new("RGB", (480, 120), "white")
+    picture = Image.new("RGB", (640, 200), "white")
     pen = ImageDraw.Draw(picture)
-    pen.text((30, 30), "Hello Island", fill="black", font=ImageFont.load_default(40))
+    for i, line in enumerate(("Hello Island", "Karma 42")):
+        pen.text((40, 30 + 80 * i), line, fill="black", font=ImageFont.load_default(40))
     picture.save(path, "PNG")
 
 
@@ -124,7 +125,7 @@ def image_gen(said: Any, answer: Answer) -> None:
 
 
 def ocr(said: Any, answer: Answer) -> None:
-    assert answer.json["text"] == "Hello Island"
+    assert answer.json["text"] == "Hello Island\nKarma 42"
 
 
 def speech_to_text(said: Any, answer: Answer) -> None:
