@@ -60,7 +60,7 @@ def test_every_route_stands_in_the_reference(api: Api) -> None:
         ("GET", "/nothing", 404, "not_found"),
         ("GET", "/", 404, "not_found"),
         ("GET", "/jobs/", 404, "not_found"),
-        ("GET", "/embeddings", 404, "not_found"),
+        ("GET", "/moderations", 404, "not_found"),
         ("PUT", "/jobs", 405, "method_not_allowed"),
         ("GET", "/chat/completions", 405, "method_not_allowed"),
     ],
