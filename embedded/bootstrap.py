@@ -40,6 +40,7 @@ PACKAGES = (
     "embedded",
 )
 """In the order of their dependence, though none is looked up in a registry."""
+IN_IMAGES = ["-c", "runtime.txt", "-c", "cargos.txt"]
 LOCKS = {
     "runtime": [],
     "dev": ["-c", "runtime.txt"],  # The same versions, or tests would prove something else.
@@ -48,6 +49,12 @@ LOCKS = {
     "pip": [],
     # What images of Cargos hold.
     "../cargos/llm-chat/requirements": ["-c", "runtime.txt"],
+    "../cargos/embeddings/requirements": IN_IMAGES,
+    "../cargos/image-gen/requirements": IN_IMAGES,
+    "../cargos/ocr/requirements": IN_IMAGES,
+    "../cargos/speech-to-text/requirements": IN_IMAGES,
+    "../cargos/text-to-speech/requirements": IN_IMAGES,
+    "../cargos/transcode/requirements": IN_IMAGES,
     "../cargos/llm-server/llama-cpp/requirements": ["-c", "runtime.txt"],
 }
 SANDBOXES = {
@@ -166,10 +173,11 @@ def lock(progress: Progress) -> None:
     # whatever is newest that day.
     common = ["--universal", "--python-version", "3.11", "--generate-hashes", "--quiet"]
     common.append("--no-strip-extras")
+    command = [str(VENV / "bin" / "uv"), "pip", "compile", *common]
     for stem, options in LOCKS.items():
         progress.begin(f"Locking {stem}.in")
-        command = [str(VENV / "bin" / "uv"), "pip", "compile", *common, *options, f"{stem}.in"]
-        run(progress, [*command, "-o", f"{stem}.txt"], cwd=REQUIREMENTS, env=environment)
+        files = [f"{stem}.in", "-o", f"{stem}.txt"]
+        run(progress, [*command, *options, *files], cwd=REQUIREMENTS, env=environment)
         progress.done()
 
 

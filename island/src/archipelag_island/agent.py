@@ -13,6 +13,7 @@ from random import Random
 from typing import Any, Final
 
 from archipelag_contracts.signing import SigningKey
+from archipelag_oci import settings as oci
 
 from archipelag_island.adapters import codec, engines, orders, probe, status
 from archipelag_island.adapters.control import ControlServer
@@ -273,6 +274,7 @@ class Agent:
             settings.home / "images",
             lambda: settings.registry or world.now.registry,
             bytes_max=settings.images_mb_max << 20,
+            settings=_registries(settings),
             over=self._over_disk,
         )
         world = World(
@@ -404,6 +406,16 @@ class Agent:
                 self.settings.home, status.snapshot(world, self.settings.name, link.connected)
             )
             await asyncio.sleep(STATUS_S)
+
+
+def _registries(settings: Settings) -> oci.Settings:
+    """How they are spoken to. The owner's password is for the one registry that the owner names."""
+    host = settings.registry.partition("/")[0]
+    known = oci.Credentials(settings.registry_user, settings.registry_password)
+    return oci.Settings(
+        plain_hosts=settings.registry_plain_http,
+        credentials={host: known} if settings.registry_user else {},
+    )
 
 
 async def _never() -> None:

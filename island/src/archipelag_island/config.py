@@ -69,6 +69,13 @@ SETTINGS: Final = (
     ("ISLAND_IDLE_S", str(IDLE_S_DEFAULT), "seconds after which a Cargo that nobody uses is ended"),
     ("ISLAND_KEEP_WARM", "no", "start every Cargo before anybody asks, and keep it"),
     ("REGISTRY", "the one that the catalogue names", "`host[:port]` that images are pulled from"),
+    ("REGISTRY_USER", "", "name at that registry, where it is private; goes to no other"),
+    ("REGISTRY_PASSWORD", "", "password or token for it"),
+    (
+        "REGISTRY_PLAIN_HTTP",
+        "this machine's own",
+        "registries without TLS: `host[:port]`, with commas",
+    ),
     (
         "ISLAND_IMAGES_MB_MAX",
         str(IMAGES_MB_DEFAULT),
@@ -135,6 +142,9 @@ class Settings:
     container_engine: Path | None = None
     """Its socket; None: where such an engine usually listens."""
     registry: str = ""
+    registry_user: str = ""
+    registry_password: str = field(default="", repr=False)
+    registry_plain_http: frozenset[str] = frozenset()
     images_mb_max: int = IMAGES_MB_DEFAULT
     pairing_code: str = field(default="", repr=False)
 
@@ -178,6 +188,11 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
         keep_warm=_flag(value("ISLAND_KEEP_WARM"), "ISLAND_KEEP_WARM", problems),
         container_engine=_socket(value("ISLAND_CONTAINER_ENGINE"), problems),
         registry=value("REGISTRY"),
+        registry_user=value("REGISTRY_USER"),
+        registry_password=value("REGISTRY_PASSWORD"),
+        registry_plain_http=frozenset(
+            host.strip() for host in value("REGISTRY_PLAIN_HTTP").split(",") if host.strip()
+        ),
         images_mb_max=_number(
             value("ISLAND_IMAGES_MB_MAX"),
             "ISLAND_IMAGES_MB_MAX",
@@ -187,6 +202,9 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
         ),
         pairing_code=value("PAIRING_CODE").upper(),
     )
+    if settings.registry_user and not settings.registry:
+        # Else a catalogue could name the host that the password is sent to.
+        problems.append("ARCHIPELAG_REGISTRY_USER needs ARCHIPELAG_REGISTRY: the one it is for")
     if problems:
         raise BadSettings("; ".join(problems))
     return settings

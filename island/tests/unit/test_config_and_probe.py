@@ -47,6 +47,29 @@ def test_settings_are_read_from_the_environment() -> None:
     assert "ABC234" not in repr(settings)
 
 
+def test_a_registrys_password_is_for_that_registry_alone() -> None:
+    wanted = {
+        "ARCHIPELAG_REGISTRY": "mirror.example:5000/cargos",
+        "ARCHIPELAG_REGISTRY_USER": "me",
+        "ARCHIPELAG_REGISTRY_PASSWORD": "secret",
+        "ARCHIPELAG_REGISTRY_PLAIN_HTTP": "mirror.example:5000, 10.0.0.7",
+    }
+    settings = config.read(wanted)
+    spoken = agent._registries(settings)
+
+    assert "secret" not in repr(settings) + repr(spoken)
+    assert list(spoken.credentials) == ["mirror.example:5000"]
+    assert [spoken.scheme(host) for host in ("mirror.example:5000", "10.0.0.7:80")] == ["http"] * 2
+    assert spoken.scheme("registry.example") == "https"
+    assert not agent._registries(config.read({})).credentials
+
+
+def test_a_password_needs_the_registry_that_it_is_for() -> None:
+    """A catalogue that names another must not get it."""
+    with pytest.raises(BadSettings, match="needs ARCHIPELAG_REGISTRY"):
+        config.read({"ARCHIPELAG_REGISTRY_USER": "me", "ARCHIPELAG_REGISTRY_PASSWORD": "secret"})
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -29,7 +29,7 @@ PYTHON: Final = f"/usr/local/bin/{VERSION}"
 STANDARD: Final = f"usr/local/lib/{VERSION}"
 PACKAGES: Final = f"{STANDARD}/site-packages"
 CODE: Final = "app"
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Of what is remembered of layers: raised when the same files would make another layer."""
 
 _LEFT_OUT: Final = (
@@ -137,11 +137,12 @@ def _within(folder: Path, at: str, left_out: Sequence[str]) -> Iterable[File]:
 
 
 def _binaries(files: Iterable[File]) -> dict[str, Path]:
+    """Libraries, and programs: packages bring some, such as FFmpeg. What is neither turns out when it is read."""
     return {
         file.path: file.content
         for file in files
         if isinstance(file.content, Path)
-        and (file.path.startswith("usr/local/bin/") or ".so" in file.path.rpartition("/")[2])
+        and (file.mode & 0o111 or ".so" in file.path.rpartition("/")[2])
     }
 
 

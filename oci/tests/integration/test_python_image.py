@@ -18,8 +18,10 @@ from archipelag_oci.python_image import python_image
 from archipelag_oci.unpack import unpack
 
 PROGRAM = """
-import ctypes, hashlib, lzma, ssl, sqlite3, sys, zoneinfo
+import ctypes, hashlib, lzma, ssl, sqlite3, subprocess, sys, zoneinfo
 import google.protobuf, grpc
+# A program that a package brings, with libraries that no Python needs.
+subprocess.run([grpc.__file__.rpartition("/grpc/")[0] + "/tool/ls"], check=True, stdout=2, env={})
 assert grpc.__cached__ and not grpc.__file__.startswith(sys.argv[1])
 print("ran", hashlib.sha256(b"").hexdigest()[:4], os.getcwd())
 """
@@ -36,6 +38,8 @@ def test_python_image_runs_with_nothing_of_this_machine(tmp_path: Path) -> None:
     for name in ("grpcio", "protobuf", "typing_extensions"):
         copy_distribution(name, packages)
     code.mkdir()
+    (packages / "tool").mkdir()
+    shutil.copy("/bin/ls", packages / "tool" / "ls")
     (code / "cargo.py").write_text("import os" + PROGRAM)
 
     image = python_image(

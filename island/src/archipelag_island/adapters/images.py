@@ -38,6 +38,8 @@ ROOT_BYTES_PER_COMPRESSED: Final = 20
 ROOT_BYTES_MIN: Final = 256 << 20
 FILES_MAX: Final = 200_000
 WASM_BYTES_MAX: Final = 64 << 20
+SPARE_BYTES: Final = 1 << 20
+"""So much more than its manifest says may be pulled, as some count the layers only."""
 TELL_S: Final = 0.5
 
 _ARCHITECTURES: Final = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
@@ -138,7 +140,7 @@ class OciImages:
             await asyncio.to_thread(_remove, place)
             tell = _Telling(image, told)
             if wasm:
-                record = await self._fetch_module(registry, wanted, place, publisher, tell)
+                record = await self._fetch_module(registry, wanted, image, place, publisher, tell)
             else:
                 record = await self._fetch_root(registry, wanted, image, place, publisher, tell)
         await asyncio.to_thread(_write, place, record)
@@ -149,11 +151,12 @@ class OciImages:
         self,
         registry: Registry,
         wanted: Reference,
+        image: Image,
         place: Path,
         publisher: bytes,
         tell: _Telling,
     ) -> Record:
-        limits = Limits(bytes_max=WASM_BYTES_MAX)
+        limits = Limits(bytes_max=min(WASM_BYTES_MAX, image.size_bytes + SPARE_BYTES))
         found = await pull_artifact(registry, wanted, self._cache(), media.WASM, limits, tell)
         await asyncio.to_thread(_copy, found.path, place)
         return Record(fingerprint(publisher), found.manifest.size_bytes)
@@ -168,7 +171,7 @@ class OciImages:
         tell: _Telling,
     ) -> Record:
         # A manifest that understates its size is not what was listed.
-        limits = Limits(bytes_max=image.size_bytes + (1 << 20))
+        limits = Limits(bytes_max=image.size_bytes + SPARE_BYTES)
         found = await pull_image(registry, wanted, self._cache(), here(), limits, tell)
         tell.words("unpacking")
         most = max(ROOT_BYTES_MIN, ROOT_BYTES_PER_COMPRESSED * image.size_bytes)
