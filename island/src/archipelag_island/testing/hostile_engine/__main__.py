@@ -11,6 +11,7 @@ import contextlib
 import errno
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -159,6 +160,25 @@ async def endless_errors() -> Said:
         yield said
 
 
+async def burns() -> Said:
+    """Time in itself and in children, and memory; says what the kernel told it of that."""
+    before = _cpu_ms()
+    kept = b"x" * (64 << 20)
+    code = "import time\nwhile time.process_time() < 0.5: pass"
+    children = [await asyncio.create_subprocess_exec(sys.executable, "-c", code) for _ in range(2)]
+    for _ in range(1 << 23):
+        pass
+    statuses = [await child.wait() for child in children]
+    told = {"cpu_ms": _cpu_ms() - before, "bytes": len(kept), "statuses": statuses}
+    yield item(json.dumps(told))
+    yield END
+
+
+def _cpu_ms() -> float:
+    each = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return 1000 * sum(one.ru_utime + one.ru_stime for one in each)
+
+
 def _make_nest() -> None:
     """A child that forks without end when it is told to: gRPC does not let its own process fork any more."""
     ours, theirs = socket.socketpair()
@@ -215,7 +235,7 @@ MODES: Final[dict[str, Callable[[], Said]]] = {
     for one in (
         good, exits, hangs, freezes, floods, floods_items, huge_message, huge_item, bad_text, garbage, skips,
         goes_back, tokens_amiss, negative, never_ends, full_late, ignores_cancel, forks, eats_memory, fills_tmp,
-        endless_errors, *files.MODES,
+        endless_errors, burns, *files.MODES,
     )
 }  # fmt: skip
 
