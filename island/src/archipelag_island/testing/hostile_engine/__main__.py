@@ -17,7 +17,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Final
@@ -62,7 +61,7 @@ async def freezes() -> Said:
     yield item("one")
     await asyncio.sleep(0.05)
     while True:
-        time.sleep(1000)  # noqa: ASYNC251
+        signal.pause()
 
 
 async def floods() -> Said:
@@ -197,7 +196,7 @@ def _make_nest() -> None:
     except OSError as error:
         theirs.send(f"{made} {error.strerror}".encode())
     while True:
-        time.sleep(1000)
+        signal.pause()
 
 
 def _spin() -> None:
@@ -284,7 +283,7 @@ def _before_serving(place: str, start: str) -> None:
         print("no thanks", file=sys.stderr, flush=True)
         sys.exit(4)
     if start == "silent":
-        time.sleep(1000)
+        signal.pause()
     if start in ("deaf", "babbles"):
         with socket.socket(socket.AF_UNIX) as door:
             door.bind(place)
