@@ -12,6 +12,10 @@ from typing import Any
 from archipelag_contracts.pb.archipelag.v1 import common_pb2 as common
 from archipelag_island.testing.builders import a_key, an_assignment, an_input
 
+from .conftest import free_port
+
+NAMES = ("oci runtime", "wasm runtime", "native runtime", "registry", "images")
+
 
 def children_of(pid: int) -> list[int]:
     return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
@@ -81,6 +85,24 @@ async def test_doctor_says_what_is_missing(command: Any) -> None:
     assert "FIX  enrolment" in told
     assert "ok   engine echo" in told
     assert "native runtime" in told
+
+
+async def test_doctor_tells_of_each_runtime_the_registry_and_the_images(command: Any) -> None:
+    command.settings["REGISTRY"] = f"127.0.0.1:{free_port()}"
+
+    _, told = await command.ask("doctor")
+    lines = {
+        name: next(line for line in told.splitlines() if line[5:].startswith(f"{name}:"))
+        for name in NAMES
+    }
+
+    for name in NAMES[:3]:
+        usable = "for Cargos from trust level" in lines[name] and "isolates by" in lines[name]
+        assert usable or "not usable: " in lines[name]
+    if "not usable" in lines["oci runtime"]:
+        assert "to run Cargos from images" in told
+    assert "FIX" in lines["registry"] and "ARCHIPELAG_REGISTRY" in told
+    assert "0 MB of 20000 MB" in lines["images"]
 
 
 async def test_home_of_a_running_agent_is_not_shared(

@@ -17,6 +17,7 @@ import pytest
 from archipelag_contracts.cosign import CosignKey
 from archipelag_contracts.manifest import Image, Manifest
 from archipelag_island.adapters.images import OciImages
+from archipelag_island.adapters.probe.disk import taken_bytes
 from archipelag_island.errors import ImageUnavailable
 from archipelag_island.testing.builders import the_echo_manifest
 from archipelag_oci import media, signatures
@@ -230,6 +231,33 @@ async def test_room_is_made_from_what_no_catalogue_has(
 
     assert found.root is not None and found.root.is_dir()
     assert len(list((tmp_path / "i" / "roots").glob("*.json"))) == 1
+
+
+async def test_roots_and_what_they_were_made_from_share_one_bound(
+    publisher: Publisher, tmp_path: Path
+) -> None:
+    bytes_max = 16 << 20
+    island = an_island(publisher.address, tmp_path / "i", bytes_max=bytes_max)
+    made = [await publisher.image(os.urandom(3 << 20)) for _ in range(3)]
+    island.keep(made)
+
+    for one in made:
+        await island.fetch(one, KEY.public, nothing)
+
+        assert taken_bytes((tmp_path / "i",)) <= bytes_max
+    assert len(list((tmp_path / "i" / "roots").glob("*.json"))) == 3
+
+
+async def test_an_image_may_not_become_larger_than_the_room_that_is_left(
+    publisher: Publisher, tmp_path: Path
+) -> None:
+    """Zeros: nearly nothing in the registry, and forty megabytes here."""
+    island = an_island(publisher.address, tmp_path / "i", bytes_max=32 << 20)
+
+    with pytest.raises(ImageUnavailable, match="unpack"):
+        await island.fetch(await publisher.image(bytes(40 << 20)), KEY.public, nothing)
+
+    assert not list((tmp_path / "i" / "roots").glob("*"))
 
 
 async def test_what_was_left_half_done_is_begun_anew(

@@ -189,6 +189,24 @@ async def test_cargo_that_ignores_sigterm_is_killed(
     assert not alive({pid})
 
 
+async def test_stop_that_is_given_up_leaves_no_cargo_running(
+    oci_runtime: ContainerRuntime, echo_image: CargoSpec
+) -> None:
+    handle = await oci_runtime.start(echo_image)
+    pids = processes_of(oci_runtime, handle)
+    os.kill(min(pids), signal.SIGSTOP)
+
+    stopping = asyncio.create_task(oci_runtime.stop(handle, 60.0))
+    await asyncio.sleep(0.05)
+    stopping.cancel()
+    async with asyncio.timeout(20):
+        await asyncio.gather(stopping, return_exceptions=True)
+
+    assert stopping.cancelled()
+    assert (await oci_runtime.wait(handle)).status == -signal.SIGKILL
+    assert not alive(pids)
+
+
 async def test_fork_bomb_is_bounded_and_ends_as_a_whole(
     oci_runtime: ContainerRuntime, echo_image: CargoSpec
 ) -> None:

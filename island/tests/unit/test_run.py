@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from archipelag_contracts.signing import chain
 from archipelag_island.domain.attempt import Cause, Ending, Usage
-from archipelag_island.domain.run import Run
+from archipelag_island.domain.run import ITEM_BYTES_MAX, Run
 from archipelag_island.domain.usage import Meter, Share
 from archipelag_island.runtime import Consumption, RunEnd, RunEvent
 from archipelag_island.testing.builders import a_key, an_assignment
@@ -137,7 +137,7 @@ def test_after_a_broken_line_all_is_said_again_and_chained_once() -> None:
 
 def test_a_chunk_is_bounded_and_nothing_is_left_out() -> None:
     run = a_run(items_max=100, bytes_max=1 << 20)
-    texts = ["x" * 40_000, "é" * 20_000, "y", "z" * 100_000, "end"]
+    texts = ["x" * 30_000, "y" * 30_000, "é" * 10_000, "z" * 32_768, "a" * 32_768, "end"]
     for position, text in enumerate(texts):
         run.take(RunEvent(position, (text,), (position,)), 0)
 
@@ -145,5 +145,16 @@ def test_a_chunk_is_bounded_and_nothing_is_left_out() -> None:
     while run.behind and (chunk := run.flush()) is not None:
         chunks.append(chunk)
 
-    assert [(chunk.first, len(chunk.texts)) for chunk in chunks] == [(0, 1), (1, 2), (3, 1), (4, 1)]
+    assert [(chunk.first, len(chunk.texts)) for chunk in chunks] == [(0, 2), (2, 2), (4, 2)]
     assert [text for chunk in chunks for text in chunk.texts] == texts
+
+
+def test_item_beyond_the_protocol_ends_the_run() -> None:
+    """A Coordinator would end the attempt as the Island's fault."""
+    run = a_run(items_max=10, bytes_max=1 << 20)
+    assert run.take(RunEvent(0, ("é" * (ITEM_BYTES_MAX // 2),)), 0) is None
+
+    ending = run.take(RunEvent(1, ("é" * (ITEM_BYTES_MAX // 2) + "x",)), 0)
+
+    assert ending is not None and ending.cause is Cause.CARGO_FAILED
+    assert "an item of 32769 bytes, 32768 at most" in ending.error

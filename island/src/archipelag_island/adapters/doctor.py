@@ -13,16 +13,20 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+import httpx
+from archipelag_oci.settings import Settings as RegistrySettings
+
 from archipelag_island.adapters import engines, status
 from archipelag_island.adapters.enrolment import GrpcEnrolment
 from archipelag_island.adapters.identity import Home
-from archipelag_island.adapters.probe import cpu, gpu, memory
-from archipelag_island.adapters.runtimes.native import NativeRuntime
+from archipelag_island.adapters.probe import cpu, disk, gpu, memory
+from archipelag_island.adapters.runtimes.found import found_runtimes
 from archipelag_island.adapters.senses import HostSenses, line
 from archipelag_island.clock import Clock
-from archipelag_island.config import Settings
+from archipelag_island.config import RUNTIMES, Settings
 from archipelag_island.domain.owner import needs_the_machine
-from archipelag_island.errors import IslandError
+from archipelag_island.errors import IslandError, NotUsable
+from archipelag_island.runtime import Runtime
 from archipelag_island.services.ports import Standing
 from archipelag_island.services.yield_to_owner import LOOK_S
 
@@ -34,6 +38,11 @@ RULES_ADVICE: Final = (
 )
 BLIND_ADVICE: Final = "use another rule, for example ARCHIPELAG_ISLAND_SCHEDULE"
 TROUBLE_ADVICE: Final = "nothing has to be started again: work is taken as soon as it is mended"
+RUNTIME_ADVICE: Final = {
+    "oci": "to run Cargos from images, start this agent as root on Linux with crun or runc installed, or with Docker",
+    "wasm": "to run WASM Cargos, `pip install wasmtime`",
+    "native": "to take Cargos of unknown publishers, use Linux with bubblewrap and user namespaces allowed",
+}
 DISK_FREE_MIN: Final = 2 << 30
 BROKER_PORT: Final = 4222
 
@@ -62,7 +71,8 @@ async def examine(settings: Settings, clock: Clock) -> list[Finding]:
     if standing is not None:
         findings += [await _broker(url) for url in standing.broker_urls]
         findings.append(_credentials(standing, clock.now()))
-    findings += [_disk(settings.home), _machine(), await _native(), *_engines(settings)]
+    findings += [_disk(settings.home), _machine(), *await _runtimes(settings)]
+    findings += [*_engines(settings), await _registry(settings), await _images(settings)]
     findings += [*_order(settings.home), *await _owner(settings, clock)]
     return findings
 
@@ -195,13 +205,70 @@ def _machine() -> Finding:
     return Finding("machine", True, found)
 
 
-async def _native() -> Finding:
-    info = await NativeRuntime().probe()
-    found = f"isolates by {', '.join(info.isolation)}; but a Cargo {', '.join(info.not_isolated)}"
+async def _runtimes(settings: Settings) -> list[Finding]:
+    """Each is tried. One that does not work is a finding to mend only if no other one does, or its owner named it."""
+    found: list[Finding] = []
+    with tempfile.TemporaryDirectory(prefix="archipelag-doctor-") as compiled:
+        allowed = found_runtimes(
+            settings.runtimes, Path(compiled), engine=settings.container_engine
+        )
+        for name in RUNTIMES:
+            if name in allowed:
+                found.append(await _runtime(name, allowed[name], settings))
+            else:
+                words = "not used, since ARCHIPELAG_ISLAND_RUNTIMES does not name it"
+                found.append(Finding(f"{name} runtime", True, words))
+    return found
+
+
+async def _runtime(name: str, runtime: Runtime, settings: Settings) -> Finding:
+    try:
+        info = await runtime.probe()
+    except NotUsable as error:
+        named = settings.runtimes != RUNTIMES
+        return Finding(f"{name} runtime", not named, f"not usable: {error}", RUNTIME_ADVICE[name])
+    found = (
+        f"{info.executor or 'a child process'}, for Cargos from trust level {info.trust_min}; "
+        f"isolates by {', '.join(info.isolation)}; but a Cargo {', '.join(info.not_isolated)}"
+    )
     advice = ""
-    if os.getuid() == 0 and "user-of-its-own" not in info.isolation:
+    if info.trust_min > 0:
+        advice = RUNTIME_ADVICE[name]
+    elif name == "native" and os.getuid() == 0 and "user-of-its-own" not in info.isolation:
         advice = "install Python and this agent where every user can read them, so that Cargos get their own user"
-    return Finding("native runtime", True, found, advice)
+    return Finding(f"{name} runtime", True, found, advice)
+
+
+async def _registry(settings: Settings) -> Finding:
+    """The one that is set here; the catalogue's is known to a running agent only."""
+    if not settings.registry:
+        return Finding("registry", True, "the one that the catalogue names")
+    scheme = RegistrySettings().scheme(settings.registry)
+    try:
+        async with httpx.AsyncClient(timeout=CONNECT_S, trust_env=False) as client:
+            answer = await client.get(f"{scheme}://{settings.registry}/v2/")
+    except httpx.HTTPError as error:
+        advice = "check ARCHIPELAG_REGISTRY, and that outgoing connections to it are allowed"
+        why = str(error) or type(error).__name__
+        return Finding("registry", False, f"{settings.registry}: {why}", advice)
+    # Whoever asks for credentials is there as well.
+    if answer.status_code in (200, 401):
+        return Finding("registry", True, f"{settings.registry} answers")
+    said = f"{settings.registry} answers {answer.status_code} where a registry says 200"
+    return Finding("registry", False, said, "check ARCHIPELAG_REGISTRY: it names something else")
+
+
+async def _images(settings: Settings) -> Finding:
+    folder = settings.home / "images"
+    taken = await asyncio.to_thread(disk.taken_bytes, (folder,))
+    found = f"{taken / 1e6:.0f} MB of {settings.images_mb_max} MB in {folder}"
+    free = shutil.disk_usage(
+        settings.home if settings.home.exists() else tempfile.gettempdir()
+    ).free
+    if (settings.images_mb_max << 20) - taken <= free:
+        return Finding("images", True, found)
+    advice = "free some of that disk, or lower ARCHIPELAG_ISLAND_IMAGES_MB_MAX"
+    return Finding("images", True, f"{found}, but the disk has {free / 1e6:.0f} MB left", advice)
 
 
 def _engines(settings: Settings) -> list[Finding]:

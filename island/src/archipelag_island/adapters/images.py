@@ -58,7 +58,10 @@ class Record:
 
 
 class OciImages:
-    """Implements `Images`. `over` says why so many bytes more may not be put on the disk; None: they may."""
+    """Implements `Images`; roots and blobs together take `bytes_max`.
+
+    `over` says why so many bytes more may not be put on the disk; None: they may.
+    """
 
     def __init__(
         self,
@@ -112,8 +115,9 @@ class OciImages:
                 wanted = reference.parse(
                     manifest.model.source.removeprefix("oci:"), self._registry()
                 )
+                cache = await asyncio.to_thread(self._cache, 0)
                 found = await pull_artifact(
-                    registry, wanted, self._cache(), media.MODEL, Limits(bytes_max=self._bytes_max)
+                    registry, wanted, cache, media.MODEL, Limits(bytes_max=self._bytes_max)
                 )
                 target = into / manifest.model.file
                 await asyncio.to_thread(_copy, found.path, target)
@@ -157,7 +161,8 @@ class OciImages:
         tell: _Telling,
     ) -> Record:
         limits = Limits(bytes_max=min(WASM_BYTES_MAX, image.size_bytes + SPARE_BYTES))
-        found = await pull_artifact(registry, wanted, self._cache(), media.WASM, limits, tell)
+        cache = await asyncio.to_thread(self._cache, 0)
+        found = await pull_artifact(registry, wanted, cache, media.WASM, limits, tell)
         await asyncio.to_thread(_copy, found.path, place)
         return Record(fingerprint(publisher), found.manifest.size_bytes)
 
@@ -172,9 +177,10 @@ class OciImages:
     ) -> Record:
         # A manifest that understates its size is not what was listed.
         limits = Limits(bytes_max=image.size_bytes + SPARE_BYTES)
-        found = await pull_image(registry, wanted, self._cache(), here(), limits, tell)
+        cache = await asyncio.to_thread(self._cache, 2 * image.size_bytes)
+        found = await pull_image(registry, wanted, cache, here(), limits, tell)
         tell.words("unpacking")
-        most = max(ROOT_BYTES_MIN, ROOT_BYTES_PER_COMPRESSED * image.size_bytes)
+        most = await asyncio.to_thread(self._room_for_root, image, found.blobs)
         done = await asyncio.to_thread(
             unpack,
             found.layers,
@@ -191,8 +197,25 @@ class OciImages:
             config.working_dir,
         )
 
-    def _cache(self) -> BlobCache:
-        return BlobCache(self._blobs, self._bytes_max)
+    def _cache(self, root_bytes: int) -> BlobCache:
+        """Blobs may take what roots leave, those here and one of so many bytes that is to come."""
+        room = self._bytes_max - self._roots_bytes() - root_bytes
+        return BlobCache(self._blobs, max(0, room))
+
+    def _room_for_root(self, image: Image, blobs: Sequence[str]) -> int:
+        """How large it may become; blobs of other images give way to it. Raises CacheFull."""
+        room = self._bytes_max - self._roots_bytes()
+        most = max(ROOT_BYTES_MIN, ROOT_BYTES_PER_COMPRESSED * image.size_bytes)
+        most = max(0, min(most, room - image.size_bytes - SPARE_BYTES))
+        BlobCache(self._blobs, room - most).make_room(0, keep=blobs)
+        return most
+
+    def _roots_bytes(self) -> int:
+        return sum(
+            record.size_bytes
+            for path in self._roots.glob("sha256-*.json")
+            if (record := _read_file(path)) is not None
+        )
 
     def _make_room(self, compressed_bytes: int) -> None:
         """Removes roots that no Cargo of the catalogue has, the longest unused first. Raises ImageUnavailable."""

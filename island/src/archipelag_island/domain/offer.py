@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Final
 
 from archipelag_contracts.ids import CargoDigest
 from archipelag_contracts.manifest import Manifest
@@ -12,6 +13,8 @@ from archipelag_contracts.tiers import TIERS, TRUST_MAX
 from archipelag_island.domain.choice import Choice
 from archipelag_island.domain.usage import Meter
 from archipelag_island.runtime import Description, Handle
+
+REASON_MAX: Final = 500
 
 
 class OfferState(StrEnum):
@@ -84,10 +87,17 @@ class Offer:
 
     def rest(self, reason: str) -> Offer:
         """Not started now, and could be."""
-        return replace(self, state=OfferState.AVAILABLE, reason=reason[:500], warm=None)
+        return replace(self, state=OfferState.AVAILABLE, reason=_bounded(reason), warm=None)
 
     def get_warm(self, warm: Warm, start_ms: float = 0.0) -> Offer:
         return replace(self, state=OfferState.WARM, reason="", warm=warm, start_ms=start_ms)
 
     def fail(self, reason: str) -> Offer:
-        return replace(self, state=OfferState.FAILED, reason=reason[:500], warm=None)
+        return replace(self, state=OfferState.FAILED, reason=_bounded(reason), warm=None)
+
+
+def _bounded(reason: str) -> str:
+    """Its beginning, and its end: there a traceback says what happened."""
+    if len(reason) <= REASON_MAX:
+        return reason
+    return f"{reason[: REASON_MAX // 4]} … {reason[3 - 3 * REASON_MAX // 4 :]}"

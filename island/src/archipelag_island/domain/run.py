@@ -22,6 +22,8 @@ from archipelag_island.runtime import Progress, RunEvent
 
 CHUNK_TEXT_BYTES_MAX: Final = 64 << 10
 """Far below what a Coordinator takes in one chunk, tokens and framing included."""
+ITEM_BYTES_MAX: Final = 32 << 10
+"""Of the protocol; a Coordinator takes no item of more than twice that."""
 
 
 class Run:
@@ -45,6 +47,8 @@ class Run:
         self.bytes_max = bytes_max
         self.started = now
         self.started_at_ms = started_at_ms
+        self.began = now
+        """Monotonic seconds of when its Cargo began; it may have been started for this run first."""
         self.heard = now
         """Monotonic seconds of the Cargo's last item or progress."""
         self.ending: Ending | None = None
@@ -95,17 +99,19 @@ class Run:
         return Ending(Cause.COMPLETED, finish_reason=event.end.finish_reason or "stop")
 
     def _take_items(self, event: RunEvent) -> Ending | None:
-        if event.first != self.next or (event.tokens and len(event.tokens) != len(event.texts)):
-            return Ending(
-                Cause.CARGO_FAILED,
-                error=f"the Cargo broke its protocol: position {event.first} came, {self.next} was due",
-            )
+        if event.first != self.next:
+            return _broken(f"position {event.first} came, {self.next} was due")
+        if event.tokens and len(event.tokens) != len(event.texts):
+            return _broken(f"{len(event.texts)} items came with {len(event.tokens)} tokens")
         self._has_tokens = self._has_tokens or bool(event.tokens)
         for text, token in zip(event.texts, event.tokens or (0,) * len(event.texts), strict=True):
             # A Cargo may count its own run only; positions count for the whole answer, so we cut.
             if self.next >= self.items_max:
                 return Ending(Cause.COMPLETED, finish_reason="length")
-            size = self.size_bytes + len(text.encode())
+            length = len(text.encode())
+            if length > ITEM_BYTES_MAX:
+                return _broken(f"an item of {length} bytes, {ITEM_BYTES_MAX} at most")
+            size = self.size_bytes + length
             if size > self.bytes_max:
                 return Ending(
                     Cause.LIMIT_EXCEEDED, error=f"more than {self.bytes_max} bytes of output"
@@ -206,3 +212,7 @@ class Run:
             texts=tuple(self._texts) if fits else (),
             tokens=tuple(self._tokens) if fits and self._has_tokens else (),
         )
+
+
+def _broken(how: str) -> Ending:
+    return Ending(Cause.CARGO_FAILED, error=f"the Cargo broke its protocol: {how}")

@@ -166,7 +166,7 @@ async def _drive(world: World, running: Running) -> Ending:
             if isinstance(warm, Ending):
                 return warm
             if not running.began:
-                run.heard = world.clock.monotonic()
+                run.began = run.heard = world.clock.monotonic()
                 running.began = True
             warm.meter.begin(run.key, world.runtime.usage(warm.handle))
             try:
@@ -274,7 +274,6 @@ async def _watch(world: World, running: Running) -> None:
     limits = running.offer.manifest.limits
     deadline = run.started + run.assignment.deadline_ms / 1000
     longest_s = min(limits.seconds, running.offer.choice.tier.seconds)
-    longest = run.started + longest_s
     while True:
         await _send_chunk(world, run, KEEP_ALIVE)
         now = world.clock.monotonic()
@@ -283,9 +282,12 @@ async def _watch(world: World, running: Running) -> None:
             running.say_again()
         if running.began and now - run.heard > limits.progress_s:
             stalled = f"no progress for {limits.progress_s} s"
-            world.stop_run(run.key, Ending(Cause.CARGO_STALLED, error=stalled))
+            if world.stop_run(run.key, Ending(Cause.CARGO_STALLED, error=stalled)):
+                world.hold(run.assignment.cargo_digest).stalled.set()
         if now >= deadline:
             world.stop_run(run.key, Ending(Cause.DEADLINE, error="the job's deadline passed"))
+        # Not while it is started for us: that is no work of its own, and the deadline bounds it.
+        longest = run.began + longest_s if running.began else deadline
         if now >= longest:
             over = f"more than the {longest_s} s that this Cargo may take"
             world.stop_run(run.key, Ending(Cause.LIMIT_EXCEEDED, error=over))

@@ -37,6 +37,8 @@ RETRY_MOST_S: Final = 60.0
 HEALTHY_S: Final = 60.0
 LOOK_S: Final = 0.1
 MEMORY_LOOK_S: Final = 1.0
+# Loading may take long, but "loading" is an answer, and due from the first moment.
+SILENT_S: Final = 60.0
 SMALL_BYTES: Final = 64 << 20
 """Images up to this size are fetched before anybody asks."""
 
@@ -212,6 +214,7 @@ async def _live(world: World, offer: Offer, image: Unpacked, model: Path | None)
     world.change_offer(offer, lambda now: now.load("starting"))
     hold = world.hold(offer.digest)
     hold.give_way.clear()
+    hold.stalled.clear()
     began = world.clock.monotonic()
     handle = await world.runtime.start(_spec(world, offer, image, model))
     try:
@@ -263,12 +266,17 @@ def _spec(world: World, offer: Offer, image: Unpacked, model: Path | None) -> Ca
 
 async def _until_ready(world: World, handle: Handle) -> Description:
     """Loading may take long and says nothing of when; its process decides. Raises CargoDied or StartFailed."""
+    heard = world.clock.monotonic()
     while True:
         try:
             description = await world.runtime.describe(handle)
         except NotReady:
-            pass
+            if (silent_s := world.clock.monotonic() - heard) > SILENT_S:
+                raise StartFailed(
+                    f"the Cargo opened its socket and said nothing for {silent_s:.0f} s"
+                ) from None
         else:
+            heard = world.clock.monotonic()
             if description.state is CargoState.READY:
                 return description
             if description.state is CargoState.FAILED:
@@ -277,23 +285,28 @@ async def _until_ready(world: World, handle: Handle) -> Description:
 
 
 async def _until_ended(world: World, handle: Handle, offer: Offer) -> str:
-    """Waits for the Cargo's end, and ends one that takes far more memory than it said, or that nobody uses.
+    """Waits for the Cargo's end, and ends one that takes far more memory than it said, that froze, or that nobody uses.
 
-    Raises _Rested.
+    Raises _Rested, CargoDied.
     """
     # Generous: page cache of mapped weights counts too, and needs are an estimate. Sandboxes have a hard limit beside.
     bytes_max = (2 * offer.manifest.needs.memory_mb + 512) << 20
     hold = world.hold(offer.digest)
     end = asyncio.create_task(world.runtime.wait(handle))
     give_way = asyncio.create_task(hold.give_way.wait())
+    stalled = asyncio.create_task(hold.stalled.wait())
     try:
         while True:
             done, _ = await asyncio.wait(
-                [end, give_way], timeout=MEMORY_LOOK_S, return_when=asyncio.FIRST_COMPLETED
+                [end, give_way, stalled], timeout=MEMORY_LOOK_S, return_when=asyncio.FIRST_COMPLETED
             )
             if end in done:
                 ended: Exit = end.result()
                 return str(ended)
+            if stalled in done:
+                await _rest_if_frozen(world, handle, offer)
+                hold.stalled.clear()
+                stalled = asyncio.create_task(hold.stalled.wait())
             _rest_if_idle(world, offer)
             if give_way in done:
                 hold.give_way.clear()
@@ -310,6 +323,27 @@ async def _until_ended(world: World, handle: Handle, offer: Offer) -> str:
     finally:
         end.cancel()
         give_way.cancel()
+        stalled.cancel()
+
+
+async def _rest_if_frozen(world: World, handle: Handle, offer: Offer) -> None:
+    """One that made no progress in a run may be well otherwise. Whoever comes meanwhile waits, lest it get no answer.
+
+    Raises _Rested, CargoDied.
+    """
+    warm = world.now.offers[offer.slug].warm if offer.slug in world.now.offers else None
+    world.change_offer(
+        offer, partial(Offer.rest, reason="it made no progress in a run; asked again")
+    )
+    try:
+        await world.runtime.describe(handle)
+    except NotReady:
+        frozen = "it froze and was ended; starts again when it is wanted"
+        froze = Ending(Cause.CARGO_STALLED, error="the Cargo froze")
+        _stop_runs(world, offer, froze, waiting_too=False)
+        raise _Rested(frozen) from None
+    if warm is not None:
+        world.change_offer(offer, lambda now: now.get_warm(warm, now.start_ms))
 
 
 def _rest_if_idle(world: World, offer: Offer) -> None:
@@ -341,7 +375,8 @@ def _over_cap(world: World, offer: Offer, used_bytes: int) -> str | None:
     )
 
 
-def _stop_runs(world: World, offer: Offer, ending: Ending) -> None:
+def _stop_runs(world: World, offer: Offer, ending: Ending, *, waiting_too: bool = True) -> None:
     for key, running in tuple(world.now.runs.items()):
-        if running.run.assignment.cargo_digest == offer.digest:
+        ours = running.run.assignment.cargo_digest == offer.digest
+        if ours and (running.began or waiting_too):
             world.stop_run(key, ending)

@@ -96,6 +96,8 @@ class Hold:
     """Set while runs wait."""
     give_way: asyncio.Event = field(default_factory=asyncio.Event)
     """Set: another one needs its memory."""
+    stalled: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set: it made no progress in a run; whether it still answers at all has to be looked at."""
     used_at: float = 0.0
     """When the last run ended, in monotonic seconds."""
     failures: int = 0

@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, replace
 
-from archipelag_island.errors import BadInput, CargoDied, CargoFailed, NoSlot, StartFailed
+from archipelag_island.errors import BadInput, CargoDied, CargoFailed, NoSlot, NotReady, StartFailed
 from archipelag_island.runtime import (
     CargoSpec,
     CargoState,
@@ -32,6 +32,8 @@ class Knobs:
     """So many starts fail, then they work."""
     hang_at_start: bool = False
     """Starts, but never becomes ready."""
+    mute: bool = False
+    """Does not say how it is."""
     exit_at: int | None = None
     """The Cargo dies at this position."""
     stall_at: int | None = None
@@ -75,6 +77,8 @@ class FakeRuntime:
 
     async def describe(self, handle: Handle) -> Description:
         cargo = self._alive(handle)
+        if self.knobs.mute:
+            raise NotReady("no answer in time")
         state = CargoState.LOADING if self.knobs.hang_at_start else CargoState.READY
         return Description(state, slots=cargo.spec.slots, resumable=True, items_per_s=100.0)
 

@@ -9,7 +9,7 @@ from typing import Final
 import grpc
 import grpc.aio
 from archipelag_contracts.pb.archipelag.v1 import cargo_pb2 as pb
-from archipelag_contracts.pb.archipelag.v1.cargo_pb2_grpc import CargoStub
+from google.protobuf.message import DecodeError
 
 from archipelag_island.errors import (
     BadInput,
@@ -33,16 +33,21 @@ from archipelag_island.runtime import (
 
 DESCRIBE_S: Final = 5.0
 MESSAGE_BYTES_MAX: Final = 8 << 20
+# What gRPC itself says of a larger one, under the same code as a Cargo without room.
+TOO_LARGE: Final = "CLIENT: Received message larger than max"
+BROKE: Final = "the Cargo broke its protocol"
+SERVICE: Final = "/archipelag.v1.Cargo"
 PREVIEW_TYPES: Final = ("image/png", "image/jpeg", "image/webp")
 
-# gRPC gives one code to this and to a Cargo without a free slot.
-_TOO_LARGE: Final = "message larger than max"
 _STATES: Final = {
     pb.DescribeReply.STATE_READY: CargoState.READY,
     pb.DescribeReply.STATE_FAILED: CargoState.FAILED,
 }
 _OPTIONS: Final = (
     ("grpc.enable_http_proxy", 0),
+    # Connections are shared by address, and ours is a handle's number, which the next Cargo may get: it would be taken
+    # for the one before, dead or alive.
+    ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 500),
@@ -54,7 +59,13 @@ _OPTIONS: Final = (
 class CargoClient:
     def __init__(self, socket: str) -> None:
         self._channel = grpc.aio.insecure_channel(f"unix:{socket}", options=_OPTIONS)
-        self._stub = CargoStub(self._channel)
+        # Not the generated stub: it logs each message that is none with a traceback, as often as a Cargo likes.
+        self._describe = self._channel.unary_unary(
+            f"{SERVICE}/Describe", pb.DescribeRequest.SerializeToString, _description
+        )
+        self._run = self._channel.unary_stream(
+            f"{SERVICE}/Run", pb.RunRequest.SerializeToString, _message
+        )
 
     async def close(self) -> None:
         await self._channel.close(None)
@@ -62,9 +73,15 @@ class CargoClient:
     async def describe(self) -> Description:
         """Raises RuntimeFailed."""
         try:
-            reply = await self._stub.Describe(pb.DescribeRequest(), timeout=DESCRIBE_S)
+            reply = await self._describe(pb.DescribeRequest(), timeout=DESCRIBE_S)
         except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                # If its process has ended, the runtime says so instead.
+                said = (error.details() or "")[:300]
+                raise CargoDied(f"it opened its socket and speaks no gRPC there: {said}") from error
             raise explained(error) from error
+        if reply is None:
+            raise _no_message()
         return Description(
             state=_STATES.get(reply.state, CargoState.LOADING),
             error=reply.error[:500],
@@ -82,7 +99,7 @@ class CargoClient:
         self, request: RunRequest, input_folder: str = ""
     ) -> AsyncGenerator[RunEvent, None]:
         """Raises RuntimeFailed; closing it cancels the call. `input_folder` is as the Cargo sees it."""
-        call = self._stub.Run(
+        call = self._run(
             pb.RunRequest(
                 run_id=request.run_id,
                 input=request.input,
@@ -93,16 +110,18 @@ class CargoClient:
                 input_folder=input_folder,
             )
         )
+        begun = False
         try:
             async for message in call:
-                if message is None:  # gRPC's way to say that it could not be decoded
-                    raise CargoFailed("the Cargo broke its protocol: it sent what is no event")
+                if message is None:
+                    raise _no_message()
                 event = _event(message)
+                begun = True
                 yield event
                 if event.end is not None:
                     return
         except grpc.aio.AioRpcError as error:
-            raise explained(error) from error
+            raise _in_the_middle(explained(error), begun=begun) from error
         except asyncio.CancelledError:
             # gRPC says this also when the channel was closed under us: nobody cancelled our task then.
             task = asyncio.current_task()
@@ -111,6 +130,31 @@ class CargoClient:
             raise CargoDied("it was stopped") from None
         finally:
             call.cancel()
+
+
+def _description(data: bytes) -> pb.DescribeReply | None:
+    try:
+        return pb.DescribeReply.FromString(data)
+    except DecodeError:
+        return None
+
+
+def _message(data: bytes) -> pb.RunEvent | None:
+    try:
+        return pb.RunEvent.FromString(data)
+    except DecodeError:
+        return None
+
+
+def _no_message() -> CargoFailed:
+    return CargoFailed(f"{BROKE}: what it sent is no message: texts must be UTF-8")
+
+
+def _in_the_middle(error: RuntimeFailed, *, begun: bool) -> RuntimeFailed:
+    """Who has begun cannot say any more that there is no room: the job would go from Island to Island for nothing."""
+    if begun and isinstance(error, NoSlot | NotReady):
+        return CargoFailed(f"the Cargo gave up in the middle: {error}")
+    return error
 
 
 def _event(message: pb.RunEvent) -> RunEvent:
@@ -139,8 +183,7 @@ def _progress(told: pb.RunEvent.Progress) -> Progress:
 def _file(part: pb.FilePart) -> FilePart:
     if len(part.data) > FILE_PART_BYTES_MAX:
         raise CargoFailed(
-            f"the Cargo broke its protocol: a part of a file has {len(part.data)} bytes, "
-            f"{FILE_PART_BYTES_MAX} at most"
+            f"{BROKE}: a part of a file has {len(part.data)} bytes, {FILE_PART_BYTES_MAX} at most"
         )
     return FilePart(part.name[:256], part.media_type[:128], part.data, part.last, part.sha256)
 
@@ -151,8 +194,8 @@ def explained(error: grpc.aio.AioRpcError) -> RuntimeFailed:
     match error.code():
         case grpc.StatusCode.INVALID_ARGUMENT:
             return BadInput(text)
-        case grpc.StatusCode.RESOURCE_EXHAUSTED if _TOO_LARGE in text:
-            return CargoFailed(f"the Cargo broke its protocol: {text}")
+        case grpc.StatusCode.RESOURCE_EXHAUSTED if TOO_LARGE in text:
+            return CargoFailed(f"{BROKE}: a message of more than {MESSAGE_BYTES_MAX} bytes")
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             return NoSlot(text)
         case grpc.StatusCode.FAILED_PRECONDITION | grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -96,10 +96,10 @@ def _show(one: InputFile, folder: Path) -> None:
     if not plain or one.name.startswith("."):
         raise BadInput(f"{one.name[:64]!r} cannot be the name of an input file")
     target = folder / one.name
-    with suppress(OSError):
-        # One copy on the disk, where both lie on the same one. Its mode is ours to set: the file is the run's own.
-        target.hardlink_to(one.path)
-        target.chmod(0o444)
-        return
+    # A link saves the copy, but its mode is also the original's: only where that is already as a Cargo needs it.
+    if one.path.stat().st_mode & stat.S_IROTH:
+        with suppress(OSError):
+            target.hardlink_to(one.path)
+            return
     shutil.copyfile(one.path, target)
     target.chmod(0o444)

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from archipelag_island.adapters.runtimes.ended import how_it_ended
 from archipelag_island.adapters.runtimes.native import launch
 from archipelag_island.adapters.runtimes.native.cgroups import Cgroup
 from archipelag_island.adapters.runtimes.native.launch import Confinement
@@ -21,7 +22,8 @@ from archipelag_island.runtime import Consumption, Exit
 
 SCRIPT: Final = str(Path(launch.__file__).resolve())
 LAST_LINES: Final = 20
-LINE_BYTES_MAX: Final = 2_000
+READ_BYTES_MAX: Final = 64 << 10
+LINE_CHARS_MAX: Final = 300
 _SIGNAL_MAX: Final = 64
 REMOVALS_MAX: Final = 20
 REMOVAL_S: Final = 0.02
@@ -30,12 +32,15 @@ REMOVAL_S: Final = 0.02
 class ConfinedProcess:
     """One process group. Any number of tasks may wait for its end."""
 
-    def __init__(self, process: Process, cgroup: Cgroup | None, *, nested: bool) -> None:
+    def __init__(
+        self, process: Process, cgroup: Cgroup | None, *, nested: bool, memory_bytes: int
+    ) -> None:
         self.outer = process.pid
         """What we started; with a sandbox, bubblewrap, which stays outside and only waits."""
         self._process = process
         self._cgroup = cgroup
         self._nested = nested
+        self._memory_bytes = memory_bytes
         self._stopped = False
         self._lines: deque[str] = deque(maxlen=LAST_LINES)
         self._meter = Meter(process.pid, cgroup)
@@ -50,8 +55,12 @@ class ConfinedProcess:
         pass_fds: Sequence[int] = (),
         cgroup: Cgroup | None = None,
         nested: bool = False,
+        memory_bytes: int = 0,
     ) -> ConfinedProcess:
-        """`cgroup` becomes this process's and is removed with it. Raises OSError."""
+        """`cgroup` becomes this process's and is removed with it. Raises OSError.
+
+        `memory_bytes` is what it may have, for the words that say so.
+        """
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-I",
@@ -64,9 +73,9 @@ class ConfinedProcess:
             env={},
             start_new_session=True,
             pass_fds=pass_fds,
-            limit=LINE_BYTES_MAX,
+            limit=READ_BYTES_MAX,
         )
-        return cls(process, cgroup, nested=nested)
+        return cls(process, cgroup, nested=nested, memory_bytes=memory_bytes)
 
     @property
     def pid(self) -> int:
@@ -124,7 +133,7 @@ class ConfinedProcess:
     async def _wait_end(self) -> Exit:
         status = await self._process.wait()
         self._signal(signal.SIGKILL)
-        self._meter.read()
+        used = self._meter.read()
         if self._cgroup is not None:
             await _remove(self._cgroup)
         with suppress(TimeoutError):
@@ -132,19 +141,21 @@ class ConfinedProcess:
                 await asyncio.shield(self._reading)
         if self._nested and 128 < status <= 128 + _SIGNAL_MAX:
             status = 128 - status  # As shells and bubblewrap tell of a signal.
-        return Exit(status, stopped=self._stopped, last_words=" | ".join(self._lines)[-1000:])
+        words = " | ".join(self._lines)[-1000:]
+        return how_it_ended(status, words, used, self._memory_bytes, stopped=self._stopped)
 
     async def _read_errors(self) -> None:
         """Always read, so that a Cargo that writes much never blocks; only the end is kept."""
         stream = self._process.stderr
         assert stream is not None
         while True:
-            data = await stream.read(LINE_BYTES_MAX)
+            data = await stream.read(READ_BYTES_MAX)
             if not data:
                 return
-            for line in data.decode(errors="replace").splitlines():
+            # Cut before it is looked at: whoever writes without end shall not keep the Island busy.
+            for line in data.decode(errors="replace").splitlines()[-LAST_LINES:]:
                 if line.strip():
-                    self._lines.append("".join(c for c in line if c.isprintable())[:300])
+                    self._lines.append("".join(c for c in line[:LINE_CHARS_MAX] if c.isprintable()))
 
 
 async def _remove(cgroup: Cgroup) -> None:

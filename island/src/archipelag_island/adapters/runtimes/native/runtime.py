@@ -13,7 +13,6 @@ import asyncio
 import logging
 import os
 import shutil
-import stat
 import sys
 import tempfile
 from collections.abc import AsyncGenerator
@@ -44,6 +43,7 @@ from archipelag_island.adapters.runtimes.native.sandbox import (
     furnish,
     gpu_devices,
 )
+from archipelag_island.adapters.runtimes.pinned import Pinned
 from archipelag_island.errors import CargoDied, StartFailed
 from archipelag_island.runtime import (
     CargoSpec,
@@ -73,8 +73,8 @@ class _Started:
     process: ConfinedProcess
     exchange: Exchange
     client: CargoClient
-    socket_fd: int
-    """The socket that stood when it was started: whatever its folder holds later, we talk to this one."""
+    pinned: Pinned | None
+    """The socket that stood when it was started; None where a path has to do."""
     sandboxed: bool
     ending: asyncio.Task[None] | None = None
 
@@ -131,7 +131,7 @@ class NativeRuntime:
         try:
             process = await self._begin(spec, replace(host, rights=rights), exchange, cgroup)
             async with asyncio.timeout(START_S):
-                socket = await _until_there(process, exchange)
+                pinned = await _until_there(process, exchange)
         except BaseException as error:
             await _undo(process, exchange, cgroup)
             if process is None and isinstance(error, OSError):
@@ -140,9 +140,9 @@ class NativeRuntime:
                 text = f"{spec.module} did not open its socket within {START_S:.0f} s"
                 raise StartFailed(text) from None
             raise
-        client = CargoClient(f"/proc/self/fd/{socket}" if socket >= 0 else str(exchange.socket))
+        client = CargoClient(pinned.path if pinned else str(exchange.socket))
         self._started[handle.id] = _Started(
-            process, exchange, client, socket, bool(rights.bubblewrap)
+            process, exchange, client, pinned, bool(rights.bubblewrap)
         )
         log.info("cargo_started cargo=%s pid=%d", handle.id, process.pid)
         return handle
@@ -236,8 +236,8 @@ class NativeRuntime:
         with suppress(TimeoutError):
             async with asyncio.timeout(1.0):
                 await started.client.close()
-        if started.socket_fd >= 0:
-            os.close(started.socket_fd)
+        if started.pinned is not None:
+            started.pinned.close()
         started.exchange.remove()
 
     def usage(self, handle: Handle) -> Consumption:
@@ -341,6 +341,7 @@ async def _start(
             pass_fds=(*pass_fds, filter_fd) if plan.sandboxed else pass_fds,
             cgroup=cgroup,
             nested=plan.sandboxed,
+            memory_bytes=plan.tier.memory_bytes,
         )
     if plan.sandboxed:
         # Its folder for sockets is seen by it and its children only: nothing that it writes is on this host's disk.
@@ -375,21 +376,17 @@ def _furnish_for_trial(exchange: Exchange, rights: Rights) -> None:
     furnish(exchange.folder, rights.uid, rights.gid)
 
 
-async def _until_there(process: ConfinedProcess, exchange: Exchange) -> int:
-    """The socket, opened to be connected to; -1 where that cannot be done. Raises StartFailed."""
+async def _until_there(process: ConfinedProcess, exchange: Exchange) -> Pinned | None:
+    """The socket, once somebody listens to it; None where it cannot be pinned. Raises StartFailed."""
     wait_s = 0.005
     while True:
         with suppress(PermissionError, ProcessLookupError):  # What is ending has no root any more.
             if exchange.socket_stands():
-                break
+                if sys.platform != "linux":
+                    return None
+                if (found := Pinned.listening_at(exchange.socket)) is not None:
+                    return found
         if process.ended:
             raise StartFailed(str(await process.wait()))
         await asyncio.sleep(wait_s)
         wait_s = min(0.05, wait_s * 1.5)
-    if sys.platform != "linux":
-        return -1
-    opened = os.open(exchange.socket, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-    if not stat.S_ISSOCK(os.fstat(opened).st_mode):
-        os.close(opened)
-        raise StartFailed("the Cargo put something else where its socket belongs")
-    return opened

@@ -21,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from archipelag_island.adapters.runtimes.ended import how_it_ended
 from archipelag_island.adapters.runtimes.exchange import Exchange
 from archipelag_island.adapters.runtimes.oci import cgroups, owner, prepare, smallest
 from archipelag_island.adapters.runtimes.oci.egress import Egress
@@ -29,7 +30,6 @@ from archipelag_island.adapters.runtimes.oci.lifecycle import (
     Container,
     ContainerRuntime,
     consumption,
-    how_it_ended,
 )
 from archipelag_island.adapters.runtimes.oci.room import Room
 from archipelag_island.errors import NotUsable, RuntimeFailed, StartFailed
@@ -219,7 +219,9 @@ class _Direct(Container):
             await self._egress.close()
         self._when_gone()
         status = -signal.SIGKILL if room.ended is None else room.ended
-        return how_it_ended(status, str(room.words), self._last, self._spec, stopped=self._stopped)
+        return how_it_ended(
+            status, str(room.words), self._last, self._spec.tier.memory_bytes, stopped=self._stopped
+        )
 
 
 async def _try(executor: str, scratch: Path) -> None:

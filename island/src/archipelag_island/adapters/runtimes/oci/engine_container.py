@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from archipelag_island.adapters.runtimes.ended import how_it_ended
 from archipelag_island.adapters.runtimes.exchange import Exchange
 from archipelag_island.adapters.runtimes.oci import cgroups
 from archipelag_island.adapters.runtimes.oci.api import EngineApi
@@ -17,7 +18,6 @@ from archipelag_island.adapters.runtimes.oci.engine_body import Dialect
 from archipelag_island.adapters.runtimes.oci.lifecycle import (
     Container,
     consumption,
-    how_it_ended,
 )
 from archipelag_island.adapters.runtimes.oci.words import LastWords
 from archipelag_island.errors import StartFailed
@@ -151,7 +151,11 @@ class InEngine(Container):
         if self._egress is not None:
             await self._egress.close()
         return how_it_ended(
-            status, str(self._running.words), self._last, self._spec, stopped=self._stopped
+            status,
+            str(self._running.words),
+            self._last,
+            self._spec.tier.memory_bytes,
+            stopped=self._stopped,
         )
 
     async def _wait_status(self) -> tuple[int, bool]:

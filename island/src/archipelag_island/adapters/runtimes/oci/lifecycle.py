@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
-import stat
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
@@ -16,6 +13,7 @@ from typing import Final
 from archipelag_island.adapters.runtimes.cargo_client import CargoClient
 from archipelag_island.adapters.runtimes.exchange import INSIDE, Exchange
 from archipelag_island.adapters.runtimes.oci.cgroups import Figures, Group
+from archipelag_island.adapters.runtimes.pinned import Pinned
 from archipelag_island.errors import CargoDied, StartFailed
 from archipelag_island.runtime import (
     CargoSpec,
@@ -58,49 +56,12 @@ class Container(ABC):
     def usage(self) -> Consumption: ...
 
 
-class Pinned:
-    """The very socket that a Cargo opened, held by a handle: what it puts in its place later is never connected to."""
-
-    def __init__(self, handle: int) -> None:
-        self._handle = handle
-
-    @classmethod
-    def at(cls, path: Path) -> Pinned | None:
-        """None: nothing is there yet. Raises StartFailed when something else is: a link would lead to the host's."""
-        try:
-            handle = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
-            return None
-        if not stat.S_ISSOCK(os.fstat(handle).st_mode):
-            os.close(handle)
-            raise StartFailed("the Cargo put something else where its socket belongs")
-        return cls(handle)
-
-    @property
-    def path(self) -> str:
-        return f"/proc/self/fd/{self._handle}"
-
-    def listens(self) -> bool:
-        """A socket is there a moment before anybody listens to it; gRPC would take that for an end."""
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.setblocking(False)
-            try:
-                probe.connect(self.path)
-            except ConnectionRefusedError:
-                return False
-            except BlockingIOError:
-                return True  # So many wait already.
-        return True
-
-    def close(self) -> None:
-        os.close(self._handle)
-
-
 class _Started:
     def __init__(self, container: Container, pinned: Pinned) -> None:
         self.container = container
         self.pinned = pinned
         self.client = CargoClient(pinned.path)
+        self.ending: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
         with suppress(TimeoutError):
@@ -177,6 +138,21 @@ class ContainerRuntime(ABC):
         started = self._started.get(handle.id)
         if started is None:
             return
+        if started.ending is None:
+            started.ending = asyncio.create_task(self._end(handle, started, grace_s))
+        hurry: asyncio.Task[None] | None = None
+        while not started.ending.done():
+            try:
+                await asyncio.shield(started.ending)
+            except asyncio.CancelledError:
+                # Who gives up waiting does not leave the Cargo running: it gets no more grace.
+                hurry = hurry or asyncio.create_task(started.container.stop(0))
+        if hurry is not None:
+            await asyncio.gather(hurry, return_exceptions=True)
+            raise asyncio.CancelledError
+        await started.ending
+
+    async def _end(self, handle: Handle, started: _Started, grace_s: float) -> None:
         await started.container.stop(grace_s)
         ended = await started.container.wait()
         if self._started.pop(handle.id, None) is None:
@@ -225,26 +201,14 @@ def consumption(last: Consumption, now: Figures) -> Consumption:
     )
 
 
-def how_it_ended(
-    status: int, words: str, used: Consumption, spec: CargoSpec, *, stopped: bool
-) -> Exit:
-    """An end by the memory limit says so: the kernel alone would say signal 9, which is also ours."""
-    if used.oom_kills and not stopped and status != 0:
-        limit = f"killed: more than {spec.tier.memory_bytes >> 20} MB of memory"
-        words = f"{limit} | {words}" if words else limit
-    return Exit(status, stopped=stopped, last_words=words)
-
-
 async def _until_there(container: Container, place: Callable[[], Path]) -> Pinned:
     """Raises StartFailed when the container ends first."""
     wait_s = 0.002
     while True:
         if container.ended:
             raise StartFailed(str(await container.wait()))
-        if (found := Pinned.at(place())) is not None:
-            if found.listens():
-                return found
-            found.close()
+        if (found := Pinned.listening_at(place())) is not None:
+            return found
         await asyncio.sleep(wait_s)
         wait_s = min(0.05, wait_s * 1.5)
 

@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from archipelag_island.adapters.runtimes.oci.lifecycle import Pinned
+from archipelag_island.adapters.runtimes.pinned import Pinned
 from archipelag_island.errors import StartFailed
 
 

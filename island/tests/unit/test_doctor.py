@@ -1,0 +1,54 @@
+"""What the doctor says of a runtime that this host cannot run, or that isolates little."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from archipelag_island.adapters import doctor
+from archipelag_island.config import Settings
+from archipelag_island.errors import NotUsable
+from archipelag_island.runtime import RuntimeInfo
+
+SETTINGS = Settings(home=Path("home"), coordinator="", name="island", model_dir=Path("models"))
+
+
+class Tried:
+    def __init__(self, found: RuntimeInfo | str) -> None:
+        self._found = found
+
+    async def probe(self) -> RuntimeInfo:
+        if isinstance(self._found, str):
+            raise NotUsable(self._found)
+        return self._found
+
+
+async def told(found: RuntimeInfo | str, settings: Settings = SETTINGS) -> doctor.Finding:
+    runtime: Any = Tried(found)
+    return await doctor._runtime("oci", runtime, settings)
+
+
+@pytest.mark.parametrize(("named", "well"), [(("oci",), False), (SETTINGS.runtimes, True)])
+async def test_runtime_that_does_not_work_has_to_be_mended_where_its_owner_named_it(
+    named: tuple[str, ...], well: bool
+) -> None:
+    finding = await told("needs root", replace(SETTINGS, runtimes=named))
+
+    assert finding.well is well
+    assert "not usable: needs root" in finding.found
+    assert "as root on Linux with crun or runc" in finding.advice
+
+
+@pytest.mark.parametrize(("trust_min", "advised"), [(0, False), (3, True)])
+async def test_runtime_that_isolates_too_little_for_strangers_comes_with_advice(
+    trust_min: int, advised: bool
+) -> None:
+    info = RuntimeInfo("oci", ("walls",), ("shares the kernel",), "crun 1", trust_min)
+
+    finding = await told(info)
+
+    assert finding.well
+    assert "crun 1, for Cargos from trust level" in finding.found and "walls" in finding.found
+    assert bool(finding.advice) is advised
