@@ -69,8 +69,8 @@ async def test_ten_prompts_are_painted_in_their_colours(
         label = prompt.removeprefix("a ").replace(" background", "")
         ImageDraw.Draw(sheet).text((i % 5 * 200 + 4, i // 5 * 226 + 200), label, fill="black")
     sheet.save(artifacts / "ten-prompts.png")
-    # A small model is wrong now and then; which of them is kept for people to see.
-    assert len(wrong) <= 2, wrong
+    # By seed, so that this is always the same; another processor may round one of them otherwise.
+    assert len(wrong) <= 1, wrong
 
 
 async def test_equal_seeds_give_equal_pictures_and_others_differ(painter: SmallPainter) -> None:
