@@ -39,7 +39,7 @@ from nats.js.api import StreamConfig
 
 from . import containers
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 def free_port() -> int:

@@ -206,6 +206,8 @@ def _spin() -> None:
 
 def _fill(folder: Path) -> str:
     """File after file, since one of them has a bound of its own; returns what stopped it, and takes all away."""
+    # An earlier run may have been stopped before it took its own away.
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     try:
         for number in range(1000):
