@@ -219,7 +219,7 @@ async def test_fetching_is_given_up_when_a_pause_begins_and_begun_again_after_it
     from archipelag_contracts.manifest import Model
 
     stage.world.models = Slow()
-    manifest = the_echo_manifest(model=Model("m", "m.gguf", "0" * 64))
+    manifest = the_echo_manifest(kind="chat", model=Model("m", "m.gguf", "0" * 64))
     made = offer.Offer(manifest, manifest.digest)
     stage.world.now.offers = {manifest.slug: made}
     stage.start(offer.offer_for_ever(stage.world))
