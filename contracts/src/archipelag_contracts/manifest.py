@@ -127,6 +127,11 @@ class Manifest:
         """Reckoned once: it is asked for with every job."""
         return digest(self.canonical())
 
+    @cached_property
+    def reads_files(self) -> bool:
+        """Whether a job's input may name uploaded files. Reckoned once, like the digest."""
+        return schema.has_format(self.input, "file")
+
 
 def parse_toml(text: str) -> Manifest:
     """A manifest as a person writes it. Raises BadManifest with every problem found."""

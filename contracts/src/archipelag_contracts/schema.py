@@ -42,6 +42,13 @@ def problems(schema: Any, where: str = "input") -> list[str]:
     return found[:20]
 
 
+def has_format(schema: Any, name: str) -> bool:
+    """Whether any part of a schema within `problems` has this format."""
+    if isinstance(schema, dict):
+        return schema.get("format") == name or any(has_format(v, name) for v in schema.values())
+    return isinstance(schema, list) and any(has_format(one, name) for one in schema)
+
+
 def _look(schema: Any, where: str, depth: int, found: list[str]) -> None:
     if not isinstance(schema, dict):
         found.append(f"{where} must be a table")

@@ -109,3 +109,12 @@ def test_more_than_the_tier_has_is_told_by_name() -> None:
 
     assert tiers.exceeds(manifest()) == []
     assert [said.split()[0] for said in tiers.exceeds(greedy)] == ["limits.seconds", "egress"]
+
+
+def test_a_manifest_knows_whether_its_input_names_files() -> None:
+    named = 'anyOf = [{ type = "string", format = "file" }, { type = "null" }]'
+
+    assert not manifest().reads_files
+    assert not manifest(WASM.replace("maxLength = 100", 'default = "file"')).reads_files
+    assert manifest(WASM.replace("maxLength = 100", 'format = "file"')).reads_files
+    assert manifest(WASM.replace('type = "string"', named)).reads_files

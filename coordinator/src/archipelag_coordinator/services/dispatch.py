@@ -35,8 +35,6 @@ from archipelag_coordinator.services.world import World
 TRIES_MAX: Final = 8
 """Islands asked in one go; after that the job waits for the next turn."""
 BROKER_AWAY: Final = "the message fabric cannot be reached; trying again"
-FILE_SIGN: Final = b'"file_'
-"""Without it, an input names no file."""
 STALE: Final = "stale"
 """An Island that says this of everything has a clock that is wrong: asked once a heartbeat, not twice a second."""
 REFUSED_AVOID_S: Final = 1.0
@@ -126,8 +124,8 @@ async def _give(world: World, job_id: JobId) -> Job | _Given:
             placement = place(wanted, candidates, world.ids.chance())
         except NoPlacement as nobody:
             return await _keep_reasons(world, tx, job, nobody)
-        # Most jobs read none, and are not asked about at the database.
-        files = tuple(await tx.files.inputs(job.id)) if FILE_SIGN in job.input else ()
+        # Most Cargos read none, and their jobs are not asked about at the database.
+        files = tuple(await tx.files.inputs(job.id)) if cargo.manifest.reads_files else ()
         started = job.start(now)
         begin = Position(answer.next)
         attempt = Attempt(

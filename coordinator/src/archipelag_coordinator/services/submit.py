@@ -72,7 +72,8 @@ async def submit(world: World, submission: Submission) -> Submitted:
     submission.key.check_scope(Scope.WRITE)
     cargo = world.catalogue.find(submission.workload)
     wanted = _read(world, cargo, submission)
-    named = files_of(cargo.manifest.input, submission.input) if cargo.manifest.input else {}
+    manifest = cargo.manifest
+    named = files_of(manifest.input, submission.input) if manifest.reads_files else {}
     now = world.clock.now()
     job = _job(world, submission, cargo, wanted, now)
     async with world.store.begin() as tx:
