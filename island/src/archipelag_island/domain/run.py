@@ -47,8 +47,8 @@ class Run:
         self.bytes_max = bytes_max
         self.started = now
         self.started_at_ms = started_at_ms
-        self.began = now
-        """Monotonic seconds of when its Cargo began; it may have been started for this run first."""
+        self.began: float | None = None
+        """Monotonic seconds of when its Cargo began; None: it is being started for this run."""
         self.heard = now
         """Monotonic seconds of the Cargo's last item or progress."""
         self.ending: Ending | None = None
@@ -66,6 +66,10 @@ class Run:
         self._told_prompt = False
         self._note: Progress | None = None
         self._chain = CHAIN_START
+
+    def begin(self, now: float) -> None:
+        """Its Cargo works on it from here on."""
+        self.began = self.heard = now
 
     def tell(self, note: Progress) -> None:
         """A word of ours to whoever waits."""

@@ -125,7 +125,8 @@ def _unfinished(world: World, run: Run) -> bytes:
 async def _execute(world: World, running: Running) -> None:
     """The whole life of a run, in a task of its own."""
     run = running.run
-    running.began = running.offer.warm is not None
+    if running.offer.warm is not None:
+        run.begin(run.started)
     sender = asyncio.create_task(_send(world, run, running.wake))
     watch = asyncio.create_task(_watch(world, running))
     # A task of its own, so that a wish to stop ends the Cargo's work and nothing else.
@@ -165,9 +166,8 @@ async def _drive(world: World, running: Running) -> Ending:
             warm = await _until_warm(world, running)
             if isinstance(warm, Ending):
                 return warm
-            if not running.began:
-                run.began = run.heard = world.clock.monotonic()
-                running.began = True
+            if run.began is None:
+                run.begin(world.clock.monotonic())
             warm.meter.begin(run.key, world.runtime.usage(warm.handle))
             try:
                 return await _take(world, running, warm, files)
@@ -181,28 +181,35 @@ async def _drive(world: World, running: Running) -> Ending:
 
 async def _until_warm(world: World, running: Running) -> Warm | Ending:
     """The Cargo, started for this run if need be; or how the run ends since it could not be."""
-    run, digest = running.run, running.run.assignment.cargo_digest
-    hold = world.hold(digest)
-    failures, told = hold.failures, False
-    hold.wait(run.key)
+    hold = world.hold(running.run.assignment.cargo_digest)
+    failures = hold.failures
+    found = _found(world, running, failures)
+    if found is not None:
+        return found  # As nearly always: nobody has to be woken for it.
+    hold.wait(running.run.key)
     world.moved()
+    running.run.tell(Progress(0, 0, f"starting {running.slug}"))
+    running.wake.set()
     try:
-        while True:
-            offer = world.now.offers.get(running.slug)
-            if offer is None or offer.digest != digest:
-                return Ending(Cause.ISLAND_STOPPED, error=f"{running.slug} was stopped here")
-            if offer.warm is not None:
-                return offer.warm
-            if hold.failures != failures or offer.state is OfferState.FAILED:
-                why = f"{running.slug} could not be started: {offer.reason}"
-                return Ending(Cause.ISLAND_STOPPED, error=why)
-            if not told:
-                run.tell(Progress(0, 0, f"starting {offer.slug}"))
-                running.wake.set()
-                told = True
+        while (found := _found(world, running, failures)) is None:
             await world.offer_moves()
+        return found
     finally:
-        hold.leave(run.key)
+        hold.leave(running.run.key)
+
+
+def _found(world: World, running: Running, failures: int) -> Warm | Ending | None:
+    """The warm Cargo, or why there will be none; None: it is being started. `failures`: starts that failed before."""
+    digest = running.run.assignment.cargo_digest
+    offer = world.now.offers.get(running.slug)
+    if offer is None or offer.digest != digest:
+        return Ending(Cause.ISLAND_STOPPED, error=f"{running.slug} was stopped here")
+    if offer.warm is not None:
+        return offer.warm
+    if world.hold(digest).failures != failures or offer.state is OfferState.FAILED:
+        why = f"{running.slug} could not be started: {offer.reason}"
+        return Ending(Cause.ISLAND_STOPPED, error=why)
+    return None
 
 
 async def _take(world: World, running: Running, warm: Warm, files: tuple[InputFile, ...]) -> Ending:
@@ -280,14 +287,14 @@ async def _watch(world: World, running: Running) -> None:
         if running.again_at and now >= running.again_at[0]:
             running.again_at.pop(0)
             running.say_again()
-        if running.began and now - run.heard > limits.progress_s:
+        if run.began is not None and now - run.heard > limits.progress_s:
             stalled = f"no progress for {limits.progress_s} s"
             if world.stop_run(run.key, Ending(Cause.CARGO_STALLED, error=stalled)):
                 world.hold(run.assignment.cargo_digest).stalled.set()
         if now >= deadline:
             world.stop_run(run.key, Ending(Cause.DEADLINE, error="the job's deadline passed"))
         # Not while it is started for us: that is no work of its own, and the deadline bounds it.
-        longest = run.began + longest_s if running.began else deadline
+        longest = deadline if run.began is None else run.began + longest_s
         if now >= longest:
             over = f"more than the {longest_s} s that this Cargo may take"
             world.stop_run(run.key, Ending(Cause.LIMIT_EXCEEDED, error=over))

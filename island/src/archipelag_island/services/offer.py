@@ -378,5 +378,5 @@ def _over_cap(world: World, offer: Offer, used_bytes: int) -> str | None:
 def _stop_runs(world: World, offer: Offer, ending: Ending, *, waiting_too: bool = True) -> None:
     for key, running in tuple(world.now.runs.items()):
         ours = running.run.assignment.cargo_digest == offer.digest
-        if ours and (running.began or waiting_too):
+        if ours and (running.run.began is not None or waiting_too):
             world.stop_run(key, ending)

@@ -67,8 +67,6 @@ class Running:
     run: Run
     offer: Offer
     """As it was when the run was accepted."""
-    began: bool = False
-    """Its Cargo works on it."""
     share: Share = field(default_factory=Share)
     memory_peak_bytes: int = 0
     drive: asyncio.Task[Any] | None = None
