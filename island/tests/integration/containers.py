@@ -133,7 +133,7 @@ def folders_of(island: int, scratch: Path) -> list[Path]:
 
 
 def container_of(runtime: ContainerRuntime, handle: Handle) -> Container:
-    return runtime._started[handle.id].container
+    return runtime._started[handle.id].living
 
 
 def processes_of(runtime: ContainerRuntime, handle: Handle) -> set[int]:

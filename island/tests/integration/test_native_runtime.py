@@ -91,7 +91,7 @@ def environment_of(pid: int) -> list[bytes]:
 async def test_cargo_has_no_rights_it_does_not_need(runtime: NativeRuntime) -> None:
     info = await runtime.probe()
     handle = await runtime.start(a_spec())
-    pid = runtime._started[handle.id].process.pid
+    pid = runtime._started[handle.id].living.pid
 
     status = status_of(pid)
 
@@ -116,13 +116,13 @@ async def test_nothing_is_left_after_stop(runtime: NativeRuntime) -> None:
     await runtime.stop(handle, 2.0)
 
     with pytest.raises(ProcessLookupError):
-        os.kill(started.process.pid, 0)
+        os.kill(started.living.pid, 0)
     assert not started.exchange.folder.exists()
 
 
 async def test_stop_that_is_cancelled_leaves_nothing_either(runtime: NativeRuntime) -> None:
     handle = await runtime.start(a_spec())
-    process = runtime._started[handle.id].process
+    process = runtime._started[handle.id].living
     os.kill(process.pid, signal.SIGSTOP)
 
     stopping = asyncio.create_task(runtime.stop(handle, 60.0))
@@ -136,7 +136,7 @@ async def test_stop_that_is_cancelled_leaves_nothing_either(runtime: NativeRunti
 
 async def test_cargo_that_ignores_sigterm_is_killed(runtime: NativeRuntime) -> None:
     handle = await runtime.start(a_spec())
-    pid = runtime._started[handle.id].process.pid
+    pid = runtime._started[handle.id].living.pid
     os.kill(pid, signal.SIGSTOP)  # A stopped process takes no SIGTERM.
 
     async with asyncio.timeout(20):
@@ -177,7 +177,7 @@ async def test_model_below_a_closed_folder_reaches_the_cargo(
     weights.write_bytes(b"w")
 
     handle = await runtime.start(replace(a_spec(), model=weights))
-    pid = runtime._started[handle.id].process.pid
+    pid = runtime._started[handle.id].living.pid
 
     arguments = arguments_of(pid)
     given = arguments[arguments.index("--model") + 1]

@@ -311,7 +311,7 @@ from archipelag_island.testing.builders import a_spec
 async def main():
     runtime = NativeRuntime()
     handle = await runtime.start(a_spec())
-    print(runtime._started[handle.id].process.pid, flush=True)
+    print(runtime._started[handle.id].living.pid, flush=True)
     await asyncio.sleep(1000)
 asyncio.run(main())
 """,

@@ -356,7 +356,7 @@ async def test_death_of_the_process_is_told(runtime: EchoInWasm) -> None:
 
     async with aclosing(runtime.run(handle, request)) as events:
         await anext(events)
-        os.kill(runtime._native._started[handle.id].process.pid, signal.SIGKILL)
+        os.kill(runtime._native._started[handle.id].living.pid, signal.SIGKILL)
         with pytest.raises(CargoDied, match="signal 9"):
             async for _ in events:
                 pass

@@ -17,15 +17,25 @@ from typing import Final
 
 from archipelag_contracts.manifest import Manifest
 
+from archipelag_island.domain.outputs import is_plain
 from archipelag_island.errors import BadInput, StartFailed
-from archipelag_island.runtime import InputFile
+from archipelag_island.runtime import CargoSpec, InputFile
 
 INSIDE: Final = PurePosixPath("/run/archipelag")
 """Where a sandbox shows it."""
 SOCKET: Final = "sock/cargo.sock"
 MANIFEST: Final = "manifest.json"
 INPUTS: Final = "in"
-NAME_MAX: Final = 128
+RUN_NAME_MAX: Final = 128
+
+
+def standard_arguments(spec: CargoSpec, folder: str, model: str) -> tuple[str, ...]:
+    """What every Cargo is told, after its own command: `folder` and `model` as it sees them; empty: it has no model."""
+    return (
+        *("--socket", f"{folder}/{SOCKET}", "--manifest", f"{folder}/{MANIFEST}"),
+        *(("--model", model) if model else ()),
+        *("--slots", str(spec.slots), "--threads", str(spec.threads)),
+    )
 
 
 class Exchange:
@@ -76,7 +86,7 @@ class Exchange:
         if not given:
             yield ""
             return
-        name = "".join(c if c.isalnum() else "-" for c in run_id)[:NAME_MAX]
+        name = "".join(c if c.isalnum() else "-" for c in run_id)[:RUN_NAME_MAX]
         folder = self.inputs / name
         folder.mkdir(mode=0o755)
         try:
@@ -92,8 +102,7 @@ class Exchange:
 
 
 def _show(one: InputFile, folder: Path) -> None:
-    plain = 0 < len(one.name) <= NAME_MAX and "/" not in one.name and "\0" not in one.name
-    if not plain or one.name.startswith("."):
+    if not is_plain(one.name):
         raise BadInput(f"{one.name[:64]!r} cannot be the name of an input file")
     target = folder / one.name
     # A link saves the copy, but its mode is also the original's: only where that is already as a Cargo needs it.

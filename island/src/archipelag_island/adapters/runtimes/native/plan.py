@@ -12,7 +12,7 @@ from typing import Final
 
 from archipelag_contracts.tiers import Tier
 
-from archipelag_island.adapters.runtimes.exchange import INSIDE, MANIFEST, SOCKET, Exchange
+from archipelag_island.adapters.runtimes.exchange import INSIDE, Exchange, standard_arguments
 from archipelag_island.adapters.runtimes.native.cgroups import Cgroup
 from archipelag_island.adapters.runtimes.native.launch import Confinement, closed_above
 from archipelag_island.adapters.runtimes.native.rights import Rights
@@ -121,16 +121,10 @@ class Plan:
 
 
 def arguments_of(spec: CargoSpec, rights: Rights, exchange: Exchange, model_fd: int) -> list[str]:
-    """What every Cargo is told."""
+    """Its own command, and what every Cargo is told."""
     inside = bool(rights.bubblewrap)
     folder = str(INSIDE) if inside else str(exchange.folder)
-    arguments = [
-        *spec.command,
-        "--socket",
-        f"{folder}/{SOCKET}",
-        "--manifest",
-        f"{folder}/{MANIFEST}",
-    ]
+    model = ""
     if spec.model is not None:
         if inside:
             model = str(MODELS / spec.model.name)
@@ -139,8 +133,7 @@ def arguments_of(spec: CargoSpec, rights: Rights, exchange: Exchange, model_fd: 
         else:
             # Opened by us, so that it need not lie where the Cargo's user may go.
             model = f"/proc/self/fd/{model_fd}"
-        arguments += ["--model", model]
-    return [*arguments, "--slots", str(spec.slots), "--threads", str(spec.threads)]
+    return [*spec.command, *standard_arguments(spec, folder, model)]
 
 
 @contextmanager

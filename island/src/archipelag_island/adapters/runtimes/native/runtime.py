@@ -15,15 +15,13 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from archipelag_contracts.tiers import TIERS, Tier
 
-from archipelag_island.adapters.runtimes.cargo_client import CargoClient
 from archipelag_island.adapters.runtimes.exchange import INSIDE, Exchange
 from archipelag_island.adapters.runtimes.native import cgroups
 from archipelag_island.adapters.runtimes.native.cgroups import Cgroup
@@ -44,15 +42,12 @@ from archipelag_island.adapters.runtimes.native.sandbox import (
     gpu_devices,
 )
 from archipelag_island.adapters.runtimes.pinned import Pinned
-from archipelag_island.errors import CargoDied, StartFailed
+from archipelag_island.adapters.runtimes.served import Served, ServedCargos
+from archipelag_island.errors import StartFailed
 from archipelag_island.runtime import (
     CargoSpec,
-    Consumption,
-    Description,
     Exit,
     Handle,
-    RunEvent,
-    RunRequest,
     RuntimeInfo,
 )
 
@@ -60,35 +55,20 @@ log = logging.getLogger(__name__)
 
 START_S: Final = 60.0
 PROBE_S: Final = 20.0
-DEATH_NOTICED_S: Final = 1.0
 FOLDER_PREFIX: Final = "archipelag-cargo-"
-ENDED_MAX: Final = 100
 # What an engine must be able to load, and what must hold in a sandbox.
 TRIAL: Final = "archipelag_island.adapters.runtimes.trial"
 LOADING: Final = "archipelag_contracts.pb.archipelag.v1.cargo_pb2_grpc"
 
 
-@dataclass
-class _Started:
-    process: ConfinedProcess
-    exchange: Exchange
-    client: CargoClient
-    pinned: Pinned | None
-    """The socket that stood when it was started; None where a path has to do."""
-    sandboxed: bool
-    ending: asyncio.Task[None] | None = None
-
-
-class NativeRuntime:
+class NativeRuntime(ServedCargos):
     """`scratch` is where the Cargos' private folders go; short, since a Unix socket's path is at most 107 bytes."""
 
     def __init__(self, scratch: Path | None = None) -> None:
+        super().__init__()
         self._scratch = scratch or Path(tempfile.gettempdir())
-        self._started: dict[str, _Started] = {}
-        self._ended: dict[str, tuple[Exit, Consumption]] = {}
         self._host: Host | None = None
         self._finding = asyncio.Lock()
-        self._count = 0
 
     async def probe(self) -> RuntimeInfo:
         host = await self._find_host()
@@ -120,8 +100,7 @@ class NativeRuntime:
         if rights.uid >= 0:
             uid = own_uid(spec.digest.encode())
             rights = replace(rights, uid=uid, gid=uid)
-        self._count += 1
-        handle = Handle(f"{spec.manifest.slug}-{self._count}")
+        handle = self._new_handle(spec)
         try:
             exchange = self._exchange(spec, rights)
         except OSError as error:
@@ -140,10 +119,8 @@ class NativeRuntime:
                 text = f"{spec.module} did not open its socket within {START_S:.0f} s"
                 raise StartFailed(text) from None
             raise
-        client = CargoClient(pinned.path if pinned else str(exchange.socket))
-        self._started[handle.id] = _Started(
-            process, exchange, client, pinned, bool(rights.bubblewrap)
-        )
+        shown_at = INSIDE if rights.bubblewrap else None
+        self._started[handle.id] = Served(process, exchange, pinned, shown_at)
         log.info("cargo_started cargo=%s pid=%d", handle.id, process.pid)
         return handle
 
@@ -182,83 +159,6 @@ class NativeRuntime:
         finally:
             if model_fd >= 0:
                 os.close(model_fd)
-
-    async def describe(self, handle: Handle) -> Description:
-        started = self._alive(handle)
-        try:
-            return await started.client.describe()
-        except CargoDied as error:
-            raise await self._why_died(started, error) from error
-
-    async def run(self, handle: Handle, request: RunRequest) -> AsyncGenerator[RunEvent, None]:
-        started = self._alive(handle)
-        shown_at = INSIDE if started.sandboxed else None
-        try:
-            with started.exchange.with_inputs(request.run_id, request.files, shown_at) as folder:
-                async with aclosing(started.client.run(request, folder)) as events:
-                    async for event in events:
-                        yield event
-        except CargoDied as error:
-            raise await self._why_died(started, error) from error
-
-    async def wait(self, handle: Handle) -> Exit:
-        if handle.id in self._ended:
-            return self._ended[handle.id][0]
-        return await self._started[handle.id].process.wait()
-
-    async def stop(self, handle: Handle, grace_s: float) -> None:
-        started = self._started.get(handle.id)
-        if started is None:
-            return
-        if started.ending is None:
-            started.ending = asyncio.create_task(self._end(handle, started, grace_s))
-        cancelled = False
-        while not started.ending.done():
-            try:
-                await asyncio.shield(started.ending)
-            except asyncio.CancelledError:
-                # Who gives up waiting does not leave the Cargo running: it gets no more grace.
-                cancelled = True
-                started.process.kill()
-        if cancelled:
-            raise asyncio.CancelledError
-        await started.ending
-
-    async def _end(self, handle: Handle, started: _Started, grace_s: float) -> None:
-        started.process.usage()
-        await started.process.stop(grace_s)
-        ended = await started.process.wait()
-        if self._started.pop(handle.id, None) is None:
-            return
-        self._ended[handle.id] = (ended, started.process.usage())
-        if len(self._ended) > ENDED_MAX:
-            del self._ended[next(iter(self._ended))]
-        with suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
-                await started.client.close()
-        if started.pinned is not None:
-            started.pinned.close()
-        started.exchange.remove()
-
-    def usage(self, handle: Handle) -> Consumption:
-        if handle.id in self._ended:
-            return self._ended[handle.id][1]
-        started = self._started.get(handle.id)
-        return started.process.usage() if started else Consumption()
-
-    def _alive(self, handle: Handle) -> _Started:
-        started = self._started.get(handle.id)
-        if started is None:
-            raise CargoDied("it was stopped")
-        return started
-
-    async def _why_died(self, started: _Started, error: CargoDied) -> CargoDied:
-        """A broken call is noticed before the process's end; its last words are worth a short wait."""
-        try:
-            async with asyncio.timeout(DEATH_NOTICED_S):
-                return CargoDied(str(await started.process.wait()))
-        except TimeoutError:
-            return error
 
     async def use_tool(
         self,

@@ -5,37 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from archipelag_island.adapters.runtimes.cargo_client import CargoClient
-from archipelag_island.adapters.runtimes.exchange import INSIDE, Exchange
+from archipelag_island.adapters.runtimes.exchange import INSIDE, Exchange, standard_arguments
 from archipelag_island.adapters.runtimes.oci.cgroups import Figures, Group
 from archipelag_island.adapters.runtimes.pinned import Pinned
-from archipelag_island.errors import CargoDied, StartFailed
-from archipelag_island.runtime import (
-    CargoSpec,
-    Consumption,
-    Description,
-    Exit,
-    Handle,
-    RunEvent,
-    RunRequest,
-    RuntimeInfo,
-)
+from archipelag_island.adapters.runtimes.served import Served, ServedCargos
+from archipelag_island.errors import StartFailed
+from archipelag_island.runtime import CargoSpec, Consumption, Exit, Handle, RuntimeInfo
 
 log = logging.getLogger(__name__)
 
 START_S: Final = 60.0
-DEATH_NOTICED_S: Final = 1.0
-ENDED_KEPT: Final = 100
 SOCKET: Final = "cargo.sock"
 
 
 class Container(ABC):
-    """One started container. Any number of tasks may wait for its end."""
+    """One started container: see `served.Living`."""
 
     exchange: Exchange
     group: Group | None
@@ -50,34 +38,14 @@ class Container(ABC):
 
     @abstractmethod
     async def stop(self, grace_s: float) -> None:
-        """Asks, waits, kills. No process, group or mount of it is left when this returns."""
+        """No process, group or mount of it is left when this returns."""
 
     @abstractmethod
     def usage(self) -> Consumption: ...
 
 
-class _Started:
-    def __init__(self, container: Container, pinned: Pinned) -> None:
-        self.container = container
-        self.pinned = pinned
-        self.client = CargoClient(pinned.path)
-        self.ending: asyncio.Task[None] | None = None
-
-    async def close(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
-                await self.client.close()
-        self.pinned.close()
-        self.container.exchange.remove()
-
-
-class ContainerRuntime(ABC):
+class ContainerRuntime(ServedCargos, ABC):
     """`_open` starts the container; everything after that is the same for all."""
-
-    def __init__(self) -> None:
-        self._started: dict[str, _Started] = {}
-        self._ended: dict[str, tuple[Exit, Consumption]] = {}
-        self._count = 0
 
     @abstractmethod
     async def probe(self) -> RuntimeInfo: ...
@@ -93,8 +61,7 @@ class ContainerRuntime(ABC):
         if spec.root is None or not spec.command:
             raise StartFailed(f"{spec.manifest.slug} has no image with a command to start")
         await self.probe()
-        self._count += 1
-        handle = Handle(f"{spec.manifest.slug}-{self._count}")
+        handle = self._new_handle(spec)
         container, place = await self._open(spec, handle.id)
         try:
             async with asyncio.timeout(START_S):
@@ -107,85 +74,15 @@ class ContainerRuntime(ABC):
                     f"{spec.manifest.slug} did not open its socket within {START_S:.0f} s"
                 ) from None
             raise
-        self._started[handle.id] = _Started(container, pinned)
+        self._started[handle.id] = Served(container, container.exchange, pinned, INSIDE)
         log.info("cargo_started cargo=%s", handle.id)
         return handle
-
-    async def describe(self, handle: Handle) -> Description:
-        started = self._alive(handle)
-        try:
-            return await started.client.describe()
-        except CargoDied as error:
-            raise await _why_died(started.container, error) from error
-
-    async def run(self, handle: Handle, request: RunRequest) -> AsyncGenerator[RunEvent, None]:
-        started = self._alive(handle)
-        exchange = started.container.exchange
-        try:
-            with exchange.with_inputs(request.run_id, request.files, INSIDE) as folder:
-                async with aclosing(started.client.run(request, folder)) as events:
-                    async for event in events:
-                        yield event
-        except CargoDied as error:
-            raise await _why_died(started.container, error) from error
-
-    async def wait(self, handle: Handle) -> Exit:
-        if handle.id in self._ended:
-            return self._ended[handle.id][0]
-        return await self._started[handle.id].container.wait()
-
-    async def stop(self, handle: Handle, grace_s: float) -> None:
-        started = self._started.get(handle.id)
-        if started is None:
-            return
-        if started.ending is None:
-            started.ending = asyncio.create_task(self._end(handle, started, grace_s))
-        hurry: asyncio.Task[None] | None = None
-        while not started.ending.done():
-            try:
-                await asyncio.shield(started.ending)
-            except asyncio.CancelledError:
-                # Who gives up waiting does not leave the Cargo running: it gets no more grace.
-                hurry = hurry or asyncio.create_task(started.container.stop(0))
-        if hurry is not None:
-            await asyncio.gather(hurry, return_exceptions=True)
-            raise asyncio.CancelledError
-        await started.ending
-
-    async def _end(self, handle: Handle, started: _Started, grace_s: float) -> None:
-        await started.container.stop(grace_s)
-        ended = await started.container.wait()
-        if self._started.pop(handle.id, None) is None:
-            return
-        self._ended[handle.id] = (ended, started.container.usage())
-        if len(self._ended) > ENDED_KEPT:
-            del self._ended[next(iter(self._ended))]
-        await started.close()
-
-    def usage(self, handle: Handle) -> Consumption:
-        if handle.id in self._ended:
-            return self._ended[handle.id][1]
-        started = self._started.get(handle.id)
-        return started.container.usage() if started else Consumption()
-
-    def _alive(self, handle: Handle) -> _Started:
-        started = self._started.get(handle.id)
-        if started is None:
-            raise CargoDied("it was stopped")
-        return started
 
 
 def arguments(spec: CargoSpec) -> tuple[str, ...]:
     """The image's command, and what every Cargo is told."""
-    model = ("--model", f"{INSIDE}/model/{spec.model.name}") if spec.model else ()
-    return (
-        *spec.command,
-        *("--socket", f"{INSIDE}/sock/{SOCKET}"),
-        *("--manifest", f"{INSIDE}/manifest.json"),
-        *model,
-        *("--slots", str(spec.slots)),
-        *("--threads", str(spec.threads)),
-    )
+    model = f"{INSIDE}/model/{spec.model.name}" if spec.model else ""
+    return (*spec.command, *standard_arguments(spec, str(INSIDE), model))
 
 
 def consumption(last: Consumption, now: Figures) -> Consumption:
@@ -211,12 +108,3 @@ async def _until_there(container: Container, place: Callable[[], Path]) -> Pinne
             return found
         await asyncio.sleep(wait_s)
         wait_s = min(0.05, wait_s * 1.5)
-
-
-async def _why_died(container: Container, error: CargoDied) -> CargoDied:
-    """A broken call is noticed before the container's end; its last words are worth a short wait."""
-    try:
-        async with asyncio.timeout(DEATH_NOTICED_S):
-            return CargoDied(str(await container.wait()))
-    except TimeoutError:
-        return error
