@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import re
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
+
+from archipelag_island.adapters import engines
 
 from archipelag_embedded.api import Api
 from archipelag_embedded.errors import CannotStart, StepFailed
@@ -284,32 +284,14 @@ def choose_port(setting: str, ordered: int | None, usual: int, kept: Path) -> in
 
 def manifests() -> list[Path]:
     """The manifests of the Cargos that come with us and can run here, found beside their packages; chat first."""
-    return [
-        _manifest(package) for package in CARGO_PACKAGES if package == CHAT or _is_whole(package)
-    ]
+    whole = set(engines.installed({}).values())
+    return [_manifest(package) for package in CARGO_PACKAGES if package == CHAT or package in whole]
 
 
 def modules() -> list[Path]:
     """The manifests of the WASM Cargos that come with us; none where only packages were installed."""
     folder = _manifest(CHAT).parents[1] / "wasm"
     return sorted(path for path in folder.glob("*/manifest.toml"))
-
-
-def _is_whole(package: str) -> bool:
-    """Whether it is installed together with what it needs: the engines of most Cargos are extras."""
-    for name in metadata.packages_distributions().get(package, ()):
-        needed = metadata.requires(name) or []
-        return all(_is_installed(one) for one in needed if ";" not in one)
-    return False
-
-
-def _is_installed(requirement: str) -> bool:
-    name = re.split(r"[^A-Za-z0-9._-]", requirement.strip(), maxsplit=1)[0]
-    try:
-        metadata.distribution(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def _manifest(package: str) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
+from importlib import metadata
 from typing import Final
 
 GROUP: Final = "archipelag.engines"
@@ -15,11 +15,13 @@ log = logging.getLogger(__name__)
 
 def installed(extra: Mapping[str, str]) -> dict[str, str]:
     """Engine name → Python package. What the owner names wins; an engine without what it needs is left out."""
-    found = {point.name: point.value for point in entry_points(group=GROUP) if _is_whole(point)}
+    found = {
+        point.name: point.value for point in metadata.entry_points(group=GROUP) if _is_whole(point)
+    }
     return {**found, **extra}
 
 
-def _is_whole(point: EntryPoint) -> bool:
+def _is_whole(point: metadata.EntryPoint) -> bool:
     needed = (point.dist.requires if point.dist else None) or []
     # With a marker it may be for another system, or an extra.
     missing = [one for one in needed if ";" not in one and not _is_installed(one)]
@@ -31,7 +33,7 @@ def _is_whole(point: EntryPoint) -> bool:
 def _is_installed(requirement: str) -> bool:
     name = re.split(r"[^A-Za-z0-9._-]", requirement.strip(), maxsplit=1)[0]
     try:
-        distribution(name)
-    except PackageNotFoundError:
+        metadata.distribution(name)
+    except metadata.PackageNotFoundError:
         return False
     return True
