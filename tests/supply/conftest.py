@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
+from archipelag_embedded.registry import Registry
 
 from .publisher import Publisher
-
-START_S = 60.0
-READY = "http://{}/v2/"
 
 
 @pytest.fixture(scope="session")
 def publisher() -> Iterator[Publisher]:
     work = Path(tempfile.mkdtemp(prefix="archipelag-supply-"))
-    command = [sys.executable, "-m", "archipelag_oci.server", "--folder", str(work / "store")]
-    port = free_port()
-    process = subprocess.Popen([*command, "--port", str(port)])
-    try:
-        wait_ready(process, f"127.0.0.1:{port}")
-        yield Publisher(f"127.0.0.1:{port}", work / "store", work)
-    finally:
-        process.terminate()
-        process.wait(30)
-        shutil.rmtree(work, ignore_errors=True)
+    server = Registry(work / "store", log=work / "registry.log")
+    yield Publisher(server.start(), server.store, work)
+    server.stop()
+    shutil.rmtree(work, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -42,23 +30,3 @@ def island() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-def wait_ready(process: subprocess.Popen[bytes], address: str) -> None:
-    until = time.monotonic() + START_S
-    while True:
-        try:
-            if httpx.get(READY.format(address)).status_code == 200:
-                return
-        except httpx.HTTPError:
-            pass
-        assert time.monotonic() < until and process.poll() is None, "the registry did not start"
-        time.sleep(0.05)

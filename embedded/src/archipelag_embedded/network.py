@@ -17,6 +17,7 @@ from archipelag_embedded.files import write_private
 from archipelag_embedded.nats import Nats
 from archipelag_embedded.postgres import Postgres
 from archipelag_embedded.process import STATE_MARK, Process, free_port, kept_port
+from archipelag_embedded.registry import Registry
 from archipelag_embedded.settings import GRPC_PORT, HTTP_PORT, Settings
 from archipelag_embedded.state import Facts, State
 from archipelag_embedded.supervisor import Service, Step
@@ -51,7 +52,9 @@ class Network:
         self._grpc_port = choose_port(
             "ARCHIPELAG_GRPC_PORT", settings.grpc_port, GRPC_PORT, state.directory / "grpc-port"
         )
-        self._registry_port = kept_port(state.directory / "registry-port")
+        self._registry = Registry(
+            state.directory / "registry", log=state.log("registry"), env=self._env()
+        )
         self._shelved: list[str] = []
         self._pairing_code: str | None = None
         self._island_started = datetime.now(UTC)
@@ -67,7 +70,7 @@ class Network:
                 take=self._nats.configure,
             ),
             Service("NATS", self._start_nats, self._nats.answers),
-            Service("Registry", self._start_registry, self._registry_ready),
+            Service("Registry", self._registry.spawn, self._registry.answers),
             self._shelving_modules(),
             self._command("Database schema", lambda: ["migrate"]),
             self._command("Account, key and Cargos", self._bootstrap, take=self._take_bootstrap),
@@ -123,31 +126,12 @@ class Network:
 
     # The registry of Cargos that are pulled
 
-    @property
-    def _registry(self) -> str:
-        return f"127.0.0.1:{self._registry_port}"
-
-    def _start_registry(self) -> Process:
-        folder = self._state.directory / "registry"
-        return Process(
-            "Registry",
-            [
-                *(sys.executable, "-m", "archipelag_oci.server", "--folder", str(folder)),
-                *("--port", str(self._registry_port)),
-            ],
-            log=self._state.log("registry"),
-            env=self._env(),
-        )
-
-    def _registry_ready(self) -> bool:
-        return Api(f"http://{self._registry}").stands("/v2/")
-
     def _shelving_modules(self) -> Step:
         return Step(
             "WASM Cargos",
             program=lambda: [
                 *(sys.executable, "-m", "archipelag_embedded.shelve"),
-                *("--registry", self._registry),
+                *("--registry", self._registry.address),
                 *("--key", str(self._state.coordinator / "cosign.pem")),
                 *("--out", str(self._state.directory / "cargos")),
                 *(str(manifest) for manifest in modules()),
@@ -184,7 +168,7 @@ class Network:
             "ARCHIPELAG_STATE_DIR": str(self._state.coordinator),
             "ARCHIPELAG_HTTP_HOST": self._settings.http_host,
             "ARCHIPELAG_HTTP_PORT": str(self._http_port),
-            "ARCHIPELAG_REGISTRY": self._registry,
+            "ARCHIPELAG_REGISTRY": self._registry.address,
             "ARCHIPELAG_GRPC_HOST": "127.0.0.1",
             "ARCHIPELAG_GRPC_PORT": str(self._grpc_port),
         }

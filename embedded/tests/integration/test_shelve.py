@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from archipelag_contracts.cosign import CosignKey
 from archipelag_contracts.manifest import parse_canonical
-from archipelag_embedded.process import free_port
+from archipelag_embedded.registry import Registry as Server
 from archipelag_embedded.shelve import main, shelve
 from archipelag_oci import signatures
 from archipelag_oci.errors import NotSigned
@@ -20,7 +16,6 @@ from archipelag_oci.reference import parse
 from archipelag_oci.registry import Registry
 
 KEY = CosignKey.generate()
-START_S = 30.0
 MANIFEST = """
 slug = "nothing"
 version = "1.0.0"
@@ -34,22 +29,9 @@ runtime = "wasm"
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[str]:
-    port = free_port()
-    command = [sys.executable, "-m", "archipelag_oci.server", "--folder", str(tmp_path / "r")]
-    process = subprocess.Popen([*command, "--port", str(port)])
-    try:
-        until = time.monotonic() + START_S
-        while True:
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/v2/").raise_for_status()
-                break
-            except httpx.HTTPError:
-                assert process.poll() is None and time.monotonic() < until
-                time.sleep(0.05)
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
+    server = Server(tmp_path / "r", log=tmp_path / "registry.log")
+    yield server.start()
+    server.stop()
 
 
 @pytest.fixture

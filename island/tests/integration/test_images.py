@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import httpx
 import pytest
 from archipelag_contracts.cosign import CosignKey
 from archipelag_contracts.manifest import Image, Manifest
+from archipelag_embedded.registry import Registry as RegistryServer
 from archipelag_island.adapters.images import OciImages
 from archipelag_island.adapters.probe.disk import taken_bytes
 from archipelag_island.errors import ImageUnavailable
@@ -29,7 +24,6 @@ from archipelag_oci.registry import Registry
 
 KEY = CosignKey.generate()
 OTHER = CosignKey.generate()
-START_S = 30.0
 
 
 def nothing(_: str) -> None:
@@ -78,23 +72,9 @@ def naming(digest: str, size_bytes: int) -> Manifest:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     folder = tmp_path_factory.mktemp("registry")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "archipelag_oci.server", "--folder", str(folder)]
-    process = subprocess.Popen([*command, "--port", str(port)], stderr=subprocess.DEVNULL)
-    try:
-        until = time.monotonic() + START_S
-        while True:
-            with contextlib.suppress(httpx.HTTPError):
-                if httpx.get(f"http://127.0.0.1:{port}/v2/").status_code == 200:
-                    break
-            assert time.monotonic() < until and process.poll() is None
-            time.sleep(0.05)
-        yield f"127.0.0.1:{port}", folder
-    finally:
-        process.terminate()
-        process.wait(10)
+    server = RegistryServer(folder / "store", log=folder / "log")
+    yield server.start(), server.store
+    server.stop()
 
 
 @pytest.fixture

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from archipelag_embedded.registry import Registry
 from archipelag_kit.commands import main
 from kit_shell import Command, Done
-
-READY_S = 30.0
 
 
 @pytest.fixture(scope="session")
@@ -58,22 +53,7 @@ def command(
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """`host:port` of a registry on this machine."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     folder = tmp_path_factory.mktemp("registry")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "archipelag_oci.server", "--folder", folder, "--port", str(port)]
-    )
-    try:
-        deadline = time.monotonic() + READY_S
-        while time.monotonic() < deadline and process.poll() is None:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                time.sleep(0.05)
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
+    server = Registry(folder / "store", log=folder / "log")
+    yield server.start()
+    server.stop()
