@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import nats.errors
 from archipelag_contracts import ids
+from archipelag_contracts.cosign import CosignKey
 from archipelag_contracts.ids import ApiKeyId, IslandId, JobId, RelayId, UserId
 from archipelag_contracts.signing import SigningKey
 from archipelag_coordinator import compose
@@ -33,6 +34,7 @@ from archipelag_coordinator.apps.loops.table import TABLE
 from archipelag_coordinator.domain.policy import Policy
 from archipelag_coordinator.services import upkeep
 from archipelag_coordinator.services.list_cargos import load_catalogue
+from archipelag_coordinator.services.publish import Signatures
 from archipelag_coordinator.services.settled import settled
 from archipelag_coordinator.services.world import World
 from archipelag_coordinator.testing.fakes import FakeBroker
@@ -53,6 +55,16 @@ class NetworkKeys:
 
     assignment: SigningKey
     publisher: SigningKey
+    cosign: CosignKey
+
+    def signatures(self) -> Signatures:
+        """How the network signs what it lists itself."""
+        return Signatures(
+            cosign=self.cosign.sign,
+            cosign_key=self.cosign.public,
+            sign=self.publisher.sign,
+            public_key=self.publisher.public,
+        )
 
 
 class SeededIds:

@@ -214,8 +214,8 @@ HINTS: Final[dict[str, int]] = {
     "both_islands_are_paid_for_the_same_positions": 1,
     "journal_forgets_once_delivered": 1,
     "seek_off_by_one": 2,
-    "heartbeat_extends_anybodys_lease": 17,
-    "another_answer_is_glued_on": 3,
+    "heartbeat_extends_anybodys_lease": 31,
+    "another_answer_is_glued_on": 14,
     "same_key_makes_another_job": 2,
 }
 """A seed that found it lately: where to look first, no more."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+from archipelag_contracts.cosign import CosignKey
 from archipelag_contracts.ids import JobId
 from archipelag_contracts.signing import SigningKey
 from archipelag_contracts.units import UCREDITS_PER_CREDIT, Ucredits
@@ -21,6 +22,7 @@ from archipelag_coordinator.domain.user import ApiKey, Role, Scope, User, hash_s
 from archipelag_coordinator.services.publish import publish
 from archipelag_coordinator.testing.memory_store import MemoryStore
 from archipelag_island.domain.attempt import AttemptKey
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from simulation.broker import NAME as BROKER
 from simulation.broker import Broker
@@ -70,7 +72,7 @@ class World:
         self.database = Database(
             self.memory, self.network, self.rng("database"), self.broken.append
         )
-        self.keys = NetworkKeys(self._key("assignment"), self._key("publisher"))
+        self.keys = NetworkKeys(self._key("assignment"), self._key("publisher"), self._cosign_key())
         self.coordinators: list[SimCoordinator | None] = [None] * size.coordinators
         self.islands: list[SimIsland | None] = [None] * size.islands
         self.hosts: list[IslandHost] = []
@@ -98,6 +100,10 @@ class World:
 
     def _key(self, name: str) -> SigningKey:
         return SigningKey.from_seed(hashlib.sha256(f"{self.seed} {name}".encode()).digest())
+
+    def _cosign_key(self) -> CosignKey:
+        number = int.from_bytes(hashlib.sha256(f"{self.seed} cosign".encode()).digest(), "big")
+        return CosignKey(ec.derive_private_key(number >> 1, ec.SECP256R1()))
 
     def party(self, name: str, host: str = "", **clock: float) -> Party:
         self._parties += 1
@@ -135,13 +141,7 @@ class World:
             await tx.ledger.transfer(grant(self.user.id, CREDIT, "simulation", now))
             await tx.ledger.transfer(fund_insurance(CREDIT, "simulation", now))
         for manifest in (RESUMABLE, FIXED):
-            await publish(
-                self.memory,
-                self.clock,
-                manifest,
-                sign=self.keys.publisher.sign,
-                public_key=self.keys.publisher.public,
-            )
+            await publish(self.memory, self.clock, manifest, self.keys.signatures())
         for slot in range(self.size.islands):
             await self._enrol(slot, ids)
 

@@ -67,8 +67,8 @@ class CosignKey:
         return public_pem(self.public)
 
     def sign(self, payload: bytes) -> bytes:
-        """ECDSA with SHA-256 over the payload, as DER."""
-        return self._private.sign(payload, ec.ECDSA(hashes.SHA256()))
+        """ECDSA with SHA-256 over the payload, as DER. The nonce follows from both (RFC 6979)."""
+        return self._private.sign(payload, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
 
     def __repr__(self) -> str:
         return f"CosignKey({fingerprint(self.public)})"
