@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nats
 import psycopg
+from archipelag_contracts.cosign import CosignKey
 
 
 def main(command: str, *arguments: str) -> None:
@@ -18,7 +19,7 @@ def main(command: str, *arguments: str) -> None:
     match command:
         case "keys":
             folder = Path(arguments[arguments.index("--state-dir") + 1])
-            (folder / "signing.key").touch()
+            (folder / "cosign.pem").write_bytes(CosignKey.generate().private_pem())
         case "broker-config":
             print("max_subscriptions: 1000")
         case "migrate":
@@ -60,12 +61,13 @@ class Door(BaseHTTPRequestHandler):
         self.answer({})
 
     def do_GET(self) -> None:
-        if self.path == "/api/v1/models":
+        if self.path == "/api/v1/workloads":
             key = self.headers["Authorization"].removeprefix("Bearer ")
             known = execute("SELECT 1 FROM keys WHERE key = %s", key)
-            self.answer({"data": [{"id": "stand-in-model"}] if known else []})
+            model = {"model": "stand-in-model", "kind": "chat"}
+            self.answer({"data": [model] if known else []})
         elif self.path == "/api/v1/hosts":
-            cargo = {"state": "warm" if Door.warm else "loading"}
+            cargo = {"slug": "llm-chat", "state": "warm" if Door.warm else "loading"}
             self.answer({"data": [{"seen_at": datetime.now(UTC).isoformat(), "cargos": [cargo]}]})
         else:
             self.answer({"status": "ok"})
