@@ -392,8 +392,8 @@ async def test_cargo_runs_on_the_processors_that_are_lent(
     running = start_agent({"caps": Caps(cores=1)})
     await coordinator.until_warm()
 
-    (started,) = running.agent.runtime._started.values()
-    bound = os.sched_getaffinity(started.process.pid)
+    (started,) = running.agent.runtime._several["native"]._started.values()
+    bound = os.sched_getaffinity(started.living.pid)
 
     assert bound == {max(os.sched_getaffinity(0))}
     assert coordinator.beats[0].capabilities.cores == 1

@@ -217,9 +217,9 @@ async def test_no_secret_stands_in_the_brokers_configuration(fabric: Any) -> Non
     config = (fabric.server.folder / "nats.conf").read_text()
     seeds = [p.read_text().strip() for p in (fabric.server.folder / "keys").glob("*.seed")]
 
-    assert len(seeds) == 7
+    assert len(seeds) == 8
     assert not any(seed in config for seed in seeds)
-    assert "password" not in config and "token" not in config
+    assert "password" not in config and "token" not in config and "PRIVATE" not in config
 
 
 async def test_what_the_broker_says_for_an_island_does_no_harm(
