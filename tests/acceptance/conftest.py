@@ -143,7 +143,14 @@ def free_port() -> int:
 
 def environment(home: Path) -> dict[str, str]:
     echo = "archipelag_island.testing.echo_engine"
+    kept = home / "ports-of-the-test"
+    if not kept.exists():
+        # The usual ones may be free now, and somebody else's when they are taken.
+        kept.write_text(f"{free_port()} {free_port()}")
+    http_port, grpc_port = kept.read_text().split()
     return os.environ | {
+        "ARCHIPELAG_HTTP_PORT": http_port,
+        "ARCHIPELAG_GRPC_PORT": grpc_port,
         "ARCHIPELAG_HOME": str(home),
         "ARCHIPELAG_ISLAND_EXTRA_ENGINES": f"echo={echo}",
         "ARCHIPELAG_ISLAND_NAME": "test-island",

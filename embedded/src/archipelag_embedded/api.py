@@ -26,6 +26,10 @@ class Api:
     def ready(self) -> bool:
         return self._ask("/api/v1/ready") is not None
 
+    def knows_us(self) -> bool:
+        """Whether the key is one of this network's."""
+        return self._ask("/api/v1/account") is not None
+
     def stands(self, path: str) -> bool:
         """Whether this address answers with a success."""
         return self._ask(path) is not None

@@ -202,7 +202,10 @@ class Network:
         )
 
     def _coordinator_ready(self) -> bool:
-        return Api(self.api_url).ready()
+        """By our own key: at this port another network's may answer, until ours finds that it is taken."""
+        return (
+            Api(self.api_url).ready() and Api(self.api_url, self._state.read_api_key()).knows_us()
+        )
 
     # The Island and its model
 
