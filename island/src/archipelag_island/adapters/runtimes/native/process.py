@@ -155,7 +155,9 @@ class ConfinedProcess:
             # Cut before it is looked at: whoever writes without end shall not keep the Island busy.
             for line in data.decode(errors="replace").splitlines()[-LAST_LINES:]:
                 if line.strip():
-                    self._lines.append("".join(c for c in line[:LINE_CHARS_MAX] if c.isprintable()))
+                    self._lines.append(
+                        "".join(c for c in line[-LINE_CHARS_MAX:] if c.isprintable())
+                    )
 
 
 async def _remove(cgroup: Cgroup) -> None:

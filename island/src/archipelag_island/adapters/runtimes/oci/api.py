@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import stat
 import struct
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -113,8 +113,10 @@ class EngineApi:
         )
         return {one["Id"]: one["Labels"][label] for one in found}
 
-    async def errors(self, container: str) -> AsyncIterator[bytes]:
-        """What it writes to standard error, from now to its end."""
+    async def errors(
+        self, container: str, attached: Callable[[], None] = lambda: None
+    ) -> AsyncIterator[bytes]:
+        """What it writes to standard error, from when `attached` is called to its end."""
         request = self._client.build_request(
             "POST",
             f"/containers/{container}/attach",
@@ -122,6 +124,7 @@ class EngineApi:
             timeout=httpx.Timeout(CALL_S, read=None),
         )
         answer = await self._client.send(request, stream=True)
+        attached()
         try:
             held = b""
             async for piece in answer.aiter_raw():

@@ -26,6 +26,7 @@ from archipelag_island.runtime import CargoSpec, Consumption, Exit
 log = logging.getLogger(__name__)
 
 SAMPLE_S: Final = 0.5
+ATTACH_S: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,14 @@ class Running:
         self.words = LastWords()
         self.group: cgroups.Group | None = None
         self._parent = cgroups.of(name) if engine.own_groups else None
+        self._attached = asyncio.Event()
         self._listening = asyncio.create_task(self._listen())
 
     async def start(self) -> None:
-        # Attached first, so that no word is lost.
-        await asyncio.sleep(0)
+        # Attached first, so that no word is lost; but an engine that attaches to what runs only is not waited for.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ATTACH_S):
+                await self._attached.wait()
         await self.api.start(self.id)
         self.pid = int((await self.api.state(self.id)).get("Pid") or 0)
         if self.pid:
@@ -85,9 +89,12 @@ class Running:
             self._parent.remove()
 
     async def _listen(self) -> None:
-        with suppress(Exception):
-            async for piece in self.api.errors(self.id):
-                self.words.add(piece)
+        try:
+            with suppress(Exception):
+                async for piece in self.api.errors(self.id, self._attached.set):
+                    self.words.add(piece)
+        finally:
+            self._attached.set()
 
 
 async def start_container(engine: Engine, name: str, document: dict[str, Any]) -> Running:

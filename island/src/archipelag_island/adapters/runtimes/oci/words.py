@@ -24,9 +24,8 @@ class LastWords:
     def add(self, data: bytes) -> None:
         for line in data.decode(errors="replace").splitlines()[-LINES_MAX:]:
             if line.strip():
-                self._lines.append(
-                    "".join(c for c in line[:4096] if c.isprintable())[:LINE_CHARS_MAX]
-                )
+                said = "".join(c for c in line[-4096:] if c.isprintable())
+                self._lines.append(said[-LINE_CHARS_MAX:])
 
     def __str__(self) -> str:
         return " | ".join(self._lines)[-WORDS_CHARS_MAX:]
