@@ -24,6 +24,7 @@ from archipelag_coordinator.apps.api import (
     jobs,
     network,
     publishing,
+    sessions,
 )
 from archipelag_coordinator.apps.api.envelope import Envelope
 from archipelag_coordinator.apps.api.errors import (
@@ -80,6 +81,7 @@ def create_app(
     for router in (
         files.links,
         account.router,
+        sessions.router,
         jobs.router,
         network.router,
         publishing.router,

@@ -263,6 +263,18 @@ def key_object(key: ApiKey) -> dict[str, Any]:
     }
 
 
+def session_object(session: ApiKey, *, current: bool) -> dict[str, Any]:
+    return {
+        "id": session.id,
+        "user_agent": session.user_agent or None,
+        "created_at": time_text(session.created_at),
+        "last_used_at": time_text(session.last_used_at),
+        "expires_at": time_text(session.expires_at),
+        "revoked_at": time_text(session.revoked_at),
+        "current": current,
+    }
+
+
 def account_object(user: User, account: Account) -> dict[str, Any]:
     """`credits` is the balance; `held` of it is reserved for running jobs."""
     return {

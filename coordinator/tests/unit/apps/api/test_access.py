@@ -16,7 +16,15 @@ from archipelag_coordinator.domain.user import Role, Scope
 from archipelag_coordinator.testing.builders import a_key, a_secret, a_user
 from archipelag_coordinator.testing.fakes import START
 
-from .conftest import READ, Api, a_signed_body, a_submitted_cargo, an_api, chat
+from .conftest import (
+    READ,
+    Api,
+    a_browsers_session,
+    a_signed_body,
+    a_submitted_cargo,
+    an_api,
+    chat,
+)
 
 OPEN, SEES, DOES, RULES = "open", "read", "write", "admin"
 
@@ -94,6 +102,9 @@ DOORS = [
     Door("GET", "/api/v1/api-keys", SEES),
     Door("POST", "/api/v1/api-keys", DOES, 201, KEY),
     Door("DELETE", "/api/v1/api-keys/{key_id}", DOES, own=True),
+    Door("GET", "/api/v1/sessions", SEES),
+    Door("POST", "/api/v1/sessions/sign-out-everywhere", DOES),
+    Door("DELETE", "/api/v1/sessions/{session_id}", DOES, own=True),
     Door("POST", "/api/v1/pairing-codes", DOES, 201),
     Door("POST", "/api/v1/cargos", DOES, 201, a_signed_body()),
     Door("GET", "/api/v1/cargos", SEES),
@@ -210,6 +221,7 @@ async def path_of(api: Api, door: Door, **known: str) -> str:
         model="small-model",
         file_id=file,
         cargo_id=await a_submitted_cargo(api),
+        session_id=await a_browsers_session(api),
         until=until,
         signature=signature,
         **known,
