@@ -23,6 +23,7 @@ from archipelag_coordinator.apps.api import (
     images,
     jobs,
     network,
+    people,
     publishing,
     sessions,
 )
@@ -86,6 +87,7 @@ def create_app(
         network.router,
         publishing.router,
         admin.router,
+        people.router,
         health.router,
     ):
         app.include_router(router, prefix=BASE)

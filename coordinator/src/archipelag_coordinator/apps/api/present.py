@@ -11,6 +11,7 @@ from archipelag_contracts.cosign import fingerprint, public_pem
 from archipelag_contracts.units import ZERO, to_credits
 
 from archipelag_coordinator.domain.attempt import Cause
+from archipelag_coordinator.domain.audit import Entry
 from archipelag_coordinator.domain.cargo import Cargo, CargoStatus
 from archipelag_coordinator.domain.island import Island
 from archipelag_coordinator.domain.job import Job, JobStatus
@@ -272,6 +273,30 @@ def session_object(session: ApiKey, *, current: bool) -> dict[str, Any]:
         "expires_at": time_text(session.expires_at),
         "revoked_at": time_text(session.revoked_at),
         "current": current,
+    }
+
+
+def user_object(user: User) -> dict[str, Any]:
+    """For administrators."""
+    return {
+        "id": user.id,
+        "email": user.email,
+        "role": user.role.value,
+        "suspended": user.suspended,
+        "created_at": time_text(user.created_at),
+    }
+
+
+def entry_object(entry: Entry) -> dict[str, Any]:
+    return {
+        "number": entry.number,
+        "at": time_text(entry.at),
+        "actor": entry.actor,
+        "act": entry.act,
+        "subject": entry.subject,
+        "detail": entry.detail,
+        "previous": entry.previous.hex(),
+        "hash": entry.hash.hex(),
     }
 
 
