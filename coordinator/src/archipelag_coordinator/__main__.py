@@ -28,7 +28,7 @@ First start, against your own PostgreSQL and NATS:
   archipelag-coordinator keys init --state-dir /var/lib/archipelag
   archipelag-coordinator broker-config --state-dir /var/lib/archipelag > nats.conf   # include it in the server's
   archipelag-coordinator migrate
-  archipelag-coordinator bootstrap --new-key --pairing-code --cargo cargos/llm-chat/manifest.toml
+  archipelag-coordinator bootstrap --email you@example.org --new-key --pairing-code --cargo MANIFEST
   archipelag-coordinator serve
 """
 SETTINGS = """\
@@ -42,6 +42,11 @@ settings, from the environment:
   ARCHIPELAG_NATS_REPLICAS       servers of a cluster that keep the streams   1
   ARCHIPELAG_DATABASE_POOL_MAX   connections to PostgreSQL                    16
   ARCHIPELAG_REGISTRY            host of images whose names have none         none
+  ARCHIPELAG_PUBLIC_URL          where people reach it; links in mails        http://HTTP_HOST:HTTP_PORT
+  ARCHIPELAG_SMTP_URL            smtps://user:password@host, for sign-in mail none
+  ARCHIPELAG_MAIL_FROM           whom that comes from
+  ARCHIPELAG_OIDC_ISSUER, _CLIENT_ID, _CLIENT_SECRET
+                                 a provider of sign-in by OpenID Connect      none
   ARCHIPELAG_LOG_LEVEL           DEBUG, INFO, WARNING or ERROR                INFO
   ARCHIPELAG_POLICY_<NAME>       every limit and interval of domain/policy.py, for example
                                  ARCHIPELAG_POLICY_REQUESTS_PER_MINUTE=600

@@ -47,11 +47,11 @@ class IdentityProvider(Protocol):
         ...
 
     async def address(self, journey: Journey, callback: str) -> str:
-        """Where the browser goes to show who it is. Raises OSError where the provider cannot be reached."""
+        """Where the browser goes to show who it is. Raises ConnectionError where the provider cannot be reached."""
         ...
 
     async def claims(self, journey: Journey, code: str, callback: str) -> Claims:
-        """Who came back with this code. Raises IdentityRefused; OSError where the provider cannot be reached."""
+        """Who came back with this code. Raises IdentityRefused; ConnectionError where it cannot be reached."""
         ...
 
 

@@ -26,7 +26,7 @@ CALLBACK: Final = "/openid/callback"
 async def begin_journey(world: World, next_path: str) -> tuple[Journey, str]:
     """What the browser must keep, and where it goes now.
 
-    Raises InvalidInput, Unsupported without a provider, and OSError where that cannot be reached.
+    Raises InvalidInput, Unsupported without a provider, and ConnectionError where that cannot be reached.
     """
     provider = _provider(world)
     journey = Journey(
@@ -44,7 +44,7 @@ async def end_journey(
 ) -> SignedIn:
     """The person is back with the provider's code. Makes the user at their first time.
 
-    Raises IdentityRefused, NotPermitted: suspended, or sign-up is closed; OSError where the provider is out of reach.
+    Raises IdentityRefused, NotPermitted: suspended, or sign-up is closed; ConnectionError where it is away.
     """
     journey.check_state(state)
     claims = await _provider(world).claims(journey, code, world.public_url + CALLBACK)
