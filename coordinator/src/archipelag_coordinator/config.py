@@ -13,6 +13,7 @@ from archipelag_coordinator.errors import InvalidInput
 
 _REGISTRY: Final = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?(/[a-z0-9._-]+)*")
 
+_LOOPBACK: Final = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:|$)")
 _PUBLIC_URL: Final = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
 
@@ -138,6 +139,10 @@ def _check_blobs(given: Mapping[str, Any], errors: dict[str, list[str]]) -> None
 
 
 def _check_mail(given: Mapping[str, Any], errors: dict[str, list[str]]) -> None:
+    if given.get("local_mailbox") and not _LOOPBACK.match(given.get("public_url", "http://[::1]")):
+        errors["ARCHIPELAG_LOCAL_MAILBOX"] = [
+            "must be off where ARCHIPELAG_PUBLIC_URL is not this machine: whoever reads it can sign in as anybody"
+        ]
     if not given.get("smtp_url"):
         return
     if given.get("local_mailbox"):

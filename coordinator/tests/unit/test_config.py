@@ -165,6 +165,10 @@ def test_a_public_url_is_one_of_a_whole_host(url: str) -> None:
             ["LOCAL_MAILBOX"],
         ),
         ({"LOCAL_MAILBOX": "perhaps"}, ["LOCAL_MAILBOX"]),
+        (
+            {"LOCAL_MAILBOX": "yes", "PUBLIC_URL": "https://localhost.evil.example"},
+            ["LOCAL_MAILBOX"],
+        ),
         ({"OIDC_ISSUER": "https://id.example"}, ["OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET"]),
         ({"OIDC_CLIENT_SECRET": "s"}, ["OIDC_CLIENT_ID", "OIDC_ISSUER"]),
     ],
@@ -189,3 +193,12 @@ def test_passwords_of_mail_and_provider_are_not_shown() -> None:
     )
 
     assert "hidden" not in settings.describe() + repr(settings)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "http://127.0.0.1:8420", "http://localhost", "http://[::1]:99/"]
+)
+def test_a_mailbox_is_for_a_network_on_ones_own_machine(url: str) -> None:
+    given = {"ARCHIPELAG_LOCAL_MAILBOX": "true", "ARCHIPELAG_PUBLIC_URL": url}
+
+    assert read(ENOUGH | given).local_mailbox

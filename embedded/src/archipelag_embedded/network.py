@@ -165,8 +165,9 @@ class Network:
 
     def _coordinator_env(self) -> dict[str, str]:
         given = self._env()
-        # Whoever names a mail server has mail sent; otherwise it stays on this machine, for its owner to read.
-        if not given.get("ARCHIPELAG_SMTP_URL"):
+        # Whoever names a mail server has mail sent; otherwise it stays on this machine, for its owner to read. Where
+        # others come in by an address of its own, it must not.
+        if not given.get("ARCHIPELAG_SMTP_URL") and not given.get("ARCHIPELAG_PUBLIC_URL"):
             given.setdefault("ARCHIPELAG_LOCAL_MAILBOX", "true")
         given.setdefault("ARCHIPELAG_POLICY_SIGN_UP_UCREDITS", str(SIGN_UP_UCREDITS))
         return given | {
