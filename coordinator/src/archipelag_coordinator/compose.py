@@ -19,6 +19,10 @@ from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
 
 from archipelag_coordinator import __version__
 from archipelag_coordinator.adapters.catalogue_signer import KeyCatalogueSigner
+from archipelag_coordinator.adapters.mail.mailbox import LocalMailbox
+from archipelag_coordinator.adapters.mail.message import sender_of
+from archipelag_coordinator.adapters.mail.outbox import Outbox
+from archipelag_coordinator.adapters.mail.smtp import SmtpCarrier, server_of
 from archipelag_coordinator.adapters.nats import credentials
 from archipelag_coordinator.adapters.nats.blobs import NatsBlobs, make_blob_stream
 from archipelag_coordinator.adapters.nats.broker import NatsBroker
@@ -29,6 +33,7 @@ from archipelag_coordinator.adapters.nats.island_bus import NatsIslandBus
 from archipelag_coordinator.adapters.nats.replay import StreamReplay
 from archipelag_coordinator.adapters.nats.reports import ReportQueue
 from archipelag_coordinator.adapters.nats.wire import Wire
+from archipelag_coordinator.adapters.openid import OpenIdProvider, check_issuer
 from archipelag_coordinator.adapters.postgres.leader import Leader
 from archipelag_coordinator.adapters.postgres.store import UNREACHABLE, PostgresStore
 from archipelag_coordinator.adapters.s3.blobs import S3Blobs, bucket_of
@@ -143,6 +148,12 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
         blobs = _blobs(settings, connection, clock)
         if isinstance(blobs, S3Blobs):
             stack.push_async_callback(blobs.close)
+        mail = _mail(settings, clock)
+        if isinstance(mail, Outbox):
+            stack.push_async_callback(mail.close)
+        provider = _provider(settings, clock)
+        if provider is not None:
+            stack.push_async_callback(provider.close)
         leader = Leader(settings.database_url)
         runner = Runner(TABLE, lambda: leader.is_leader, lambda: leader.is_settled)
         world = World(
@@ -156,6 +167,10 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
             home=home,
             policy=settings.policy,
             blobs=blobs,
+            mail=mail,
+            mailbox=mail if isinstance(mail, LocalMailbox) else None,
+            identity_provider=provider,
+            public_url=settings.people_url,
             assignment_keys=(keys.assignment.public,),
             publisher_keys=(keys.publisher.public,),
             publisher_key=keys.cosign.public,
@@ -194,6 +209,36 @@ def _blobs(settings: Settings, connection: Connection, clock: SystemClock) -> Na
     return S3Blobs(bucket, access, clock.now)
 
 
+def _mail(settings: Settings, clock: SystemClock) -> Outbox | LocalMailbox | None:
+    if settings.local_mailbox:
+        return LocalMailbox(settings.state_dir / "mailbox", clock.now)
+    if not settings.smtp_url:
+        return None
+    errors = {}
+    try:
+        server = server_of(settings.smtp_url)
+    except ValueError as error:
+        errors["ARCHIPELAG_SMTP_URL"] = [str(error)]
+    try:
+        sender = sender_of(settings.mail_from)
+    except ValueError as error:
+        errors["ARCHIPELAG_MAIL_FROM"] = [str(error)]
+    if errors:
+        raise InvalidInput(errors)
+    return Outbox(SmtpCarrier(server, sender, clock.now))
+
+
+def _provider(settings: Settings, clock: SystemClock) -> OpenIdProvider | None:
+    if not settings.oidc_issuer:
+        return None
+    try:
+        issuer = check_issuer(settings.oidc_issuer)
+    except ValueError as error:
+        raise InvalidInput({"ARCHIPELAG_OIDC_ISSUER": [str(error)]}) from None
+    secret = settings.oidc_client_secret
+    return OpenIdProvider(issuer, settings.oidc_client_id, secret, clock.now)
+
+
 def _identity(keys: Keys, home: RelayId, clock: SystemClock) -> Identity:
     return Identity(
         key=keys.coordinator_user,
@@ -214,7 +259,8 @@ def _http(settings: Settings, parts: Parts) -> uvicorn.Server:
     # What the drivers say when their server is away: the customer gets a 503, to be tried again.
     away = (ConnectionError, TimeoutError, *UNREACHABLE, nats.errors.Error)
     links = Links(_shared_secret(parts.keys, b"archipelag links\n"))
-    api = ApiSettings(links=links, unavailable=away)
+    journeys = _shared_secret(parts.keys, b"archipelag journeys\n")
+    api = ApiSettings(links=links, unavailable=away, journey_key=journeys)
     app = create_app(parts.world, settings=api, broker_connected=lambda: parts.connection.connected)
     config = uvicorn.Config(
         app,

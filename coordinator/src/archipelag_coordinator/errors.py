@@ -20,8 +20,11 @@ CoordinatorError
 │   ├── SlugTaken               another publisher has this name: `slug`
 │   ├── TooManySubmissions      too many of one's Cargos wait to be decided on: `limit`
 │   ├── NothingToContinue       a reader's place in an answer that does not stand (any more)
+│   ├── LastAdministrator       somebody must be left who may administer
 │   └── AlreadyPosted           a transfer of this id stands, with other entries
 ├── PairingRefused              unknown, used or expired pairing code: `reason`
+├── LinkNotValid                unknown, used or expired sign-in link: `reason`
+├── IdentityRefused             a provider's word on who somebody is does not hold: `reason`
 ├── IslandRefused               suspended, retired or banned
 └── UnbalancedTransfer          entries that do not add up to zero: our own mistake
 """
@@ -182,6 +185,10 @@ class TooManySubmissions(Conflict):
         self.limit = limit
 
 
+class LastAdministrator(Conflict):
+    code = "last_administrator"
+
+
 class AlreadyPosted(Conflict):
     code = "already_posted"
 
@@ -191,6 +198,22 @@ class PairingRefused(CoordinatorError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"pairing code {reason}")
+        self.reason = reason
+
+
+class LinkNotValid(CoordinatorError):
+    code = "link_not_valid"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"this sign-in link {reason}: ask for a new one")
+        self.reason = reason
+
+
+class IdentityRefused(CoordinatorError):
+    code = "identity_refused"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{reason}: begin to sign in again")
         self.reason = reason
 
 

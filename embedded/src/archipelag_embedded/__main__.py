@@ -14,6 +14,7 @@ from archipelag_embedded.api import Api
 from archipelag_embedded.banner import banner, exports
 from archipelag_embedded.bell import Bell, StopAsked
 from archipelag_embedded.errors import AlreadyRunning, EmbeddedError, NotRunning
+from archipelag_embedded.letters import Letters
 from archipelag_embedded.network import Network
 from archipelag_embedded.process import bound_log
 from archipelag_embedded.progress import Progress
@@ -54,7 +55,11 @@ def _run(settings: Settings, state: State, bell: Bell, progress: Progress) -> in
         state.publish(facts)
         progress.say(f"  Ready after {time.monotonic() - began:.1f} s")
         progress.say(_banner(state, facts))
-        supervisor.watch(lambda: state.publish(network.facts(supervisor.processes)))
+        letters = Letters(state.coordinator / "mailbox")
+        supervisor.watch(
+            lambda: state.publish(network.facts(supervisor.processes)),
+            lambda: _tell(letters, progress),
+        )
     except StopAsked:
         pass
     finally:
@@ -63,6 +68,11 @@ def _run(settings: Settings, state: State, bell: Bell, progress: Progress) -> in
         end_orphans(state.directory)  # An engine that left its Island's session, for one.
     progress.say("Stopped. Everything is kept for the next start.")
     return 0
+
+
+def _tell(letters: Letters, progress: Progress) -> None:
+    for line in letters.look():
+        progress.say(line)
 
 
 def _banner(state: State, facts: Facts) -> str:

@@ -37,6 +37,9 @@ CARGO_PACKAGES = (
 FETCH_S = 900.0
 WARM_S = 180.0
 
+SIGN_UP_UCREDITS = 100_000_000
+"""A hundred credits for whoever signs in for the first time: on one's own machine nobody pays."""
+
 
 class Network:
     """One network's parts and what they tell each other: addresses, keys, the pairing code."""
@@ -161,7 +164,13 @@ class Network:
         )
 
     def _coordinator_env(self) -> dict[str, str]:
-        return self._env() | {
+        given = self._env()
+        # Whoever names a mail server has mail sent; otherwise it stays on this machine, for its owner to read. Where
+        # others come in by an address of its own, it must not.
+        if not given.get("ARCHIPELAG_SMTP_URL") and not given.get("ARCHIPELAG_PUBLIC_URL"):
+            given.setdefault("ARCHIPELAG_LOCAL_MAILBOX", "true")
+        given.setdefault("ARCHIPELAG_POLICY_SIGN_UP_UCREDITS", str(SIGN_UP_UCREDITS))
+        return given | {
             "ARCHIPELAG_DATABASE_URL": self._postgres.dsn(),
             "ARCHIPELAG_NATS_URL": self._nats.url,
             "ARCHIPELAG_BROKER_PUBLIC_URLS": self._nats.url,

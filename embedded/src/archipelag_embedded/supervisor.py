@@ -97,12 +97,15 @@ class Supervisor:
             self._progress.failed()
             raise
 
-    def watch(self, restarted: Callable[[], None]) -> None:
+    def watch(
+        self, restarted: Callable[[], None], each_round: Callable[[], None] = lambda: None
+    ) -> None:
         """Restarts what ends until somebody asks to stop or a service fails for good."""
         while not self._bell.stop_asked:
             for watched in self._watched:
                 if self._look_at(watched):
                     restarted()
+            each_round()
             self._bell.wait(self._patience())
 
     def stop(self) -> None:

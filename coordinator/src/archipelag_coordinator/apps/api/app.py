@@ -23,7 +23,10 @@ from archipelag_coordinator.apps.api import (
     images,
     jobs,
     network,
+    openid,
+    people,
     publishing,
+    sessions,
 )
 from archipelag_coordinator.apps.api.envelope import Envelope
 from archipelag_coordinator.apps.api.errors import (
@@ -51,6 +54,8 @@ class ApiSettings:
     body_bytes_max: int = 1024 * 1024
     links: Links = field(default_factory=lambda: Links(secrets.token_bytes(32)))
     """Signs links to files; without a secret that is passed in, they are good in this process only."""
+    journey_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+    """Seals what a browser carries to a provider of sign-in and back; the same in every process of a network."""
     unavailable: tuple[type[Exception], ...] = (ConnectionError, TimeoutError)
 
 
@@ -80,13 +85,16 @@ def create_app(
     for router in (
         files.links,
         account.router,
+        sessions.router,
         jobs.router,
         network.router,
         publishing.router,
         admin.router,
+        people.router,
         health.router,
     ):
         app.include_router(router, prefix=BASE)
+    app.include_router(openid.router, include_in_schema=False)
     app.openapi_schema = describe(app)
     app.include_router(docs.router, prefix=BASE, include_in_schema=False)
     _answer_errors(app)
