@@ -15,8 +15,9 @@ from archipelag_coordinator.apps.api.auth import Caller
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.job import Job
 from archipelag_coordinator.errors import InvalidInput
+from archipelag_coordinator.services.asked import Submission
 from archipelag_coordinator.services.dispatch import dispatch
-from archipelag_coordinator.services.submit import Submission, Submitted, submit
+from archipelag_coordinator.services.submit import Submitted, submit
 from archipelag_coordinator.services.watch import Reader, watch
 from archipelag_coordinator.services.world import World
 

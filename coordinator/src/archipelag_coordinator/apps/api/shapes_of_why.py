@@ -19,9 +19,7 @@ from archipelag_coordinator.apps.api.schemas import (
 )
 
 _OBSTACLES: Final = many(shape({"rule": TEXT, "meaning": TEXT, "count": WHOLE}))
-_PREFERENCES: Final = many(
-    shape({"name": TEXT, "weight": NUMBER, "value": NUMBER, "gave": NUMBER})
-)
+_PREFERENCES: Final = many(shape({"name": TEXT, "weight": NUMBER, "value": NUMBER, "gave": NUMBER}))
 WHY: Final[dict[str, Schema]] = {
     "JobWhyAnswer": data(
         shape(
