@@ -19,6 +19,7 @@ CoordinatorError
 │   ├── IdempotencyMismatch     the same Idempotency-Key with another request
 │   ├── SlugTaken               another publisher has this name: `slug`
 │   ├── TooManySubmissions      too many of one's Cargos wait to be decided on: `limit`
+│   ├── TooManyBatches          too many of one's batches have not ended: `limit`
 │   ├── NothingToContinue       a reader's place in an answer that does not stand (any more)
 │   └── AlreadyPosted           a transfer of this id stands, with other entries
 ├── PairingRefused              unknown, used or expired pairing code: `reason`
@@ -179,6 +180,14 @@ class TooManySubmissions(Conflict):
         super().__init__(
             f"{limit} of your Cargos wait to be decided on: wait for those, or withdraw one"
         )
+        self.limit = limit
+
+
+class TooManyBatches(Conflict):
+    code = "too_many_batches"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} of your batches have not ended: wait for those, or cancel one")
         self.limit = limit
 
 

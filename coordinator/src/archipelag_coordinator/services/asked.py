@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from archipelag_contracts.ids import JobId
 from archipelag_contracts.units import Ucredits
 
 from archipelag_coordinator.domain.cargo import Cargo
@@ -39,6 +40,8 @@ class Submission:
     """It runs to its end although its reader has left."""
     continues: bool = False
     """The reader has the beginning of the answer already: only a job that stands will do."""
+    job_id: JobId | None = None
+    """The id that a batch has promised for this member, which is claimed in the same step."""
 
 
 def read_input(world: World, cargo: Cargo, submission: Submission) -> ChatInput:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from archipelag_contracts.ids import (
     ApiKeyId,
+    BatchId,
     CargoDigest,
     Epoch,
     FileId,
@@ -29,6 +30,7 @@ from archipelag_coordinator.domain.island import Island, PairingCode
 from archipelag_coordinator.domain.items import Items
 from archipelag_coordinator.domain.job import Job
 from archipelag_coordinator.domain.user import ApiKey, User
+from archipelag_coordinator.services.ports_of_batches import Batches
 from archipelag_coordinator.services.ports_of_cargos import Cargos
 from archipelag_coordinator.services.ports_of_files import Files
 from archipelag_coordinator.services.ports_of_pay import KarmaNotes, Ledger, Usages
@@ -38,6 +40,7 @@ class Ids(Protocol):
     """Chance, as a thing that is passed in."""
 
     def job(self, now: datetime) -> JobId: ...
+    def batch(self, now: datetime) -> BatchId: ...
     def island(self, now: datetime) -> IslandId: ...
     def user(self, now: datetime) -> UserId: ...
     def api_key(self, now: datetime) -> ApiKeyId: ...
@@ -287,6 +290,8 @@ class Tx(Protocol):
     def coordinators(self) -> Coordinators: ...
     @property
     def files(self) -> Files: ...
+    @property
+    def batches(self) -> Batches: ...
     def rely(self) -> None:
         """What was read here is about to be promised to somebody outside: it must not be forgotten by a crash."""
         ...

@@ -17,6 +17,7 @@ from archipelag_coordinator.domain.ledger import Reservation, ReservationStatus,
 from archipelag_coordinator.domain.user import Scope
 from archipelag_coordinator.errors import (
     IdempotencyMismatch,
+    IllegalMove,
     InvalidInput,
     NothingToContinue,
 )
@@ -40,7 +41,8 @@ async def submit(world: World, submission: Submission) -> Submitted:
     """Reserves the upper bound of the price and queues the job.
 
     Raises NotPermitted, NotFound (the workload), InvalidInput, Unsupported, TooLarge, InsufficientCredits,
-    BudgetExceeded, IdempotencyMismatch, NothingToContinue.
+    BudgetExceeded, IdempotencyMismatch, NothingToContinue, IllegalMove (a batch's
+    member that was submitted or dropped).
     """
     submission.key.check_scope(Scope.WRITE)
     cargo = world.catalogue.find(submission.workload)
@@ -50,6 +52,8 @@ async def submit(world: World, submission: Submission) -> Submitted:
     now = world.clock.now()
     job = _job(world, submission, cargo, wanted, now)
     async with world.store.begin() as tx:
+        if submission.job_id is not None and not await tx.batches.claim(submission.job_id):
+            raise IllegalMove("member of a batch", "settled", "submitted")
         before = await _same_request(world, tx, submission, now)
         if before is None and submission.continues:
             # Another answer would be glued to what the reader has.
@@ -93,7 +97,7 @@ def _job(
     policy = world.policy
     queue_until = now + timedelta(seconds=policy.queue_wait_s(submission.interactive))
     return Job(
-        id=world.ids.job(now),
+        id=submission.job_id or world.ids.job(now),
         user_id=submission.user.id,
         key_id=submission.key.id,
         cargo_id=cargo.id,

@@ -10,11 +10,20 @@ from typing import Any, Final
 
 from archipelag_contracts import ids
 from archipelag_contracts.cosign import CosignKey
-from archipelag_contracts.ids import ApiKeyId, Epoch, IslandId, JobId, RelayId, UserId
+from archipelag_contracts.ids import (
+    ApiKeyId,
+    BatchId,
+    Epoch,
+    IslandId,
+    JobId,
+    RelayId,
+    UserId,
+)
 from archipelag_contracts.manifest import Limits, Manifest, Model, Price
 from archipelag_contracts.units import UCREDITS_PER_CREDIT, Ucredits
 
 from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus
+from archipelag_coordinator.domain.batch import Batch, FailMode, Member, Merge
 from archipelag_coordinator.domain.cargo import Cargo, CargoStatus, Cosigned
 from archipelag_coordinator.domain.island import Beat, Island, IslandStatus, Offer
 from archipelag_coordinator.domain.job import Job, JobStatus
@@ -204,6 +213,32 @@ def a_job(
     }
     job = Job(**sane | changes)
     return replace(job, ended_at=at) if job.finished and job.ended_at is None else job
+
+
+def a_batch(user: User, key: ApiKey, cargo: Cargo, **changes: Any) -> Batch:
+    """Running, of two inputs."""
+    sane: dict[str, Any] = {
+        "id": BatchId(an_id("bat")),
+        "user_id": user.id,
+        "key_id": key.id,
+        "cargo_id": cargo.id,
+        "workload": cargo.slug,
+        "total": 2,
+        "merge": Merge.CONCAT,
+        "fail_mode": FailMode.BEST_EFFORT,
+        "max_parallelism": 10,
+        "priority": 0,
+        "created_at": START,
+    }
+    return Batch(**sane | changes)
+
+
+def members_of(batch: Batch) -> list[Member]:
+    """All waiting."""
+    return [
+        Member(batch.id, number, JobId(an_id("job")), b'{"prompt":"hello","max_tokens":8}')
+        for number in range(batch.total)
+    ]
 
 
 def a_placement(island: IslandId) -> Placement:

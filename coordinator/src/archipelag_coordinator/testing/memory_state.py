@@ -7,9 +7,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, TypeVar
 
-from archipelag_contracts.ids import ApiKeyId, Epoch, FileId, IslandId, JobId, RelayId, UserId
+from archipelag_contracts.ids import (
+    ApiKeyId,
+    BatchId,
+    Epoch,
+    FileId,
+    IslandId,
+    JobId,
+    RelayId,
+    UserId,
+)
 
 from archipelag_coordinator.domain.attempt import Attempt
+from archipelag_coordinator.domain.batch import Batch, Member
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.catalogue import Document
 from archipelag_coordinator.domain.file import Blob, BlobId, File, Input
@@ -108,6 +118,8 @@ class State:
         self.blobs: Table[BlobId, Blob] = Table(undo)
         self.files: Table[FileId, File] = Table(undo)
         self.job_files: Table[tuple[JobId, FileId], Input] = Table(undo)
+        self.batches: Table[BatchId, Batch] = Table(undo)
+        self.batch_members: Table[JobId, Member] = Table(undo)
         self.rates: dict[str, int] = {}
         """Bucket → when it is empty again, in microseconds since 1970; no transaction takes that back."""
 

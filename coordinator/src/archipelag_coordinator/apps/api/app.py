@@ -16,6 +16,7 @@ from archipelag_coordinator.apps.api import (
     account,
     admin,
     audio,
+    batches,
     chat,
     docs,
     embeddings,
@@ -80,6 +81,7 @@ def create_app(
     for router in (
         files.links,
         account.router,
+        batches.router,
         jobs.router,
         network.router,
         publishing.router,

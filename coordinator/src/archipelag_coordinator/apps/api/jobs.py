@@ -13,12 +13,15 @@ from fastapi.responses import JSONResponse
 from archipelag_coordinator.apps.api import openapi, present
 from archipelag_coordinator.apps.api.asking import last_event_id, make_job, submission_of
 from archipelag_coordinator.apps.api.auth import Reading, TheWorld, Writing
+from archipelag_coordinator.apps.api.batches import known_batch
 from archipelag_coordinator.apps.api.body import read_object
 from archipelag_coordinator.apps.api.files import file_object
 from archipelag_coordinator.apps.api.job_frames import JobFrames
+from archipelag_coordinator.apps.api.present_batch import batch_object, pending_job_object
 from archipelag_coordinator.apps.api.relay_response import RelayResponse
 from archipelag_coordinator.domain.job import JobStatus
 from archipelag_coordinator.errors import InvalidInput, NotFound
+from archipelag_coordinator.services.batch import cancel_batch, cancel_member, read_member
 from archipelag_coordinator.services.cancel import cancel
 from archipelag_coordinator.services.files import files_of_job
 from archipelag_coordinator.services.read import list_jobs, read_job
@@ -80,7 +83,13 @@ async def get_jobs(
     "/jobs/{job_id}", summary="Read a job", responses=openapi.answers(200, "JobAnswer", 404)
 )
 async def get_job(job_id: str, world: TheWorld, caller: Reading) -> Response:
-    view = await read_job(world, caller.user.id, known(job_id))
+    """One whose turn in its batch has not come is `pending`."""
+    wanted = known(job_id)
+    try:
+        view = await read_job(world, caller.user.id, wanted)
+    except NotFound:
+        batch, member = await read_member(world, caller.user.id, wanted)
+        return JSONResponse({"data": pending_job_object(batch, member)})
     return JSONResponse({"data": present.job_object(view.job, view.attempts)})
 
 
@@ -126,11 +135,24 @@ async def stream_job(request: Request, job_id: str, world: TheWorld, caller: Rea
 
 
 @router.delete(
-    "/jobs/{job_id}", summary="Cancel a job", responses=openapi.answers(200, "JobAnswer", 404)
+    "/jobs/{job_id}",
+    summary="Cancel a job or a batch",
+    responses=openapi.answers(200, "CancelAnswer", 404),
 )
 async def cancel_job(job_id: str, world: TheWorld, caller: Writing) -> Response:
-    """What was delivered until now is charged. A job that has ended already is returned as it is."""
-    job = await cancel(world, caller.user.id, known(job_id))
+    """What was delivered until now is charged. What has ended already is returned as it is. Of a batch (`bat_…`), what
+    waits never begins, and what runs is cancelled."""
+    if job_id.startswith("bat_"):
+        view = await cancel_batch(world, caller.user.id, known_batch(job_id))
+        return JSONResponse({"data": batch_object(view)})
+    wanted = known(job_id)
+    try:
+        job = await cancel(world, caller.user.id, wanted)
+    except NotFound:
+        dropped = await cancel_member(world, caller.user.id, wanted)
+        if dropped is not None:
+            return JSONResponse({"data": pending_job_object(*dropped)})
+        job = await cancel(world, caller.user.id, wanted)  # Its turn came in between.
     return JSONResponse({"data": present.job_object(job)})
 
 

@@ -20,6 +20,7 @@ from archipelag_coordinator.apps.api.schemas import (
     ref,
     shape,
 )
+from archipelag_coordinator.apps.api.shapes_of_batches import BATCHES
 from archipelag_coordinator.apps.api.shapes_of_files import FILES, MODELS
 from archipelag_coordinator.apps.api.shapes_of_publishing import PUBLISHING, SIGNING_KEYS, WORKLOAD
 
@@ -93,6 +94,7 @@ _JOBS: Final[dict[str, Schema]] = {
             "placement": {"type": "string", "description": "Why this Island"},
             "determinism_class": maybe(TEXT),
             "assigned_at": TIME,
+            "started_at": maybe(TIME),
             "ended_at": maybe(TIME),
             "first_position": WHOLE,
             "next_position": WHOLE,
@@ -114,7 +116,7 @@ _JOBS: Final[dict[str, Schema]] = {
             "created_at": TIME,
             "started_at": maybe(TIME),
             "completed_at": maybe(TIME),
-            "deadline_at": TIME,
+            "deadline_at": maybe(TIME),
             "duration_ms": maybe(WHOLE),
             "reserved": CREDITS,
             "waiting_for": many(TEXT),
@@ -336,5 +338,5 @@ _ACCOUNT: Final[dict[str, Schema]] = {
 }
 
 SHAPES: Final[dict[str, Schema]] = (
-    _PROBLEMS | _JOBS | _CHAT | FILES | MODELS | PUBLISHING | _NETWORK | _ACCOUNT
+    _PROBLEMS | _JOBS | BATCHES | _CHAT | FILES | MODELS | PUBLISHING | _NETWORK | _ACCOUNT
 )

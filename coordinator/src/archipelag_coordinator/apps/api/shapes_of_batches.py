@@ -58,7 +58,9 @@ BATCHES: Final[dict[str, Schema]] = {
         *("merge_strategy", "fail_mode", "max_parallelism", "priority"),
         closed=True,
     ),
-    "BatchAnswer": data(shape(_BATCH)),
+    "Batch": shape(_BATCH),
+    "BatchAnswer": data(ref("Batch")),
+    "CancelAnswer": data({"anyOf": [ref("Job"), ref("Batch")]}),
     "BatchStatusAnswer": data(
         shape(
             _BATCH

@@ -42,6 +42,7 @@ class Door:
 
 
 JOB = {"workload": "llm-chat", "input": {"prompt": "hello", "max_tokens": 4}}
+BATCH = {"workload": "llm-chat", "inputs": [{"prompt": "a"}, {"prompt": "b"}]}
 KEY = {"name": "new", "scopes": ["read"]}
 FILE = {"files": {"file": ("a.txt", b"hello")}, "data": {"purpose": "user_data"}}
 SOUND = {"files": {"file": ("a.wav", b"hello")}, "data": {"model": "none"}}
@@ -77,6 +78,8 @@ DOORS = [
     Door("GET", "/api/v1/jobs/{job_id}/stream", SEES, own=True),
     Door("DELETE", "/api/v1/jobs/{job_id}", DOES, own=True),
     Door("POST", "/api/v1/jobs", DOES, 201, JOB),
+    Door("POST", "/api/v1/jobs/batch", DOES, 201, BATCH),
+    Door("GET", "/api/v1/jobs/{batch_id}/batch-status", SEES, own=True),
     # Nobody answers here: an unknown model shows that the door was passed.
     Door("POST", "/api/v1/chat/completions", DOES, 404, chat(model="none")),
     Door("POST", "/v1/chat/completions", DOES, 404, chat(model="none")),
@@ -200,6 +203,7 @@ async def path_of(api: Api, door: Door, **known: str) -> str:
     (island,) = api.scene.world.fleet.islands()
     async with api.client() as http:
         file = str((await http.post("/files", **FILE)).json()["id"])
+        batch = (await http.post("/jobs/batch", json=BATCH)).json()["data"]["id"]
     links: Links = app_of(api.app).state.settings.links
     expires_at = START + timedelta(hours=1)
     until, signature = links.path(ids.file_id(file), expires_at).split("/")[-2:]
@@ -209,6 +213,7 @@ async def path_of(api: Api, door: Door, **known: str) -> str:
         slug="llm-chat",
         model="small-model",
         file_id=file,
+        batch_id=batch,
         cargo_id=await a_submitted_cargo(api),
         until=until,
         signature=signature,
