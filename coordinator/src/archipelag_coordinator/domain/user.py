@@ -43,6 +43,10 @@ class User:
     created_at: datetime
     suspended: bool = False
 
+    def looks_after(self, owner: UserId) -> bool:
+        """Whether what this owner's Islands do is theirs to see: their own, or, for operators, everybody's."""
+        return self.id == owner or self.role in (Role.OPERATOR, Role.ADMIN)
+
 
 @dataclass(frozen=True)
 class ApiKey:

@@ -34,6 +34,7 @@ from archipelag_coordinator.services.ports_of_batches import Batches
 from archipelag_coordinator.services.ports_of_cargos import Cargos
 from archipelag_coordinator.services.ports_of_files import Files
 from archipelag_coordinator.services.ports_of_pay import KarmaNotes, Ledger, Usages
+from archipelag_coordinator.services.ports_of_sums import Sums
 
 
 class Ids(Protocol):
@@ -292,6 +293,8 @@ class Tx(Protocol):
     def files(self) -> Files: ...
     @property
     def batches(self) -> Batches: ...
+    @property
+    def sums(self) -> Sums: ...
     def rely(self) -> None:
         """What was read here is about to be promised to somebody outside: it must not be forgotten by a crash."""
         ...

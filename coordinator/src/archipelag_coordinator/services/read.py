@@ -143,7 +143,7 @@ async def read_karma(world: World, user: User, island_id: IslandId, *, limit: in
 
 def owns(user: User, island: Island) -> bool:
     """Whether it is this user's own, or they are to look after all of them."""
-    return island.owner_id == user.id or user.role in (Role.OPERATOR, Role.ADMIN)
+    return user.looks_after(island.owner_id)
 
 
 async def _billed(tx: Tx, rows: Sequence[UsageRow]) -> list[Billed]:

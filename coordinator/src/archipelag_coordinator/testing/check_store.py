@@ -19,6 +19,7 @@ from archipelag_coordinator.testing.check_nouns import (
     CheckUsers,
 )
 from archipelag_coordinator.testing.check_pay import CheckPay
+from archipelag_coordinator.testing.check_sums import CheckSums
 from archipelag_coordinator.testing.check_work import CheckAttempts, CheckJobs
 
 
@@ -36,6 +37,7 @@ class CheckStore(
     CheckPay,
     CheckFiles,
     CheckBatches,
+    CheckSums,
     CheckCoordinators,
     CheckDoor,
 ):

@@ -27,6 +27,7 @@ from archipelag_coordinator.testing.memory_pay import (
     PayingLedger,
 )
 from archipelag_coordinator.testing.memory_state import State
+from archipelag_coordinator.testing.memory_sums import MemorySums
 from archipelag_coordinator.testing.memory_work import MemoryItems, MemoryJobs
 
 
@@ -194,6 +195,7 @@ class MemoryTx:
         self.coordinators = MemoryCoordinators(state)
         self.files = MemoryFiles(state)
         self.batches = MemoryBatches(state)
+        self.sums = MemorySums(state)
 
     def rely(self) -> None:
         """Memory forgets everything or nothing."""

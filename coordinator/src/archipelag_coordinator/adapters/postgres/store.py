@@ -30,6 +30,7 @@ from archipelag_coordinator.adapters.postgres.karma import PostgresKarmaNotes
 from archipelag_coordinator.adapters.postgres.ledger import PostgresLedger
 from archipelag_coordinator.adapters.postgres.patience import KEEPALIVE, hang_up, patience
 from archipelag_coordinator.adapters.postgres.rows import Connection, one
+from archipelag_coordinator.adapters.postgres.sums import PostgresSums
 from archipelag_coordinator.adapters.postgres.usage import PostgresUsages
 from archipelag_coordinator.adapters.postgres.users import PostgresKeys, PostgresUsers
 from archipelag_coordinator.errors import Conflict
@@ -86,6 +87,7 @@ class PostgresTx:
         self.coordinators = PostgresCoordinators(connection)
         self.files = PostgresFiles(connection)
         self.batches = PostgresBatches(connection)
+        self.sums = PostgresSums(connection)
 
     def rely(self) -> None:
         """Leaving waits for the disk although nothing was written."""

@@ -23,6 +23,7 @@ from archipelag_coordinator.apps.api import (
     files,
     images,
     jobs,
+    money,
     network,
     publishing,
 )
@@ -83,6 +84,7 @@ def create_app(
         account.router,
         batches.router,
         jobs.router,
+        money.router,
         network.router,
         publishing.router,
         admin.router,

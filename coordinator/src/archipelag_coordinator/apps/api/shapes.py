@@ -22,6 +22,7 @@ from archipelag_coordinator.apps.api.schemas import (
 )
 from archipelag_coordinator.apps.api.shapes_of_batches import BATCHES
 from archipelag_coordinator.apps.api.shapes_of_files import FILES, MODELS
+from archipelag_coordinator.apps.api.shapes_of_money import MONEY
 from archipelag_coordinator.apps.api.shapes_of_publishing import PUBLISHING, SIGNING_KEYS, WORKLOAD
 
 _USAGE: Final = shape(
@@ -338,5 +339,5 @@ _ACCOUNT: Final[dict[str, Schema]] = {
 }
 
 SHAPES: Final[dict[str, Schema]] = (
-    _PROBLEMS | _JOBS | BATCHES | _CHAT | FILES | MODELS | PUBLISHING | _NETWORK | _ACCOUNT
+    _PROBLEMS | _JOBS | BATCHES | MONEY | _CHAT | FILES | MODELS | PUBLISHING | _NETWORK | _ACCOUNT
 )
