@@ -95,6 +95,17 @@ class Place:
     account_id: AccountId
 
 
+@dataclass(frozen=True)
+class Work:
+    """Of one workload, what has not ended."""
+
+    workload: str
+    queued: int
+    running: int
+    oldest_at: datetime | None
+    """Since when the oldest of those queued has stood."""
+
+
 class MoveKind(StrEnum):
     GRANT = "grant"
     CHARGE = "charge"

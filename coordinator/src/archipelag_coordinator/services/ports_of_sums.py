@@ -16,6 +16,7 @@ from archipelag_coordinator.domain.sums import (
     Place,
     Spent,
     SpentBy,
+    Work,
 )
 
 
@@ -26,6 +27,10 @@ class Sums(Protocol):
 
     async def earned(self, island: IslandId, days: Days, by: EarnedBy) -> list[EarnedSum]:
         """Of this Island's attempts that ended within these days; by group."""
+        ...
+
+    async def work(self) -> list[Work]:
+        """Everybody's, by workload."""
         ...
 
     async def moved(

@@ -34,7 +34,7 @@ from archipelag_coordinator.domain.ledger import (
     grant,
     user_account,
 )
-from archipelag_coordinator.domain.placement import Candidate, Placement, Verdict
+from archipelag_coordinator.domain.placement import Candidate, Given, Obstacle, Placement, Verdict
 from archipelag_coordinator.domain.review import Check
 from archipelag_coordinator.domain.user import ApiKey, Role, Scope, User, hash_secret
 from archipelag_coordinator.services.ports import Store
@@ -243,7 +243,16 @@ def members_of(batch: Batch) -> list[Member]:
 
 def a_placement(island: IslandId) -> Placement:
     verdicts = (Verdict(island, "island", 0.5, ""),)
-    return Placement(island, 0.5, "the only one", verdicts)
+    return Placement(
+        island,
+        0.5,
+        "the only one",
+        verdicts,
+        asked=3,
+        fit=1,
+        preferences=(Given("prefers_free", 0.25, 0.5),),
+        kept_out=(Obstacle("is_ready", 2),),
+    )
 
 
 def an_attempt(job: Job, island: Island, **changes: Any) -> Attempt:

@@ -24,6 +24,7 @@ from archipelag_coordinator.domain.sums import (
     Place,
     Spent,
     SpentBy,
+    Work,
 )
 from archipelag_coordinator.domain.user import ApiKey, User
 from archipelag_coordinator.services.ports import Store
@@ -182,6 +183,28 @@ class CheckSums:
         balances = [m.balance_after for m in whole if m.account_id == mine]
         assert balances == [CREDIT + 26, CREDIT + 30, 30, 20, 10]
         assert whole[0].note == "note"
+
+    async def test_work_that_has_not_ended_is_counted_by_workload(self, store: Store) -> None:
+        scene = await Scene.of(store)
+        other = await a_stored_cargo(store, slug="other")
+        jobs = [
+            a_job(scene.user, cargo=scene.cargo, created_at=START + SECOND),
+            a_job(scene.user, cargo=scene.cargo),
+            a_job(
+                scene.user, cargo=scene.cargo, status=JobStatus.RUNNING, created_at=START - SECOND
+            ),
+            _ended(scene.user, None, scene.cargo, created_at=START - SECOND),
+            a_job(scene.user, cargo=other, status=JobStatus.RUNNING),
+        ]
+        async with store.begin() as tx:
+            assert await tx.sums.work() == []
+            for job in jobs:
+                await tx.jobs.add(job)
+
+        async with store.begin() as tx:
+            found = await tx.sums.work()
+
+        assert found == [Work("llm-chat", 2, 1, START), Work("other", 0, 1, None)]
 
     async def test_who_never_moved_anything_has_no_moves(self, store: Store) -> None:
         user, _, _ = await a_customer(store, 0)

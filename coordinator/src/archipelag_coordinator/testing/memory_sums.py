@@ -20,6 +20,7 @@ from archipelag_coordinator.domain.sums import (
     Place,
     Spent,
     SpentBy,
+    Work,
 )
 from archipelag_coordinator.testing.memory_state import State
 
@@ -71,6 +72,22 @@ class MemorySums:
                 owed=Ucredits(before.owed + paid.get(PayKind.OWED, 0)),
             )
         return [found[group] for group in sorted(found)]
+
+    async def work(self) -> list[Work]:
+        found: dict[str, Work] = {}
+        for job in self._state.jobs:
+            if job.finished:
+                continue
+            before = found.get(job.cargo_slug, Work(job.cargo_slug, 0, 0, None))
+            queued = job.status is JobStatus.QUEUED
+            oldest = min(before.oldest_at or job.created_at, job.created_at)
+            found[job.cargo_slug] = Work(
+                job.cargo_slug,
+                before.queued + queued,
+                before.running + (not queued),
+                oldest if queued else before.oldest_at,
+            )
+        return [found[slug] for slug in sorted(found)]
 
     async def moved(
         self, user: UserId, accounts: Sequence[AccountId], *, before: Place | None, limit: int

@@ -18,6 +18,7 @@ from archipelag_coordinator.domain.sums import (
     Place,
     Spent,
     SpentBy,
+    Work,
 )
 
 _SPENT_GROUPS: Final = {
@@ -94,6 +95,15 @@ MOVED: Final = """
 """
 
 
+WORK: Final = """
+    SELECT cargo_slug AS workload, count(*) FILTER (WHERE status = 'queued') AS queued,
+        count(*) FILTER (WHERE status = 'running') AS running,
+        min(created_at) FILTER (WHERE status = 'queued') AS oldest_at
+    FROM jobs WHERE status IN ('queued', 'running')
+    GROUP BY cargo_slug ORDER BY cargo_slug COLLATE "C"
+"""
+
+
 class PostgresSums:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -116,6 +126,9 @@ class PostgresSums:
         values = {"island": island, "since": days.since, "until": days.until}
         rows = await every(self._connection, EARNED[by], values)
         return [EarnedSum(group=row.pop("of"), **row) for row in rows]
+
+    async def work(self) -> list[Work]:
+        return [Work(**row) for row in await every(self._connection, WORK, {})]
 
     async def moved(
         self, user: UserId, accounts: Sequence[AccountId], *, before: Place | None, limit: int

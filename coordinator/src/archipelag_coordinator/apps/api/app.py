@@ -26,6 +26,7 @@ from archipelag_coordinator.apps.api import (
     money,
     network,
     publishing,
+    why,
 )
 from archipelag_coordinator.apps.api.envelope import Envelope
 from archipelag_coordinator.apps.api.errors import (
@@ -85,6 +86,7 @@ def create_app(
         batches.router,
         jobs.router,
         money.router,
+        why.router,
         network.router,
         publishing.router,
         admin.router,

@@ -24,6 +24,7 @@ from archipelag_coordinator.apps.api.shapes_of_batches import BATCHES
 from archipelag_coordinator.apps.api.shapes_of_files import FILES, MODELS
 from archipelag_coordinator.apps.api.shapes_of_money import MONEY
 from archipelag_coordinator.apps.api.shapes_of_publishing import PUBLISHING, SIGNING_KEYS, WORKLOAD
+from archipelag_coordinator.apps.api.shapes_of_why import WHY
 
 _USAGE: Final = shape(
     {
@@ -339,5 +340,15 @@ _ACCOUNT: Final[dict[str, Schema]] = {
 }
 
 SHAPES: Final[dict[str, Schema]] = (
-    _PROBLEMS | _JOBS | BATCHES | MONEY | _CHAT | FILES | MODELS | PUBLISHING | _NETWORK | _ACCOUNT
+    _PROBLEMS
+    | _JOBS
+    | BATCHES
+    | MONEY
+    | WHY
+    | _CHAT
+    | FILES
+    | MODELS
+    | PUBLISHING
+    | _NETWORK
+    | _ACCOUNT
 )

@@ -79,6 +79,8 @@ DOORS = [
     Door("GET", "/api/v1/jobs/{job_id}", SEES, own=True),
     Door("GET", "/api/v1/jobs/{job_id}/output", SEES, own=True),
     Door("GET", "/api/v1/jobs/{job_id}/stream", SEES, own=True),
+    Door("GET", "/api/v1/jobs/{job_id}/why", SEES, own=True),
+    Door("GET", "/api/v1/hosts/{host_id}/why", SEES, owners=True),
     Door("DELETE", "/api/v1/jobs/{job_id}", DOES, own=True),
     Door("POST", "/api/v1/jobs", DOES, 201, JOB),
     Door("POST", "/api/v1/jobs/batch", DOES, 201, BATCH),
