@@ -103,7 +103,7 @@ def _obstacles(found: Sequence[Obstacle]) -> list[dict[str, Any]]:
 
 
 def _cargo(one: CargoWhy) -> dict[str, Any]:
-    stands = one.standing
+    stands = one.in_line
     return {
         "slug": one.offer.slug,
         "state": one.offer.state,
