@@ -26,9 +26,10 @@ from archipelag_coordinator.domain.answer import Answer
 from archipelag_coordinator.domain.attempt import Attempt
 from archipelag_coordinator.domain.file import BlobId, Input
 from archipelag_coordinator.domain.fleet import AttemptKey
+from archipelag_coordinator.domain.health import Seen
 from archipelag_coordinator.domain.island import Island, PairingCode
 from archipelag_coordinator.domain.items import Items
-from archipelag_coordinator.domain.job import Job
+from archipelag_coordinator.domain.job import EVERY_JOB, Job, JobFilter
 from archipelag_coordinator.domain.user import ApiKey, User
 from archipelag_coordinator.services.ports_of_batches import Batches
 from archipelag_coordinator.services.ports_of_cargos import Cargos
@@ -78,6 +79,14 @@ class Keys(Protocol):
         """None when this user has no such key. Revoking twice keeps the first time."""
         ...
 
+    async def lock(self, user: UserId, key: ApiKeyId) -> ApiKey | None:
+        """As `get`, and nobody else changes it before this transaction ends."""
+        ...
+
+    async def save(self, key: ApiKey) -> None:
+        """Its name, budget, rate and expiry."""
+        ...
+
     async def reserve(self, key: ApiKeyId, amount: Ucredits) -> None:
         """Adds to what the key has used. Raises BudgetExceeded when that would go over its budget."""
         ...
@@ -125,9 +134,9 @@ class Jobs(Protocol):
         ...
 
     async def of_user(
-        self, user: UserId, *, limit: int, offset: int, status: str | None = None
+        self, user: UserId, *, limit: int, offset: int, only: JobFilter = EVERY_JOB
     ) -> tuple[list[Job], int]:
-        """Newest first, and how many there are in all. `status` is a JobStatus value."""
+        """Newest first, and how many there are in all that pass the filter."""
         ...
 
     async def by_idempotency_key(self, user: UserId, key: str) -> Job | None: ...
@@ -262,6 +271,13 @@ class Coordinators(Protocol):
         ...
 
     async def alive(self, since: datetime) -> list[RelayId]: ...
+    async def seen(self) -> list[Seen]:
+        """Those that have not left, the last seen first; a hundred at most."""
+        ...
+
+    async def has_leader(self) -> bool:
+        """Whether any of them leads."""
+        ...
 
 
 class Tx(Protocol):

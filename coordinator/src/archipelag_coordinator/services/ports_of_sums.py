@@ -7,6 +7,7 @@ from typing import Protocol
 
 from archipelag_contracts.ids import IslandId, UserId
 
+from archipelag_coordinator.domain.health import Chore
 from archipelag_coordinator.domain.ledger import AccountId
 from archipelag_coordinator.domain.sums import (
     Days,
@@ -31,6 +32,10 @@ class Sums(Protocol):
 
     async def work(self) -> list[Work]:
         """Everybody's, by workload."""
+        ...
+
+    async def chores(self) -> list[Chore]:
+        """Persistent background work that has not succeeded, by name and state."""
         ...
 
     async def moved(

@@ -18,6 +18,7 @@ from archipelag_coordinator.testing.check_nouns import (
     CheckTransactions,
     CheckUsers,
 )
+from archipelag_coordinator.testing.check_operating import CheckOperating
 from archipelag_coordinator.testing.check_pay import CheckPay
 from archipelag_coordinator.testing.check_sums import CheckSums
 from archipelag_coordinator.testing.check_work import CheckAttempts, CheckJobs
@@ -38,6 +39,7 @@ class CheckStore(
     CheckFiles,
     CheckBatches,
     CheckSums,
+    CheckOperating,
     CheckCoordinators,
     CheckDoor,
 ):

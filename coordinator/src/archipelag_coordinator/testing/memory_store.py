@@ -13,6 +13,7 @@ from archipelag_contracts.units import Ucredits
 
 from archipelag_coordinator.clock import Clock, SystemClock
 from archipelag_coordinator.domain import rate
+from archipelag_coordinator.domain.health import Seen
 from archipelag_coordinator.domain.island import MOVES, Island, IslandStatus, PairingCode
 from archipelag_coordinator.domain.user import ApiKey, User
 from archipelag_coordinator.errors import Conflict, IllegalMove, NotFound, PairingRefused
@@ -74,6 +75,22 @@ class MemoryKeys:
         revoked = found.revoke(now)
         self._state.keys.put(key, revoked)
         return revoked
+
+    async def lock(self, user: UserId, key: ApiKeyId) -> ApiKey | None:
+        return await self.get(user, key)
+
+    async def save(self, key: ApiKey) -> None:
+        stored = self._known(key.id)
+        if key.budget is not None and stored.used > key.budget:
+            raise Conflict(f"{key.id} has used more than that")
+        changed = replace(
+            stored,
+            name=key.name,
+            budget=key.budget,
+            rate_per_minute=key.rate_per_minute,
+            expires_at=key.expires_at,
+        )
+        self._state.keys.put(key.id, changed)
 
     async def reserve(self, key: ApiKeyId, amount: Ucredits) -> None:
         found = self._known(key)
@@ -176,6 +193,14 @@ class MemoryCoordinators:
 
     async def alive(self, since: datetime) -> list[RelayId]:
         return sorted(relay for relay, at in self._state.coordinators.items() if at >= since)
+
+    async def seen(self) -> list[Seen]:
+        found = [Seen(relay, at) for relay, at in self._state.coordinators.items()]
+        return sorted(found, key=lambda one: (one.at, one.relay), reverse=True)[:100]
+
+    async def has_leader(self) -> bool:
+        """Nobody stands for election in memory: whoever is there leads."""
+        return len(self._state.coordinators) > 0
 
 
 class MemoryTx:

@@ -10,6 +10,7 @@ from archipelag_contracts.ids import IslandId, UserId
 from archipelag_contracts.units import Ucredits
 
 from archipelag_coordinator.domain.attempt import Cause
+from archipelag_coordinator.domain.health import Chore
 from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.domain.ledger import AccountId, PayKind
 from archipelag_coordinator.domain.sums import (
@@ -88,6 +89,10 @@ class MemorySums:
                 oldest if queued else before.oldest_at,
             )
         return [found[slug] for slug in sorted(found)]
+
+    async def chores(self) -> list[Chore]:
+        """None are run over memory."""
+        return []
 
     async def moved(
         self, user: UserId, accounts: Sequence[AccountId], *, before: Place | None, limit: int

@@ -9,6 +9,7 @@ from archipelag_contracts.ids import IslandId, UserId
 from archipelag_contracts.units import Ucredits
 
 from archipelag_coordinator.adapters.postgres.rows import Connection, every
+from archipelag_coordinator.domain.health import Chore
 from archipelag_coordinator.domain.ledger import AccountId
 from archipelag_coordinator.domain.sums import (
     Days,
@@ -104,6 +105,15 @@ WORK: Final = """
 """
 
 
+# Rows of the library that runs them.
+CHORES: Final = """
+    SELECT task_name AS name, status::text AS status, count(*) AS count,
+        min(scheduled_at) AS oldest_at, max(attempts) AS attempts_max
+    FROM procrastinate_jobs WHERE status <> 'succeeded'
+    GROUP BY task_name, status ORDER BY task_name COLLATE "C", status::text COLLATE "C"
+"""
+
+
 class PostgresSums:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -129,6 +139,9 @@ class PostgresSums:
 
     async def work(self) -> list[Work]:
         return [Work(**row) for row in await every(self._connection, WORK, {})]
+
+    async def chores(self) -> list[Chore]:
+        return [Chore(**row) for row in await every(self._connection, CHORES, {})]
 
     async def moved(
         self, user: UserId, accounts: Sequence[AccountId], *, before: Place | None, limit: int

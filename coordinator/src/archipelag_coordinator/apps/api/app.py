@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from fastapi import FastAPI, Request, Response
@@ -25,6 +25,7 @@ from archipelag_coordinator.apps.api import (
     jobs,
     money,
     network,
+    operating,
     publishing,
     why,
 )
@@ -62,9 +63,11 @@ def create_app(
     *,
     settings: ApiSettings | None = None,
     broker_connected: Callable[[], bool] | None = None,
+    stream_says: Callable[[], Awaitable[str]] | None = None,
     new_request_id: Callable[[], str] = lambda: f"req_{uuid.uuid4().hex}",
 ) -> ASGIApp:
-    """`broker_connected` is what readiness asks beside the database."""
+    """`broker_connected` is what readiness asks beside the database. `stream_says` tells in words how what is kept at
+    the broker stands, and raises where it does not answer."""
     app = FastAPI(
         title="Archipelag",
         version=world.version,
@@ -76,6 +79,7 @@ def create_app(
     app.state.world = world
     app.state.settings = settings or ApiSettings()
     app.state.checks = {"broker": broker_connected} if broker_connected is not None else {}
+    app.state.stream = stream_says
     openai = (chat, embeddings, images, audio, files)
     for router in (*(one.router for one in openai), network.models):
         app.include_router(router, prefix=BASE)
@@ -90,6 +94,7 @@ def create_app(
         network.router,
         publishing.router,
         admin.router,
+        operating.router,
         health.router,
     ):
         app.include_router(router, prefix=BASE)

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from archipelag_coordinator.apps.api import openapi, present
+from archipelag_coordinator.apps.api.account import time_of
 from archipelag_coordinator.apps.api.asking import last_event_id, make_job, submission_of
 from archipelag_coordinator.apps.api.auth import Reading, TheWorld, Writing
 from archipelag_coordinator.apps.api.batches import known_batch
@@ -19,7 +20,7 @@ from archipelag_coordinator.apps.api.files import file_object
 from archipelag_coordinator.apps.api.job_frames import JobFrames
 from archipelag_coordinator.apps.api.present_batch import batch_object, pending_job_object
 from archipelag_coordinator.apps.api.relay_response import RelayResponse
-from archipelag_coordinator.domain.job import JobStatus
+from archipelag_coordinator.domain.job import JobFilter, JobStatus
 from archipelag_coordinator.errors import InvalidInput, NotFound
 from archipelag_coordinator.services.batch import cancel_batch, cancel_member, read_member
 from archipelag_coordinator.services.cancel import cancel
@@ -64,13 +65,15 @@ async def get_jobs(
     caller: Reading,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     offset: Annotated[int, Query(ge=0, le=OFFSET_MAX)] = 0,
-    status: Annotated[str | None, Query(json_schema_extra={"enum": [*STATUSES]})] = None,
+    status: Annotated[list[str] | None, Query(description="Once or more")] = None,
+    workload: Annotated[str | None, Query(description="A slug", max_length=100)] = None,
+    created_after: Annotated[str | None, Query(description="A time with its zone")] = None,
+    created_before: Annotated[str | None, Query(description="A time with its zone")] = None,
 ) -> Response:
-    """`status` is one of `queued`, `running`, `completed`, `failed` (with those timed out) and `cancelled`."""
-    if status is not None and status not in STATUSES:
-        raise InvalidInput({"status": [f"must be one of {', '.join(STATUSES)}"]})
-    wanted = None if status is None else STATUSES[status].value
-    jobs, total = await list_jobs(world, caller.user.id, limit=limit, offset=offset, status=wanted)
+    """`status` is `queued`, `running`, `completed`, `failed` (with those timed out) or `cancelled`. `created_after`
+    includes that moment, `created_before` does not."""
+    only = _filter(status, workload, created_after, created_before)
+    jobs, total = await list_jobs(world, caller.user.id, limit=limit, offset=offset, only=only)
     return JSONResponse(
         {
             "data": [present.job_object(job) for job in jobs],
@@ -154,6 +157,21 @@ async def cancel_job(job_id: str, world: TheWorld, caller: Writing) -> Response:
             return JSONResponse({"data": pending_job_object(*dropped)})
         job = await cancel(world, caller.user.id, wanted)  # Its turn came in between.
     return JSONResponse({"data": present.job_object(job)})
+
+
+def _filter(
+    status: list[str] | None, workload: str | None, after: str | None, before: str | None
+) -> JobFilter:
+    errors: dict[str, list[str]] = {}
+    named = [*STATUSES] if status is None else status
+    if not set(named) <= STATUSES.keys():
+        errors["status"] = [f"must be one or more of {', '.join(STATUSES)}"]
+    since = time_of("created_after", after, errors)
+    until = time_of("created_before", before, errors)
+    if errors:
+        raise InvalidInput(errors)
+    statuses = frozenset(STATUSES[name] for name in named)
+    return JobFilter(statuses, workload, since, until)
 
 
 def known(job_id: str) -> JobId:

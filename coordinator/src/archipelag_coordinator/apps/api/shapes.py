@@ -23,6 +23,7 @@ from archipelag_coordinator.apps.api.schemas import (
 from archipelag_coordinator.apps.api.shapes_of_batches import BATCHES
 from archipelag_coordinator.apps.api.shapes_of_files import FILES, MODELS
 from archipelag_coordinator.apps.api.shapes_of_money import MONEY
+from archipelag_coordinator.apps.api.shapes_of_operating import OPERATING
 from archipelag_coordinator.apps.api.shapes_of_publishing import PUBLISHING, SIGNING_KEYS, WORKLOAD
 from archipelag_coordinator.apps.api.shapes_of_why import WHY
 
@@ -345,6 +346,7 @@ SHAPES: Final[dict[str, Schema]] = (
     | BATCHES
     | MONEY
     | WHY
+    | OPERATING
     | _CHAT
     | FILES
     | MODELS

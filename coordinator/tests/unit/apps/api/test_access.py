@@ -102,6 +102,7 @@ DOORS = [
     Door("GET", "/api/v1/api-keys", SEES),
     Door("POST", "/api/v1/api-keys", DOES, 201, KEY),
     Door("DELETE", "/api/v1/api-keys/{key_id}", DOES, own=True),
+    Door("PATCH", "/api/v1/api-keys/{key_id}", DOES, body={"name": "renamed"}, own=True),
     Door("POST", "/api/v1/pairing-codes", DOES, 201),
     Door("POST", "/api/v1/cargos", DOES, 201, a_signed_body()),
     Door("GET", "/api/v1/cargos", SEES),
@@ -116,6 +117,9 @@ DOORS = [
     Door("POST", "/api/v1/admin/islands/{island_id}/approve", RULES),
     Door("POST", "/api/v1/admin/islands/{island_id}/suspend", RULES),
     Door("POST", "/api/v1/admin/islands/{island_id}/restore", RULES, 409),
+    Door("GET", "/api/v1/admin/queues", RULES),
+    Door("GET", "/api/v1/admin/ledger-check", RULES),
+    Door("GET", "/api/v1/admin/health", RULES),
     Door("POST", "/api/v1/admin/grants", RULES, 201, {"credits": "1", "cause": "gift"}),
 ]
 CALLERS = (
