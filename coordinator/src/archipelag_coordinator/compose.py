@@ -27,7 +27,12 @@ from archipelag_coordinator.adapters.nats import credentials
 from archipelag_coordinator.adapters.nats.blobs import NatsBlobs, make_blob_stream
 from archipelag_coordinator.adapters.nats.broker import NatsBroker
 from archipelag_coordinator.adapters.nats.chunk_relay import NatsChunkRelay
-from archipelag_coordinator.adapters.nats.connection import Connection, Identity, make_streams
+from archipelag_coordinator.adapters.nats.connection import (
+    Connection,
+    Identity,
+    make_streams,
+    streams_say,
+)
 from archipelag_coordinator.adapters.nats.credentials import Keys
 from archipelag_coordinator.adapters.nats.island_bus import NatsIslandBus
 from archipelag_coordinator.adapters.nats.replay import StreamReplay
@@ -261,7 +266,12 @@ def _http(settings: Settings, parts: Parts) -> uvicorn.Server:
     links = Links(_shared_secret(parts.keys, b"archipelag links\n"))
     journeys = _shared_secret(parts.keys, b"archipelag journeys\n")
     api = ApiSettings(links=links, unavailable=away, journey_key=journeys)
-    app = create_app(parts.world, settings=api, broker_connected=lambda: parts.connection.connected)
+    app = create_app(
+        parts.world,
+        settings=api,
+        broker_connected=lambda: parts.connection.connected,
+        stream_says=partial(streams_say, parts.connection),
+    )
     config = uvicorn.Config(
         app,
         host=settings.http_host,

@@ -13,7 +13,7 @@ from archipelag_contracts.units import Ucredits
 from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus, Cause, Usage
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.island import Island
-from archipelag_coordinator.domain.job import Job, JobStatus
+from archipelag_coordinator.domain.job import Job, JobFilter, JobStatus
 from archipelag_coordinator.domain.user import ApiKey, User
 from archipelag_coordinator.errors import Conflict, StaleAttempt
 from archipelag_coordinator.services.ports import Mark, Standing, Store
@@ -245,7 +245,8 @@ class CheckJobs:
             user = scene.user.id
             page = await tx.jobs.of_user(user, limit=2, offset=0)
             rest = await tx.jobs.of_user(user, limit=2, offset=2)
-            some = await tx.jobs.of_user(user, limit=9, offset=0, status="cancelled")
+            only = JobFilter(frozenset({JobStatus.CANCELLED}))
+            some = await tx.jobs.of_user(user, limit=9, offset=0, only=only)
             none = await tx.jobs.of_user(a_user().id, limit=9, offset=0)
 
         assert page == ([jobs[2], jobs[1]], 3)
