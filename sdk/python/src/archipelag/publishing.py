@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from archipelag import operations, values
+from archipelag import operations_of_cargos as operations
+from archipelag import values
 
 if TYPE_CHECKING:
     from archipelag.async_client import AsyncClient

@@ -9,10 +9,10 @@ from typing import Final
 
 from archipelag import (
     ArchipelagError,
+    AuthenticationError,
     Client,
-    NotAuthenticated,
-    NotPermitted,
-    NotReachable,
+    ConnectionError,  # noqa: A004 - it is the builtin one too
+    PermissionDeniedError,
 )
 from archipelag.cli import plugins
 from archipelag.cli.parser import parser
@@ -41,13 +41,13 @@ def main(argv: Sequence[str] | None = None, client_of: ClientOf = Client) -> int
         # The reader (`head`, a pager) has had enough. Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except NotReachable as error:
+    except ConnectionError as error:
         hint = "Start a network with `make up`, or say where one is: --url or ARCHIPELAG_API_URL."
         return _say(f"{error}\n{hint}", UNREACHABLE)
-    except NotAuthenticated as error:
+    except AuthenticationError as error:
         hint = "Give an API key: --key or ARCHIPELAG_API_KEY."
         return _say(f"{error}\n{hint}", NOT_ALLOWED)
-    except NotPermitted as error:
+    except PermissionDeniedError as error:
         return _say(str(error), NOT_ALLOWED)
     except (ArchipelagError, TimeoutError) as error:
         return _say(str(error), FAILED)

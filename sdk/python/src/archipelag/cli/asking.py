@@ -7,7 +7,7 @@ import sys
 import time
 from dataclasses import dataclass
 
-from archipelag import ArchipelagError, ChatStream, Client, JobFailed, Usage
+from archipelag import ArchipelagError, ChatStream, Client, JobFailedError, Usage
 from archipelag.cli import printing
 
 DEMO_PROMPT = "What is an archipelago? Answer in two or three sentences."
@@ -102,7 +102,7 @@ def _cancel(client: Client, job_id: str) -> None:
     if not job_id:
         return
     try:
-        client.jobs.cancel(job_id)
+        client.cancel_job(job_id)
     except ArchipelagError as error:
         print(f"archipelag: could not cancel job {job_id}: {error}", file=sys.stderr)
 
@@ -113,8 +113,8 @@ def _settled(client: Client, stream: ChatStream) -> Usage:
     if said.credits_used is not None or not stream.job_id:
         return said
     try:
-        return client.jobs.wait(stream.job_id, timeout_s=SETTLE_S).usage or said
-    except JobFailed as failed:
+        return client.wait_for_job(stream.job_id, timeout_s=SETTLE_S).usage or said
+    except JobFailedError as failed:
         return failed.job.usage or said
     except (ArchipelagError, TimeoutError):
         return said
@@ -123,7 +123,7 @@ def _settled(client: Client, stream: ChatStream) -> Usage:
 def _island_name(client: Client, island: str) -> str:
     """The name its owner gave it, where we may see it."""
     try:
-        names = {host.id: host.name for host in client.hosts()}
+        names = {host.id: host.name for host in client.list_islands()}
     except ArchipelagError:
         names = {}
     name = names.get(island)

@@ -21,10 +21,12 @@ def upload(client: Client, arguments: argparse.Namespace) -> None:
 
 
 def list_files(client: Client, arguments: argparse.Namespace) -> None:
-    if arguments.job:
-        found = client.jobs.files(arguments.job)
-    else:
-        found = client.list_files(limit=min(arguments.limit, 1000)).files
+    mine = (
+        client.list_job_files(arguments.job)
+        if arguments.job
+        else client.list_files(limit=arguments.limit)
+    )
+    found = tuple(mine)
     if arguments.json:
         printing.as_json(found)
         return

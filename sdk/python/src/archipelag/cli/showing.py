@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 
-from archipelag import Client, Job, NotAuthenticated, NotPermitted
+from archipelag import AuthenticationError, Client, Job, PermissionDeniedError
 from archipelag.cli import printing
 
 
 def models(client: Client, arguments: argparse.Namespace) -> None:
-    found = client.models()
+    found = client.list_models()
     if arguments.json:
         printing.as_json(found)
         return
@@ -19,7 +19,7 @@ def models(client: Client, arguments: argparse.Namespace) -> None:
 
 
 def hosts(client: Client, arguments: argparse.Namespace) -> None:
-    found = client.hosts()
+    found = client.list_islands()
     if arguments.json:
         printing.as_json(found)
         return
@@ -28,7 +28,7 @@ def hosts(client: Client, arguments: argparse.Namespace) -> None:
 
 
 def account(client: Client, arguments: argparse.Namespace) -> None:
-    found = client.account()
+    found = client.get_account()
     if arguments.json:
         printing.as_json(found)
         return
@@ -43,10 +43,10 @@ def account(client: Client, arguments: argparse.Namespace) -> None:
 
 
 def status(client: Client, arguments: argparse.Namespace) -> None:
-    version, stats = client.health(), client.stats()
+    version, stats = client.get_version(), client.get_stats()
     try:
-        left = printing.credits_text(client.account().credits)
-    except (NotAuthenticated, NotPermitted):
+        left = printing.credits_text(client.get_account().credits)
+    except (AuthenticationError, PermissionDeniedError):
         left = "no API key that may tell"
     if arguments.json:
         printing.as_json(
@@ -70,22 +70,20 @@ def status(client: Client, arguments: argparse.Namespace) -> None:
 
 
 def list_jobs(client: Client, arguments: argparse.Namespace) -> None:
-    page = client.jobs.list(limit=min(arguments.limit, 100), status=arguments.status)
+    found = tuple(client.list_jobs(limit=arguments.limit, status=arguments.status))
     if arguments.json:
-        printing.as_json(page.jobs)
+        printing.as_json(found)
         return
-    rows = [
-        (job.id, job.status, job.workload, printing.moment(job.created_at)) for job in page.jobs
-    ]
+    rows = [(job.id, job.status, job.workload, printing.moment(job.created_at)) for job in found]
     printing.table(("JOB", "STATUS", "WORKLOAD", "CREATED"), rows, "No jobs.")
 
 
 def show_job(client: Client, arguments: argparse.Namespace) -> None:
-    _show(client.jobs.get(arguments.id), arguments)
+    _show(client.get_job(arguments.id), arguments)
 
 
 def cancel_job(client: Client, arguments: argparse.Namespace) -> None:
-    _show(client.jobs.cancel(arguments.id), arguments)
+    _show(client.cancel_job(arguments.id), arguments)
 
 
 def _show(job: Job, arguments: argparse.Namespace) -> None:
@@ -113,7 +111,7 @@ def _show(job: Job, arguments: argparse.Namespace) -> None:
 
 
 def list_keys(client: Client, arguments: argparse.Namespace) -> None:
-    found = client.keys.list()
+    found = client.list_keys()
     if arguments.json:
         printing.as_json(found)
         return
@@ -126,7 +124,7 @@ def list_keys(client: Client, arguments: argparse.Namespace) -> None:
 
 def create_key(client: Client, arguments: argparse.Namespace) -> None:
     scopes = arguments.scope or ["read", "write"]
-    made = client.keys.create(arguments.name, scopes, budget=arguments.budget)
+    made = client.create_key(arguments.name, scopes, budget=arguments.budget)
     if arguments.json:
         printing.as_json(made)
         return
@@ -136,5 +134,5 @@ def create_key(client: Client, arguments: argparse.Namespace) -> None:
 
 
 def revoke_key(client: Client, arguments: argparse.Namespace) -> None:
-    client.keys.revoke(arguments.id)
+    client.revoke_key(arguments.id)
     print(f"{arguments.id} is revoked.")
