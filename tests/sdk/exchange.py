@@ -5,8 +5,9 @@
 - `name`: what it shows. `recorded`: false where it was written by hand, from the reference.
 - `call`: `method`, by its Python name (JavaScript writes it in camelCase), and `args` by name; `{"base64": …}` is
   bytes.
-- `request`: `method`, `path` below `/api/v1`, `query`, `headers` that must be there (`"*"`: any value that is not
-  empty), `body` as JSON, or `{"form": {…}, "file": {"name", "base64"}}` for an upload, or null.
+- `request`: `method`, `path` below `/api/v1`, `query` (a list where a name comes more than once), `headers` that must
+  be there (`"*"`: any value that is not empty), `body` as JSON, or `{"form": {…}, "file": {"name", "base64"}}` for an
+  upload, or null.
 - `response`: `status`, `headers`, and `body` as JSON or `{"base64": …}`, or `events`: each `data` with its `id`.
   `cut`: the connection breaks after them.
 - `then`: further pairs of `request` and `response` that the same call makes, where it makes more than one.
@@ -24,7 +25,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, datetime):
         at = value.astimezone(UTC).isoformat(timespec="milliseconds")
         return at.replace("+00:00", "Z")
+    if isinstance(value, date):
+        return value.isoformat()
     if isinstance(value, Decimal):
         return str(value)
     if isinstance(value, bytes):
@@ -101,10 +104,16 @@ def request_of(request: httpx.Request) -> dict[str, Any]:
     return {
         "method": request.method,
         "path": unquote(request.url.path).removeprefix(API),
-        "query": dict(request.url.params),
+        "query": {
+            name: _one_or_many(request.url.params.get_list(name)) for name in request.url.params
+        },
         "headers": headers,
         "body": _body_of(request),
     }
+
+
+def _one_or_many(given: list[str]) -> str | list[str]:
+    return given[0] if len(given) == 1 else given
 
 
 def _body_of(request: httpx.Request) -> Any:

@@ -19,6 +19,7 @@ import httpx
 
 sys.path.insert(0, str(Path(__file__).parent))
 import exchange
+import promised
 from archipelag import ArchipelagError, ChatStream, Client
 
 SECRET = re.compile(r"ak_[A-Za-z0-9_-]{20,}")
@@ -84,6 +85,26 @@ class Recorder:
         }
         self.told.append(json.loads(SECRET.sub(exchange.KEY + "_secret", json.dumps(whole))))
         return found
+
+
+def played(told: dict[str, Any]) -> dict[str, Any]:
+    """A promised exchange with what the client makes of it."""
+    steps = [told, *told.get("then", ())]
+
+    def answered(request: httpx.Request) -> httpx.Response:
+        return exchange.answer(steps.pop(0)["response"])
+
+    client = Client(
+        "http://promised.test",
+        exchange.KEY,
+        retries_max=0,
+        transport_layer=httpx.MockTransport(answered),
+    )
+    try:
+        _, shown = shown_of(getattr(client, told["call"]["method"])(**told["call"]["args"]))
+    except ArchipelagError as error:
+        shown = exchange.plain_error(error)
+    return told | {"result": shown}
 
 
 def shown_of(found: Any) -> tuple[Any, Any]:
@@ -202,6 +223,7 @@ def main() -> None:
     for name in ("url", "key", "poor", "slow"):
         parser.add_argument(f"--{name}", required=True)
     told = record(**vars(parser.parse_args()))
+    told += map(played, promised.exchanges())
     exchange.FILE.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
     sys.stdout.write(f"{len(told)} exchanges\n")
 

@@ -38,8 +38,6 @@ from archipelag.values import (
     Account,
     ApiKey,
     Attempt,
-    Cargo,
-    CargoCheck,
     ChatAnswer,
     ChatPiece,
     File,
@@ -53,15 +51,17 @@ from archipelag.values import (
     UsageRow,
     Workload,
 )
-from archipelag.values_of_batches import (
-    Batch,
-    BatchJob,
-    Earning,
-    Embeddings,
-    Picture,
-    Transfer,
-    UsageSum,
-    Why,
+from archipelag.values_of_batches import Batch, BatchItem, Embeddings, Picture
+from archipelag.values_of_cargos import Cargo, CargoCheck
+from archipelag.values_of_money import Earning, Transfer, UsageSum
+from archipelag.values_of_why import (
+    AttemptWhy,
+    IslandReason,
+    IslandWhy,
+    JobWhy,
+    Obstacle,
+    Preference,
+    Waiting,
 )
 
 __all__ = [
@@ -72,11 +72,12 @@ __all__ = [
     "AsyncChatStream",
     "AsyncClient",
     "Attempt",
+    "AttemptWhy",
     "AuthenticationError",
     "BadAnswerError",
     "BadRequestError",
     "Batch",
-    "BatchJob",
+    "BatchItem",
     "BudgetExceededError",
     "Cargo",
     "CargoCheck",
@@ -93,15 +94,20 @@ __all__ = [
     "IdempotencyMismatchError",
     "InsufficientCreditsError",
     "Island",
+    "IslandReason",
+    "IslandWhy",
     "Job",
     "JobEvent",
     "JobFailedError",
+    "JobWhy",
     "Karma",
     "Model",
     "NotFoundError",
     "NothingOfferedError",
+    "Obstacle",
     "PermissionDeniedError",
     "Picture",
+    "Preference",
     "RateLimitError",
     "ServerError",
     "ServiceUnavailableError",
@@ -115,6 +121,6 @@ __all__ = [
     "UsageRow",
     "UsageSum",
     "ValidationError",
-    "Why",
+    "Waiting",
     "Workload",
 ]

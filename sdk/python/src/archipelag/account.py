@@ -7,7 +7,7 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from archipelag import operations_of_account as operations
-from archipelag import values, values_of_batches
+from archipelag import values, values_of_money
 from archipelag.calls import AsyncCalls, Calls
 from archipelag.operations import PAGE_MAX
 
@@ -20,24 +20,24 @@ class AccountCalls:
 
     def get_usage(
         self: Calls, *, since: date | None = None, until: date | None = None, by: str | None = None
-    ) -> tuple[values_of_batches.UsageSum, ...]:
+    ) -> tuple[values_of_money.UsageSum, ...]:
         """What was used and paid, summed by `day`, `key` or `workload`; days are UTC's."""
         return self.call(operations.usage(since, until, by))
 
     def list_transfers(
         self: Calls, *, limit: int | None = None
-    ) -> Iterator[values_of_batches.Transfer]:
-        """Every movement of one's credits, newest first; pages are fetched as they are needed."""
+    ) -> Iterator[values_of_money.Transfer]:
+        """Every entry in one's accounts, newest first, fetched as they are needed. `limit`: so many at most."""
         before: str | None = None
         left = limit
         while left is None or left > 0:
             wanted = PAGE_MAX if left is None else min(left, PAGE_MAX)
             page = self.call(operations.transfers(wanted, before))
-            yield from page
-            if len(page) < wanted:
+            yield from page.rows
+            if not page.more or not page.rows:
                 return
-            before = page[-1].id
-            left = None if left is None else left - len(page)
+            before = page.following
+            left = None if left is None else left - len(page.rows)
 
     def list_keys(self: Calls) -> tuple[values.ApiKey, ...]:
         return self.call(operations.list_keys())
@@ -89,25 +89,25 @@ class AsyncAccountCalls:
         since: date | None = None,
         until: date | None = None,
         by: str | None = None,
-    ) -> tuple[values_of_batches.UsageSum, ...]:
+    ) -> tuple[values_of_money.UsageSum, ...]:
         """What was used and paid, summed by `day`, `key` or `workload`; days are UTC's."""
         return await self.call(operations.usage(since, until, by))
 
     async def list_transfers(
         self: AsyncCalls, *, limit: int | None = None
-    ) -> AsyncIterator[values_of_batches.Transfer]:
-        """Every movement of one's credits, newest first; pages are fetched as they are needed."""
+    ) -> AsyncIterator[values_of_money.Transfer]:
+        """Every entry in one's accounts, newest first, fetched as they are needed. `limit`: so many at most."""
         before: str | None = None
         left = limit
         while left is None or left > 0:
             wanted = PAGE_MAX if left is None else min(left, PAGE_MAX)
             page = await self.call(operations.transfers(wanted, before))
-            for transfer in page:
+            for transfer in page.rows:
                 yield transfer
-            if len(page) < wanted:
+            if not page.more or not page.rows:
                 return
-            before = page[-1].id
-            left = None if left is None else left - len(page)
+            before = page.following
+            left = None if left is None else left - len(page.rows)
 
     async def list_keys(self: AsyncCalls) -> tuple[values.ApiKey, ...]:
         return await self.call(operations.list_keys())

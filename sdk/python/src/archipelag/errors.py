@@ -29,10 +29,8 @@ from __future__ import annotations
 
 import builtins
 import json
-import time
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -220,16 +218,11 @@ def from_body(status: int, body: Mapping[str, Any], retry_after: float | None = 
 
 
 def seconds(retry_after: str | None) -> float | None:
-    """The `Retry-After` header in seconds, also where a proxy wrote it as a date."""
-    if not retry_after:
-        return None
+    """The `Retry-After` header in seconds; its form as a date is not used by this API."""
     try:
-        value = float(retry_after)
+        value = float(retry_after or "")
     except ValueError:
-        try:
-            value = max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
-        except (ValueError, OverflowError):
-            return None
+        return None
     return value if 0 <= value < float("inf") else None
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from archipelag import errors, values, values_of_batches
+from archipelag import errors, values, values_of_why
 from archipelag import operations_of_jobs as operations
 from archipelag.calls import AsyncCalls, Calls
 from archipelag.errors import JobFailedError, StreamBrokenError
@@ -69,7 +69,7 @@ class JobCalls:
         """Cancels the job; one that has ended already is given back as it is."""
         return self.call(operations.cancel_job(job_id))
 
-    def why_job(self: Calls, job_id: str) -> values_of_batches.Why:
+    def why_job(self: Calls, job_id: str) -> values_of_why.JobWhy:
         """Why it went to this Island, or why it still waits and what would help."""
         return self.call(operations.job_why(job_id))
 
@@ -181,7 +181,7 @@ class AsyncJobCalls:
         """Cancels the job; one that has ended already is given back as it is."""
         return await self.call(operations.cancel_job(job_id))
 
-    async def why_job(self: AsyncCalls, job_id: str) -> values_of_batches.Why:
+    async def why_job(self: AsyncCalls, job_id: str) -> values_of_why.JobWhy:
         """Why it went to this Island, or why it still waits and what would help."""
         return await self.call(operations.job_why(job_id))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import date
 
-from archipelag import operations, values, values_of_batches
+from archipelag import operations, values, values_of_batches, values_of_money, values_of_why
 from archipelag.calls import AsyncCalls, Calls
 
 
@@ -79,11 +79,11 @@ class NetworkCalls:
         since: date | None = None,
         until: date | None = None,
         by: str | None = None,
-    ) -> tuple[values_of_batches.Earning, ...]:
+    ) -> tuple[values_of_money.Earning, ...]:
         """What one's own Island earned, summed by `day` or `workload`; days are UTC's."""
         return self.call(operations.island_earnings(island_id, since, until, by))
 
-    def why_island(self: Calls, island_id: str) -> values_of_batches.Why:
+    def why_island(self: Calls, island_id: str) -> values_of_why.IslandWhy:
         """Why one's own Island gets no work now."""
         return self.call(operations.island_why(island_id))
 
@@ -166,11 +166,11 @@ class AsyncNetworkCalls:
         since: date | None = None,
         until: date | None = None,
         by: str | None = None,
-    ) -> tuple[values_of_batches.Earning, ...]:
+    ) -> tuple[values_of_money.Earning, ...]:
         """What one's own Island earned, summed by `day` or `workload`; days are UTC's."""
         return await self.call(operations.island_earnings(island_id, since, until, by))
 
-    async def why_island(self: AsyncCalls, island_id: str) -> values_of_batches.Why:
+    async def why_island(self: AsyncCalls, island_id: str) -> values_of_why.IslandWhy:
         """Why one's own Island gets no work now."""
         return await self.call(operations.island_why(island_id))
 

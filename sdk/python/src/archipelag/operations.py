@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, BinaryIO, Final, Generic, TypeVar
 from urllib.parse import quote
 
-from archipelag import values, values_of_batches
+from archipelag import values, values_of_batches, values_of_money, values_of_why
 from archipelag.errors import BadAnswerError
 
 T = TypeVar("T")
@@ -49,6 +49,8 @@ class Page(Generic[T]):
 
     rows: tuple[T, ...]
     more: bool
+    following: str = ""
+    """What to ask the next page with, where the server says it."""
 
 
 def data(read: Callable[[Any], T]) -> Callable[[Any, Headers], T]:
@@ -162,14 +164,14 @@ def island_usage(island_id: str, limit: int, offset: int) -> Operation[tuple[val
 
 def island_earnings(
     island_id: str, since: date | None, until: date | None, by: str | None
-) -> Operation[tuple[values_of_batches.Earning, ...]]:
+) -> Operation[tuple[values_of_money.Earning, ...]]:
     params = given(from_=since, to=until, by=by)
     path = f"/hosts/{segment(island_id)}/earnings"
-    return Operation("GET", path, listed(values_of_batches.earning), params=params)
+    return Operation("GET", path, listed(values_of_money.earning), params=params)
 
 
-def island_why(island_id: str) -> Operation[values_of_batches.Why]:
-    return Operation("GET", f"/hosts/{segment(island_id)}/why", data(values_of_batches.why))
+def island_why(island_id: str) -> Operation[values_of_why.IslandWhy]:
+    return Operation("GET", f"/hosts/{segment(island_id)}/why", data(values_of_why.island_why))
 
 
 def stats() -> Operation[values.Stats]:

@@ -7,8 +7,8 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from archipelag import values, values_of_batches
-from archipelag.operations import Headers, Operation, data, given, listed, segment
+from archipelag import values, values_of_money
+from archipelag.operations import Headers, Operation, Page, data, given, listed, segment
 
 
 def account() -> Operation[values.Account]:
@@ -17,14 +17,20 @@ def account() -> Operation[values.Account]:
 
 def usage(
     since: date | None, until: date | None, by: str | None
-) -> Operation[tuple[values_of_batches.UsageSum, ...]]:
+) -> Operation[tuple[values_of_money.UsageSum, ...]]:
     params = given(from_=since, to=until, by=by)
-    return Operation("GET", "/usage", listed(values_of_batches.usage_sum), params=params)
+    return Operation("GET", "/usage", listed(values_of_money.usage_sum), params=params)
 
 
-def transfers(limit: int, before: str | None) -> Operation[tuple[values_of_batches.Transfer, ...]]:
+def transfers(limit: int, before: str | None) -> Operation[Page[values_of_money.Transfer]]:
     params = given(limit=limit, before=before)
-    return Operation("GET", "/account/transfers", listed(values_of_batches.transfer), params=params)
+
+    def read(body: Any, headers: Headers) -> Page[values_of_money.Transfer]:
+        rows = listed(values_of_money.transfer)(body, headers)
+        following = values.table(body.get("meta") or {}, "an object").get("next")
+        return Page(rows, following is not None, str(following or ""))
+
+    return Operation("GET", "/account/transfers", read, params=params)
 
 
 def list_keys() -> Operation[tuple[values.ApiKey, ...]]:

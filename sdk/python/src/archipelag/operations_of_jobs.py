@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from archipelag import values, values_of_batches
+from archipelag import values, values_of_batches, values_of_why
 from archipelag.operations import (
     PAGE_MAX,
     Headers,
@@ -37,7 +37,7 @@ def list_jobs(
     created_after: datetime | None,
     created_before: datetime | None,
 ) -> Operation[Page[values.Job]]:
-    asked = status if status is None or isinstance(status, str) else ",".join(status)
+    asked = status if status is None or isinstance(status, str) else list(status)
     params = {"limit": min(limit, PAGE_MAX), "offset": offset} | given(
         status=asked,
         workload=workload,
@@ -77,8 +77,8 @@ def job_files(job_id: str) -> Operation[tuple[values.File, ...]]:
     return Operation("GET", f"/jobs/{segment(job_id)}/files", listed(values.file))
 
 
-def job_why(job_id: str) -> Operation[values_of_batches.Why]:
-    return Operation("GET", f"/jobs/{segment(job_id)}/why", data(values_of_batches.why))
+def job_why(job_id: str) -> Operation[values_of_why.JobWhy]:
+    return Operation("GET", f"/jobs/{segment(job_id)}/why", data(values_of_why.job_why))
 
 
 def submit_batch(

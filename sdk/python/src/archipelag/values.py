@@ -154,30 +154,6 @@ class Workload:
 
 
 @dataclass(frozen=True)
-class CargoCheck:
-    """What one check of a submitted Cargo found."""
-
-    name: str
-    passed: bool
-    said: str
-
-
-@dataclass(frozen=True)
-class Cargo:
-    """A version that somebody submitted: where it stands, and why. `reason` is a reviewer's word."""
-
-    id: int
-    slug: str
-    version: str
-    status: str
-    trust: int
-    digest: str
-    checks: tuple[CargoCheck, ...]
-    reason: str
-    raw: Mapping[str, Any] = field(repr=False, compare=False)
-
-
-@dataclass(frozen=True)
 class Island:
     """An Island that one may see."""
 
@@ -246,9 +222,7 @@ def usage(raw: Any) -> Usage | None:
 
 def job(raw: Any) -> Job:
     raw = table(raw, "a job")
-    tries = raw.get("attempts")
     given = raw.get("input")
-    waiting = raw.get("waiting_for")
     return Job(
         id=text(raw, "id"),
         status=text(raw, "status"),
@@ -261,8 +235,8 @@ def job(raw: Any) -> Job:
         completed_at=moment(raw.get("completed_at")),
         duration_ms=raw.get("duration_ms"),
         usage=usage(raw.get("usage")),
-        attempts=tuple(attempt(one) for one in tries) if isinstance(tries, list) else (),
-        waiting_for=tuple(map(str, waiting)) if isinstance(waiting, list) else (),
+        attempts=tuple(map(attempt, rows(raw.get("attempts")))),
+        waiting_for=tuple(map(str, rows(raw.get("waiting_for")))),
         finish_reason=raw.get("finish_reason"),
         raw=raw,
     )
@@ -287,14 +261,13 @@ def job_event(raw: Any, event_id: str) -> JobEvent:
     said = raw.get("content") or raw.get("note") or raw.get("error") or ""
     if isinstance(said, Mapping):
         said = said.get("message") or ""
-    reasons = raw.get("reasons")
     return JobEvent(
         type=text(raw, "type"),
         id=event_id,
         text=str(said),
         step=raw.get("step"),
         total=raw.get("total"),
-        reasons=tuple(map(str, reasons)) if isinstance(reasons, list) else (),
+        reasons=tuple(map(str, rows(raw.get("reasons")))),
         finish_reason=raw.get("finish_reason"),
         code=raw.get("code"),
         usage=usage(raw.get("usage")),
@@ -391,27 +364,6 @@ def workload(raw: Any) -> Workload:
     )
 
 
-def cargo(raw: Any) -> Cargo:
-    raw = table(raw, "a Cargo")
-    checks = raw.get("checks")
-    return Cargo(
-        whole(raw.get("id")),
-        text(raw, "slug"),
-        str(raw.get("version") or ""),
-        text(raw, "status"),
-        whole(raw.get("trust")),
-        str(raw.get("digest") or ""),
-        tuple(_check(one) for one in checks) if isinstance(checks, list) else (),
-        str(raw.get("reason") or ""),
-        raw,
-    )
-
-
-def _check(raw: Any) -> CargoCheck:
-    raw = table(raw, "a check")
-    return CargoCheck(text(raw, "name"), raw.get("passed") is True, str(raw.get("said") or ""))
-
-
 def island(raw: Any) -> Island:
     raw = table(raw, "an Island")
     return Island(
@@ -448,12 +400,11 @@ def usage_row(raw: Any) -> UsageRow:
 
 def api_key(raw: Any, secret: str | None = None) -> ApiKey:
     raw = table(raw, "a key")
-    scopes = raw.get("scopes")
     return ApiKey(
         text(raw, "id"),
         str(raw.get("name") or ""),
         str(raw.get("prefix") or ""),
-        tuple(map(str, scopes)) if isinstance(scopes, list) else (),
+        tuple(map(str, rows(raw.get("scopes")))),
         moment(raw.get("created_at")),
         moment(raw.get("last_used_at")),
         moment(raw.get("expires_at")),
@@ -476,6 +427,11 @@ def table(raw: Any, what: str) -> Mapping[str, Any]:
     if not isinstance(raw, Mapping):
         raise BadAnswerError(f"the answer is not {what}")
     return raw
+
+
+def rows(raw: Any) -> list[Any]:
+    """A list, or an empty one where there is none."""
+    return raw if isinstance(raw, list) else []
 
 
 def money(raw: Any) -> Decimal | None:

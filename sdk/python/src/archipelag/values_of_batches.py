@@ -1,4 +1,4 @@
-"""Many jobs at once, pictures, vectors, and what the books and the placement tell, as frozen values."""
+"""Many jobs at once, pictures and vectors, as frozen values."""
 
 from __future__ import annotations
 
@@ -16,28 +16,37 @@ from archipelag.values import FINISHED, Usage, moment, money, table
 
 
 @dataclass(frozen=True)
-class BatchJob:
-    """Where one job of a batch stands. `index` is that of its input."""
+class BatchItem:
+    """Where one job of a batch stands: `pending` until its turn comes."""
 
-    id: str
-    index: int
-    status: str = ""
-    error: str | None = None
+    job_id: str
+    status: str
+    error: str | None
+    usage: Usage | None
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Jobs that were asked for together. `output` is what they say together, once all have ended."""
+    """Jobs that were asked for together. `items` and what follows stand only where its status was asked for."""
 
     id: str
     status: str
+    """running, stopping, completed, failed or cancelled."""
+    workload: str
     total: int
     counts: Mapping[str, int]
     """How many are queued, running, completed, failed, cancelled."""
-    jobs: tuple[BatchJob, ...]
-    output: Any
+    jobs: tuple[str, ...]
+    """Ids, in the order of the inputs."""
     error: str | None
+    created_at: datetime | None
+    completed_at: datetime | None
+    items: tuple[BatchItem, ...]
     usage: Usage | None
+    output: str | list[Any] | None
+    """What they say together, once all have ended: text for `concat`, a list for `flatten`."""
+    output_omitted: bool
+    """It is too large to stand here: read the jobs' own."""
     raw: Mapping[str, Any] = field(repr=False, compare=False)
 
     @property
@@ -75,85 +84,35 @@ class Embeddings:
     raw: Mapping[str, Any] = field(repr=False, compare=False)
 
 
-@dataclass(frozen=True)
-class UsageSum:
-    """What was used and paid in one group: a day, a key or a workload."""
-
-    group: str
-    jobs: int
-    prompt_tokens: int
-    completion_tokens: int
-    credits: Decimal
-    raw: Mapping[str, Any] = field(repr=False, compare=False)
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """One movement of one's credits: `amount` is below zero where they went away."""
-
-    id: str
-    at: datetime | None
-    kind: str
-    amount: Decimal
-    balance: Decimal | None
-    """What there was after it, where the ledger tells."""
-    job_id: str | None
-    key_id: str | None
-    raw: Mapping[str, Any] = field(repr=False, compare=False)
-
-
-@dataclass(frozen=True)
-class Earning:
-    """What an Island earned in one group: a day or a workload."""
-
-    group: str
-    credits: Decimal
-    raw: Mapping[str, Any] = field(repr=False, compare=False)
-
-
-@dataclass(frozen=True)
-class Why:
-    """Why a job is where it is, or an Island gets no work. `hint` is what would help; the rest stands in `raw`."""
-
-    status: str
-    hint: str
-    reasons: tuple[str, ...]
-    raw: Mapping[str, Any] = field(repr=False, compare=False)
-
-
 def batch(raw: Any) -> Batch:
     raw = table(raw, "a batch")
-    listed = raw.get("jobs")
-    jobs = tuple(
-        _batch_job(one, n) for n, one in enumerate(listed if isinstance(listed, list) else [])
-    )
     counts = raw.get("counts")
     counts = counts if isinstance(counts, Mapping) else {}
-    total = raw.get("total")
     return Batch(
         id=values.text(raw, "id"),
         status=values.text(raw, "status"),
-        total=total if isinstance(total, int) else len(jobs),
-        counts={str(name): count for name, count in counts.items() if isinstance(count, int)},
-        jobs=jobs,
-        output=raw.get("output"),
+        workload=str(raw.get("workload_slug") or ""),
+        total=values.whole(raw.get("total")),
+        counts={str(name): values.whole(count) for name, count in counts.items()},
+        jobs=tuple(map(str, values.rows(raw.get("jobs")))),
         error=raw.get("error"),
+        created_at=moment(raw.get("created_at")),
+        completed_at=moment(raw.get("completed_at")),
+        items=tuple(map(_item, values.rows(raw.get("items")))),
         usage=values.usage(raw.get("usage")),
+        output=raw.get("output"),
+        output_omitted=raw.get("output_omitted") is True,
         raw=raw,
     )
 
 
-def _batch_job(raw: Any, index: int) -> BatchJob:
-    """An id alone just after it was made, an object later."""
-    if isinstance(raw, str):
-        return BatchJob(raw, index)
+def _item(raw: Any) -> BatchItem:
     raw = table(raw, "a job of a batch")
-    given = raw.get("index")
-    return BatchJob(
-        str(raw.get("id") or raw.get("job_id") or ""),
-        given if isinstance(given, int) else index,
-        str(raw.get("status") or ""),
+    return BatchItem(
+        values.text(raw, "job_id"),
+        values.text(raw, "status"),
         raw.get("error"),
+        values.usage(raw.get("usage")),
     )
 
 
@@ -204,64 +163,3 @@ def _vector(raw: Any) -> tuple[float, ...]:
     if not isinstance(raw, list) or not all(isinstance(part, (int, float)) for part in raw):
         raise BadAnswerError("a vector is no list of numbers")
     return tuple(float(part) for part in raw)
-
-
-def usage_sum(raw: Any) -> UsageSum:
-    raw = table(raw, "a row of usage")
-    return UsageSum(
-        _group(raw),
-        values.whole(raw.get("jobs")),
-        values.whole(raw.get("prompt_tokens")),
-        values.whole(raw.get("completion_tokens")),
-        money(raw.get("credits")) or Decimal(0),
-        raw,
-    )
-
-
-def transfer(raw: Any) -> Transfer:
-    raw = table(raw, "a transfer")
-    job_id = raw.get("job_id") or raw.get("job")
-    key_id = raw.get("key_id") or raw.get("key")
-    return Transfer(
-        values.text(raw, "id"),
-        moment(raw.get("at")),
-        str(raw.get("kind") or ""),
-        money(raw.get("amount")) or Decimal(0),
-        money(raw.get("balance")),
-        None if job_id is None else str(job_id),
-        None if key_id is None else str(key_id),
-        raw,
-    )
-
-
-def earning(raw: Any) -> Earning:
-    raw = table(raw, "a row of earnings")
-    paid = raw.get("credits") if "credits" in raw else raw.get("paid")
-    return Earning(_group(raw), money(paid) or Decimal(0), raw)
-
-
-def why(raw: Any) -> Why:
-    raw = table(raw, "a why")
-    reasons = raw.get("reasons")
-    return Why(
-        str(raw.get("status") or ""),
-        str(raw.get("hint") or ""),
-        tuple(map(_reason, reasons)) if isinstance(reasons, list) else (),
-        raw,
-    )
-
-
-def _reason(raw: Any) -> str:
-    """A sentence, or an object with one and how often it holds."""
-    if not isinstance(raw, Mapping):
-        return str(raw)
-    said = str(raw.get("reason") or raw.get("message") or raw.get("code") or "")
-    count = raw.get("count")
-    return f"{said} ({count})" if isinstance(count, int) else said
-
-
-def _group(raw: Mapping[str, Any]) -> str:
-    for name in ("day", "key", "workload"):
-        if raw.get(name) is not None:
-            return str(raw[name])
-    return ""

@@ -71,7 +71,7 @@ def test_pages_are_fetched_when_they_are_needed() -> None:
     assert office.requests == []
     assert [next(jobs).id for _ in range(100)][-1] == "job_99" and len(office.requests) == 1
     asked = office.requests[0].url.params
-    assert (asked["status"], asked["workload"]) == ("queued,running", "llm-chat")
+    assert (asked.get_list("status"), asked["workload"]) == (["queued", "running"], "llm-chat")
 
 
 def test_what_comes_meanwhile_makes_nobody_come_twice() -> None:
@@ -148,7 +148,8 @@ def batch(status: str, **more: Any) -> httpx.Response:
         "status": status,
         "total": 2,
         "counts": {"queued": 0, "running": 1, "completed": 1, "failed": 0, "cancelled": 0},
-        "jobs": [{"id": JOB, "index": 0, "status": "completed", "error": None}],
+        "jobs": [JOB, JOB],
+        "items": [{"job_id": JOB, "status": "completed", "error": None}],
     }
     return httpx.Response(200, json={"data": shown | more})
 
@@ -182,9 +183,9 @@ def test_a_batch_is_handed_over_followed_and_read() -> None:
     }
     keys = [request.headers.get("idempotency-key") for request in network.requests[:2]]
     assert keys[0] == keys[1] and keys[0]
-    assert (asked.total, [one.id for one in asked.jobs], asked.finished) == (2, [JOB, JOB], False)
+    assert (asked.total, asked.jobs, asked.finished) == (2, (JOB, JOB), False)
     assert (ended.output, ended.finished, ended.ended) == ("ab", True, 1)
-    assert ended.jobs[0].status == "completed" and cancelled.status == "cancelled"
+    assert ended.items[0].status == "completed" and cancelled.status == "cancelled"
 
 
 def events(*told: tuple[str, dict[str, object]]) -> bytes:
