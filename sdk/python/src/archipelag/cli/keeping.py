@@ -12,7 +12,7 @@ from archipelag.cli import printing
 
 def upload(client: Client, arguments: argparse.Namespace) -> None:
     made = [client.upload_file(Path(path), purpose=arguments.purpose) for path in arguments.path]
-    if arguments.json:
+    if arguments.format == "json":
         printing.as_json(made)
         return
     # The id first, so that it can be cut out.
@@ -27,7 +27,7 @@ def list_files(client: Client, arguments: argparse.Namespace) -> None:
         else client.list_files(limit=arguments.limit)
     )
     found = tuple(mine)
-    if arguments.json:
+    if arguments.format == "json":
         printing.as_json(found)
         return
     rows = [
