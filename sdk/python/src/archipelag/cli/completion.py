@@ -13,11 +13,11 @@ _archipelag() {
     local word path="" words=""
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         case "$path $word" in
-CASES
+@STEPS@
         esac
     done
     case "$path" in
-WORDS
+@WORDS@
     esac
     COMPREPLY=($(compgen -W "$words" -- "${COMP_WORDS[COMP_CWORD]}"))
 }
@@ -71,7 +71,7 @@ def _bash(tree: dict[str, list[str]]) -> str:
     steps = [path for path in tree if path]
     cases = [f'            "{path}") path="{path}" ;;' for path in steps]
     words = [f'        "{path}") words="{" ".join(found)}" ;;' for path, found in tree.items()]
-    return BASH.replace("CASES", "\n".join(cases)).replace("WORDS", "\n".join(words))
+    return BASH.replace("@STEPS@", "\n".join(cases)).replace("@WORDS@", "\n".join(words))
 
 
 def _fish(tree: dict[str, list[str]]) -> str:

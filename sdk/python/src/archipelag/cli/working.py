@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from archipelag import ApiError, Client, Job, JobEvent, JobWhy
+from archipelag import Client, Job, JobEvent, Obstacle
 from archipelag.cli import printing
 
 INPUT_CHARACTERS_MAX = 256 * 1024
@@ -166,7 +167,7 @@ def _aside(event: JobEvent) -> None:
 
 
 def why(client: Client, arguments: argparse.Namespace) -> None:
-    found = _why(client, arguments.id)
+    found = client.why_job(arguments.id)
     if arguments.format == "json":
         printing.as_json(found)
         return
@@ -190,18 +191,7 @@ def why(client: Client, arguments: argparse.Namespace) -> None:
         print(f"The job is {found.status}; no Island was asked.")
 
 
-def _why(client: Client, job_id: str) -> JobWhy:
-    try:
-        return client.why_job(job_id)
-    except ApiError as error:
-        if error.code == "not_found" and error.param == "route":
-            raise ValueError(
-                "this network is too old to say why; update its Coordinators"
-            ) from None
-        raise
-
-
-def _obstacles(found: Any) -> None:
+def _obstacles(found: Iterable[Obstacle]) -> None:
     for one in found:
         islands = "Island" if one.count == 1 else "Islands"
         print(f"  {one.count} {islands}: {printing.clean(one.meaning or one.rule)}")
