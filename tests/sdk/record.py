@@ -123,19 +123,23 @@ def shown_of(found: Any) -> tuple[Any, Any]:
     return found, exchange.plain(found)
 
 
-def record(url: str, key: str, poor: str, slow: str) -> list[dict[str, Any]]:
-    """Every exchange, in an order in which each has what it needs."""
+def record(
+    url: str, key: str, poor: str, slow: str, *, pictures: bool = True
+) -> list[dict[str, Any]]:
+    """Every exchange, in an order in which each has what it needs; pictures and vectors where there are such models."""
     recorder = Recorder(url)
     with Client(url, key, retries_max=10) as warming:
-        warming.embed("An Island fetches its model the first time.", "all-minilm-l6-v2")
         warming.chat("one", "fast-chat")
+        if pictures:
+            warming.embed("An Island fetches its model the first time.", "all-minilm-l6-v2")
 
     def call(name: str, method: str, /, *, cuts: tuple[int, ...] = (), **args: Any) -> Any:
         return recorder.call(name, key, method, cuts=cuts, **args)
 
     _chats(call)
     _jobs(call)
-    _pictures(call)
+    if pictures:
+        _pictures(call)
     _rest(call)
     recorder.call("an unknown key", "ak_unknown", "get_account")
     ask = {"messages": "hi", "model": "fast-chat", "max_tokens": 4}
