@@ -132,7 +132,9 @@ class Client(JobCalls, BatchCalls, FileCalls, NetworkCalls, AccountCalls):
             except httpx.TransportError as error:
                 failure: Exception = transport.unreachable(address, error)
                 self._turn += 1
-                wait = transport.delay_s(tries, None, self._chance)
+                wait = None
+                if transport.may_send_again(operation, error):
+                    wait = transport.delay_s(tries, None, self._chance)
             else:
                 refusal = transport.refusal(response)
                 failure = refusal

@@ -41,6 +41,8 @@ class Operation(Generic[T]):
     file: Upload | None = None
     gone_is_done: bool = False
     """That it is not there any more when asked again says that the first try did it."""
+    once: bool = False
+    """The network would do it again: it is tried again only where it surely did not arrive."""
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def create_key(
         secret = answer.get("key")
         return values.api_key(answer.get("data"), None if secret is None else str(secret))
 
-    return Operation("POST", "/api-keys", read, body)
+    return Operation("POST", "/api-keys", read, body, once=True)
 
 
 def update_key(key_id: str, changes: dict[str, Any]) -> Operation[values.ApiKey]:

@@ -120,6 +120,11 @@ def unreachable(
     return errors.ConnectionError(f"no answer from {where}: {why}")
 
 
+def may_send_again(operation: Operation[Any], error: httpx.TransportError) -> bool:
+    """Whether it does no harm: what may be done once only must not have arrived."""
+    return not operation.once or isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+
+
 def may_retry(response: httpx.Response) -> bool:
     """Whether another try may help. The server knows better where it says so."""
     return (

@@ -291,3 +291,13 @@ def test_no_answer_in_time_and_no_answer_at_all_are_two_errors() -> None:
     assert isinstance(late.value, archipelag.TimeoutError)
     assert isinstance(gone.value, archipelag.ConnectionError)
     assert not isinstance(gone.value, TimeoutError)
+
+
+def test_a_key_is_not_made_a_second_time_because_an_answer_was_lost() -> None:
+    lost = Network(httpx.ReadError("reset"))
+    away = Network(httpx.ConnectError("refused"))
+
+    with pytest.raises(archipelag.ConnectionError):
+        lost.client().create_key("new")
+    assert away.client().create_key("new").key == "ak_secret"
+    assert (len(lost.requests), len(away.requests)) == (1, 2)

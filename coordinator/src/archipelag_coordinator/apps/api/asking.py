@@ -54,7 +54,7 @@ def submission_of(
         input=given,
         interactive=interactive,
         priority=priority,
-        idempotency_key=_idempotency_key(request),
+        idempotency_key=idempotency_key(request),
         retry=_is_retry(request),
         request_hash=_hash(workload, given, interactive=interactive, priority=priority),
         goes_on_unread=_goes_on_unread(request),
@@ -81,7 +81,8 @@ async def ask(world: World, submission: Submission) -> Asked:
     return Asked(made.job, made.cargo, await watch(world, made.job.id))
 
 
-def _idempotency_key(request: Request) -> str | None:
+def idempotency_key(request: Request) -> str | None:
+    """Raises InvalidInput."""
     given = request.headers.get("idempotency-key")
     if given is not None and not _IDEMPOTENCY_KEY.fullmatch(given):
         raise InvalidInput(
