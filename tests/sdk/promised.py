@@ -128,11 +128,12 @@ TOO_MANY = {
 
 def exchanges() -> list[dict[str, Any]]:
     """Without their results."""
+    return _work() + _books()
+
+
+def _work() -> list[dict[str, Any]]:
     inputs = [{"text": "first"}, {"text": "second", "fail_at": 0}]
     asked = {"workload": "echo", "inputs": inputs, "max_parallelism": 1}
-    day = {"since": "2026-11-01", "until": "2026-11-30"}
-    within = {"from": "2026-11-01", "to": "2026-11-30"}
-    page = {"limit": 100, "next": "tra_2"}
     return [
         _one("a batch", "submit_batch", asked, "POST /jobs/batch", MADE, status=201, body=asked),
         _one("too many batches", "submit_batch", asked, "POST /jobs/batch", TOO_MANY, 409, asked),
@@ -155,6 +156,14 @@ def exchanges() -> list[dict[str, Any]]:
             "GET /hosts/isl_01m8f3/why",
             ISLAND_WHY,
         ),
+    ]
+
+
+def _books() -> list[dict[str, Any]]:
+    day = {"since": "2026-11-01", "until": "2026-11-30"}
+    within = {"from": "2026-11-01", "to": "2026-11-30"}
+    page = {"limit": 100, "next": "tra_2"}
+    return [
         _one("usage by day", "get_usage", day, "GET /usage", [DAY], query=within),
         _one(
             "usage by key",
