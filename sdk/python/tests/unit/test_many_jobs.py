@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import threading
@@ -123,6 +124,25 @@ async def test_the_async_client_does_the_same_with_many() -> None:
     assert [job.id for job in made] == [f"job_{n}" for n in range(17)]
     assert sorted(office.cancelled) == sorted(office.made[17:]) != []
     assert found == [f"job_{n}" for n in range(150)]
+
+
+async def test_the_order_is_that_of_the_inputs_whatever_is_answered_first() -> None:
+    office, later = Office(), asyncio.Event()
+
+    class Uneven(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            await request.aread()
+            if b'"n":0' in request.content.replace(b" ", b""):
+                await later.wait()
+            if b'"n":5' in request.content.replace(b" ", b""):
+                later.set()
+            return office(request)
+
+    async with AsyncClient("http://x.test", transport_layer=Uneven()) as one:
+        made = await one.batch("w", [{"n": n} for n in range(8)])
+
+    assert office.made[0] != "job_0"
+    assert [job.id for job in made] == [f"job_{n}" for n in range(8)]
 
 
 def test_waiting_for_all_tells_how_each_ended() -> None:
