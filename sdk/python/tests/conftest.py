@@ -11,6 +11,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(autouse=True)
-def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("ARCHIPELAG_API_URL", "ARCHIPELAG_API_KEY", "NO_COLOR"):
-        monkeypatch.delenv(name, raising=False)
+def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("API_URL", "API_KEY", "PROFILE"):
+        monkeypatch.delenv(f"ARCHIPELAG_{name}", raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg-config"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg-state"))

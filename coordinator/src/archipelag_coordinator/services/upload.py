@@ -6,11 +6,12 @@ from collections.abc import AsyncIterable
 from datetime import timedelta
 from hashlib import sha256
 
-from archipelag_contracts.ids import Epoch, JobId, UserId
+from archipelag_contracts.ids import Epoch, FileId, JobId, UserId
 
 from archipelag_coordinator.domain.file import PIECE_BYTES, Blob, BlobState, File, clean_name
 from archipelag_coordinator.domain.media import HEAD_BYTES, media_type_of
-from archipelag_coordinator.errors import InvalidInput, TooLarge
+from archipelag_coordinator.errors import IdempotencyMismatch, InvalidInput, TooLarge
+from archipelag_coordinator.services.ports import Tx
 from archipelag_coordinator.services.world import World
 
 
@@ -59,8 +60,10 @@ class Upload:
         claimed: str = "",
         job_id: JobId | None = None,
         epoch: Epoch = Epoch(0),
+        file_id: FileId | None = None,
     ) -> File:
-        """It is whole. `claimed`: what its sender says that it is. Raises InvalidInput, StorageExceeded."""
+        """It is whole. `claimed`: what its sender says that it is. `file_id`: the same upload, sent again, is the same
+        file. Raises InvalidInput, StorageExceeded, IdempotencyMismatch."""
         if self._rest:
             await self._put(bytes(self._rest))
             self._rest.clear()
@@ -69,8 +72,11 @@ class Upload:
         now = self._world.clock.now()
         async with self._world.store.begin() as tx:
             blob = await tx.files.settle(self._blob.stored(self._hash.hexdigest()))
+            before = await self._before(tx, file_id, name, purpose)
+            if before is not None:
+                return before
             file = File(
-                id=self._world.ids.file(),
+                id=file_id or self._world.ids.file(),
                 owner_id=self._blob.owner_id,
                 blob_id=blob.id,
                 name=clean_name(name),
@@ -85,6 +91,20 @@ class Upload:
             )
             await tx.files.add(file, bytes_max=self._world.policy.files_bytes_max)
         return file
+
+    async def _before(self, tx: Tx, file_id: FileId | None, name: str, purpose: str) -> File | None:
+        """What the same request has made. Two at once have settled one after the other, as their bytes are equal."""
+        if file_id is None:
+            return None
+        found = await tx.files.get(self._blob.owner_id, file_id, self._world.clock.now())
+        if found is None:
+            return None
+        sent = (self._hash.hexdigest(), clean_name(name), purpose)
+        if sent != (found.sha256, found.name, found.purpose):
+            raise IdempotencyMismatch(
+                "this Idempotency-Key was used for another file; use a new key for a new file"
+            )
+        return found
 
     async def give_up(self) -> None:
         """The bytes that came are swept away. Harmless after `finish`."""

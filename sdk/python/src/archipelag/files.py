@@ -4,36 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeVar
+from typing import BinaryIO
 
 import httpx
 
-from archipelag import operations, transport, values
-from archipelag.errors import StreamBroken
+from archipelag import operations_of_jobs as operations
+from archipelag import values
+from archipelag.calls import AsyncCalls, Calls
+from archipelag.errors import StreamBrokenError
+from archipelag.listing import Listing
 from archipelag.operations import Operation, Upload
 
-T = TypeVar("T")
 Source = str | os.PathLike[str] | bytes | BinaryIO
 """A path, the bytes themselves, or a file that is open for reading."""
-
-
-class Calls(Protocol):
-    """What the methods here need of a client."""
-
-    settings: transport.Settings
-
-    def call(self, operation: Operation[T]) -> T: ...
-    def _send(self, operation: Operation[Any], *, stream: bool) -> httpx.Response: ...
-
-
-class AsyncCalls(Protocol):
-    settings: transport.Settings
-
-    async def call(self, operation: Operation[T]) -> T: ...
-    async def _send(self, operation: Operation[Any], *, stream: bool) -> httpx.Response: ...
 
 
 class FileCalls:
@@ -47,10 +33,13 @@ class FileCalls:
             return self.call(operations.upload_file(upload, purpose))
 
     def list_files(
-        self: Calls, *, limit: int = 100, after: str | None = None, purpose: str | None = None
-    ) -> values.FilePage:
-        """Newest first. `after`: the last one of the page before."""
-        return self.call(operations.list_files(limit, after, purpose))
+        self: Calls, *, purpose: str | None = None, limit: int | None = None
+    ) -> Iterator[values.File]:
+        """One's files, newest first; pages are fetched as they are needed. `limit`: so many at most."""
+        listing = Listing[values.File](limit)
+        while listing.more:
+            page = self.call(operations.list_files(listing.page_size, listing.last, purpose))
+            yield from listing.fresh(page)
 
     def get_file(self: Calls, file_id: str) -> values.File:
         return self.call(operations.get_file(file_id))
@@ -64,7 +53,7 @@ class FileCalls:
             response.close()
 
     def download_file(self: Calls, file_id: str, to: str | os.PathLike[str]) -> values.File:
-        """To this path once it is there whole and its hash holds; goes on where it broke. Raises StreamBroken."""
+        """To this path once it is there whole and its hash holds; goes on where it broke. Raises StreamBrokenError."""
         file = self.call(operations.get_file(file_id))
         with Download(file, Path(to)) as download:
             while not download.whole:
@@ -94,14 +83,14 @@ class AsyncFileCalls:
             return await self.call(operations.upload_file(upload, purpose))
 
     async def list_files(
-        self: AsyncCalls,
-        *,
-        limit: int = 100,
-        after: str | None = None,
-        purpose: str | None = None,
-    ) -> values.FilePage:
-        """Newest first. `after`: the last one of the page before."""
-        return await self.call(operations.list_files(limit, after, purpose))
+        self: AsyncCalls, *, purpose: str | None = None, limit: int | None = None
+    ) -> AsyncIterator[values.File]:
+        """One's files, newest first; pages are fetched as they are needed. `limit`: so many at most."""
+        listing = Listing[values.File](limit)
+        while listing.more:
+            page = await self.call(operations.list_files(listing.page_size, listing.last, purpose))
+            for file in listing.fresh(page):
+                yield file
 
     async def get_file(self: AsyncCalls, file_id: str) -> values.File:
         return await self.call(operations.get_file(file_id))
@@ -117,7 +106,7 @@ class AsyncFileCalls:
     async def download_file(
         self: AsyncCalls, file_id: str, to: str | os.PathLike[str]
     ) -> values.File:
-        """To this path once it is there whole and its hash holds; goes on where it broke. Raises StreamBroken."""
+        """To this path once it is there whole and its hash holds; goes on where it broke. Raises StreamBrokenError."""
         file = await self.call(operations.get_file(file_id))
         with Download(file, Path(to)) as download:
             while not download.whole:
@@ -154,11 +143,11 @@ class Download:
         return self._size == self._file.size_bytes
 
     def next(self, breaks_max: int) -> Operation[None]:
-        """What to ask for now. Raises StreamBroken once it broke too often without getting on."""
+        """What to ask for now. Raises StreamBrokenError once it broke too often without getting on."""
         self._tries = 0 if self._size > self._before else self._tries + 1
         self._before = self._size
         if self._tries > breaks_max:
-            raise StreamBroken(f"{self._file.id} stopped at byte {self._size}")
+            raise StreamBrokenError(f"{self._file.id} stopped at byte {self._size}")
         return operations.file_content(self._file.id, self._size, f'"{self._file.sha256}"')
 
     def begin(self, response: httpx.Response) -> None:
@@ -173,7 +162,7 @@ class Download:
         self._hash.update(block)
         self._size += len(block)
         if self._size > self._file.size_bytes:
-            raise StreamBroken(f"{self._file.id} is longer than it should be")
+            raise StreamBrokenError(f"{self._file.id} is longer than it should be")
 
     def __enter__(self) -> Download:
         return self
@@ -184,7 +173,9 @@ class Download:
             self._part.unlink(missing_ok=True)
         elif self._hash.hexdigest() != self._file.sha256:
             self._part.unlink(missing_ok=True)
-            raise StreamBroken(f"{self._file.id} is not what it should be: its SHA-256 differs")
+            raise StreamBrokenError(
+                f"{self._file.id} is not what it should be: its SHA-256 differs"
+            )
         else:
             self._part.replace(self._to)
 

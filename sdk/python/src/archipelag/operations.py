@@ -1,21 +1,21 @@
-"""Every request of the API as a value: what to send, and how to read the answer. No network here."""
+"""A request of the API as a value: what to send, and how to read the answer. No network here."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, BinaryIO, Generic, TypeVar
+from typing import Any, BinaryIO, Final, Generic, TypeVar
 from urllib.parse import quote
 
-from archipelag import values
-from archipelag.errors import BadAnswer
+from archipelag import values, values_of_batches, values_of_money, values_of_why
+from archipelag.errors import BadAnswerError
 
 T = TypeVar("T")
 Headers = Mapping[str, str]
 Messages = str | Iterable[Mapping[str, Any]]
+PAGE_MAX: Final = 100
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,20 @@ class Operation(Generic[T]):
     form: Mapping[str, str] | None = None
     """Fields of a form, instead of a body in JSON."""
     file: Upload | None = None
+    gone_is_done: bool = False
+    """That it is not there any more when asked again says that the first try did it."""
+    once: bool = False
+    """The network would do it again: it is tried again only where it surely did not arrive."""
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """A part of a longer list."""
+
+    rows: tuple[T, ...]
+    more: bool
+    following: str = ""
+    """What to ask the next page with, where the server says it."""
 
 
 def data(read: Callable[[Any], T]) -> Callable[[Any, Headers], T]:
@@ -52,10 +66,26 @@ def listed(read: Callable[[Any], T]) -> Callable[[Any, Headers], tuple[T, ...]]:
     def rows(body: Any, _: Headers) -> tuple[T, ...]:
         found = values.table(body, "an object").get("data")
         if not isinstance(found, list):
-            raise BadAnswer("the answer is not a list")
+            raise BadAnswerError("the answer is not a list")
         return tuple(read(one) for one in found)
 
     return rows
+
+
+def segment(text: str) -> str:
+    """One part of a path, whatever is in it."""
+    return quote(text, safe="")
+
+
+def given(**named: Any) -> dict[str, Any]:
+    """Only what was given, as it stands in JSON or behind the question mark."""
+    return {name.rstrip("_"): _plain(value) for name, value in named.items() if value is not None}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    return str(value) if isinstance(value, Decimal) else value
 
 
 def chat(
@@ -80,94 +110,27 @@ def origin(headers: Headers) -> tuple[str, str]:
     return headers.get("x-archipelag-job", ""), headers.get("x-archipelag-island", "")
 
 
-def create_job(
-    workload: str, given: Mapping[str, Any], priority: int | None, key: str | None
-) -> Operation[values.Job]:
-    body: dict[str, Any] = {"workload": workload, "input": given}
-    if priority is not None:
-        body["priority"] = priority
-    headers = {"Idempotency-Key": key} if key else {}
-    return Operation("POST", "/jobs", data(values.job), body, headers=headers)
+def image(
+    prompt: str, model: str, options: Mapping[str, Any]
+) -> Operation[values_of_batches.Picture]:
+    body = {"model": model, "prompt": prompt, "response_format": "b64_json"} | given(**options)
+
+    def read(answer: Any, headers: Headers) -> values_of_batches.Picture:
+        return values_of_batches.picture(answer, origin(headers)[0])
+
+    return Operation("POST", "/images/generations", read, body)
 
 
-def list_jobs(limit: int, offset: int, status: str | None) -> Operation[values.JobPage]:
-    params: dict[str, Any] = {"limit": limit, "offset": offset}
-    if status is not None:
-        params["status"] = status
+def embed(
+    texts: str | Iterable[str], model: str, dimensions: int | None
+) -> Operation[values_of_batches.Embeddings]:
+    wanted = texts if isinstance(texts, str) else list(texts)
+    body = {"model": model, "input": wanted} | given(dimensions=dimensions)
 
-    def read(body: Any, headers: Headers) -> values.JobPage:
-        meta = values.table(values.table(body, "an object").get("meta") or {}, "an object")
-        jobs = listed(values.job)(body, headers)
-        return values.JobPage(
-            jobs, meta.get("total", len(jobs)), meta.get("limit", limit), meta.get("offset", offset)
-        )
+    def read(answer: Any, headers: Headers) -> values_of_batches.Embeddings:
+        return values_of_batches.embeddings(answer, origin(headers)[0])
 
-    return Operation("GET", "/jobs", read, params=params)
-
-
-def get_job(job_id: str) -> Operation[values.Job]:
-    return Operation("GET", f"/jobs/{quote(job_id, safe='')}", data(values.job))
-
-
-def job_output(job_id: str) -> Operation[str | None]:
-    def read(body: Any) -> str | None:
-        found = body.get("output") if isinstance(body, Mapping) else body
-        return None if found is None else str(found)
-
-    return Operation("GET", f"/jobs/{quote(job_id, safe='')}/output", data(read))
-
-
-def job_stream(job_id: str, last_id: str) -> Operation[None]:
-    headers = {"Last-Event-ID": last_id} if last_id else {}
-    return Operation(
-        "GET", f"/jobs/{quote(job_id, safe='')}/stream", lambda _, __: None, headers=headers
-    )
-
-
-def cancel_job(job_id: str) -> Operation[values.Job]:
-    return Operation("DELETE", f"/jobs/{quote(job_id, safe='')}", data(values.job))
-
-
-def job_files(job_id: str) -> Operation[tuple[values.File, ...]]:
-    return Operation("GET", f"/jobs/{quote(job_id, safe='')}/files", listed(values.file))
-
-
-def upload_file(upload: Upload, purpose: str) -> Operation[values.File]:
-    def read(body: Any, _: Headers) -> values.File:
-        return values.file(body)
-
-    return Operation("POST", "/files", read, form={"purpose": purpose}, file=upload)
-
-
-def list_files(limit: int, after: str | None, purpose: str | None) -> Operation[values.FilePage]:
-    params: dict[str, Any] = {"limit": limit}
-    params |= {name: value for name, value in (("after", after), ("purpose", purpose)) if value}
-
-    def read(body: Any, headers: Headers) -> values.FilePage:
-        more = values.table(body, "an object").get("has_more")
-        return values.FilePage(listed(values.file)(body, headers), more is True)
-
-    return Operation("GET", "/files", read, params=params)
-
-
-def get_file(file_id: str) -> Operation[values.File]:
-    path = f"/files/{quote(file_id, safe='')}"
-    return Operation("GET", path, lambda body, _: values.file(body))
-
-
-def file_content(file_id: str, offset: int = 0, tag: str = "") -> Operation[None]:
-    """From this byte on; from the beginning where the file is not the one that this tag names."""
-    headers = {"Range": f"bytes={offset}-", "If-Range": tag} if offset and tag else {}
-    path = f"/files/{quote(file_id, safe='')}/content"
-    return Operation("GET", path, lambda _, __: None, headers=headers)
-
-
-def delete_file(file_id: str) -> Operation[None]:
-    return Operation("DELETE", f"/files/{quote(file_id, safe='')}", lambda _, __: None)
-
-
-def account() -> Operation[values.Account]:
-    return Operation("GET", "/account", data(values.account))
+    return Operation("POST", "/embeddings", read, body)
 
 
 def models() -> Operation[tuple[values.Model, ...]]:
@@ -179,107 +142,38 @@ def workloads() -> Operation[tuple[values.Workload, ...]]:
 
 
 def workload(slug: str) -> Operation[values.Workload]:
-    return Operation("GET", f"/workloads/{quote(slug, safe='')}", data(values.workload))
+    return Operation("GET", f"/workloads/{segment(slug)}", data(values.workload))
 
 
-def submit_cargo(
-    reference: str, manifest: bytes, payload: bytes, signature: bytes, public_key: str
-) -> Operation[values.Cargo]:
-    body = {
-        "reference": reference,
-        "manifest": base64.b64encode(manifest).decode(),
-        "payload": base64.b64encode(payload).decode(),
-        "signature": base64.b64encode(signature).decode(),
-        "public_key": public_key,
-    }
-    return Operation("POST", "/cargos", data(values.cargo), body)
+def islands() -> Operation[tuple[values.Island, ...]]:
+    return Operation("GET", "/hosts", listed(values.island))
 
 
-def list_cargos(limit: int, offset: int) -> Operation[tuple[values.Cargo, ...]]:
+def island(island_id: str) -> Operation[values.Island]:
+    return Operation("GET", f"/hosts/{segment(island_id)}", data(values.island))
+
+
+def island_karma(island_id: str) -> Operation[values.Karma]:
+    return Operation("GET", f"/hosts/{segment(island_id)}/karma", data(values.karma))
+
+
+def island_usage(island_id: str, limit: int, offset: int) -> Operation[tuple[values.UsageRow, ...]]:
     params = {"limit": limit, "offset": offset}
-    return Operation("GET", "/cargos", listed(values.cargo), params=params)
+    return Operation(
+        "GET", f"/hosts/{segment(island_id)}/usage", listed(values.usage_row), params=params
+    )
 
 
-def get_cargo(cargo_id: int) -> Operation[values.Cargo]:
-    return Operation("GET", f"/cargos/{cargo_id:d}", data(values.cargo))
+def island_earnings(
+    island_id: str, since: date | None, until: date | None, by: str | None
+) -> Operation[tuple[values_of_money.Earning, ...]]:
+    params = given(from_=since, to=until, by=by)
+    path = f"/hosts/{segment(island_id)}/earnings"
+    return Operation("GET", path, listed(values_of_money.earning), params=params)
 
 
-def withdraw_cargo(cargo_id: int) -> Operation[values.Cargo]:
-    return Operation("DELETE", f"/cargos/{cargo_id:d}", data(values.cargo))
-
-
-def all_cargos(limit: int, offset: int, status: str | None) -> Operation[tuple[values.Cargo, ...]]:
-    params: dict[str, Any] = {"limit": limit, "offset": offset}
-    if status is not None:
-        params["status"] = status
-    return Operation("GET", "/admin/cargos", listed(values.cargo), params=params)
-
-
-def check_cargo(
-    cargo_id: int, checks: Iterable[Mapping[str, Any]], sbom: Mapping[str, Any] | None
-) -> Operation[values.Cargo]:
-    body: dict[str, Any] = {"checks": [dict(one) for one in checks]}
-    if sbom is not None:
-        body["sbom"] = sbom
-    return Operation("POST", f"/admin/cargos/{cargo_id:d}/checks", data(values.cargo), body)
-
-
-def approve_cargo(cargo_id: int, trust: int) -> Operation[values.Cargo]:
-    path = f"/admin/cargos/{cargo_id:d}/approve"
-    return Operation("POST", path, data(values.cargo), {"trust": trust})
-
-
-def reject_cargo(cargo_id: int, reason: str) -> Operation[values.Cargo]:
-    path = f"/admin/cargos/{cargo_id:d}/reject"
-    return Operation("POST", path, data(values.cargo), {"reason": reason})
-
-
-def revoke_cargo(cargo_id: int, reason: str) -> Operation[values.Cargo]:
-    path = f"/admin/cargos/{cargo_id:d}/revoke"
-    return Operation("POST", path, data(values.cargo), {"reason": reason})
-
-
-def hosts() -> Operation[tuple[values.Host, ...]]:
-    return Operation("GET", "/hosts", listed(values.host))
-
-
-def host(host_id: str) -> Operation[values.Host]:
-    return Operation("GET", f"/hosts/{quote(host_id, safe='')}", data(values.host))
-
-
-def host_karma(host_id: str) -> Operation[values.Karma]:
-    return Operation("GET", f"/hosts/{quote(host_id, safe='')}/karma", data(values.karma))
-
-
-def host_usage(host_id: str, limit: int, offset: int) -> Operation[tuple[values.UsageRow, ...]]:
-    params: dict[str, Any] = {"limit": limit, "offset": offset}
-    path = f"/hosts/{quote(host_id, safe='')}/usage"
-    return Operation("GET", path, listed(values.usage_row), params=params)
-
-
-def list_keys() -> Operation[tuple[values.ApiKey, ...]]:
-    return Operation("GET", "/api-keys", listed(values.api_key))
-
-
-def create_key(
-    name: str, scopes: Iterable[str], expires_at: datetime | None, budget: Decimal | str | None
-) -> Operation[values.ApiKey]:
-    body: dict[str, Any] = {"name": name, "scopes": list(scopes)}
-    if expires_at is not None:
-        body["expires_at"] = expires_at.isoformat()
-    if budget is not None:
-        body["budget"] = str(budget)
-
-    def read(answer: Any, _: Headers) -> values.ApiKey:
-        answer = values.table(answer, "an object")
-        secret = answer.get("key")
-        return values.api_key(answer.get("data"), None if secret is None else str(secret))
-
-    return Operation("POST", "/api-keys", read, body)
-
-
-def revoke_key(key_id: str) -> Operation[None]:
-    return Operation("DELETE", f"/api-keys/{quote(key_id, safe='')}", lambda _, __: None)
+def island_why(island_id: str) -> Operation[values_of_why.IslandWhy]:
+    return Operation("GET", f"/hosts/{segment(island_id)}/why", data(values_of_why.island_why))
 
 
 def stats() -> Operation[values.Stats]:
@@ -291,7 +185,7 @@ def stats() -> Operation[values.Stats]:
     return Operation("GET", "/network/stats", read)
 
 
-def health() -> Operation[str]:
+def version() -> Operation[str]:
     """The version of the Coordinator that answers."""
     return Operation(
         "GET", "/health", lambda body, _: str(values.table(body, "an object").get("version", ""))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from archipelag.errors import BadAnswer
+from archipelag.errors import BadAnswerError
 
 EVENT_BYTES_MAX: Final = 32 << 20  # an image travels in one event
 
@@ -46,7 +46,7 @@ class Parser:
         self._after_cr = text.endswith("\r")
         self._size += len(text)
         if self._size > EVENT_BYTES_MAX:
-            raise BadAnswer(f"one event is larger than {EVENT_BYTES_MAX} characters")
+            raise BadAnswerError(f"one event is larger than {EVENT_BYTES_MAX} characters")
         lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
         self._pending.append(lines[0])
         for following in lines[1:]:

@@ -1,25 +1,26 @@
-"""What both clients share and no network touches: settings, addresses, retries, and how streams are read."""
+"""What both clients share and no network touches: settings, addresses, retries, and what a refusal means."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import httpx
 
 from archipelag import errors, values
-from archipelag.errors import BadAnswer, NotReachable, from_body
+from archipelag.errors import BadAnswerError
 from archipelag.operations import Operation
-from archipelag.sse import Event
 
 T = TypeVar("T")
 
 BASE_URL: Final = "http://127.0.0.1:8420"
 API: Final = "/api/v1"
+WRITES: Final = frozenset({"POST", "PATCH", "PUT", "DELETE"})
 RETRY_STATUSES: Final = frozenset({429, 502, 503, 504})
+POLL_S: Final = 0.5
 BACKOFF_S: Final = 0.5
 BACKOFF_MAX_S: Final = 8.0
 # Told to wait longer than this, a program does better to hear of it than to hang.
@@ -85,7 +86,7 @@ def request(
     headers = dict(operation.headers)
     if last_event_id:
         headers["Last-Event-ID"] = last_event_id
-    if operation.method == "POST":
+    if operation.method in WRITES:
         headers.setdefault("Idempotency-Key", key)
     if stream:
         headers["Accept"] = "text/event-stream, */*"
@@ -110,9 +111,30 @@ def delay_s(tries: int, retry_after_s: float | None, chance: Callable[[], float]
     return float(min(BACKOFF_MAX_S, BACKOFF_S * 2 ** (tries - 1)) * (0.5 + chance() / 2))
 
 
-def unreachable(base_url: str, error: httpx.TransportError) -> NotReachable:
-    why = str(error) or type(error).__name__
-    return NotReachable(f"no answer from {base_url.removesuffix(API)}: {why}")
+def unreachable(
+    base_url: str, error: httpx.TransportError
+) -> errors.ConnectionError | errors.TimeoutError:
+    where, why = base_url.removesuffix(API), str(error) or type(error).__name__
+    if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
+        return errors.TimeoutError(f"{where} took too long to answer: {why}")
+    return errors.ConnectionError(f"no answer from {where}: {why}")
+
+
+def may_send_again(operation: Operation[Any], error: httpx.TransportError) -> bool:
+    """Whether it does no harm: what may be done once only must not have arrived."""
+    return not operation.once or isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+
+
+def may_retry(response: httpx.Response) -> bool:
+    """Whether another try may help. The server knows better where it says so."""
+    return (
+        response.status_code in RETRY_STATUSES and response.headers.get("x-should-retry") != "false"
+    )
+
+
+def done_before(operation: Operation[Any], response: httpx.Response, tries: int) -> bool:
+    """Whether this refusal says that an earlier try, whose answer was lost, has done it."""
+    return operation.gone_is_done and tries > 1 and response.status_code == 404
 
 
 def refusal(response: httpx.Response) -> errors.ApiError:
@@ -122,73 +144,21 @@ def refusal(response: httpx.Response) -> errors.ApiError:
     )
 
 
+def first_model(kind: str, offered: Iterable[values.Model]) -> str:
+    """Raises NothingOfferedError."""
+    for one in offered:
+        if one.kind == kind:
+            return one.id
+    said = "no model" if kind == "chat" else f"no model of the kind {kind}"
+    raise errors.NothingOfferedError(f"the network offers {said} yet: connect an Island")
+
+
 def answer(operation: Operation[T], response: httpx.Response) -> T:
-    """The value of a response that succeeded. Raises BadAnswer."""
+    """The value of a response that succeeded. Raises BadAnswerError."""
     body: Any = None
     if response.content:
         try:
             body = json.loads(response.content)
-        except ValueError:
-            raise BadAnswer(f"{operation.path} did not answer in JSON") from None
+        except (ValueError, RecursionError):
+            raise BadAnswerError(f"{operation.path} did not answer in JSON") from None
     return operation.read(body, response.headers)
-
-
-def chat_piece(event: Event, job_id: str, island: str) -> values.ChatPiece | None:
-    """The piece in one event; None at the end of the stream. Raises ApiError as the stream tells it."""
-    if event.data.strip() == "[DONE]":
-        return None
-    raw = _decoded(event)
-    if raw.get("error"):
-        raise _told(raw)
-    return values.chat_piece(raw, job_id, island)
-
-
-def job_event(event: Event) -> values.JobEvent:
-    raw = _decoded(event)
-    if "type" not in raw and raw.get("error"):
-        raise _told(raw)
-    return values.job_event(raw, event.id)
-
-
-class Place:
-    """Where a reader of a chat has got to, over all its connections."""
-
-    def __init__(self, retries_max: int) -> None:
-        self.last_event_id = ""
-        self.usage: values.Usage | None = None
-        self.finish_reason: str | None = None
-        self._given = False
-        self._breaks = 0
-        self._retries_max = retries_max
-
-    def took(self, event: Event, piece: values.ChatPiece) -> bool:
-        """Whether the reader has a use for this piece: not for the name of the role, nor for an end told twice."""
-        self.last_event_id = event.id or self.last_event_id
-        told = self.finish_reason is not None and not piece.text and not piece.usage
-        self.usage = piece.usage or self.usage
-        self.finish_reason = piece.finish_reason or self.finish_reason
-        worth = bool(piece.text or piece.finish_reason or piece.usage) and not told
-        if worth:
-            self._given, self._breaks = True, 0
-        return worth
-
-    def broke(self, chance: Callable[[], float]) -> float | None:
-        """How long to wait before going on where it broke; None when nothing can go on: it broke too often in a row, or
-        the server names no places and something was given already."""
-        self._breaks += 1
-        if self._breaks > self._retries_max or (self._given and not self.last_event_id):
-            return None
-        return delay_s(self._breaks, None, chance)
-
-
-def _decoded(event: Event) -> Mapping[str, Any]:
-    try:
-        return values.table(json.loads(event.data), "an event")
-    except ValueError:
-        raise BadAnswer(f"not an event: {event.data[:100]!r}") from None
-
-
-def _told(raw: Mapping[str, Any]) -> errors.ApiError:
-    """An error that came inside a stream, after status 200 had been sent."""
-    told = raw["error"]
-    return from_body(500, raw if isinstance(told, Mapping) else {"error": {"message": str(told)}})

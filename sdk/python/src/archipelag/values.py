@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
-from archipelag.errors import BadAnswer
+from archipelag.errors import BadAnswerError
 
 FINISHED: Final = frozenset({"completed", "failed", "cancelled", "timeout"})
 
@@ -30,6 +30,7 @@ class Attempt:
     island: str
     epoch: int
     reason: str = ""
+    status: str = ""
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
@@ -47,19 +48,14 @@ class Job:
     duration_ms: int | None
     usage: Usage | None
     attempts: tuple[Attempt, ...]
+    waiting_for: tuple[str, ...]
+    """Why no Island has taken it yet."""
+    finish_reason: str | None
     raw: Mapping[str, Any] = field(repr=False, compare=False)
 
     @property
     def finished(self) -> bool:
         return self.status in FINISHED
-
-
-@dataclass(frozen=True)
-class JobPage:
-    jobs: tuple[Job, ...]
-    total: int
-    limit: int
-    offset: int
 
 
 @dataclass(frozen=True)
@@ -71,6 +67,11 @@ class JobEvent:
     text: str = ""
     step: int | None = None
     total: int | None = None
+    reasons: tuple[str, ...] = ()
+    """Why it still waits."""
+    finish_reason: str | None = None
+    code: str | None = None
+    """What went wrong, where it ends as an error."""
     usage: Usage | None = None
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -102,6 +103,10 @@ class Account:
     id: str
     email: str
     credits: Decimal
+    held: Decimal
+    """Of them, what is reserved for work that has not ended."""
+    available: Decimal
+    role: str
     created_at: datetime | None
     raw: Mapping[str, Any] = field(repr=False, compare=False)
 
@@ -133,12 +138,6 @@ class File:
 
 
 @dataclass(frozen=True)
-class FilePage:
-    files: tuple[File, ...]
-    more: bool
-
-
-@dataclass(frozen=True)
 class Workload:
     """A Cargo of the catalogue."""
 
@@ -146,37 +145,16 @@ class Workload:
     slug: str
     name: str
     description: str
+    kind: str
+    """chat, embeddings, image …, or json: an object in, an object out."""
+    model: str | None
     price_per_job: Decimal | None
     is_enabled: bool
     raw: Mapping[str, Any] = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)
-class CargoCheck:
-    """What one check of a submitted Cargo found."""
-
-    name: str
-    passed: bool
-    said: str
-
-
-@dataclass(frozen=True)
-class Cargo:
-    """A version that somebody submitted: where it stands, and why. `reason` is a reviewer's word."""
-
-    id: int
-    slug: str
-    version: str
-    status: str
-    trust: int
-    digest: str
-    checks: tuple[CargoCheck, ...]
-    reason: str
-    raw: Mapping[str, Any] = field(repr=False, compare=False)
-
-
-@dataclass(frozen=True)
-class Host:
+class Island:
     """An Island that one may see."""
 
     id: str
@@ -219,6 +197,11 @@ class ApiKey:
     created_at: datetime | None
     last_used_at: datetime | None
     expires_at: datetime | None
+    revoked_at: datetime | None
+    budget: Decimal | None
+    used: Decimal
+    rate_per_minute: int | None
+    raw: Mapping[str, Any] = field(repr=False, compare=False)
     key: str | None = field(default=None, repr=False)
 
 
@@ -232,18 +215,17 @@ class Stats:
 def usage(raw: Any) -> Usage | None:
     if not isinstance(raw, Mapping):
         return None
-    prompt, completion = _int(raw.get("prompt_tokens")), _int(raw.get("completion_tokens"))
-    total = _int(raw.get("total_tokens")) or prompt + completion
+    prompt, completion = whole(raw.get("prompt_tokens")), whole(raw.get("completion_tokens"))
+    total = whole(raw.get("total_tokens")) or prompt + completion
     return Usage(prompt, completion, total, money(raw.get("credits_used")))
 
 
 def job(raw: Any) -> Job:
     raw = table(raw, "a job")
-    tries = raw.get("attempts")
     given = raw.get("input")
     return Job(
-        id=_text(raw, "id"),
-        status=_text(raw, "status"),
+        id=text(raw, "id"),
+        status=text(raw, "status"),
         workload=str(raw.get("workload_slug") or raw.get("workload") or ""),
         input=given if isinstance(given, Mapping) else {},
         output=raw.get("output"),
@@ -253,7 +235,9 @@ def job(raw: Any) -> Job:
         completed_at=moment(raw.get("completed_at")),
         duration_ms=raw.get("duration_ms"),
         usage=usage(raw.get("usage")),
-        attempts=tuple(attempt(one) for one in tries) if isinstance(tries, list) else (),
+        attempts=tuple(map(attempt, rows(raw.get("attempts")))),
+        waiting_for=tuple(map(str, rows(raw.get("waiting_for")))),
+        finish_reason=raw.get("finish_reason"),
         raw=raw,
     )
 
@@ -263,20 +247,29 @@ def attempt(raw: Any) -> Attempt:
     island = raw.get("island") or raw.get("island_name") or raw.get("island_id") or ""
     if isinstance(island, Mapping):
         island = island.get("name") or island.get("id") or ""
-    return Attempt(str(island), _int(raw.get("epoch")), str(raw.get("reason") or ""), raw)
+    return Attempt(
+        str(island),
+        whole(raw.get("epoch")),
+        str(raw.get("reason") or ""),
+        str(raw.get("status") or ""),
+        raw,
+    )
 
 
 def job_event(raw: Any, event_id: str) -> JobEvent:
     raw = table(raw, "an event")
-    text = raw.get("content") or raw.get("note") or raw.get("error") or ""
-    if isinstance(text, Mapping):
-        text = text.get("message") or ""
+    said = raw.get("content") or raw.get("note") or raw.get("error") or ""
+    if isinstance(said, Mapping):
+        said = said.get("message") or ""
     return JobEvent(
-        type=_text(raw, "type"),
+        type=text(raw, "type"),
         id=event_id,
-        text=str(text),
+        text=str(said),
         step=raw.get("step"),
         total=raw.get("total"),
+        reasons=tuple(map(str, rows(raw.get("reasons")))),
+        finish_reason=raw.get("finish_reason"),
+        code=raw.get("code"),
         usage=usage(raw.get("usage")),
         raw=raw,
     )
@@ -286,7 +279,7 @@ def chat_answer(raw: Any, job_id: str, island: str) -> ChatAnswer:
     raw = table(raw, "an answer")
     choices = raw.get("choices")
     if not isinstance(choices, list) or not choices:
-        raise BadAnswer("the answer has no choices")
+        raise BadAnswerError("the answer has no choices")
     choice = table(choices[0], "a choice")
     message = table(choice.get("message"), "a message")
     return ChatAnswer(
@@ -306,18 +299,24 @@ def chat_piece(raw: Any, job_id: str, island: str) -> ChatPiece:
     choices = raw.get("choices")
     choice = table(choices[0], "a choice") if isinstance(choices, list) and choices else {}
     delta = choice.get("delta")
-    text = delta.get("content") if isinstance(delta, Mapping) else ""
+    said = delta.get("content") if isinstance(delta, Mapping) else ""
     return ChatPiece(
-        str(text or ""), job_id, island, choice.get("finish_reason"), usage(raw.get("usage"))
+        str(said or ""), job_id, island, choice.get("finish_reason"), usage(raw.get("usage"))
     )
 
 
 def account(raw: Any) -> Account:
     raw = table(raw, "an account")
+    balance = money(raw.get("credits")) or Decimal(0)
+    held = money(raw.get("held")) or Decimal(0)
+    available = money(raw.get("available"))
     return Account(
-        _text(raw, "id"),
+        text(raw, "id"),
         str(raw.get("email") or ""),
-        money(raw.get("credits")) or Decimal(0),
+        balance,
+        held,
+        balance - held if available is None else available,
+        str(raw.get("role") or ""),
         moment(raw.get("created_at")),
         raw,
     )
@@ -326,16 +325,16 @@ def account(raw: Any) -> Account:
 def model(raw: Any) -> Model:
     raw = table(raw, "a model")
     kind = str(raw.get("kind") or "chat")
-    return Model(_text(raw, "id"), str(raw.get("owned_by") or ""), kind, raw)
+    return Model(text(raw, "id"), str(raw.get("owned_by") or ""), kind, raw)
 
 
 def file(raw: Any) -> File:
     raw = table(raw, "a file")
     job_id = raw.get("job_id")
     return File(
-        _text(raw, "id"),
+        text(raw, "id"),
         str(raw.get("filename") or ""),
-        _int(raw.get("bytes")),
+        whole(raw.get("bytes")),
         str(raw.get("media_type") or ""),
         str(raw.get("sha256") or ""),
         str(raw.get("purpose") or ""),
@@ -353,41 +352,22 @@ def _at(raw: Any) -> datetime | None:
 def workload(raw: Any) -> Workload:
     raw = table(raw, "a workload")
     return Workload(
-        _int(raw.get("id")),
-        _text(raw, "slug"),
+        whole(raw.get("id")),
+        text(raw, "slug"),
         str(raw.get("name") or ""),
         str(raw.get("description") or ""),
+        str(raw.get("kind") or ""),
+        raw.get("model"),
         money(raw.get("price_per_job")),
         bool(raw.get("is_enabled", True)),
         raw,
     )
 
 
-def cargo(raw: Any) -> Cargo:
-    raw = table(raw, "a Cargo")
-    checks = raw.get("checks")
-    return Cargo(
-        _int(raw.get("id")),
-        _text(raw, "slug"),
-        str(raw.get("version") or ""),
-        _text(raw, "status"),
-        _int(raw.get("trust")),
-        str(raw.get("digest") or ""),
-        tuple(_check(one) for one in checks) if isinstance(checks, list) else (),
-        str(raw.get("reason") or ""),
-        raw,
-    )
-
-
-def _check(raw: Any) -> CargoCheck:
-    raw = table(raw, "a check")
-    return CargoCheck(_text(raw, "name"), raw.get("passed") is True, str(raw.get("said") or ""))
-
-
-def host(raw: Any) -> Host:
-    raw = table(raw, "a host")
-    return Host(
-        _text(raw, "id"),
+def island(raw: Any) -> Island:
+    raw = table(raw, "an Island")
+    return Island(
+        text(raw, "id"),
         str(raw.get("name") or ""),
         str(raw.get("status") or ""),
         str(raw.get("region") or ""),
@@ -400,7 +380,7 @@ def karma(raw: Any) -> Karma:
     points = raw.get("points")
     return Karma(
         float(points) if isinstance(points, int | float) else 0.0,
-        _text(raw, "tier"),
+        text(raw, "tier"),
         raw.get("payout_open") is True,
         raw,
     )
@@ -409,40 +389,49 @@ def karma(raw: Any) -> Karma:
 def usage_row(raw: Any) -> UsageRow:
     raw = table(raw, "a row of usage")
     return UsageRow(
-        _text(raw, "job_id"),
-        _int(raw.get("epoch")),
-        _text(raw, "cause"),
-        _int(raw.get("first_position")),
-        _int(raw.get("next_position")),
+        text(raw, "job_id"),
+        whole(raw.get("epoch")),
+        text(raw, "cause"),
+        whole(raw.get("first_position")),
+        whole(raw.get("next_position")),
         raw,
     )
 
 
 def api_key(raw: Any, secret: str | None = None) -> ApiKey:
     raw = table(raw, "a key")
-    scopes = raw.get("scopes")
     return ApiKey(
-        _text(raw, "id"),
+        text(raw, "id"),
         str(raw.get("name") or ""),
         str(raw.get("prefix") or ""),
-        tuple(map(str, scopes)) if isinstance(scopes, list) else (),
+        tuple(map(str, rows(raw.get("scopes")))),
         moment(raw.get("created_at")),
         moment(raw.get("last_used_at")),
         moment(raw.get("expires_at")),
+        moment(raw.get("revoked_at")),
+        money(raw.get("budget")),
+        money(raw.get("used")) or Decimal(0),
+        raw.get("rate_per_minute"),
+        raw,
         secret,
     )
 
 
 def stats(raw: Any) -> Stats:
     raw = table(raw, "statistics")
-    return Stats(_int(raw.get("online_islands")), _int(raw.get("jobs_completed")), raw)
+    return Stats(whole(raw.get("online_islands")), whole(raw.get("jobs_completed")), raw)
 
 
 def table(raw: Any, what: str) -> Mapping[str, Any]:
-    """`raw`, once it is a JSON object. Raises BadAnswer."""
+    """`raw`, once it is a JSON object. Raises BadAnswerError."""
     if not isinstance(raw, Mapping):
-        raise BadAnswer(f"the answer is not {what}")
+        raise BadAnswerError(f"the answer is not {what}")
     return raw
+
+
+def rows(raw: Any) -> list[Any]:
+    """A list, or an empty one where there is none."""
+    return raw if isinstance(raw, list) else []
 
 
 def money(raw: Any) -> Decimal | None:
@@ -452,7 +441,7 @@ def money(raw: Any) -> Decimal | None:
     try:
         return Decimal(str(raw))
     except InvalidOperation:
-        raise BadAnswer(f"not an amount: {str(raw)[:50]!r}") from None
+        raise BadAnswerError(f"not an amount: {str(raw)[:50]!r}") from None
 
 
 def moment(raw: Any) -> datetime | None:
@@ -461,15 +450,17 @@ def moment(raw: Any) -> datetime | None:
     try:
         return datetime.fromisoformat(raw)
     except ValueError:
-        raise BadAnswer(f"not a time: {raw[:50]!r}") from None
+        raise BadAnswerError(f"not a time: {raw[:50]!r}") from None
 
 
-def _text(raw: Mapping[str, Any], name: str) -> str:
+def text(raw: Mapping[str, Any], name: str) -> str:
+    """A field that must be there. Raises BadAnswerError."""
     value = raw.get(name)
     if value is None:
-        raise BadAnswer(f"the answer has no {name!r}")
+        raise BadAnswerError(f"the answer has no {name!r}")
     return str(value)
 
 
-def _int(raw: Any) -> int:
+def whole(raw: Any) -> int:
+    """A whole number, or 0 where there is none."""
     return raw if isinstance(raw, int) else 0

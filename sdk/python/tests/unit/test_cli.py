@@ -92,7 +92,11 @@ def test_ctrl_c_cancels_the_job(capsys: Out) -> None:
         ([httpx.ConnectError("refused")] * 4, 3, "make up"),
         ([refused(401, "invalid_api_key", "no such key")], 4, "ARCHIPELAG_API_KEY"),
         ([refused(403, "not_permitted", "this needs write")], 4, "this needs write"),
-        ([refused(402, "insufficient_credits", "not enough credits")], 1, "not enough credits"),
+        ([refused(402, "insufficient_credits", "not enough credits")], 5, "not enough credits"),
+        ([refused(429, "rate_limited", "slower", retry_after=99)], 7, "slower"),
+        ([refused(503, "no_capacity", "nobody can", retry_after=99)], 7, "nobody can"),
+        ([httpx.ReadTimeout("slow")] * 4, 7, "too long"),
+        ([refused(500, "x", "ill\033[2Jmeant")], 1, "ill\ufffd[2Jmeant"),
         ([httpx.Response(200, text="<html>")], 1, "did not answer in JSON"),
     ],
 )
@@ -109,11 +113,13 @@ def test_failures_are_one_clear_line(
     ("argv", "said"),
     [
         (["models"], "smollm2"),
-        (["hosts"], "tern"),
+        (["islands"], "tern"),
+        (["workloads"], "llm-chat"),
+        (["credits"], "12.5 credits"),
         (["account"], "12.5 credits"),
         (["status"], "0.1.0"),
         (["jobs", "list"], JOB),
-        (["jobs", "show", JOB], "attempt 1"),
+        (["jobs", "get", JOB], "attempt 1"),
         (["jobs", "cancel", JOB], "cancelled"),
         (["keys", "list"], "ak_ab…"),
         (["keys", "revoke", "key_1"], "is revoked"),
@@ -126,11 +132,23 @@ def test_each_command_shows_its_thing(argv: list[str], said: str, capsys: Out) -
 
 @pytest.mark.parametrize(
     "argv",
-    [["models"], ["hosts"], ["account"], ["status"], ["jobs", "list"], ["keys", "list"]],
+    [
+        ["models"],
+        ["islands"],
+        ["account"],
+        ["status"],
+        ["jobs", "list"],
+        ["keys", "list"],
+        ["credits"],
+    ],
 )
 def test_each_listing_speaks_json(argv: list[str], capsys: Out) -> None:
-    assert run(Network(), *argv, "--json") == 0
-    assert json.loads(capsys.readouterr().out)
+    told = []
+    for written in (["--format", "json", *argv], [*argv, "--format", "json"], [*argv, "--json"]):
+        assert run(Network(), *written) == 0
+        told.append(json.loads(capsys.readouterr().out))
+
+    assert told[0] and told[0] == told[1] == told[2]
 
 
 def test_a_new_key_stands_alone_on_standard_output(capsys: Out) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from archipelag import AsyncClient, Client, StreamBroken
+from archipelag import AsyncClient, Client, StreamBrokenError
 from archipelag.cli import main
 from stub import JOB, Network, Pieces
 
@@ -48,7 +48,7 @@ class Keeper(Network):
             case ("POST", "/files"):
                 return httpx.Response(200, json=shown())
             case ("GET", "/files"):
-                return httpx.Response(200, json={"data": [shown()], "has_more": True})
+                return httpx.Response(200, json={"data": [shown()], "has_more": False})
             case ("GET", path) if path == f"/files/{FILE}":
                 return httpx.Response(200, json=shown())
             case ("GET", path) if path == f"/files/{FILE}/content":
@@ -108,12 +108,10 @@ def test_a_try_again_sends_the_file_from_its_beginning(tmp_path: Path) -> None:
 
 def test_files_are_listed_read_and_deleted() -> None:
     with client_of(Keeper()) as client:
-        page = client.list_files(limit=1)
-
-        assert [file.id for file in page.files] == [FILE] and page.more
+        assert [file.id for file in client.list_files(limit=1)] == [FILE]
         assert client.get_file(FILE).name == "data.bin"
         assert client.file_content(FILE) == DATA
-        assert client.jobs.files(JOB)[0].job_id == JOB
+        assert client.list_job_files(JOB)[0].job_id == JOB
         client.delete_file(FILE)
 
 
@@ -142,7 +140,7 @@ def test_a_server_without_ranges_begins_anew(tmp_path: Path) -> None:
 def test_a_download_that_fails_leaves_what_was_there(tmp_path: Path, keeper: Keeper) -> None:
     (tmp_path / "out").write_bytes(b"before")
 
-    with client_of(keeper) as client, pytest.raises(StreamBroken):
+    with client_of(keeper) as client, pytest.raises(StreamBrokenError):
         client.download_file(FILE, tmp_path / "out")
 
     assert (tmp_path / "out").read_bytes() == b"before"
@@ -159,8 +157,8 @@ async def test_the_async_client_does_the_same(tmp_path: Path) -> None:
         await client.download_file(FILE, tmp_path / "out")
 
         assert await client.file_content(FILE) == DATA
-        assert (await client.list_files()).files == (await client.get_file(FILE),)
-        assert (await client.jobs.files(JOB))[0].job_id == JOB
+        assert [one async for one in client.list_files()] == [await client.get_file(FILE)]
+        assert (await client.list_job_files(JOB))[0].job_id == JOB
         await client.delete_file(FILE)
 
     assert (tmp_path / "out").read_bytes() == DATA

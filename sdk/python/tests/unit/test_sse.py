@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 from archipelag import sse
-from archipelag.errors import BadAnswer
+from archipelag.errors import BadAnswerError
 from archipelag.sse import Event, Parser
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,7 +63,7 @@ def test_an_event_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     parser = Parser()
     list(parser.feed(b"data: " + b"x" * 60))
 
-    with pytest.raises(BadAnswer, match="larger than"):
+    with pytest.raises(BadAnswerError, match="larger than"):
         list(parser.feed(b"x" * 60))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Annotated, Any, Final
 
 from archipelag_contracts import ids
@@ -13,6 +14,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from archipelag_coordinator.apps.api import openapi
+from archipelag_coordinator.apps.api.asking import idempotency_key
 from archipelag_coordinator.apps.api.auth import Reading, TheWorld, Writing
 from archipelag_coordinator.apps.api.content import content_response
 from archipelag_coordinator.apps.api.form import Form
@@ -52,15 +54,20 @@ async def receive(world: World, caller_id: ids.UserId, request: Request) -> Sent
     "/files",
     summary="Upload a file",
     openapi_extra=openapi.takes_form("FileRequest"),
-    responses=openapi.answers(200, "File", 400, 413, 422),
+    responses=openapi.answers(200, "File", 400, 409, 413, 422),
 )
 async def create_file(request: Request, world: TheWorld, caller: Writing) -> Response:
     """A form with `file` and `purpose`. It is kept for 30 days, or as long as `expires_after` says."""
+    file_id = _file_id(caller.user.id, idempotency_key(request))
     sent = await receive(world, caller.user.id, request)
     try:
         purpose, kept_s = _wanted(sent.fields, world.policy.file_kept_s)
         file = await sent.upload.finish(
-            name=sent.name, purpose=purpose, kept_s=kept_s, claimed=sent.media_type
+            name=sent.name,
+            purpose=purpose,
+            kept_s=kept_s,
+            claimed=sent.media_type,
+            file_id=file_id,
         )
     except BaseException:
         await sent.upload.give_up()
@@ -143,6 +150,13 @@ async def get_linked(
     assert isinstance(made, Links)
     made.check(file, until, signature, world.clock.now())
     return await content_response(world, await files.linked_file(world, file), request)
+
+
+def _file_id(owner: ids.UserId, key: str | None) -> FileId | None:
+    """The same for the same Idempotency-Key of the same customer, so that an upload sent again is one file."""
+    if key is None:
+        return None
+    return ids.file_id("file_" + sha256(f"{owner} {key}".encode()).hexdigest()[:32])
 
 
 def known(file_id: str) -> FileId:

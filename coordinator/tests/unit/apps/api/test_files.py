@@ -394,3 +394,57 @@ async def test_nothing_stays_under_way(api: Api) -> None:
 
     state = api.scene.store._state
     assert {blob.state for blob in state.blobs} == {BlobState.STORED, BlobState.LEAVING}
+
+
+async def sent_under(
+    api: Api, key: str, data: bytes, name: str = "a.txt", secret: str | None = None
+) -> httpx.Response:
+    async with api.client(secret) as http:
+        return await http.post(
+            "/files",
+            files={"file": (name, data)},
+            data={"purpose": "user_data"},
+            headers={"Idempotency-Key": key},
+        )
+
+
+async def test_an_upload_sent_again_under_its_key_is_one_file(api: Api) -> None:
+    first = await sent_under(api, "mine", b"hello")
+    again = await sent_under(api, "mine", b"hello")
+    other_key = await sent_under(api, "other", b"hello")
+    async with api.client() as http:
+        listed = (await http.get("/files")).json()["data"]
+
+    assert first.json() == again.json() and first.status_code == again.status_code == 200
+    assert other_key.json()["id"] != first.json()["id"]
+    assert len(listed) == 2
+
+
+@pytest.mark.parametrize(("data", "name"), [(b"other", "a.txt"), (b"hello", "b.txt")])
+async def test_another_file_under_a_used_key_is_a_409(api: Api, data: bytes, name: str) -> None:
+    await sent_under(api, "mine", b"hello")
+
+    refused = await sent_under(api, "mine", data, name)
+
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "idempotency_mismatch")
+    async with api.client() as http:
+        assert len((await http.get("/files")).json()["data"]) == 1
+
+
+async def test_a_file_that_was_deleted_may_be_sent_again_under_its_key(api: Api) -> None:
+    first = (await sent_under(api, "mine", b"hello")).json()
+    async with api.client() as http:
+        await http.delete(f"/files/{first['id']}")
+
+    again = await sent_under(api, "mine", b"hello")
+
+    assert (again.status_code, again.json()["id"]) == (200, first["id"])
+
+
+async def test_a_key_of_somebody_else_leads_to_nothing_of_theirs(api: Api) -> None:
+    first = (await sent_under(api, "mine", b"hello")).json()
+    _, _, stranger = await api.another()
+
+    theirs = await sent_under(api, "mine", b"hello", secret=stranger)
+
+    assert theirs.status_code == 200 and theirs.json()["id"] != first["id"]

@@ -2,69 +2,97 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Sequence
 
 from archipelag import (
     ArchipelagError,
+    AuthenticationError,
     Client,
-    NotAuthenticated,
-    NotPermitted,
-    NotReachable,
+    ConnectionError,  # noqa: A004 - it is the builtin one too
+    InsufficientCreditsError,
+    JobFailedError,
+    PermissionDeniedError,
+    RateLimitError,
+    ServiceUnavailableError,
+    TimeoutError,  # noqa: A004
 )
-from archipelag.cli import plugins
+from archipelag.cli import plugins, printing, settings
 from archipelag.cli.parser import parser
+from archipelag.cli.printing import ClientOf
 
-FAILED: Final = 1
-WRONG_USAGE: Final = 2
-UNREACHABLE: Final = 3
-NOT_ALLOWED: Final = 4
-INTERRUPTED: Final = 130
-
-ClientOf = Callable[[str | None, str | None], Client]
+# Which error ends with which status; the first that fits.
+STATUSES = (
+    (ConnectionError, printing.UNREACHABLE),
+    (AuthenticationError, printing.NOT_ALLOWED),
+    (PermissionDeniedError, printing.NOT_ALLOWED),
+    (InsufficientCreditsError, printing.NO_CREDITS),
+    (JobFailedError, printing.JOB_FAILED),
+    (RateLimitError, printing.TRY_LATER),
+    (ServiceUnavailableError, printing.TRY_LATER),
+    (TimeoutError, printing.TRY_LATER),
+    (ArchipelagError, printing.FAILED),
+    (ValueError, printing.WRONG_USAGE),
+    (OSError, printing.FAILED),
+)
+HINTS = {
+    printing.UNREACHABLE: (
+        "Start a network with `make up`, or say where one is: --url or ARCHIPELAG_API_URL."
+    ),
+    printing.NOT_ALLOWED: "Give an API key: `archipelag auth login`, --key or ARCHIPELAG_API_KEY.",
+}
 
 
 def main(argv: Sequence[str] | None = None, client_of: ClientOf = Client) -> int:
     """Runs one command and gives its exit status."""
     before, name, after = plugins.split(sys.argv[1:] if argv is None else argv)
     if name in plugins.offered():
-        return _plugin(name, [*before, *after])
+        return _plugin(name, before, after)
     arguments = parser().parse_args(argv)
     try:
-        with client_of(arguments.url, arguments.key) as client:
-            return int(arguments.run(client, arguments) or 0)
+        return _run(arguments, client_of)
     except KeyboardInterrupt:
-        return _say("interrupted", INTERRUPTED)
+        return _say("interrupted", printing.INTERRUPTED)
     except BrokenPipeError:
         # The reader (`head`, a pager) has had enough. Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except NotReachable as error:
-        hint = "Start a network with `make up`, or say where one is: --url or ARCHIPELAG_API_URL."
-        return _say(f"{error}\n{hint}", UNREACHABLE)
-    except NotAuthenticated as error:
-        hint = "Give an API key: --key or ARCHIPELAG_API_KEY."
-        return _say(f"{error}\n{hint}", NOT_ALLOWED)
-    except NotPermitted as error:
-        return _say(str(error), NOT_ALLOWED)
-    except (ArchipelagError, TimeoutError) as error:
-        return _say(str(error), FAILED)
-    except ValueError as error:
-        return _say(str(error), WRONG_USAGE)
+    except (ArchipelagError, ValueError, OSError) as error:
+        status = next(status for kind, status in STATUSES if isinstance(error, kind))
+        # What a person must do; a refusal for want of a scope or a role says so itself.
+        hint = "" if isinstance(error, PermissionDeniedError) else HINTS.get(status, "")
+        return _say("\n".join(one for one in (printing.clean(str(error)), hint) if one), status)
 
 
-def _plugin(name: str, argv: Sequence[str]) -> int:
-    """A command of another package, which takes `--url` and `--key` as we do."""
+def _run(arguments: argparse.Namespace, client_of: ClientOf) -> int:
+    if not arguments.network:
+        return int(arguments.run(arguments, client_of) or 0)
+    chosen = settings.choose(arguments.url, arguments.key, arguments.profile)
+    with client_of(chosen.url, chosen.key) as client:
+        return int(arguments.run(client, arguments) or 0)
+
+
+def _plugin(name: str, before: list[str], after: list[str]) -> int:
+    """A command of another package, which takes `--url` and `--key` as we do; of profiles it need not know."""
     try:
+        given, others = plugins.options().parse_known_args(before)
+        chosen = settings.choose(given.url, given.key, given.profile)
+        if chosen.key_from.startswith("profile"):
+            before = ["--url", chosen.url or "", "--key", chosen.key or "", *others]
+        elif given.profile:
+            raise ValueError(f"profile {chosen.profile} has no key for this")
         command = plugins.find(name)
+    except ValueError as error:
+        return _say(str(error), printing.WRONG_USAGE)
     except ImportError as error:
-        return _say(f"`archipelag {name}` is installed, but not whole: {error}", FAILED)
+        return _say(f"`archipelag {name}` is installed, but not whole: {error}", printing.FAILED)
     if command is None:
         package = plugins.KNOWN[name].package
-        return _say(f"`archipelag {name}` comes with a package: pip install '{package}'", FAILED)
-    return command(argv)
+        said = f"`archipelag {name}` comes with a package: pip install '{package}'"
+        return _say(said, printing.FAILED)
+    return command([*before, *after])
 
 
 def _say(message: str, status: int) -> int:

@@ -1,4 +1,4 @@
-"""The commands that ask a question: `demo` and `chat`."""
+"""Asks a question and reads the answer to its end; `archipelag demo`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import sys
 import time
 from dataclasses import dataclass
 
-from archipelag import ArchipelagError, ChatStream, Client, JobFailed, Usage
+from archipelag import ArchipelagError, ChatStream, Client, JobFailedError, Usage
 from archipelag.cli import printing
 
 DEMO_PROMPT = "What is an archipelago? Answer in two or three sentences."
 DEMO_TOKENS = 120
 SETTLE_S = 5.0
-PROMPT_CHARACTERS_MAX = 256 * 1024
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ def demo(client: Client, arguments: argparse.Namespace) -> int:
     print(f"{printing.dim('You')}  {printing.clean(arguments.prompt)}\n")
     asked = time.perf_counter()
     stream = client.chat_stream(arguments.prompt, max_tokens=arguments.max_tokens, temperature=0)
-    told = _tell(client, stream, asked, aloud=True)
+    told = tell(client, stream, asked, aloud=True)
     print("\n")
     usage = _settled(client, stream)
     printing.facts(
@@ -45,39 +44,7 @@ def demo(client: Client, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def chat(client: Client, arguments: argparse.Namespace) -> int:
-    prompt = arguments.prompt
-    if prompt is None or prompt == "-":
-        if sys.stdin.isatty():
-            print("Ask, then end with Ctrl-D:", file=sys.stderr)
-        prompt = sys.stdin.read(PROMPT_CHARACTERS_MAX).strip()
-    if not prompt.strip():
-        raise ValueError("nothing was asked: give a question, or send one on standard input")
-    asked = time.perf_counter()
-    stream = client.chat_stream(
-        prompt,
-        arguments.model,
-        system=arguments.system,
-        max_tokens=arguments.max_tokens,
-        temperature=arguments.temperature,
-        seed=arguments.seed,
-    )
-    told = _tell(client, stream, asked, aloud=not arguments.json)
-    if arguments.json:
-        answer = {
-            "text": told.text,
-            "job_id": stream.job_id,
-            "island": stream.island,
-            "finish_reason": stream.finish_reason,
-            "usage": stream.usage,
-        }
-        printing.as_json(answer)
-    else:
-        print()
-    return 0
-
-
-def _tell(client: Client, stream: ChatStream, asked: float, *, aloud: bool) -> Told:
+def tell(client: Client, stream: ChatStream, asked: float, *, aloud: bool) -> Told:
     """Reads the answer to its end; on Ctrl-C the job is cancelled, so that nobody works on or pays."""
     texts: list[str] = []
     first_s: float | None = None
@@ -102,7 +69,7 @@ def _cancel(client: Client, job_id: str) -> None:
     if not job_id:
         return
     try:
-        client.jobs.cancel(job_id)
+        client.cancel_job(job_id)
     except ArchipelagError as error:
         print(f"archipelag: could not cancel job {job_id}: {error}", file=sys.stderr)
 
@@ -113,8 +80,8 @@ def _settled(client: Client, stream: ChatStream) -> Usage:
     if said.credits_used is not None or not stream.job_id:
         return said
     try:
-        return client.jobs.wait(stream.job_id, timeout_s=SETTLE_S).usage or said
-    except JobFailed as failed:
+        return client.wait_for_job(stream.job_id, timeout_s=SETTLE_S).usage or said
+    except JobFailedError as failed:
         return failed.job.usage or said
     except (ArchipelagError, TimeoutError):
         return said
@@ -123,7 +90,7 @@ def _settled(client: Client, stream: ChatStream) -> Usage:
 def _island_name(client: Client, island: str) -> str:
     """The name its owner gave it, where we may see it."""
     try:
-        names = {host.id: host.name for host in client.hosts()}
+        names = {host.id: host.name for host in client.list_islands()}
     except ArchipelagError:
         names = {}
     name = names.get(island)

@@ -12,7 +12,7 @@ from archipelag.cli import printing
 
 def upload(client: Client, arguments: argparse.Namespace) -> None:
     made = [client.upload_file(Path(path), purpose=arguments.purpose) for path in arguments.path]
-    if arguments.json:
+    if arguments.format == "json":
         printing.as_json(made)
         return
     # The id first, so that it can be cut out.
@@ -21,11 +21,13 @@ def upload(client: Client, arguments: argparse.Namespace) -> None:
 
 
 def list_files(client: Client, arguments: argparse.Namespace) -> None:
-    if arguments.job:
-        found = client.jobs.files(arguments.job)
-    else:
-        found = client.list_files(limit=min(arguments.limit, 1000)).files
-    if arguments.json:
+    mine = (
+        client.list_job_files(arguments.job)
+        if arguments.job
+        else client.list_files(limit=arguments.limit)
+    )
+    found = tuple(mine)
+    if arguments.format == "json":
         printing.as_json(found)
         return
     rows = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -22,7 +23,7 @@ KNOWN: Final = {
     "cargo": Known("write, build, test, sign and publish Cargos", "archipelag-kit[commands]"),
 }
 # Options of `archipelag` itself that take a value, and may stand before the command.
-_WITH_VALUE: Final = ("--url", "--key")
+_WITH_VALUE: Final = ("--url", "--key", "--profile", "--format")
 
 Command = Callable[[Sequence[str]], int]
 
@@ -35,6 +36,14 @@ def split(argv: Sequence[str]) -> tuple[list[str], str, list[str]]:
     if position >= len(argv):
         return list(argv), "", []
     return list(argv[:position]), argv[position], list(argv[position + 1 :])
+
+
+def options() -> argparse.ArgumentParser:
+    """Our own, as far as other packages' commands have to do with them."""
+    made = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("--url", "--key", "--profile"):
+        made.add_argument(name)
+    return made
 
 
 def find(name: str) -> Command | None:

@@ -1,15 +1,29 @@
-"""How things look on a terminal, and plainly where there is none."""
+"""How things look on a terminal, and plainly where there is none; and what a command's exit status says."""
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, is_dataclass
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
+
+from archipelag import Client
+
+FAILED: Final = 1
+WRONG_USAGE: Final = 2
+UNREACHABLE: Final = 3
+NOT_ALLOWED: Final = 4
+NO_CREDITS: Final = 5
+JOB_FAILED: Final = 6
+TRY_LATER: Final = 7
+INTERRUPTED: Final = 130
+
+ClientOf = Callable[[str | None, str | None], Client]
 
 
 def styled(text: str, code: str, stream: TextIO | None = None) -> str:
@@ -47,7 +61,12 @@ def facts(rows: Mapping[str, str]) -> None:
 
 
 def as_json(value: Any) -> None:
-    print(json.dumps(value, default=_plain, ensure_ascii=False, indent=2))
+    print(json.dumps(value, default=plain, ensure_ascii=False, indent=2))
+
+
+def as_json_line(value: Any) -> None:
+    """For programs that read one thing after another."""
+    print(json.dumps(value, default=plain, ensure_ascii=False), flush=True)
 
 
 def clean(text: str) -> str:
@@ -70,11 +89,14 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """What JSON does not know, as it does."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {name: part for name, part in asdict(value).items() if name != "raw"}
+        return {f.name: getattr(value, f.name) for f in fields(value) if f.name != "raw"}
     if isinstance(value, Decimal):
         return f"{value.normalize():f}"
-    if isinstance(value, datetime):
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, (datetime, date)):
         return value.isoformat()
     raise TypeError(f"not JSON: {type(value).__name__}")

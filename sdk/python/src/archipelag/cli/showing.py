@@ -3,33 +3,131 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+from datetime import date
 
-from archipelag import Client, Job, NotAuthenticated, NotPermitted
+from archipelag import AuthenticationError, Client, Earning, PermissionDeniedError, Workload
 from archipelag.cli import printing
 
 
 def models(client: Client, arguments: argparse.Namespace) -> None:
-    found = client.models()
-    if arguments.json:
+    found = client.list_models()
+    if arguments.format == "json":
         printing.as_json(found)
         return
     rows = [(model.id, model.kind, model.owned_by) for model in found]
     printing.table(("MODEL", "KIND", "BY"), rows, "No model is on offer.")
 
 
-def hosts(client: Client, arguments: argparse.Namespace) -> None:
-    found = client.hosts()
-    if arguments.json:
+def workloads(client: Client, arguments: argparse.Namespace) -> None:
+    if arguments.slug:
+        _workload(client.get_workload(arguments.slug), arguments)
+        return
+    found = client.list_workloads()
+    if arguments.format == "json":
         printing.as_json(found)
         return
-    rows = [(host.name, host.status, host.region or "–", host.id) for host in found]
+    rows = [
+        (one.slug, one.kind, printing.credits_text(one.price_per_job), one.description[:60])
+        for one in found
+    ]
+    printing.table(("WORKLOAD", "KIND", "PER JOB", "WHAT IT DOES"), rows, "No workload is listed.")
+
+
+def _workload(found: Workload, arguments: argparse.Namespace) -> None:
+    """With its input's schema, which is what one needs to ask for it."""
+    shown = {name: found.raw.get(name) for name in ("input_schema", "example", "price")}
+    if arguments.format == "json":
+        printing.as_json(printing.plain(found) | shown)
+        return
+    printing.facts(
+        {
+            "workload": found.slug,
+            "name": found.name,
+            "about": found.description,
+            "kind": found.kind,
+            "model": found.model or "–",
+            **{
+                f"price {name.replace('_', ' ')}": f"{value} credits"
+                for name, value in (shown["price"] or {}).items()
+            },
+        }
+    )
+    for name in ("input_schema", "example"):
+        if shown[name]:
+            told = json.dumps(shown[name], indent=2, ensure_ascii=False)
+            print(f"\n{printing.bold(name.replace('_', ' '))}\n{printing.clean(told)}")
+
+
+def islands(client: Client, arguments: argparse.Namespace) -> None:
+    if arguments.id:
+        _island(client, arguments)
+        return
+    found = client.list_islands()
+    if arguments.format == "json":
+        printing.as_json(found)
+        return
+    rows = [(one.name, one.status, one.region or "–", one.id) for one in found]
     printing.table(("ISLAND", "STATUS", "REGION", "ID"), rows, "No Island is connected.")
 
 
+def _island(client: Client, arguments: argparse.Namespace) -> None:
+    if arguments.earnings:
+        _earnings(client.get_island_earnings(arguments.id, by=arguments.by), arguments)
+        return
+    if arguments.why:
+        reasons = client.why_island(arguments.id)
+        if arguments.format == "json":
+            printing.as_json(reasons)
+            return
+        print("It gets work." if reasons.gets_work else "It gets no work now:")
+        for one in reasons.reasons:
+            print(f"  {printing.clean(one.reason)}")
+        return
+    found, karma = client.get_island(arguments.id), client.get_island_karma(arguments.id)
+    if arguments.format == "json":
+        printing.as_json(
+            printing.plain(found) | {"karma": karma, "cargos": found.raw.get("cargos")}
+        )
+        return
+    printing.facts(
+        {
+            "Island": found.name,
+            "id": found.id,
+            "status": found.status,
+            "region": found.region or "–",
+            "karma": f"{karma.points:g} ({karma.tier})",
+        }
+    )
+    offers = found.raw.get("cargos") or []
+    rows = [(str(one.get("slug")), str(one.get("state")), f"{one.get('slots')}") for one in offers]
+    print()
+    printing.table(("WORKLOAD", "STATE", "SLOTS"), rows, "It offers nothing.")
+
+
+def _earnings(found: tuple[Earning, ...], arguments: argparse.Namespace) -> None:
+    if arguments.format == "json":
+        printing.as_json(found)
+        return
+    rows = [
+        (
+            str(one.day or one.workload or ""),
+            str(one.attempts),
+            str(one.output_items),
+            printing.credits_text(one.credits),
+            printing.credits_text(one.owed),
+        )
+        for one in found
+    ]
+    printing.table(
+        ("WHEN", "ATTEMPTS", "ITEMS", "PAID", "OWED"), rows, "It has earned nothing yet."
+    )
+
+
 def account(client: Client, arguments: argparse.Namespace) -> None:
-    found = client.account()
-    if arguments.json:
+    found = client.get_account()
+    if arguments.format == "json":
         printing.as_json(found)
         return
     printing.facts(
@@ -43,12 +141,12 @@ def account(client: Client, arguments: argparse.Namespace) -> None:
 
 
 def status(client: Client, arguments: argparse.Namespace) -> None:
-    version, stats = client.health(), client.stats()
+    version, stats = client.get_version(), client.get_stats()
     try:
-        left = printing.credits_text(client.account().credits)
-    except (NotAuthenticated, NotPermitted):
+        left = printing.credits_text(client.get_account().credits)
+    except (AuthenticationError, PermissionDeniedError):
         left = "no API key that may tell"
-    if arguments.json:
+    if arguments.format == "json":
         printing.as_json(
             {
                 "url": ", ".join(client.settings.addresses),
@@ -69,65 +167,92 @@ def status(client: Client, arguments: argparse.Namespace) -> None:
     )
 
 
-def list_jobs(client: Client, arguments: argparse.Namespace) -> None:
-    page = client.jobs.list(limit=min(arguments.limit, 100), status=arguments.status)
-    if arguments.json:
-        printing.as_json(page.jobs)
+def balance(client: Client, arguments: argparse.Namespace) -> None:
+    found = client.get_account()
+    shown = {"credits": found.credits, "held": found.held, "available": found.available}
+    if arguments.format == "json":
+        printing.as_json(shown)
         return
-    rows = [
-        (job.id, job.status, job.workload, printing.moment(job.created_at)) for job in page.jobs
-    ]
-    printing.table(("JOB", "STATUS", "WORKLOAD", "CREATED"), rows, "No jobs.")
+    printing.facts({name: printing.credits_text(amount) for name, amount in shown.items()})
 
 
-def show_job(client: Client, arguments: argparse.Namespace) -> None:
-    _show(client.jobs.get(arguments.id), arguments)
-
-
-def cancel_job(client: Client, arguments: argparse.Namespace) -> None:
-    _show(client.jobs.cancel(arguments.id), arguments)
-
-
-def _show(job: Job, arguments: argparse.Namespace) -> None:
-    if arguments.json:
-        printing.as_json(job)
-        return
-    rows = {
-        "job": job.id,
-        "status": job.status,
-        "workload": job.workload,
-        "created": printing.moment(job.created_at),
-        "completed": printing.moment(job.completed_at),
-    }
-    if job.usage is not None:
-        rows["tokens"] = f"{job.usage.prompt_tokens} read, {job.usage.completion_tokens} written"
-        rows["price"] = printing.credits_text(job.usage.credits_used)
-    for attempt in job.attempts:
-        told = f": {attempt.reason}" if attempt.reason else ""
-        rows[f"attempt {attempt.epoch}"] = f"{attempt.island}{told}"
-    if job.error:
-        rows["error"] = job.error
-    printing.facts(rows)
-    if job.output:
-        print(f"\n{printing.clean(job.output)}")
-
-
-def list_keys(client: Client, arguments: argparse.Namespace) -> None:
-    found = client.keys.list()
-    if arguments.json:
+def usage(client: Client, arguments: argparse.Namespace) -> None:
+    found = client.get_usage(
+        since=_day("--since", arguments.since),
+        until=_day("--until", arguments.until),
+        by=arguments.by,
+    )
+    if arguments.format == "json":
         printing.as_json(found)
         return
     rows = [
-        (key.id, key.name, f"{key.prefix}…", ",".join(key.scopes), printing.moment(key.created_at))
+        (
+            str(one.day or one.key_name or one.key_id or one.workload or "–"),
+            str(one.jobs),
+            str(one.prompt_tokens),
+            str(one.completion_tokens),
+            printing.credits_text(one.credits),
+        )
+        for one in found
+    ]
+    titles = ((arguments.by or "day").upper(), "JOBS", "READ", "WRITTEN", "PRICE")
+    printing.table(titles, rows, "Nothing was used in that time.")
+
+
+def _day(name: str, given: str | None) -> date | None:
+    try:
+        return None if given is None else date.fromisoformat(given)
+    except ValueError:
+        raise ValueError(f"{name}: not a day such as 2026-11-27: {given!r}") from None
+
+
+def transfers(client: Client, arguments: argparse.Namespace) -> None:
+    found = tuple(client.list_transfers(limit=arguments.limit))
+    if arguments.format == "json":
+        printing.as_json(found)
+        return
+    rows = [
+        (
+            printing.moment(one.at),
+            one.account,
+            one.kind,
+            f"{one.amount.normalize():f}",
+            "–" if one.balance_after is None else f"{one.balance_after.normalize():f}",
+            one.job_id or one.note or "",
+        )
+        for one in found
+    ]
+    titles = ("WHEN", "ACCOUNT", "KIND", "CREDITS", "BALANCE", "FOR")
+    printing.table(titles, rows, "No credits have moved yet.")
+
+
+def list_keys(client: Client, arguments: argparse.Namespace) -> None:
+    found = client.list_keys()
+    if arguments.format == "json":
+        printing.as_json(found)
+        return
+    rows = [
+        (
+            key.id,
+            key.name,
+            f"{key.prefix}…",
+            ",".join(key.scopes),
+            "–"
+            if key.budget is None
+            else f"{key.used.normalize():f} of {key.budget.normalize():f}",
+            "revoked" if key.revoked_at else printing.moment(key.created_at),
+        )
         for key in found
     ]
-    printing.table(("ID", "NAME", "KEY", "SCOPES", "CREATED"), rows, "No keys.")
+    printing.table(("ID", "NAME", "KEY", "SCOPES", "BUDGET", "CREATED"), rows, "No keys.")
 
 
 def create_key(client: Client, arguments: argparse.Namespace) -> None:
     scopes = arguments.scope or ["read", "write"]
-    made = client.keys.create(arguments.name, scopes, budget=arguments.budget)
-    if arguments.json:
+    made = client.create_key(
+        arguments.name, scopes, budget=arguments.budget, rate_per_minute=arguments.rate
+    )
+    if arguments.format == "json":
         printing.as_json(made)
         return
     # The secret alone on standard output, so that it can be piped to where it belongs.
@@ -135,6 +260,16 @@ def create_key(client: Client, arguments: argparse.Namespace) -> None:
     print("Keep it now: it is not shown again.", file=sys.stderr)
 
 
+def change_key(client: Client, arguments: argparse.Namespace) -> None:
+    made = client.update_key(
+        arguments.id, name=arguments.name, budget=arguments.budget, rate_per_minute=arguments.rate
+    )
+    if arguments.format == "json":
+        printing.as_json(made)
+        return
+    print(f"{made.id} is changed.")
+
+
 def revoke_key(client: Client, arguments: argparse.Namespace) -> None:
-    client.keys.revoke(arguments.id)
+    client.revoke_key(arguments.id)
     print(f"{arguments.id} is revoked.")
