@@ -157,7 +157,7 @@ def network() -> Iterator[Network]:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("file", "least"), [("network", 9), ("cuts", 3)])
+@pytest.mark.parametrize(("file", "least"), [("network", 10), ("cuts", 3)])
 def test_the_client_on_a_real_network(network: Network, file: str, least: int) -> None:
     env = {
         "ARCHIPELAG_API_URL": network.url,

@@ -1,12 +1,14 @@
 /** The package as it is installed: both kinds of modules, one page script, the same names in each. */
 
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { execFileSync, spawnSync } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { join } from "node:path";
 import { test } from "node:test";
 import { gzipSync } from "node:zlib";
 import * as esm from "@archipelag/sdk";
+import { blocks, folder, typing } from "./blocks.js";
 import { json, serve } from "./server.js";
 
 const PAGE_SCRIPT = new URL(
@@ -45,4 +47,28 @@ test("nothing is asked of other packages, nor of Node", () => {
   assert.equal(about.dependencies, undefined);
   const source = readFileSync(new URL("../dist/esm/index.js", import.meta.url), "utf8");
   assert.doesNotMatch(source, /^import .* from |require\(|import\(/m);
+});
+
+test("the programs in the pages are of the right types, and one with a wrong type is seen", (t) => {
+  const here = folder(t);
+  const files = [
+    ...blocks("sdk/js/README.md", "js", here),
+    ...blocks("docs/how-to/javascript.md", "js", here),
+    ...blocks("sdk/react/README.md", "tsx", here),
+  ];
+  assert.ok(files.length >= 12, `${files.length} programs`);
+  const right = spawnSync(process.execPath, typing(files), { encoding: "utf8" });
+  assert.equal(right.stdout, "");
+
+  const wrong = join(here, "wrong.mts");
+  writeFileSync(
+    wrong,
+    `import { Client, type Credits } from "@archipelag/sdk";
+     const credits: Credits = 0.1;
+     new Client().chat(7);
+     for await (const event of new Client().streamJob("x")) if (event.type === "token") event.step;
+     export { credits };`,
+  );
+  const { stdout } = spawnSync(process.execPath, typing([wrong]), { encoding: "utf8" });
+  assert.equal(stdout.match(/error TS/g)?.length, 3, stdout);
 });

@@ -190,6 +190,19 @@ test("a stream that does not get on is given up, one that does is not", async (t
   assert.equal(requests.length, 6);
 });
 
+test("as long as something new comes, it may break any number of times", async (t) => {
+  const count = 20;
+  const { url, requests } = await serve(t, (asked, res) => {
+    const after = Number(asked.headers["last-event-id"] ?? 0);
+    openStream(res);
+    if (after === count) return res.end(framed([null, "[DONE]"]));
+    return res.end(framed([after + 1, { choices: [{ delta: { content: "a" } }] }]));
+  });
+  const client = new Client({ baseUrl: url, sleep: atOnce, retries: 1 });
+  assert.equal((await client.chatStream("Tell.", MODEL)).text, "a".repeat(count));
+  assert.equal(requests.length, count + 1);
+});
+
 test("an answer that failed meanwhile cannot be continued: the reader is told so", async (t) => {
   const { url } = await serve(t, (asked, res) => {
     if (asked.headers["last-event-id"]) return refuse(res, 409, "nothing_to_continue");

@@ -1,10 +1,14 @@
 /** The client against a real network, whose address and key stand in the environment. */
 
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { join } from "node:path";
 import { test } from "node:test";
 import * as sdk from "@archipelag/sdk";
 import { Client } from "@archipelag/sdk";
+import { blocks, folder } from "../blocks.js";
 
 const client = new Client();
 const baseUrl = process.env["ARCHIPELAG_API_URL"] ?? "";
@@ -201,4 +205,18 @@ test("vectors and pictures, with previews", async () => {
 test("the first address is dead: the second one answers", async () => {
   const two = new Client({ baseUrl: ["http://127.0.0.1:9", baseUrl] });
   assert.equal((await two.chat("one two", { model: "fast-chat" })).text, "one two ");
+});
+
+test("every program in the pages runs", async (t) => {
+  const cwd = folder(t);
+  writeFileSync(join(cwd, "notes.txt"), "Two lines\nof notes.\n");
+  const pages = ["sdk/js/README.md", "docs/how-to/javascript.md"];
+  for (const program of pages.flatMap((page) => blocks(page, "js", cwd))) {
+    const [error, out, said] = await new Promise((done) =>
+      execFile(process.execPath, [program], { cwd, timeout: 60_000 }, (...ended) => done(ended)),
+    );
+    assert.equal(error, null, `${readFileSync(program, "utf8")}\n${said}`);
+    if (!readFileSync(program, "utf8").includes("copy.txt")) assert.ok(out || said, program);
+  }
+  assert.equal(readFileSync(join(cwd, "copy.txt"), "utf8"), "Two lines\nof notes.\n");
 });
