@@ -8,6 +8,7 @@ import { framed, json, openStream, refuse, serve } from "../../js/tests/server.j
 
 const window = new Window({ url: "http://localhost/" });
 Object.assign(globalThis, { window, document: window.document, IS_REACT_ACT_ENVIRONMENT: true });
+if (!("navigator" in globalThis)) Object.assign(globalThis, { navigator: window.navigator }); // Node 20
 // Only once there is a document.
 const { createElement, StrictMode } = await import("react");
 const { act, cleanup, renderHook, waitFor } = await import("@testing-library/react");
