@@ -41,6 +41,10 @@ _FORM: Final = frozenset(
     {"model", "language", "prompt", "response_format", "temperature", "stream"}
     | {"timestamp_granularities[]"}
 )
+_FORM_CANNOT: Final = frozenset(
+    {"chunking_strategy", "include[]", "keywords[]", "languages[]"}
+    | {"known_speaker_names[]", "known_speaker_references[]"}
+)
 _SPEECH: Final = frozenset({"model", "input", "voice", "response_format", "speed", "seed", "user"})
 _SPEECH_CANNOT: Final = frozenset({"instructions", "stream_format"})
 
@@ -104,9 +108,7 @@ async def create_speech(request: Request, world: TheWorld, caller: Writing) -> R
 
 def _transcription(world: World, fields: Mapping[str, str]) -> tuple[str, dict[str, Any], str]:
     """Slug, input without the file, and how it is to be told. Raises InvalidInput, Unsupported, NotFound."""
-    unknown = sorted(fields.keys() - _FORM)
-    if unknown:
-        raise InvalidInput({name[:64]: ["is not a known field"] for name in unknown})
+    check_fields(fields, _FORM, _FORM_CANNOT)
     cargo = model_of(world, fields.get("model"), "transcription")
     how = fields.get("response_format", "json")
     if how not in FORMATS:

@@ -44,9 +44,12 @@ WAIT_S: Final = 15.0
 _SIZE: Final = re.compile(r"([1-9][0-9]{1,4})x([1-9][0-9]{1,4})")
 _KNOWN: Final = frozenset(
     {"model", "prompt", "n", "size", "response_format", "stream", "partial_images", "user"}
-    | {"negative_prompt", "steps", "guidance_scale", "seed", "output_format"}
+    | {"negative_prompt", "steps", "guidance_scale", "seed", "output_format", "safety_identifier"}
 )
-_CANNOT: Final = frozenset({"background", "moderation", "output_compression", "quality", "style"})
+_CANNOT: Final = frozenset(
+    {"background", "moderation", "output_compression", "quality", "style"}
+    | {"complexity", "frame_count", "frame_duration_ms", "svg"}
+)
 _PASSED: Final[Mapping[str, tuple[type, ...]]] = {
     "negative_prompt": (str,),
     "steps": (int,),
