@@ -157,7 +157,7 @@ async def _enrol(settings: Settings) -> int:
 async def _doctor(settings: Settings) -> int:
     findings = await doctor.examine(settings, SystemClock())
     for finding in findings:
-        print(f"{'ok  ' if finding.well else 'FIX '} {finding.what}: {finding.found}")
+        print(f"{finding.state:<4} {finding.what}: {finding.found}")
         if finding.advice:
             print(f"     → {finding.advice}")
     return 0 if all(finding.well for finding in findings) else 1

@@ -38,6 +38,7 @@ from archipelag_island.testing.builders import (
 from nats.js.api import StreamConfig
 
 from . import containers
+from .doors import Desk, JwtBroker, a_desk, a_jwt_broker
 
 WAIT_S = 60.0
 
@@ -332,6 +333,18 @@ async def start_agent(
     for running in start.started:
         if not running.task.done():
             await running.stop()
+
+
+@pytest.fixture
+async def desk() -> AsyncIterator[Desk]:
+    async with a_desk() as made:
+        yield made
+
+
+@pytest.fixture
+async def jwt_broker(tmp_path: Path) -> AsyncIterator[JwtBroker]:
+    async with a_jwt_broker(tmp_path) as made:
+        yield made
 
 
 class Command:
