@@ -168,6 +168,8 @@ def _why(error: BaseException) -> str:
         return f"certificate not accepted: {error.verify_message}"
     if isinstance(error, TimeoutError):
         return f"no answer within {CONNECT_S:.0f} s"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused: nothing listens there"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__
