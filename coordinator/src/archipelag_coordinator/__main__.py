@@ -17,6 +17,7 @@ from archipelag_contracts.tiers import TRUST_MAX
 
 from archipelag_coordinator import __version__, commands, config
 from archipelag_coordinator.adapters.nats.credentials import KeysUnusable
+from archipelag_coordinator.clock import SystemClock
 from archipelag_coordinator.errors import CoordinatorError
 
 DESCRIPTION = """\
@@ -72,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     sub.add_parser("serve", help="run the Coordinator until SIGTERM")
     sub.add_parser("migrate", help="bring the database to the newest schema")
+    sub.add_parser("doctor", help="what is wrong with this network, and what to do about it")
     keys = sub.add_parser("keys", help="the network's private keys")
     keys.add_argument("action", choices=["init"], help="make those that are missing")
     broker = sub.add_parser("broker-config", help="print the NATS server's part of the trust")
@@ -126,9 +128,23 @@ def _run(arguments: argparse.Namespace) -> int:
             settings = config.read(os.environ)
             published = commands.publish_cargo(settings, arguments.manifest, arguments.trust)
             print(asyncio.run(published))
+        case "doctor":
+            return asyncio.run(_doctor())
         case "serve":
             _serve(config.read(os.environ))
     return 0
+
+
+async def _doctor() -> int:
+    from archipelag_coordinator import doctor
+
+    logging.getLogger().setLevel(logging.ERROR)
+    findings = await doctor.examine(os.environ, SystemClock())
+    for finding in findings:
+        print(f"{finding.state:<4} {finding.what}: {finding.found}")
+        if finding.advice:
+            print(f"     → {finding.advice}")
+    return int(any(finding.state is doctor.State.FAIL for finding in findings))
 
 
 def _serve(settings: config.Settings) -> None:

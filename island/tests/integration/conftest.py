@@ -354,7 +354,10 @@ class Command:
         """More of them, without ARCHIPELAG_ in front."""
         self.processes: list[asyncio.subprocess.Process] = []
 
-    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
+    async def start(
+        self, *arguments: str, terminal: int | None = None
+    ) -> asyncio.subprocess.Process:
+        """`terminal`: where it reads and writes, in place of pipes."""
         environment = {
             "PATH": os.environ.get("PATH", ""),
             "ARCHIPELAG_ISLAND_HOME": str(self.home),
@@ -363,7 +366,10 @@ class Command:
         }
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "archipelag_island", *arguments,
-            env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            env=environment,
+            stdin=asyncio.subprocess.DEVNULL if terminal is None else terminal,
+            stdout=asyncio.subprocess.PIPE if terminal is None else terminal,
+            stderr=asyncio.subprocess.PIPE if terminal is None else terminal,
         )  # fmt: skip
         self.processes.append(process)
         return process
