@@ -173,7 +173,9 @@ def _admin(arguments: argparse.Namespace, admin: Admin) -> list[str]:
         case "cargos":
             rows = admin.cargos(arguments.status)
         case "grant":
-            told = admin.grant(arguments.user, arguments.credits, arguments.cause)
+            # Without a cause of its own, each command is another grant.
+            cause = arguments.cause or f"by command at {SystemClock().now().isoformat()}"
+            told = admin.grant(arguments.user, arguments.credits, cause)
             if not told["granted"]:
                 return [f"nothing: {cell(told['email'])} had that cause's credits before"]
             return [f"{cell(told['email'])} has {told['credits']} credits now"]

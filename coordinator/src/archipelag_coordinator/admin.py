@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -51,10 +50,9 @@ class Admin:
             )
         return dict(self._ask("POST", f"/admin/islands/{island}/{act}")["data"])
 
-    def grant(self, who: str, amount: str, cause: str | None) -> dict[str, Any]:
-        """`who`: usr_… or an address. Without a cause each call is another grant."""
+    def grant(self, who: str, amount: str, cause: str) -> dict[str, Any]:
+        """`who`: usr_… or an address. The same cause gives the same person nothing twice."""
         user = who if who.startswith("usr_") else self._user_with(who)
-        cause = cause or f"by command {uuid.uuid4().hex}"
         body = {"user_id": user, "credits": amount, "cause": cause}
         return dict(self._ask("POST", "/admin/grants", json=body)["data"])
 

@@ -11,6 +11,7 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Final
 
 from archipelag_contracts.ids import IslandId
@@ -257,7 +258,7 @@ def _status(settings: Settings, *, as_json: bool, once: bool) -> int:
     if once or not sys.stdout.isatty():
         print("\n".join([*_page(home), *known]))
         return 0
-    live.watch(lambda: [*_page(home), *known], sys.stdout)
+    live.watch(lambda: [*_page(home), *known], sys.stdout, Event().wait)
     return 0
 
 

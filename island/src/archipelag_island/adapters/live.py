@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from typing import Final, TextIO
 
@@ -25,10 +24,8 @@ def frame(lines: Sequence[str], columns: int, rows: int) -> str:
     return HOME + "\n".join(line + CLEAR_LINE for line in plain) + CLEAR_REST
 
 
-def watch(
-    lines: Callable[[], Sequence[str]], out: TextIO, wait: Callable[[float], None] = time.sleep
-) -> None:
-    """Until it is interrupted."""
+def watch(lines: Callable[[], Sequence[str]], out: TextIO, wait: Callable[[float], object]) -> None:
+    """Until it is interrupted. `wait` takes seconds."""
     out.write(CLEAR_ALL + HIDE_CURSOR)
     try:
         while True:

@@ -59,7 +59,7 @@ def enrolled(settings: Settings, standing: Standing | None) -> Finding:
     if settings.coordinator and settings.pairing_code:
         return Finding("enrolment", True, "not yet; a pairing code is set")
     advice = (
-        "make a pairing code in your account (`archipelag pair`) and `archipelag-island join HOST:PORT CODE`; or set "
+        "make a pairing code in your account and `archipelag-island join HOST:PORT CODE`; or set "
         "ARCHIPELAG_COORDINATOR and ARCHIPELAG_PAIRING_CODE"
     )
     return Finding("enrolment", False, "not yet", advice)
