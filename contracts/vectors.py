@@ -135,6 +135,7 @@ def _of_islands() -> dict[str, Message]:
             sequence=9,
             island_id=ISLAND,
         ),
+        "challenge": enrolment_pb2.ChallengeReply(nonce=b"nonce", at_ms=1767268800000),
         "enrol": enrolment_pb2.EnrolRequest(
             pairing_code="ABC234",
             public_key=SigningKey.from_seed(SEED).public,

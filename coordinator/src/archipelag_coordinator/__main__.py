@@ -17,6 +17,8 @@ from archipelag_contracts.tiers import TRUST_MAX
 
 from archipelag_coordinator import __version__, commands, config
 from archipelag_coordinator.adapters.nats.credentials import KeysUnusable
+from archipelag_coordinator.admin import COLUMNS, Admin, cell, table
+from archipelag_coordinator.clock import SystemClock
 from archipelag_coordinator.domain.user import Role
 from archipelag_coordinator.errors import CoordinatorError
 
@@ -78,6 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     sub = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     sub.add_parser("serve", help="run the Coordinator until SIGTERM")
     sub.add_parser("migrate", help="bring the database to the newest schema")
+    sub.add_parser("doctor", help="what is wrong with this network, and what to do about it")
+    _add_admin(sub.add_parser("admin", help="Islands, people and credits of the running network"))
     keys = sub.add_parser("keys", help="the network's private keys")
     keys.add_argument("action", choices=["init"], help="make those that are missing")
     broker = sub.add_parser("broker-config", help="print the NATS server's part of the trust")
@@ -116,6 +120,31 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_admin(parser: argparse.ArgumentParser) -> None:
+    """Over the HTTP API: ARCHIPELAG_API_URL, and ARCHIPELAG_API_KEY of an administrator."""
+    parser.description = _add_admin.__doc__
+    acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
+    lists = {
+        "islands": acts.add_parser("islands", help="every Island"),
+        "users": acts.add_parser("users", help="people"),
+        "cargos": acts.add_parser("cargos", help="Cargos, those that wait to be reviewed too"),
+    }
+    lists["users"].add_argument("search", nargs="?", help="part of an address, or an id")
+    lists["cargos"].add_argument("--status", help="for example submitted")
+    for one in lists.values():
+        one.add_argument("--json", action="store_true", help="the same for programs")
+    for act, what in (
+        ("approve", "let an Island take work"),
+        ("suspend", "cut an Island off; its work goes to others"),
+        ("restore", "let a suspended Island come back"),
+    ):
+        acts.add_parser(act, help=what).add_argument("island", metavar="ISLAND")
+    grant = acts.add_parser("grant", help="give credits to somebody")
+    grant.add_argument("user", metavar="USER", help="usr_… or an address")
+    grant.add_argument("credits", metavar="CREDITS", help="decimal")
+    grant.add_argument("--cause", help="the same cause gives the same person nothing twice")
+
+
 def _run(arguments: argparse.Namespace) -> int:
     match arguments.command:
         case "keys":
@@ -147,9 +176,49 @@ def _run(arguments: argparse.Namespace) -> int:
             settings = config.read(os.environ)
             published = commands.publish_cargo(settings, arguments.manifest, arguments.trust)
             print(asyncio.run(published))
+        case "admin":
+            print("\n".join(_admin(arguments, Admin(config.read_admin(os.environ)))))
+        case "doctor":
+            return asyncio.run(_doctor())
         case "serve":
             _serve(config.read(os.environ))
     return 0
+
+
+def _admin(arguments: argparse.Namespace, admin: Admin) -> list[str]:
+    match arguments.act:
+        case "islands":
+            rows = admin.islands()
+        case "users":
+            rows = admin.users(arguments.search)
+        case "cargos":
+            rows = admin.cargos(arguments.status)
+        case "grant":
+            # Without a cause of its own, each command is another grant.
+            cause = arguments.cause or f"by command at {SystemClock().now().isoformat()}"
+            told = admin.grant(arguments.user, arguments.credits, cause)
+            if not told["granted"]:
+                return [f"nothing: {cell(told['email'])} had that cause's credits before"]
+            return [f"{cell(told['email'])} has {told['credits']} credits now"]
+        case act:
+            told = admin.move_island(arguments.island, act)
+            approved = "approved" if told["approved"] else "not approved"
+            return [f"{told['id']} ({cell(told['name'])}): {told['status']}, {approved}"]
+    if arguments.json:
+        return [json.dumps(rows, indent=2)]
+    return table(COLUMNS[arguments.act], rows)
+
+
+async def _doctor() -> int:
+    from archipelag_coordinator import doctor
+
+    logging.getLogger().setLevel(logging.ERROR)
+    findings = await doctor.examine(os.environ, SystemClock())
+    for finding in findings:
+        print(f"{finding.state:<4} {finding.what}: {finding.found}")
+        if finding.advice:
+            print(f"     → {finding.advice}")
+    return int(any(finding.state is doctor.State.FAIL for finding in findings))
 
 
 def _serve(settings: config.Settings) -> None:

@@ -75,6 +75,22 @@ class Settings:
         )
 
 
+@dataclass(frozen=True)
+class AdminSettings:
+    """What `archipelag-coordinator admin` needs: no database, no keys of the network."""
+
+    api_url: str
+    api_key: str = field(repr=False)
+
+
+def read_admin(environ: Mapping[str, str]) -> AdminSettings:
+    """ARCHIPELAG_API_URL, or else the door that ARCHIPELAG_HTTP_PORT names; ARCHIPELAG_API_KEY."""
+    port = environ.get("ARCHIPELAG_HTTP_PORT") or str(Settings.http_port)
+    url = environ.get("ARCHIPELAG_API_URL") or f"http://127.0.0.1:{port}"
+    base = url.split(",")[0].strip().rstrip("/").removesuffix("/api/v1")
+    return AdminSettings(base, environ.get("ARCHIPELAG_API_KEY", ""))
+
+
 def read(environ: Mapping[str, str]) -> Settings:
     """Raises InvalidInput with every setting that is missing or cannot be read."""
     errors: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""The agent's command: `archipelag-island run | status | drain | resume | doctor | enrol`."""
+"""The agent's command: `archipelag-island join | run | status | earnings | drain | resume | doctor`."""
 
 from __future__ import annotations
 
@@ -9,15 +9,30 @@ import logging
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Final
 
+from archipelag_contracts.ids import IslandId
+
 from archipelag_island import config
-from archipelag_island.adapters import doctor, orders, probe, status, status_page
+from archipelag_island.adapters import (
+    doctor,
+    earnings_page,
+    live,
+    orders,
+    probe,
+    status,
+    status_page,
+)
+from archipelag_island.adapters.account import Account, span
+from archipelag_island.adapters.enrolment import GrpcEnrolment
+from archipelag_island.adapters.identity import Home
 from archipelag_island.agent import Agent
 from archipelag_island.clock import SystemClock
 from archipelag_island.config import Settings
-from archipelag_island.errors import IslandError, NotRunning
+from archipelag_island.errors import BadSettings, IslandError, NotRunning
 from archipelag_island.services.drain import Progress
 
 DRAIN_HELP: Final = """\
@@ -35,6 +50,7 @@ DRAIN_LOOK_S: Final = 0.25
 DRAIN_TELL_S: Final = 5.0
 # After the time is up: to end what runs and to bring the last reports away.
 DRAIN_GRACE_S: Final = 15.0
+DAYS_MAX: Final = 366
 STILL_RUNS: Final = 3
 RESUMED: Final = 4
 
@@ -49,7 +65,8 @@ def _help() -> str:
             *lines,
             "",
             "first start:",
-            "  ARCHIPELAG_COORDINATOR=host:8421 ARCHIPELAG_PAIRING_CODE=ABC234 archipelag-island run",
+            "  archipelag-island join host:8421 ABC234",
+            "  archipelag-island run",
         ]
     )
 
@@ -63,12 +80,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=probe.agent_version())
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    join = commands.add_parser(
+        "join",
+        help="join the network with a pairing code, once",
+        description="Joins the network whose Coordinator is at HOST:PORT (https:// in front for TLS) with a pairing "
+        "code from your account. Both are kept: `run` needs neither. What is missing is asked for at a terminal.",
+    )
+    join.add_argument("coordinator", nargs="?", metavar="HOST:PORT")
+    join.add_argument("code", nargs="?", metavar="CODE")
+    join.add_argument("--name", help="what people call this machine (default: its host name)")
     run = commands.add_parser("run", help="enrol if needed, then work until stopped")
     run.add_argument("--verbose", action="store_true", help="log more")
     told = commands.add_parser(
         "status", help="what the running agent is doing, each rule and cap with its reading"
     )
     told.add_argument("--json", action="store_true", help="the same for programs")
+    told.add_argument("--once", action="store_true", help="print it and end, at a terminal too")
+    earned = commands.add_parser(
+        "earnings", help="what this Island earned, by day and by Cargo; needs a key of its owner's"
+    )
+    earned.add_argument("--days", type=_days, default=30, help="up to today (default: 30)")
+    earned.add_argument("--json", action="store_true", help="the same for programs")
     stop = commands.add_parser(
         "drain",
         help="take no more work; finish or hand over what runs",
@@ -95,6 +127,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _days(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= DAYS_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is not 1 to {DAYS_MAX} days")
+    return int(text)
+
+
 def _seconds(text: str) -> float:
     try:
         value = float(text)
@@ -118,8 +156,12 @@ def main(arguments: list[str] | None = None) -> int:
         match chosen.command:
             case "run":
                 return asyncio.run(_run(settings))
+            case "join":
+                return asyncio.run(_join(settings, chosen.coordinator, chosen.code, chosen.name))
             case "status":
-                return _status(settings.home, as_json=chosen.json)
+                return _status(settings, as_json=chosen.json, once=chosen.once)
+            case "earnings":
+                return _earnings(settings, chosen.days, as_json=chosen.json)
             case "drain":
                 return asyncio.run(_drain(settings.home, chosen.within, wait=chosen.wait))
             case "resume":
@@ -157,25 +199,103 @@ async def _enrol(settings: Settings) -> int:
 async def _doctor(settings: Settings) -> int:
     findings = await doctor.examine(settings, SystemClock())
     for finding in findings:
-        print(f"{'ok  ' if finding.well else 'FIX '} {finding.what}: {finding.found}")
+        print(f"{finding.state:<4} {finding.what}: {finding.found}")
         if finding.advice:
             print(f"     → {finding.advice}")
     return 0 if all(finding.well for finding in findings) else 1
 
 
-def _status(home: Path, *, as_json: bool) -> int:
+async def _join(
+    settings: Settings, coordinator: str | None, code: str | None, name: str | None
+) -> int:
+    home = Home(settings.home)
+    home.prepare()
+    if (standing := home.load()) is not None:
+        print(f"already joined as {standing.island_id}; start it with `archipelag-island run`")
+        print("to join another network, set ARCHIPELAG_ISLAND_HOME to another folder")
+        return 0
+    if (
+        coordinator
+        and not code
+        and ":" not in coordinator
+        and home.coordinator(settings.coordinator)
+    ):
+        # The address is known from the last try: only the code is new.
+        coordinator, code = None, coordinator
+    coordinator = coordinator or home.coordinator(settings.coordinator)
+    coordinator = coordinator or _asked("Coordinator (host:port)", "HOST:PORT")
+    code = config.plain_code(code or settings.pairing_code or _asked("Pairing code", "CODE"))
+    settings = replace(
+        settings, coordinator=coordinator, pairing_code=code, name=(name or settings.name)[:100]
+    )
+    # Somebody waits at a terminal: an address that is wrong is told at once, and not tried for ever.
+    await GrpcEnrolment(coordinator, home.key()).reachable()
+    status = await _enrol(settings)
+    print("start it with `archipelag-island run`")
+    return status
+
+
+def _asked(question: str, name: str) -> str:
+    """Raises BadSettings where nobody can be asked."""
+    if not sys.stdin.isatty():
+        raise BadSettings(f"{name} is missing: archipelag-island join HOST:PORT CODE")
+    try:
+        return input(f"{question}: ").strip()
+    except EOFError:
+        raise BadSettings(f"{name} is missing") from None
+
+
+def _status(settings: Settings, *, as_json: bool, once: bool) -> int:
+    home = settings.home
     told = status.read(home)
     if told is None:
         print(f"no agent runs with {home}", file=sys.stderr if as_json else sys.stdout)
         return 1
     if as_json:
         print(json.dumps(told, indent=2))
-    elif status.is_ours(told):
-        print("\n".join(status_page.page(told, SystemClock().now())))
-    else:
-        print(
+        return 0
+    known = _of_account(settings, str(told["island_id"]))
+    if once or not sys.stdout.isatty():
+        print("\n".join([*_page(home), *known]))
+        return 0
+    live.watch(lambda: [*_page(home), *known], sys.stdout, Event().wait)
+    return 0
+
+
+def _page(home: Path) -> list[str]:
+    told = status.read(home)
+    if told is None:
+        return [f"no agent runs with {home} any more"]
+    if not status.is_ours(told):
+        return [
             f"an agent of another version runs, process {told['pid']}: start it again to see more"
-        )
+        ]
+    return status_page.page(told, SystemClock().now())
+
+
+def _of_account(settings: Settings, island: str) -> list[str]:
+    """Nothing without a key. Asked once: karma moves by the hour."""
+    if not settings.api_key:
+        return []
+    try:
+        account = Account(settings.api_url, settings.api_key, IslandId(island))
+        return ["", *status_page.of_account(account.karma(), account.why())]
+    except IslandError as error:
+        return ["", f"karma is not known: {error}"]
+
+
+def _earnings(settings: Settings, days: int, *, as_json: bool) -> int:
+    standing = Home(settings.home).load()
+    if standing is None:
+        raise NotRunning("this Island has not joined a network yet: archipelag-island join")
+    account = Account(settings.api_url, settings.api_key, standing.island_id)
+    first, last = span(days, SystemClock().now().date())
+    by_day = account.earnings("day", first, last)
+    by_cargo = account.earnings("workload", first, last)
+    if as_json:
+        print(json.dumps(earnings_page.told(by_day, by_cargo), indent=2))
+    else:
+        print("\n".join(earnings_page.page(by_day, by_cargo)))
     return 0
 
 

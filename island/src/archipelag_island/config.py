@@ -21,6 +21,7 @@ DRAIN_S_DEFAULT: Final = 60
 DRAIN_S_MAX: Final = 24 * 3600
 IDLE_S_DEFAULT: Final = 900
 IMAGES_MB_DEFAULT: Final = 20_000
+API_URL_DEFAULT: Final = "http://127.0.0.1:8420"
 RUNTIMES: Final = ("oci", "wasm", "native")
 
 # Name, default and meaning, as `--help` and the reference of settings show them.
@@ -31,6 +32,12 @@ SETTINGS: Final = (
         "`host:port` of enrolment; `https://` in front for TLS",
     ),
     ("PAIRING_CODE", "", "needed once, to enrol; made on the Coordinator, valid 10 minutes"),
+    (
+        "API_URL",
+        "http://127.0.0.1:8420",
+        "the network's HTTP API: `earnings` and the karma in `status` are asked there",
+    ),
+    ("API_KEY", "", "a key of the owner's account, scope `read`, for the same; work needs none"),
     ("ISLAND_HOME", "`~/.archipelag/island`", "key, identity, journal, catalogue, control socket"),
     ("ISLAND_NAME", "the host's name", "what people see"),
     (
@@ -147,6 +154,9 @@ class Settings:
     registry_plain_http: frozenset[str] = frozenset()
     images_mb_max: int = IMAGES_MB_DEFAULT
     pairing_code: str = field(default="", repr=False)
+    api_url: str = API_URL_DEFAULT
+    api_key: str = field(default="", repr=False)
+    """Of its owner's account, for what only the Coordinator knows; no work needs it."""
 
 
 def read(environment: Mapping[str, str] | None = None) -> Settings:
@@ -200,7 +210,9 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
             1 << 30,
             problems,
         ),
-        pairing_code=value("PAIRING_CODE").upper(),
+        pairing_code=plain_code(value("PAIRING_CODE")),
+        api_url=value("API_URL", API_URL_DEFAULT),
+        api_key=value("API_KEY"),
     )
     if settings.registry_user and not settings.registry:
         # Else a catalogue could name the host that the password is sent to.
@@ -208,6 +220,11 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
     if problems:
         raise BadSettings("; ".join(problems))
     return settings
+
+
+def plain_code(text: str) -> str:
+    """A pairing code as people write it: in any case, with spaces or dashes in it."""
+    return "".join(c for c in text.upper() if c.isalnum())
 
 
 def _number(text: str, name: str, default: int, most: int, problems: list[str]) -> int:

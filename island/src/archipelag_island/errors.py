@@ -6,6 +6,7 @@ IslandError
 ├── NotRunning             no agent runs there that could be asked
 ├── ControlFailed          it runs, but does not answer as it should
 ├── EnrolmentRefused       `reason`; trying again with the same pairing code will not help
+├── AccountRefused         the owner's key is missing, or the Coordinator does not let it look
 ├── CoordinatorUnreachable try again later
 ├── BrokerUnreachable      no connection to the message broker; try again later
 ├── NoAnswer               connected, but nobody answered in time
@@ -58,6 +59,10 @@ class EnrolmentRefused(IslandError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class AccountRefused(IslandError):
+    code = "account_refused"
 
 
 class CoordinatorUnreachable(IslandError):

@@ -38,6 +38,7 @@ from archipelag_island.testing.builders import (
 from nats.js.api import StreamConfig
 
 from . import containers
+from .doors import Desk, JwtBroker, a_desk, a_jwt_broker
 
 WAIT_S = 60.0
 
@@ -334,6 +335,18 @@ async def start_agent(
             await running.stop()
 
 
+@pytest.fixture
+async def desk() -> AsyncIterator[Desk]:
+    async with a_desk() as made:
+        yield made
+
+
+@pytest.fixture
+async def jwt_broker(tmp_path: Path) -> AsyncIterator[JwtBroker]:
+    async with a_jwt_broker(tmp_path) as made:
+        yield made
+
+
 class Command:
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -341,7 +354,10 @@ class Command:
         """More of them, without ARCHIPELAG_ in front."""
         self.processes: list[asyncio.subprocess.Process] = []
 
-    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
+    async def start(
+        self, *arguments: str, terminal: int | None = None
+    ) -> asyncio.subprocess.Process:
+        """`terminal`: where it reads and writes, in place of pipes."""
         environment = {
             "PATH": os.environ.get("PATH", ""),
             "ARCHIPELAG_ISLAND_HOME": str(self.home),
@@ -350,7 +366,10 @@ class Command:
         }
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "archipelag_island", *arguments,
-            env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            env=environment,
+            stdin=asyncio.subprocess.DEVNULL if terminal is None else terminal,
+            stdout=asyncio.subprocess.PIPE if terminal is None else terminal,
+            stderr=asyncio.subprocess.PIPE if terminal is None else terminal,
         )  # fmt: skip
         self.processes.append(process)
         return process

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from archipelag_island.adapters import doctor
+from archipelag_island.adapters.doctor import machine
+from archipelag_island.adapters.doctor.finding import Finding, State
 from archipelag_island.config import Settings
 from archipelag_island.errors import NotUsable
 from archipelag_island.runtime import RuntimeInfo
@@ -25,9 +26,9 @@ class Tried:
         return self._found
 
 
-async def told(found: RuntimeInfo | str, settings: Settings = SETTINGS) -> doctor.Finding:
+async def told(found: RuntimeInfo | str, settings: Settings = SETTINGS) -> Finding:
     runtime: Any = Tried(found)
-    return await doctor._runtime("oci", runtime, settings)
+    return await machine._runtime("oci", runtime, settings)
 
 
 @pytest.mark.parametrize(("named", "well"), [(("oci",), False), (SETTINGS.runtimes, True)])
@@ -51,4 +52,4 @@ async def test_runtime_that_isolates_too_little_for_strangers_comes_with_advice(
 
     assert finding.well
     assert "crun 1, for Cargos from trust level" in finding.found and "walls" in finding.found
-    assert bool(finding.advice) is advised
+    assert finding.state is (State.WARN if advised else State.OK)

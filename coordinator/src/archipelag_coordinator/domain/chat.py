@@ -49,6 +49,7 @@ _IGNORED: Final = frozenset(
         "parallel_tool_calls",
         "safety_identifier",
         "prompt_cache_key",
+        "prompt_cache_options",
         "prompt_cache_retention",
         "verbosity",
     }
@@ -61,7 +62,15 @@ _IGNORED: Final = frozenset(
         "tools",
         "tool_choice",
     }
-    | {"functions", "function_call", "modalities", "audio", "prediction", "web_search_options"}
+    | {
+        "functions",
+        "function_call",
+        "modalities",
+        "audio",
+        "prediction",
+        "web_search_options",
+        "moderation",
+    }
 )
 
 
@@ -117,7 +126,7 @@ def parse_chat(
 
 def _refuse_unsupported(body: Mapping[str, Any]) -> None:
     """Says clearly what this model cannot do, rather than leave it out in silence."""
-    for field in ("tools", "functions", "audio", "web_search_options"):
+    for field in ("tools", "functions", "audio", "web_search_options", "moderation"):
         if body.get(field):
             raise Unsupported(field, f"{field}: this model cannot do that; leave the field out")
     if body.get("n") not in (None, 1):

@@ -72,13 +72,16 @@ class GrpcEnrolment:
             except grpc.aio.AioRpcError as error:
                 raise self._explained(error) from error
 
-    async def reachable(self) -> None:
-        """Raises CoordinatorUnreachable."""
+    async def reachable(self, timeout_s: float = TIMEOUT_S) -> datetime | None:
+        """What its clock says; None where it does not say. Raises CoordinatorUnreachable."""
         async with self._channel() as channel:
             try:
-                await EnrolmentStub(channel).Challenge(pb.ChallengeRequest(), timeout=TIMEOUT_S)
+                reply = await EnrolmentStub(channel).Challenge(
+                    pb.ChallengeRequest(), timeout=timeout_s
+                )
             except grpc.aio.AioRpcError as error:
                 raise self._explained(error) from error
+        return datetime.fromtimestamp(reply.at_ms / 1000, UTC) if reply.at_ms else None
 
     def _channel(self) -> grpc.aio.Channel:
         # A proxy from the environment would see where we enrol, and gRPC's own defaults honour one.

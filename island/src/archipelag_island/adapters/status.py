@@ -51,7 +51,12 @@ def snapshot(world: World, name: str, link_up: bool) -> dict[str, Any]:
             for o in now.offers.values()
         ],
         "runs": [
-            {"job": str(key), "cargo": running.slug, "items": running.run.next}
+            {
+                "job": str(key),
+                "cargo": running.slug,
+                "items": running.run.next,
+                "age_s": world.clock.monotonic() - (running.run.began or running.run.started),
+            }
             for key, running in now.runs.items()
         ],
         "unsettled": len(world.journal.all()),

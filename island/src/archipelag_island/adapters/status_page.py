@@ -37,8 +37,21 @@ def page(told: Told, now: datetime) -> list[str]:
     if not told["cargos"]:
         lines.append(_line("Cargo", "none: no Cargo of the catalogue has an engine here"))
     for run in told["runs"]:
-        lines.append(_line("runs", f"{run['job']} ({run['cargo']}), {run['items']} items"))
+        lines.append(_line("runs", f"{run['job']} ({run['cargo']}), {_speed(run)}"))
     return [*lines, "", *_rules(told["rules"]), "", *_caps(told["caps"])]
+
+
+def of_account(karma: Told, why: list[str]) -> list[str]:
+    """What only the Coordinator knows."""
+    good = f"{karma['good_hours']:.1f} hours of good work"
+    lines = [_line("karma", f"{karma['points']:.2f} points ({karma['tier']}), {good}")]
+    return lines + [_line("no work", reason) for reason in why]
+
+
+def _speed(run: Told) -> str:
+    """Items since it began here; an answer that another Island began is not all ours."""
+    age_s = run.get("age_s") or 0.0
+    return f"{run['items']} items" + (f", {run['items'] / age_s:.1f}/s" if age_s > 1 else "")
 
 
 def _broker(told: Told) -> str:

@@ -69,7 +69,13 @@ async def patch_key(key_id: str, request: Request, world: TheWorld, caller: Writ
     """Only what is named is changed; null takes a bound away. A key gives nobody more than it has itself."""
     known = _known(key_id)
     body = await read_object(request, request.app.state.settings.body_bytes_max)
-    key = await change_key(world, caller.user.id, known, _change(body), by=None if caller.key.kind is KeyKind.SESSION else caller.key)
+    key = await change_key(
+        world,
+        caller.user.id,
+        known,
+        _change(body),
+        by=None if caller.key.kind is KeyKind.SESSION else caller.key,
+    )
     return JSONResponse({"data": present.key_object(key)})
 
 

@@ -15,7 +15,7 @@ from archipelag_coordinator.apps.api.body import read_object
 from archipelag_coordinator.apps.api.content import content_response
 from archipelag_coordinator.apps.api.errors import BadResult
 from archipelag_coordinator.apps.api.files import receive
-from archipelag_coordinator.apps.api.openapi import answers, takes, takes_form
+from archipelag_coordinator.apps.api.openapi import ENDINGS, answers, takes, takes_form
 from archipelag_coordinator.apps.api.results import (
     CLIENT_GONE,
     Result,
@@ -41,6 +41,10 @@ _FORM: Final = frozenset(
     {"model", "language", "prompt", "response_format", "temperature", "stream"}
     | {"timestamp_granularities[]"}
 )
+_FORM_CANNOT: Final = frozenset(
+    {"chunking_strategy", "include[]", "keywords[]", "languages[]"}
+    | {"known_speaker_names[]", "known_speaker_references[]"}
+)
 _SPEECH: Final = frozenset({"model", "input", "voice", "response_format", "speed", "seed", "user"})
 _SPEECH_CANNOT: Final = frozenset({"instructions", "stream_format"})
 
@@ -51,7 +55,7 @@ router = APIRouter(tags=["models"])
     "/audio/transcriptions",
     summary="Write down a recording",
     openapi_extra=takes_form("TranscriptionRequest"),
-    responses=answers(200, "Transcription", 400, 402, 404, 413, 422, 503),
+    responses=answers(200, "Transcription", 400, 402, 404, 413, *ENDINGS),
 )
 async def create_transcription(request: Request, world: TheWorld, caller: Writing) -> Response:
     """A form with `file` and `model`. The recording is kept for as long as the work takes."""
@@ -84,7 +88,7 @@ async def create_transcription(request: Request, world: TheWorld, caller: Writin
     "/audio/speech",
     summary="Speak a text",
     openapi_extra=takes("SpeechRequest"),
-    responses=answers(200, None, 400, 402, 404, 409, 413, 422, 503, binary=True),
+    responses=answers(200, None, 400, 402, 404, 413, *ENDINGS, binary=True),
 )
 async def create_speech(request: Request, world: TheWorld, caller: Writing) -> Response:
     body = await read_object(request, request.app.state.settings.body_bytes_max)
@@ -104,9 +108,7 @@ async def create_speech(request: Request, world: TheWorld, caller: Writing) -> R
 
 def _transcription(world: World, fields: Mapping[str, str]) -> tuple[str, dict[str, Any], str]:
     """Slug, input without the file, and how it is to be told. Raises InvalidInput, Unsupported, NotFound."""
-    unknown = sorted(fields.keys() - _FORM)
-    if unknown:
-        raise InvalidInput({name[:64]: ["is not a known field"] for name in unknown})
+    check_fields(fields, _FORM, _FORM_CANNOT)
     cargo = model_of(world, fields.get("model"), "transcription")
     how = fields.get("response_format", "json")
     if how not in FORMATS:

@@ -13,7 +13,7 @@ from archipelag_coordinator.apps.api.asking import Asked, ask, last_event_id, su
 from archipelag_coordinator.apps.api.auth import TheWorld, Writing
 from archipelag_coordinator.apps.api.body import read_object
 from archipelag_coordinator.apps.api.errors import JobEnded
-from archipelag_coordinator.apps.api.openapi import answers, takes
+from archipelag_coordinator.apps.api.openapi import ENDINGS, answers, takes
 from archipelag_coordinator.apps.api.relay_response import Departure, RelayResponse
 from archipelag_coordinator.apps.api.sse import ChatFrames, finish_reason_of, usage_of
 from archipelag_coordinator.domain.answer import Ending
@@ -33,7 +33,7 @@ router = APIRouter(tags=["chat"])
     "/chat/completions",
     summary="Answer a chat",
     openapi_extra=takes("ChatRequest"),
-    responses=answers(200, "ChatCompletion", 400, 402, 404, 409, 413, 422, 503, stream=True),
+    responses=answers(200, "ChatCompletion", 400, 402, 404, 413, *ENDINGS, stream=True),
 )
 async def create_chat_completion(request: Request, world: TheWorld, caller: Writing) -> Response:
     body = await read_object(request, request.app.state.settings.body_bytes_max)

@@ -13,7 +13,7 @@ from archipelag_coordinator.apps.api.asking import submission_of
 from archipelag_coordinator.apps.api.auth import TheWorld, Writing
 from archipelag_coordinator.apps.api.body import read_object
 from archipelag_coordinator.apps.api.errors import BadResult
-from archipelag_coordinator.apps.api.openapi import answers, takes
+from archipelag_coordinator.apps.api.openapi import ENDINGS, answers, takes
 from archipelag_coordinator.apps.api.results import (
     CLIENT_GONE,
     check_fields,
@@ -36,7 +36,7 @@ router = APIRouter(tags=["models"])
     "/embeddings",
     summary="Embed texts",
     openapi_extra=takes("EmbeddingRequest"),
-    responses=answers(200, "EmbeddingList", 400, 402, 404, 409, 413, 422, 503),
+    responses=answers(200, "EmbeddingList", 400, 402, 404, 413, *ENDINGS),
 )
 async def create_embeddings(request: Request, world: TheWorld, caller: Writing) -> Response:
     body = await read_object(request, request.app.state.settings.body_bytes_max)

@@ -75,7 +75,9 @@ async def create_file(request: Request, world: TheWorld, caller: Writing) -> Res
     return JSONResponse(file_object(file))
 
 
-@router.get("/files", summary="List one's files", responses=openapi.answers(200, "FileList", 422))
+@router.get(
+    "/files", summary="List one's files", responses=openapi.answers(200, "FileList", 404, 422)
+)
 async def get_files(
     world: TheWorld,
     caller: Reading,

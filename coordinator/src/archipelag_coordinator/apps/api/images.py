@@ -17,7 +17,7 @@ from archipelag_coordinator.apps.api.body import read_object
 from archipelag_coordinator.apps.api.errors import JobEnded
 from archipelag_coordinator.apps.api.image_frames import ImageFrames, usage_of
 from archipelag_coordinator.apps.api.links import Links
-from archipelag_coordinator.apps.api.openapi import answers, takes
+from archipelag_coordinator.apps.api.openapi import ENDINGS, answers, takes
 from archipelag_coordinator.apps.api.pictures import Picture, picture_of, size_text
 from archipelag_coordinator.apps.api.relay_response import Departure, RelayResponse
 from archipelag_coordinator.apps.api.results import (
@@ -44,9 +44,12 @@ WAIT_S: Final = 15.0
 _SIZE: Final = re.compile(r"([1-9][0-9]{1,4})x([1-9][0-9]{1,4})")
 _KNOWN: Final = frozenset(
     {"model", "prompt", "n", "size", "response_format", "stream", "partial_images", "user"}
-    | {"negative_prompt", "steps", "guidance_scale", "seed", "output_format"}
+    | {"negative_prompt", "steps", "guidance_scale", "seed", "output_format", "safety_identifier"}
 )
-_CANNOT: Final = frozenset({"background", "moderation", "output_compression", "quality", "style"})
+_CANNOT: Final = frozenset(
+    {"background", "moderation", "output_compression", "quality", "style"}
+    | {"complexity", "frame_count", "frame_duration_ms", "svg"}
+)
 _PASSED: Final[Mapping[str, tuple[type, ...]]] = {
     "negative_prompt": (str,),
     "steps": (int,),
@@ -70,7 +73,7 @@ class _Wanted:
     "/images/generations",
     summary="Draw a picture",
     openapi_extra=takes("ImageRequest"),
-    responses=answers(200, "ImageList", 400, 402, 404, 409, 413, 422, 503, stream=True),
+    responses=answers(200, "ImageList", 400, 402, 404, 413, *ENDINGS, stream=True),
 )
 async def create_image(request: Request, world: TheWorld, caller: Writing) -> Response:
     body = await read_object(request, request.app.state.settings.body_bytes_max)

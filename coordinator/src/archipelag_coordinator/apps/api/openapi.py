@@ -23,6 +23,8 @@ one shape, with a stable `code`. Credits are decimal text; 1 credit is worth abo
 _MEANINGS: Final = {
     200: "Done",
     201: "Made",
+    206: "A part, as Range asked for",
+    304: "As you have it, by If-None-Match",
     400: "Not readable, or not possible with this model",
     401: "No API key, or one that does not hold",
     402: "Not enough credits: `required`, `available`",
@@ -34,8 +36,13 @@ _MEANINGS: Final = {
     416: "The range lies outside of the file",
     422: "Not valid; `errors` names the fields",
     429: "Too many requests; see Retry-After",
+    502: "The Cargo failed, or answered something else than it should; another try gives the same",
     503: "Nobody can take it now; see `reasons` and Retry-After",
+    504: "The job did not end within its time",
 }
+
+ENDINGS: Final = (409, 410, 422, 502, 503, 504)
+"""What a request that waits for a job's answer is told where the job ends without one."""
 
 
 def takes(shape: str) -> dict[str, Any]:
@@ -60,19 +67,23 @@ def answers(
 ) -> dict[int | str, dict[str, Any]]:
     """What a route may answer; 401, 403 and 429 are added where a key is needed."""
     content: dict[str, Any] = {}
+    parts: dict[int | str, dict[str, Any]] = {}
     if shape is not None:
         content["application/json"] = {"schema": _ref(shape)}
     if stream:
-        content["text/event-stream"] = {"schema": {"type": "string"}}
+        # In OpenAPI 3.1 this is the shape of each event.
+        content["text/event-stream"] = {"schema": _ref("Event")}
     if csv:
         content["text/csv"] = {"schema": {"type": "string"}}
     if binary:
         bytes_of_it = {"schema": {"type": "string", "format": "binary"}}
         content["application/octet-stream"] = bytes_of_it
+        parts[206] = {"description": _MEANINGS[206], "content": content}
+        parts[304] = {"description": _MEANINGS[304]}
     told: dict[int | str, dict[str, Any]] = {
         status: {"description": _MEANINGS[status], "content": content}
     }
-    return told | {error: _error(error) for error in errors}
+    return told | parts | {error: _error(error) for error in errors}
 
 
 def describe(app: FastAPI) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def count_of(value: Any) -> int:
 def check_fields(body: Mapping[str, Any], known: frozenset[str], cannot: frozenset[str]) -> None:
     """Says clearly what is not possible, rather than leave it out in silence. Raises InvalidInput, Unsupported."""
     for name in sorted(cannot & body.keys()):
-        if body[name] not in (None, False, "auto", 1):
+        if body[name] not in (None, False, "", "auto", 1):
             raise Unsupported(name, f"{name}: this model cannot do that; leave the field out")
     unknown = sorted(body.keys() - known - cannot)
     if unknown:

@@ -14,6 +14,8 @@ TIME: Final[Schema] = {"type": "string", "format": "date-time"}
 CREDITS: Final[Schema] = {"type": "string", "description": "Credits, decimal", "examples": ["1.5"]}
 ANYTHING: Final[Schema] = {"type": "object", "additionalProperties": True}
 
+WITHOUT_EFFECT: Final[Schema] = {"description": "Taken, without effect"}
+
 
 def maybe(schema: Schema) -> Schema:
     return {"anyOf": [schema, {"type": "null"}]}
@@ -25,6 +27,10 @@ def many(schema: Schema) -> Schema:
 
 def one_of(*words: str) -> Schema:
     return {"type": "string", "enum": list(words)}
+
+
+def within(lowest: int, highest: int) -> Schema:
+    return {"type": "integer", "minimum": lowest, "maximum": highest}
 
 
 def ref(name: str) -> Schema:

@@ -12,6 +12,7 @@ from archipelag_coordinator.apps.api.schemas import (
     TIME,
     TRUTH,
     WHOLE,
+    WITHOUT_EFFECT,
     Schema,
     data,
     many,
@@ -19,6 +20,7 @@ from archipelag_coordinator.apps.api.schemas import (
     one_of,
     ref,
     shape,
+    within,
 )
 from archipelag_coordinator.apps.api.shapes_of_batches import BATCHES
 from archipelag_coordinator.apps.api.shapes_of_files import FILES, MODELS
@@ -62,6 +64,16 @@ _PROBLEMS: Final[dict[str, Schema]] = {
         },
         "errors",
     ),
+}
+
+_STREAMS: Final[dict[str, Schema]] = {
+    "Event": shape(
+        {
+            "id": {"type": "string", "description": "Send it as Last-Event-ID to go on from here"},
+            "data": {"type": "string", "description": "JSON; `[DONE]` ends OpenAI's streams"},
+        },
+        "id",
+    )
 }
 
 _BILLED: Final[dict[str, Schema]] = {
@@ -150,6 +162,31 @@ _JOBS: Final[dict[str, Schema]] = {
     ),
 }
 
+_CHAT_WITHOUT_EFFECT: Final = (
+    *("user", "safety_identifier", "metadata", "store", "service_tier", "reasoning_effort"),
+    *("verbosity", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"),
+    *("prediction", "parallel_tool_calls", "tool_choice", "function_call"),
+)
+_STOP: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": 256}
+_TOKENS: Final = within(1, 1_000_000)
+_CHAT_FIELDS: Final[dict[str, Schema]] = {
+    "model": TEXT,
+    "messages": many(ref("ChatMessage")) | {"minItems": 1, "maxItems": 128},
+    "stream": maybe(TRUTH),
+    "stream_options": maybe(shape({"include_usage": TRUTH}, "include_usage")),
+    "max_tokens": maybe(_TOKENS),
+    "max_completion_tokens": maybe(_TOKENS),
+    "temperature": maybe({"type": "number", "minimum": 0, "maximum": 2}),
+    "top_p": maybe({"type": "number", "minimum": 0, "maximum": 1}),
+    "min_p": maybe({"type": "number", "minimum": 0, "maximum": 1}),
+    "top_k": maybe(within(0, 1_000_000)),
+    "frequency_penalty": maybe({"type": "number", "minimum": -2, "maximum": 2}),
+    "presence_penalty": maybe({"type": "number", "minimum": -2, "maximum": 2}),
+    "seed": maybe(within(-(2**63), 2**63 - 1)),
+    "stop": {"anyOf": [_STOP, many(_STOP) | {"maxItems": 4}, {"type": "null"}]},
+    "n": maybe({"type": "integer", "const": 1}),
+    "response_format": maybe(shape({"type": one_of("text")}, closed=True)),
+}
 _CHAT: Final[dict[str, Schema]] = {
     "ChatMessage": shape(
         {
@@ -161,28 +198,10 @@ _CHAT: Final[dict[str, Schema]] = {
         }
     ),
     "ChatRequest": shape(
-        {
-            "model": TEXT,
-            "messages": many(ref("ChatMessage")) | {"minItems": 1, "maxItems": 128},
-            "stream": maybe(TRUTH),
-            "stream_options": maybe(shape({"include_usage": TRUTH}, "include_usage")),
-            "max_tokens": maybe(WHOLE),
-            "max_completion_tokens": maybe(WHOLE),
-            "temperature": maybe({"type": "number", "minimum": 0, "maximum": 2}),
-            "top_p": maybe({"type": "number", "minimum": 0, "maximum": 1}),
-            "min_p": maybe({"type": "number", "minimum": 0, "maximum": 1}),
-            "top_k": maybe({"type": "integer", "minimum": 0}),
-            "frequency_penalty": maybe({"type": "number", "minimum": -2, "maximum": 2}),
-            "presence_penalty": maybe({"type": "number", "minimum": -2, "maximum": 2}),
-            "seed": maybe(WHOLE),
-            "stop": {"anyOf": [TEXT, many(TEXT) | {"maxItems": 4}, {"type": "null"}]},
-            "n": maybe({"type": "integer", "const": 1}),
-            "response_format": maybe(shape({"type": one_of("text")})),
-            "user": maybe(TEXT),
-        },
-        *("stream", "stream_options", "max_tokens", "max_completion_tokens", "temperature"),
-        *("top_p", "min_p", "top_k", "frequency_penalty", "presence_penalty", "seed", "stop"),
-        *("n", "response_format", "user"),
+        _CHAT_FIELDS | dict.fromkeys(_CHAT_WITHOUT_EFFECT, WITHOUT_EFFECT),
+        *(_CHAT_FIELDS.keys() - {"model", "messages"}),
+        *_CHAT_WITHOUT_EFFECT,
+        closed=True,
     ),
     "ChatCompletion": shape(
         {
@@ -343,6 +362,7 @@ _ACCOUNT: Final[dict[str, Schema]] = {
 
 SHAPES: Final[dict[str, Schema]] = (
     _PROBLEMS
+    | _STREAMS
     | _JOBS
     | BATCHES
     | MONEY

@@ -11,12 +11,14 @@ from archipelag_coordinator.apps.api.schemas import (
     TEXT,
     TRUTH,
     WHOLE,
+    WITHOUT_EFFECT,
     Schema,
     many,
     maybe,
     one_of,
     ref,
     shape,
+    within,
 )
 
 FILES: Final[dict[str, Schema]] = {
@@ -29,6 +31,7 @@ FILES: Final[dict[str, Schema]] = {
         },
         "expires_after[anchor]",
         "expires_after[seconds]",
+        closed=True,
     ),
     "File": shape(
         {
@@ -58,17 +61,19 @@ FILES: Final[dict[str, Schema]] = {
     "JobFiles": shape({"data": many(ref("File"))}),
 }
 
+_SOME: Final[Schema] = {"type": "string", "minLength": 1}
 _CREDITS_USED: Final = shape({"credits_used": CREDITS})
 MODELS: Final[dict[str, Schema]] = {
     "EmbeddingRequest": shape(
         {
             "model": TEXT,
-            "input": {"anyOf": [TEXT, many(TEXT) | {"maxItems": 2048}]},
+            "input": {"anyOf": [_SOME, many(_SOME) | {"minItems": 1, "maxItems": 2048}]},
             "encoding_format": one_of("float", "base64"),
-            "dimensions": WHOLE,
-            "user": TEXT,
+            "dimensions": within(1, 16_384),
+            "user": WITHOUT_EFFECT,
         },
         *("encoding_format", "dimensions", "user"),
+        closed=True,
     ),
     "EmbeddingList": shape(
         {
@@ -91,9 +96,13 @@ MODELS: Final[dict[str, Schema]] = {
     "ImageRequest": shape(
         {
             "model": TEXT,
-            "prompt": {"type": "string", "maxLength": 4000},
+            "prompt": {"type": "string", "minLength": 1, "maxLength": 4000},
             "n": {"type": "integer", "const": 1},
-            "size": {"type": "string", "examples": ["auto", "512x512"]},
+            "size": {
+                "type": "string",
+                "pattern": "^(auto|[1-9][0-9]{1,4}x[1-9][0-9]{1,4})$",
+                "examples": ["auto", "512x512"],
+            },
             "response_format": one_of("url", "b64_json"),
             "stream": TRUTH,
             "partial_images": {"type": "integer", "minimum": 0, "maximum": 3},
@@ -102,10 +111,12 @@ MODELS: Final[dict[str, Schema]] = {
             "steps": WHOLE,
             "guidance_scale": NUMBER,
             "seed": WHOLE,
-            "user": TEXT,
+            "user": WITHOUT_EFFECT,
+            "safety_identifier": WITHOUT_EFFECT,
         },
         *("n", "size", "response_format", "stream", "partial_images", "output_format"),
-        *("negative_prompt", "steps", "guidance_scale", "seed", "user"),
+        *("negative_prompt", "steps", "guidance_scale", "seed", "user", "safety_identifier"),
+        closed=True,
     ),
     "ImageList": shape(
         {
@@ -137,6 +148,7 @@ MODELS: Final[dict[str, Schema]] = {
             "timestamp_granularities[]": one_of("segment"),
         },
         *("language", "prompt", "response_format", "temperature", "timestamp_granularities[]"),
+        closed=True,
     ),
     "Transcription": {
         "anyOf": [
@@ -163,13 +175,14 @@ MODELS: Final[dict[str, Schema]] = {
     "SpeechRequest": shape(
         {
             "model": TEXT,
-            "input": {"type": "string", "maxLength": 4096},
-            "voice": TEXT,
+            "input": {"type": "string", "minLength": 1, "maxLength": 4096},
+            "voice": {"type": "string", "minLength": 1, "maxLength": 100},
             "response_format": one_of("wav"),
             "speed": {"type": "number", "minimum": 0.25, "maximum": 4},
             "seed": WHOLE,
-            "user": TEXT,
+            "user": WITHOUT_EFFECT,
         },
         *("voice", "response_format", "speed", "seed", "user"),
+        closed=True,
     ),
 }

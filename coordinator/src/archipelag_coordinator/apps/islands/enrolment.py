@@ -62,7 +62,8 @@ class EnrolmentService(rpc.EnrolmentServicer):
         request: pb.ChallengeRequest,  # noqa: ARG002
         context: Context,  # noqa: ARG002
     ) -> pb.ChallengeReply:
-        return pb.ChallengeReply(nonce=self._nonces.give())
+        now = self._world.clock.now()
+        return pb.ChallengeReply(nonce=self._nonces.give(), at_ms=int(now.timestamp() * 1000))
 
     async def Enrol(self, request: pb.EnrolRequest, context: Context) -> pb.EnrolReply:  # noqa: N802
         return await _answer(context, self._enrol, request)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Final
 
 from archipelag_island.adapters.probe.cpu import CGROUP, cgroup_folders
+
+MEMINFO: Final = Path("/proc/meminfo")
 
 
 def usable_bytes(root: Path = CGROUP) -> int:
@@ -21,3 +24,15 @@ def usable_bytes(root: Path = CGROUP) -> int:
             if text.isdigit() and int(text) > 0:
                 limits.append(int(text))
     return min(limits)
+
+
+def free_bytes(meminfo: Path = MEMINFO) -> int | None:
+    """What programs can still have without swapping; None where the system does not say."""
+    try:
+        for line in meminfo.read_text().splitlines():
+            name, _, rest = line.partition(":")
+            if name == "MemAvailable":
+                return int(rest.split()[0]) << 10
+    except (OSError, ValueError, IndexError):
+        pass
+    return None

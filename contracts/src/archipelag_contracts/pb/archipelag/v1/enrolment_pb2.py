@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from archipelag_contracts.pb.archipelag.v1 import common_pb2 as archipelag_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61rchipelag/v1/enrolment.proto\x12\rarchipelag.v1\x1a\x1a\x61rchipelag/v1/common.proto\"\x12\n\x10\x43hallengeRequest\"\x1f\n\x0e\x43hallengeReply\x12\r\n\x05nonce\x18\x01 \x01(\x0c\"\x9b\x01\n\x0c\x45nrolRequest\x12\x14\n\x0cpairing_code\x18\x01 \x01(\t\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x31\n\x0c\x63\x61pabilities\x18\x04 \x01(\x0b\x32\x1b.archipelag.v1.Capabilities\x12\r\n\x05nonce\x18\x05 \x01(\x0c\x12\x11\n\tsignature\x18\x06 \x01(\x0c\"C\n\x0cRenewRequest\x12\x11\n\tisland_id\x18\x01 \x01(\t\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"\xc2\x01\n\nEnrolReply\x12\x11\n\tisland_id\x18\x01 \x01(\t\x12\x13\n\x0b\x62roker_urls\x18\x02 \x03(\t\x12\x12\n\nbroker_jwt\x18\x03 \x01(\t\x12\x1d\n\x15\x62roker_jwt_expires_at\x18\x04 \x01(\x03\x12\x17\n\x0f\x61ssignment_keys\x18\x05 \x03(\x0c\x12\x16\n\x0epublisher_keys\x18\x06 \x03(\x0c\x12\x16\n\x0e\x63\x61talogue_keys\x18\x08 \x03(\x0c\x12\x10\n\x08\x61pproved\x18\x07 \x01(\x08\x32\xda\x01\n\tEnrolment\x12K\n\tChallenge\x12\x1f.archipelag.v1.ChallengeRequest\x1a\x1d.archipelag.v1.ChallengeReply\x12?\n\x05\x45nrol\x12\x1b.archipelag.v1.EnrolRequest\x1a\x19.archipelag.v1.EnrolReply\x12?\n\x05Renew\x12\x1b.archipelag.v1.RenewRequest\x1a\x19.archipelag.v1.EnrolReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61rchipelag/v1/enrolment.proto\x12\rarchipelag.v1\x1a\x1a\x61rchipelag/v1/common.proto\"\x12\n\x10\x43hallengeRequest\".\n\x0e\x43hallengeReply\x12\r\n\x05nonce\x18\x01 \x01(\x0c\x12\r\n\x05\x61t_ms\x18\x02 \x01(\x03\"\x9b\x01\n\x0c\x45nrolRequest\x12\x14\n\x0cpairing_code\x18\x01 \x01(\t\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x31\n\x0c\x63\x61pabilities\x18\x04 \x01(\x0b\x32\x1b.archipelag.v1.Capabilities\x12\r\n\x05nonce\x18\x05 \x01(\x0c\x12\x11\n\tsignature\x18\x06 \x01(\x0c\"C\n\x0cRenewRequest\x12\x11\n\tisland_id\x18\x01 \x01(\t\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"\xc2\x01\n\nEnrolReply\x12\x11\n\tisland_id\x18\x01 \x01(\t\x12\x13\n\x0b\x62roker_urls\x18\x02 \x03(\t\x12\x12\n\nbroker_jwt\x18\x03 \x01(\t\x12\x1d\n\x15\x62roker_jwt_expires_at\x18\x04 \x01(\x03\x12\x17\n\x0f\x61ssignment_keys\x18\x05 \x03(\x0c\x12\x16\n\x0epublisher_keys\x18\x06 \x03(\x0c\x12\x16\n\x0e\x63\x61talogue_keys\x18\x08 \x03(\x0c\x12\x10\n\x08\x61pproved\x18\x07 \x01(\x08\x32\xda\x01\n\tEnrolment\x12K\n\tChallenge\x12\x1f.archipelag.v1.ChallengeRequest\x1a\x1d.archipelag.v1.ChallengeReply\x12?\n\x05\x45nrol\x12\x1b.archipelag.v1.EnrolRequest\x1a\x19.archipelag.v1.EnrolReply\x12?\n\x05Renew\x12\x1b.archipelag.v1.RenewRequest\x1a\x19.archipelag.v1.EnrolReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,13 +35,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHALLENGEREQUEST']._serialized_start=76
   _globals['_CHALLENGEREQUEST']._serialized_end=94
   _globals['_CHALLENGEREPLY']._serialized_start=96
-  _globals['_CHALLENGEREPLY']._serialized_end=127
-  _globals['_ENROLREQUEST']._serialized_start=130
-  _globals['_ENROLREQUEST']._serialized_end=285
-  _globals['_RENEWREQUEST']._serialized_start=287
-  _globals['_RENEWREQUEST']._serialized_end=354
-  _globals['_ENROLREPLY']._serialized_start=357
-  _globals['_ENROLREPLY']._serialized_end=551
-  _globals['_ENROLMENT']._serialized_start=554
-  _globals['_ENROLMENT']._serialized_end=772
+  _globals['_CHALLENGEREPLY']._serialized_end=142
+  _globals['_ENROLREQUEST']._serialized_start=145
+  _globals['_ENROLREQUEST']._serialized_end=300
+  _globals['_RENEWREQUEST']._serialized_start=302
+  _globals['_RENEWREQUEST']._serialized_end=369
+  _globals['_ENROLREPLY']._serialized_start=372
+  _globals['_ENROLREPLY']._serialized_end=566
+  _globals['_ENROLMENT']._serialized_start=569
+  _globals['_ENROLMENT']._serialized_end=787
 # @@protoc_insertion_point(module_scope)

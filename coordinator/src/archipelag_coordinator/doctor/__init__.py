@@ -1,0 +1,30 @@
+"""The operator's doctor: looks at settings, keys, database, broker, doors, mail, chores and ledger; changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from archipelag_coordinator import config
+from archipelag_coordinator.clock import Clock
+from archipelag_coordinator.doctor import broker, database, doors, keys, mail
+from archipelag_coordinator.doctor.finding import Finding, State, fail, ok
+from archipelag_coordinator.errors import InvalidInput
+
+__all__ = ["Finding", "State", "examine"]
+
+
+async def examine(environ: Mapping[str, str], clock: Clock) -> list[Finding]:
+    """All that can be told: what a broken part would tell is left out."""
+    try:
+        settings = config.read(environ)
+    except InvalidInput as error:
+        advice = "see `archipelag-coordinator --help` and docs/reference/settings.md"
+        return [fail(name, "; ".join(why), advice) for name, why in error.errors.items()]
+    found = [ok("settings", settings.describe())]
+    found += keys.examine(settings.state_dir)
+    found += await database.examine(settings, clock)
+    # Without its keys nobody gets past the broker's door.
+    held = keys.loaded(settings.state_dir)
+    found += await broker.examine(settings, held, clock) if held is not None else []
+    found += await doors.examine(settings)
+    return [*found, *await mail.examine(getattr(settings, "smtp_url", ""))]
