@@ -18,6 +18,7 @@ from archipelag_coordinator.testing.check_nouns import (
     CheckUsers,
 )
 from archipelag_coordinator.testing.check_pay import CheckPay
+from archipelag_coordinator.testing.check_people import CheckPeople
 from archipelag_coordinator.testing.check_work import CheckAttempts, CheckJobs
 
 
@@ -25,6 +26,7 @@ class CheckStore(
     CheckTransactions,
     CheckUsers,
     CheckKeys,
+    CheckPeople,
     CheckCargos,
     CheckDocuments,
     CheckIslands,
