@@ -23,7 +23,9 @@ from archipelag_coordinator.apps.api import (
     images,
     jobs,
     network,
+    people,
     publishing,
+    sessions,
 )
 from archipelag_coordinator.apps.api.envelope import Envelope
 from archipelag_coordinator.apps.api.errors import (
@@ -80,10 +82,12 @@ def create_app(
     for router in (
         files.links,
         account.router,
+        sessions.router,
         jobs.router,
         network.router,
         publishing.router,
         admin.router,
+        people.router,
         health.router,
     ):
         app.include_router(router, prefix=BASE)

@@ -21,6 +21,7 @@ from archipelag_coordinator.apps.api.schemas import (
     shape,
 )
 from archipelag_coordinator.apps.api.shapes_of_files import FILES, MODELS
+from archipelag_coordinator.apps.api.shapes_of_people import PEOPLE
 from archipelag_coordinator.apps.api.shapes_of_publishing import PUBLISHING, SIGNING_KEYS, WORKLOAD
 
 _USAGE: Final = shape(
@@ -336,5 +337,5 @@ _ACCOUNT: Final[dict[str, Schema]] = {
 }
 
 SHAPES: Final[dict[str, Schema]] = (
-    _PROBLEMS | _JOBS | _CHAT | FILES | MODELS | PUBLISHING | _NETWORK | _ACCOUNT
+    _PROBLEMS | _JOBS | _CHAT | FILES | MODELS | PUBLISHING | _NETWORK | _ACCOUNT | PEOPLE
 )
