@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import struct
 import zlib
@@ -43,6 +44,10 @@ from starlette.types import ASGIApp
 
 BASE = "http://127.0.0.1:8420"
 TOKEN = re.compile(r'name="token" value="([^"]+)"')
+ANSWER = (
+    "The sky is blue because air scatters short waves of light more than long ones.\n\n"
+    "At sunset the light comes a longer way, and what is left of it is red."
+)
 HOSTILE = "\"><script>alert('h')</script><img src=x onerror=alert(1)>{{7*1411}}"
 
 
@@ -120,7 +125,7 @@ async def a_house(*, mailbox: bool = True, **world: Any) -> House:
     new_tokens = iter(range(10_000))
     settings = PagesSettings(new_token=lambda: f"form-secret-{next(new_tokens):012d}")
     app = create_pages(scene.world, settings)
-    house = House(
+    return House(
         scene,
         app,
         box,
@@ -130,7 +135,6 @@ async def a_house(*, mailbox: bool = True, **world: Any) -> House:
         people["stranger"],
         secrets,
     )
-    return house
 
 
 async def a_full_house(name: str = "", **changes: Any) -> House:
@@ -260,8 +264,7 @@ async def _jobs(house: House, name: str) -> None:
             epoch=Epoch(2),
             started_at=started,
             ended_at=START + timedelta(seconds=9),
-            output=name
-            or "The sky is blue because air scatters short waves of light more than long ones.\n\nAt sunset the light comes a longer way, and what is left of it is red.",
+            output=name or ANSWER,
             prompt_tokens=14,
             output_items=42,
             charged=Ucredits(4_480),
@@ -275,7 +278,7 @@ async def _jobs(house: House, name: str) -> None:
             epoch=Epoch(1),
             started_at=started,
             ended_at=START + timedelta(seconds=31),
-            output='{"image_data":"%s","format":"png","width":96,"height":96,"seed":7}' % picture,
+            output=json.dumps({"image_data": picture, "format": "png", "width": 96, "seed": 7}),
             charged=Ucredits(120_000),
             cause=Cause.COMPLETED,
         ),
