@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from archipelag_coordinator.domain import attempt, cargo, island, job, ledger
+from archipelag_coordinator.domain import attempt, batch, cargo, island, job, ledger
 
 PAGE = Path(__file__).parent / "state-machines.md"
 
@@ -21,6 +21,8 @@ A state without a way out is final. Only the move's own method changes a state, 
 NOUNS: Mapping[str, tuple[str, Mapping[Any, Any]]] = {
     "Job": ("What a customer asked for.", job.MOVES),
     "Attempt": ("One try of a job on one Island.", attempt.MOVES),
+    "Batch": ("Many jobs that were asked for at once.", batch.MOVES),
+    "Member of a batch": ("One input, until it is a job.", batch.MEMBER_MOVES),
     "Island": ("A host that runs our agent.", island.MOVES),
     "Reservation": ("Credits held for a job.", ledger.MOVES),
     "Cargo version": ("A signed version of a package of work.", cargo.MOVES),

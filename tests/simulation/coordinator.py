@@ -13,7 +13,7 @@ from typing import Any, Final
 import nats.errors
 from archipelag_contracts import ids
 from archipelag_contracts.cosign import CosignKey
-from archipelag_contracts.ids import ApiKeyId, IslandId, JobId, RelayId, UserId
+from archipelag_contracts.ids import ApiKeyId, BatchId, IslandId, JobId, RelayId, UserId
 from archipelag_contracts.signing import SigningKey
 from archipelag_coordinator import compose
 from archipelag_coordinator.adapters.nats.chunk_relay import NatsChunkRelay
@@ -75,6 +75,9 @@ class SeededIds:
 
     def job(self, now: Any) -> JobId:
         return JobId(f"job_{self._body(now)}")
+
+    def batch(self, now: Any) -> BatchId:
+        return BatchId(f"bat_{self._body(now)}")
 
     def island(self, now: Any) -> IslandId:
         return IslandId(f"isl_{self._body(now)}")

@@ -26,10 +26,11 @@ BODY_LENGTH: Final = (
 )
 
 FileId = NewType("FileId", str)
+BatchId = NewType("BatchId", str)
 
 _SHAPES: Final = {
     prefix: re.compile(rf"{prefix}_[{ALPHABET}]{{{BODY_LENGTH}}}")
-    for prefix in ("job", "isl", "usr", "key", "rly")
+    for prefix in ("job", "bat", "isl", "usr", "key", "rly")
 }
 _FILE: Final = re.compile(r"file_[0-9a-f]{32}")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
@@ -51,6 +52,11 @@ def _parse(prefix: str, text: str) -> str:
 def job_id(text: str) -> JobId:
     """Raises BadId."""
     return JobId(_parse("job", text))
+
+
+def batch_id(text: str) -> BatchId:
+    """Raises BadId."""
+    return BatchId(_parse("bat", text))
 
 
 def island_id(text: str) -> IslandId:

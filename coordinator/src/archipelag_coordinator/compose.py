@@ -28,7 +28,12 @@ from archipelag_coordinator.adapters.nats import credentials
 from archipelag_coordinator.adapters.nats.blobs import NatsBlobs, make_blob_stream
 from archipelag_coordinator.adapters.nats.broker import NatsBroker
 from archipelag_coordinator.adapters.nats.chunk_relay import NatsChunkRelay
-from archipelag_coordinator.adapters.nats.connection import Connection, Identity, make_streams
+from archipelag_coordinator.adapters.nats.connection import (
+    Connection,
+    Identity,
+    make_streams,
+    streams_say,
+)
 from archipelag_coordinator.adapters.nats.credentials import Keys
 from archipelag_coordinator.adapters.nats.island_bus import NatsIslandBus
 from archipelag_coordinator.adapters.nats.replay import StreamReplay
@@ -276,6 +281,7 @@ def _http(settings: Settings, parts: Parts) -> uvicorn.Server:
         settings=api,
         broker_connected=lambda: parts.connection.connected,
         pages=pages,
+        stream_says=partial(streams_say, parts.connection),
     )
     config = uvicorn.Config(
         app,

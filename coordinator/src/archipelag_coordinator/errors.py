@@ -19,6 +19,7 @@ CoordinatorError
 │   ├── IdempotencyMismatch     the same Idempotency-Key with another request
 │   ├── SlugTaken               another publisher has this name: `slug`
 │   ├── TooManySubmissions      too many of one's Cargos wait to be decided on: `limit`
+│   ├── TooManyBatches          too many of one's batches have not ended: `limit`
 │   ├── NothingToContinue       a reader's place in an answer that does not stand (any more)
 │   ├── LastAdministrator       somebody must be left who may administer
 │   └── AlreadyPosted           a transfer of this id stands, with other entries
@@ -187,6 +188,14 @@ class TooManySubmissions(Conflict):
 
 class LastAdministrator(Conflict):
     code = "last_administrator"
+
+
+class TooManyBatches(Conflict):
+    code = "too_many_batches"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} of your batches have not ended: wait for those, or cancel one")
+        self.limit = limit
 
 
 class AlreadyPosted(Conflict):

@@ -10,7 +10,15 @@ from datetime import datetime
 from typing import Final
 
 from archipelag_contracts import ids
-from archipelag_contracts.ids import ApiKeyId, FileId, IslandId, JobId, RelayId, UserId
+from archipelag_contracts.ids import (
+    ApiKeyId,
+    BatchId,
+    FileId,
+    IslandId,
+    JobId,
+    RelayId,
+    UserId,
+)
 
 from archipelag_coordinator.domain.file import BlobId
 
@@ -25,6 +33,9 @@ class SystemIds:
 
     def job(self, now: datetime) -> JobId:
         return JobId(f"job_{_body(now)}")
+
+    def batch(self, now: datetime) -> BatchId:
+        return BatchId(f"bat_{_body(now)}")
 
     def island(self, now: datetime) -> IslandId:
         return IslandId(f"isl_{_body(now)}")

@@ -42,6 +42,21 @@ EPOCHS_MAX: Final = 1_000
 
 
 @dataclass(frozen=True)
+class JobFilter:
+    """Which jobs a list shows; what is left open shows all."""
+
+    statuses: frozenset[JobStatus] = frozenset(JobStatus)
+    workload: str | None = None
+    """A slug."""
+    created_after: datetime | None = None
+    """Or then."""
+    created_before: datetime | None = None
+
+
+EVERY_JOB: Final = JobFilter()
+
+
+@dataclass(frozen=True)
 class Job:
     """`epoch` is that of the newest attempt, 0 before any. Amounts are micro-credits."""
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from archipelag_contracts.ids import IslandId
 
@@ -73,6 +74,23 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class Given:
+    """What a preference gave the chosen Island: `weight` times `value`."""
+
+    name: str
+    weight: float
+    value: float
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """A rule, and how many Islands it kept out."""
+
+    rule: str
+    count: int
+
+
+@dataclass(frozen=True)
 class Placement:
     """The chosen Island and why, kept with the attempt."""
 
@@ -82,10 +100,28 @@ class Placement:
     verdicts: tuple[Verdict, ...]
     determinism_class: str = ""
     """In which the chosen Island runs this Cargo."""
+    asked: int = 0
+    """Of so many Islands; 0 for placements from before this was kept."""
+    fit: int = 0
+    """So many could have taken it."""
+    preferences: tuple[Given, ...] = ()
+    kept_out: tuple[Obstacle, ...] = ()
 
 
-Rule = Callable[[Wanted, Candidate], str | None]
-Preference = Callable[[Wanted, Candidate], float]
+class Rule(Protocol):
+    """Why not, or None. Its name is told to people."""
+
+    __name__: str
+
+    def __call__(self, wanted: Wanted, island: Candidate, /) -> str | None: ...
+
+
+class Preference(Protocol):
+    """0 to 1. Its name is told to people."""
+
+    __name__: str
+
+    def __call__(self, wanted: Wanted, island: Candidate, /) -> float: ...
 
 
 def is_approved(_: Wanted, island: Candidate) -> str | None:
@@ -186,17 +222,20 @@ def place(wanted: Wanted, candidates: Sequence[Candidate], chance: float) -> Pla
     """Chooses an Island. `chance` is uniform in [0, 1). Raises NoPlacement with every Island's reason."""
     fit: list[tuple[float, Candidate]] = []
     against: list[Verdict] = []
+    failed: list[str] = []
     for island in candidates:
-        reason = next((why for rule in RULES if (why := rule(wanted, island)) is not None), None)
-        if reason is None:
+        refusal = first_refusal(wanted, island)
+        if refusal is None:
             fit.append((score(wanted, island), island))
         else:
-            against.append(Verdict(island.island_id, island.name, None, reason))
+            failed.append(refusal[0])
+            against.append(Verdict(island.island_id, island.name, None, refusal[1]))
     others = [pair for pair in fit if pair[1].island_id not in wanted.lost]
     if others:
         why = "lost this job before, and there are others"
         lost = [island for _, island in fit if island.island_id in wanted.lost]
         against += [Verdict(island.island_id, island.name, None, why) for island in lost]
+        failed += ["not_lost_before"] * len(lost)
         fit = others
     if not fit:
         raise NoPlacement([f"{v.name} {v.reason}" for v in against[:REASONS_MAX]])
@@ -212,6 +251,29 @@ def place(wanted: Wanted, candidates: Sequence[Candidate], chance: float) -> Pla
         why=_why(wanted, chosen, len(fit), len(candidates)),
         verdicts=tuple(verdicts[:REASONS_MAX]),
         determinism_class=chosen.determinism_class,
+        asked=len(candidates),
+        fit=len(fit),
+        preferences=tuple(
+            Given(prefer.__name__, weight, round(prefer(wanted, chosen), 4))
+            for prefer, weight in PREFERENCES
+        ),
+        kept_out=obstacles(failed),
+    )
+
+
+def first_refusal(wanted: Wanted, island: Candidate) -> tuple[str, str] | None:
+    """The first rule that says no, by its name, and why. None: it could take the job."""
+    for rule in RULES:
+        if (why := rule(wanted, island)) is not None:
+            return rule.__name__, why
+    return None
+
+
+def obstacles(rules: Sequence[str]) -> tuple[Obstacle, ...]:
+    """The most frequent first."""
+    counted = Counter(rules)
+    return tuple(
+        Obstacle(rule, counted[rule]) for rule in sorted(counted, key=lambda r: (-counted[r], r))
     )
 
 

@@ -22,6 +22,8 @@ from archipelag_coordinator.errors import (
 KEY_SHAPE: Final = re.compile(r"ak_[0-9A-Za-z]{43}")
 KEY_PREFIX_LENGTH: Final = 10
 KEY_NAME_MAX: Final = 100
+RATE_MAX: Final = 1_000_000
+"""Requests a minute."""
 
 
 class Role(StrEnum):
@@ -47,6 +49,10 @@ class User:
     role: Role
     created_at: datetime
     suspended: bool = False
+
+    def looks_after(self, owner: UserId) -> bool:
+        """Whether what this owner's Islands do is theirs to see: their own, or, for operators, everybody's."""
+        return self.id == owner or self.role in (Role.OPERATOR, Role.ADMIN)
 
 
 @dataclass(frozen=True)
@@ -125,8 +131,8 @@ def new_key(
         errors["expires_at"] = ["must lie in the future"]
     if budget is not None and budget < 0:
         errors["budget"] = ["must not be negative"]
-    if rate_per_minute is not None and not 1 <= rate_per_minute <= 1_000_000:
-        errors["rate_per_minute"] = ["must be 1 to 1000000"]
+    if rate_per_minute is not None and not 1 <= rate_per_minute <= RATE_MAX:
+        errors["rate_per_minute"] = [f"must be 1 to {RATE_MAX}"]
     if errors:
         raise InvalidInput(errors)
     return ApiKey(

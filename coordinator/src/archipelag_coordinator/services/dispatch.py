@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
-from archipelag_contracts.ids import IslandId, JobId, Position
+from archipelag_contracts.ids import JobId, Position
 
 from archipelag_coordinator.domain.answer import Answer
-from archipelag_coordinator.domain.attempt import (
-    COMING_BACK,
-    Attempt,
-    AttemptStatus,
-    class_to_continue,
-)
+from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.file import Input
 from archipelag_coordinator.domain.job import Job, JobStatus
-from archipelag_coordinator.domain.placement import Wanted, place
+from archipelag_coordinator.domain.placement import place
 from archipelag_coordinator.errors import NoPlacement, NotFound, StaleAttempt
 from archipelag_coordinator.services.ending import cargo_of
 from archipelag_coordinator.services.ports import (
@@ -30,6 +24,7 @@ from archipelag_coordinator.services.ports import (
     Unreachable,
 )
 from archipelag_coordinator.services.recall import recall
+from archipelag_coordinator.services.wanting import wanted_of
 from archipelag_coordinator.services.world import World
 
 TRIES_MAX: Final = 8
@@ -37,8 +32,6 @@ TRIES_MAX: Final = 8
 BROKER_AWAY: Final = "the message fabric cannot be reached; trying again"
 STALE: Final = "stale"
 """An Island that says this of everything has a clock that is wrong: asked once a heartbeat, not twice a second."""
-REFUSED_AVOID_S: Final = 1.0
-"""An Island that just said no is not asked again at once."""
 
 
 @dataclass(frozen=True)
@@ -109,16 +102,7 @@ async def _give(world: World, job_id: JobId) -> Job | _Given:
         if not cargo.may_start:
             return job  # Withdrawn or revoked: a loop ends it.
         attempts = await tx.attempts.of_job(job.id) if job.epoch else []
-        wanted = Wanted(
-            slug=job.cargo_slug,
-            digest=job.cargo_digest,
-            prompt_tokens=job.prompt_tokens_max,
-            output_items=job.output_items_max,
-            avoid=_to_avoid(world, attempts),
-            lost=frozenset(a.island_id for a in attempts if a.cause in COMING_BACK),
-            determinism_class=class_to_continue(attempts) if answer.next else "",
-            same_class_only=world.policy.same_class_only,
-        )
+        wanted = wanted_of(world, job, attempts, continues=answer.next > 0)
         candidates = world.fleet.candidates(wanted.slug, wanted.digest)
         try:
             placement = place(wanted, candidates, world.ids.chance())
@@ -145,17 +129,6 @@ async def _give(world: World, job_id: JobId) -> Job | _Given:
     # Counted at once, so that a hundred requests in the same instant do not all see the same free slot.
     world.fleet.assigned(attempt.island_id, (job.id, attempt.epoch))
     return _Given(started, attempt, cargo, answer, files)
-
-
-def _to_avoid(world: World, attempts: Sequence[Attempt]) -> frozenset[IslandId]:
-    lately = world.clock.now() - timedelta(seconds=REFUSED_AVOID_S)
-    return frozenset(a.island_id for a in attempts if _is_avoided(a, lately))
-
-
-def _is_avoided(attempt: Attempt, lately: datetime) -> bool:
-    if attempt.status is AttemptStatus.REFUSED:
-        return (attempt.ended_at or lately) > lately
-    return attempt.cause not in COMING_BACK
 
 
 async def _keep_reasons(world: World, tx: Tx, job: Job, nobody: NoPlacement) -> Job:

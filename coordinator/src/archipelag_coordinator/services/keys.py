@@ -10,6 +10,7 @@ from archipelag_contracts.units import Ucredits
 
 from archipelag_coordinator.clock import Clock
 from archipelag_coordinator.domain.island import PairingCode
+from archipelag_coordinator.domain.key_change import KeyChange
 from archipelag_coordinator.domain.policy import Policy
 from archipelag_coordinator.domain.user import ApiKey, Scope, User, new_key
 from archipelag_coordinator.errors import NotFound
@@ -44,6 +45,20 @@ async def create_key(
     async with world.store.begin() as tx:
         await tx.keys.add(key)
     return key, secret
+
+
+async def change_key(
+    world: World, user_id: UserId, key_id: ApiKeyId, change: KeyChange, *, by: ApiKey | None
+) -> ApiKey:
+    """Name and bounds, from the next request on. `by`: see KeyChange. Raises NotFound, IllegalMove (revoked),
+    InvalidInput, NotPermitted."""
+    async with world.store.begin() as tx:
+        key = await tx.keys.lock(user_id, key_id)
+        if key is None:
+            raise NotFound("API key", key_id)
+        changed = change.apply(key, by=by, now=world.clock.now())
+        await tx.keys.save(changed)
+    return changed
 
 
 async def revoke_key(world: World, user_id: UserId, key_id: ApiKeyId) -> ApiKey:

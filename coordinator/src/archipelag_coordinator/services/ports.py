@@ -10,6 +10,7 @@ from typing import Protocol
 
 from archipelag_contracts.ids import (
     ApiKeyId,
+    BatchId,
     CargoDigest,
     Epoch,
     FileId,
@@ -25,20 +26,24 @@ from archipelag_coordinator.domain.answer import Answer
 from archipelag_coordinator.domain.attempt import Attempt
 from archipelag_coordinator.domain.file import BlobId, Input
 from archipelag_coordinator.domain.fleet import AttemptKey
+from archipelag_coordinator.domain.health import Seen
 from archipelag_coordinator.domain.island import Island, PairingCode
 from archipelag_coordinator.domain.items import Items
-from archipelag_coordinator.domain.job import Job
+from archipelag_coordinator.domain.job import EVERY_JOB, Job, JobFilter
 from archipelag_coordinator.domain.user import ApiKey, KeyKind, User
+from archipelag_coordinator.services.ports_of_batches import Batches
 from archipelag_coordinator.services.ports_of_cargos import Cargos
 from archipelag_coordinator.services.ports_of_files import Files
 from archipelag_coordinator.services.ports_of_pay import KarmaNotes, Ledger, Usages
 from archipelag_coordinator.services.ports_of_people import AuditLog, Identities, SignIns
+from archipelag_coordinator.services.ports_of_sums import Sums
 
 
 class Ids(Protocol):
     """Chance, as a thing that is passed in."""
 
     def job(self, now: datetime) -> JobId: ...
+    def batch(self, now: datetime) -> BatchId: ...
     def island(self, now: datetime) -> IslandId: ...
     def user(self, now: datetime) -> UserId: ...
     def api_key(self, now: datetime) -> ApiKeyId: ...
@@ -112,6 +117,14 @@ class Keys(Protocol):
         """Every session of this user; returns how many still held."""
         ...
 
+    async def lock(self, user: UserId, key: ApiKeyId) -> ApiKey | None:
+        """As `get`, but no session, and nobody else changes it before this transaction ends."""
+        ...
+
+    async def save(self, key: ApiKey) -> None:
+        """Its name, budget, rate and expiry."""
+        ...
+
     async def reserve(self, key: ApiKeyId, amount: Ucredits) -> None:
         """Adds to what the key has used. Raises BudgetExceeded when that would go over its budget."""
         ...
@@ -163,9 +176,9 @@ class Jobs(Protocol):
         ...
 
     async def of_user(
-        self, user: UserId, *, limit: int, offset: int, status: str | None = None
+        self, user: UserId, *, limit: int, offset: int, only: JobFilter = EVERY_JOB
     ) -> tuple[list[Job], int]:
-        """Newest first, and how many there are in all. `status` is a JobStatus value."""
+        """Newest first, and how many there are in all that pass the filter."""
         ...
 
     async def by_idempotency_key(self, user: UserId, key: str) -> Job | None: ...
@@ -300,6 +313,13 @@ class Coordinators(Protocol):
         ...
 
     async def alive(self, since: datetime) -> list[RelayId]: ...
+    async def seen(self) -> list[Seen]:
+        """Those that have not left, the last seen first; a hundred at most."""
+        ...
+
+    async def has_leader(self) -> bool:
+        """Whether any of them leads."""
+        ...
 
 
 class Tx(Protocol):
@@ -335,6 +355,10 @@ class Tx(Protocol):
     def identities(self) -> Identities: ...
     @property
     def audit(self) -> AuditLog: ...
+    @property
+    def batches(self) -> Batches: ...
+    @property
+    def sums(self) -> Sums: ...
     def rely(self) -> None:
         """What was read here is about to be promised to somebody outside: it must not be forgotten by a crash."""
         ...

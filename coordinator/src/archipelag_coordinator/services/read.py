@@ -10,7 +10,7 @@ from archipelag_contracts.ids import IslandId, JobId, UserId
 from archipelag_coordinator.domain.attempt import Attempt
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.island import Island, IslandStatus
-from archipelag_coordinator.domain.job import Job
+from archipelag_coordinator.domain.job import EVERY_JOB, Job, JobFilter
 from archipelag_coordinator.domain.karma import Karma, Note, fold
 from archipelag_coordinator.domain.ledger import Account, Pay, user_account
 from archipelag_coordinator.domain.usage import UsageRow
@@ -73,11 +73,11 @@ async def read_job(world: World, user_id: UserId, job_id: JobId) -> JobView:
 
 
 async def list_jobs(
-    world: World, user_id: UserId, *, limit: int, offset: int, status: str | None = None
+    world: World, user_id: UserId, *, limit: int, offset: int, only: JobFilter = EVERY_JOB
 ) -> tuple[list[Job], int]:
-    """Newest first, and how many there are in all."""
+    """Newest first, and how many there are in all that pass the filter."""
     async with world.store.begin() as tx:
-        return await tx.jobs.of_user(user_id, limit=limit, offset=offset, status=status)
+        return await tx.jobs.of_user(user_id, limit=limit, offset=offset, only=only)
 
 
 async def read_account(world: World, user: User) -> Account:
@@ -147,7 +147,7 @@ async def read_karma(world: World, user: User, island_id: IslandId, *, limit: in
 
 def owns(user: User, island: Island) -> bool:
     """Whether it is this user's own, or they are to look after all of them."""
-    return island.owner_id == user.id or user.role in (Role.OPERATOR, Role.ADMIN)
+    return user.looks_after(island.owner_id)
 
 
 async def _billed(tx: Tx, rows: Sequence[UsageRow]) -> list[Billed]:

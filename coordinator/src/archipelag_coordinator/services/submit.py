@@ -2,56 +2,30 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from archipelag_contracts.ids import FileId
-from archipelag_contracts.units import Ucredits
 
 from archipelag_coordinator.domain.cargo import Cargo
-from archipelag_coordinator.domain.chat import INPUT_BYTES_MAX, ChatInput, parse_chat
+from archipelag_coordinator.domain.chat import ChatInput
 from archipelag_coordinator.domain.file import input_of
 from archipelag_coordinator.domain.file_fields import files_of
-from archipelag_coordinator.domain.input_schema import input_errors
 from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.domain.ledger import Reservation, ReservationStatus, user_account
-from archipelag_coordinator.domain.pricing import charge
-from archipelag_coordinator.domain.user import ApiKey, Scope, User
+from archipelag_coordinator.domain.user import Scope
 from archipelag_coordinator.errors import (
     IdempotencyMismatch,
+    IllegalMove,
     InvalidInput,
     NothingToContinue,
-    TooLarge,
 )
+from archipelag_coordinator.services.asked import Submission, price_at_most, read_input
 from archipelag_coordinator.services.ports import Tx
 from archipelag_coordinator.services.world import World
 
-PRIORITY_MAX = 10
 RESERVATION_EXTRA_S = 3600.0
-
-
-@dataclass(frozen=True)
-class Submission:
-    """A request as a door hands it over. `input` is the chat request's body, or a JSON Cargo's input."""
-
-    user: User
-    key: ApiKey
-    workload: str
-    """Slug or model name."""
-    input: Mapping[str, Any]
-    interactive: bool
-    priority: int = 0
-    idempotency_key: str | None = None
-    retry: bool = False
-    """The client says that it sent this before and saw no answer."""
-    request_hash: bytes = b""
-    goes_on_unread: bool = False
-    """It runs to its end although its reader has left."""
-    continues: bool = False
-    """The reader has the beginning of the answer already: only a job that stands will do."""
 
 
 @dataclass(frozen=True)
@@ -67,16 +41,19 @@ async def submit(world: World, submission: Submission) -> Submitted:
     """Reserves the upper bound of the price and queues the job.
 
     Raises NotPermitted, NotFound (the workload), InvalidInput, Unsupported, TooLarge, InsufficientCredits,
-    BudgetExceeded, IdempotencyMismatch, NothingToContinue.
+    BudgetExceeded, IdempotencyMismatch, NothingToContinue, IllegalMove (a batch's
+    member that was submitted or dropped).
     """
     submission.key.check_scope(Scope.WRITE)
     cargo = world.catalogue.find(submission.workload)
-    wanted = _read(world, cargo, submission)
+    wanted = read_input(world, cargo, submission)
     manifest = cargo.manifest
     named = files_of(manifest.input, submission.input) if manifest.reads_files else {}
     now = world.clock.now()
     job = _job(world, submission, cargo, wanted, now)
     async with world.store.begin() as tx:
+        if submission.job_id is not None and not await tx.batches.claim(submission.job_id):
+            raise IllegalMove("member of a batch", "settled", "submitted")
         before = await _same_request(world, tx, submission, now)
         if before is None and submission.continues:
             # Another answer would be glued to what the reader has.
@@ -114,41 +91,13 @@ async def submit(world: World, submission: Submission) -> Submitted:
     return Submitted(job, cargo, fresh=True)
 
 
-def _read(world: World, cargo: Cargo, submission: Submission) -> ChatInput:
-    """The input as the Cargo gets it, with the bounds that price it."""
-    if not 0 <= submission.priority <= PRIORITY_MAX:
-        raise InvalidInput({"priority": [f"must be 0 to {PRIORITY_MAX}"]})
-    limits = cargo.manifest.limits
-    if cargo.manifest.kind == "chat":
-        return parse_chat(
-            submission.input,
-            seed=world.ids.seed(),
-            items_default=world.policy.output_items_default,
-            items_max=limits.output_items_max,
-        )
-    if errors := input_errors(cargo.manifest, submission.input):
-        raise InvalidInput(errors)
-    try:
-        encoded = json.dumps(
-            dict(submission.input), ensure_ascii=False, separators=(",", ":"), allow_nan=False
-        ).encode()
-    except (ValueError, RecursionError):
-        raise InvalidInput({"input": ["must be plain JSON: no NaN, no half characters"]}) from None
-    if len(encoded) > INPUT_BYTES_MAX:
-        raise TooLarge("the input", INPUT_BYTES_MAX)
-    return ChatInput(
-        encoded, prompt_tokens_max=len(encoded), output_items_max=limits.output_items_max
-    )
-
-
 def _job(
     world: World, submission: Submission, cargo: Cargo, wanted: ChatInput, now: datetime
 ) -> Job:
     policy = world.policy
     queue_until = now + timedelta(seconds=policy.queue_wait_s(submission.interactive))
-    price = charge(cargo.manifest.price, wanted.prompt_tokens_max, wanted.output_items_max)
     return Job(
-        id=world.ids.job(now),
+        id=submission.job_id or world.ids.job(now),
         user_id=submission.user.id,
         key_id=submission.key.id,
         cargo_id=cargo.id,
@@ -160,7 +109,7 @@ def _job(
         queue_until=queue_until,
         deadline_at=queue_until + timedelta(seconds=cargo.manifest.limits.seconds),
         home=world.home,
-        reserved=Ucredits(price),
+        reserved=price_at_most(cargo, wanted),
         prompt_tokens_max=wanted.prompt_tokens_max,
         output_items_max=wanted.output_items_max,
         attempts_max=policy.attempts_max,

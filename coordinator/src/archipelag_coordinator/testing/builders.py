@@ -10,11 +10,20 @@ from typing import Any, Final
 
 from archipelag_contracts import ids
 from archipelag_contracts.cosign import CosignKey
-from archipelag_contracts.ids import ApiKeyId, Epoch, IslandId, JobId, RelayId, UserId
+from archipelag_contracts.ids import (
+    ApiKeyId,
+    BatchId,
+    Epoch,
+    IslandId,
+    JobId,
+    RelayId,
+    UserId,
+)
 from archipelag_contracts.manifest import Limits, Manifest, Model, Price
 from archipelag_contracts.units import UCREDITS_PER_CREDIT, Ucredits
 
 from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus
+from archipelag_coordinator.domain.batch import Batch, FailMode, Member, Merge
 from archipelag_coordinator.domain.cargo import Cargo, CargoStatus, Cosigned
 from archipelag_coordinator.domain.island import Beat, Island, IslandStatus, Offer
 from archipelag_coordinator.domain.job import Job, JobStatus
@@ -25,7 +34,7 @@ from archipelag_coordinator.domain.ledger import (
     grant,
     user_account,
 )
-from archipelag_coordinator.domain.placement import Candidate, Placement, Verdict
+from archipelag_coordinator.domain.placement import Candidate, Given, Obstacle, Placement, Verdict
 from archipelag_coordinator.domain.review import Check
 from archipelag_coordinator.domain.session import new_session
 from archipelag_coordinator.domain.sign_in import SignIn, hash_link
@@ -232,9 +241,44 @@ def a_job(
     return replace(job, ended_at=at) if job.finished and job.ended_at is None else job
 
 
+def a_batch(user: User, key: ApiKey, cargo: Cargo, **changes: Any) -> Batch:
+    """Running, of two inputs."""
+    sane: dict[str, Any] = {
+        "id": BatchId(an_id("bat")),
+        "user_id": user.id,
+        "key_id": key.id,
+        "cargo_id": cargo.id,
+        "workload": cargo.slug,
+        "total": 2,
+        "merge": Merge.CONCAT,
+        "fail_mode": FailMode.BEST_EFFORT,
+        "max_parallelism": 10,
+        "priority": 0,
+        "created_at": START,
+    }
+    return Batch(**sane | changes)
+
+
+def members_of(batch: Batch) -> list[Member]:
+    """All waiting."""
+    return [
+        Member(batch.id, number, JobId(an_id("job")), b'{"prompt":"hello","max_tokens":8}')
+        for number in range(batch.total)
+    ]
+
+
 def a_placement(island: IslandId) -> Placement:
     verdicts = (Verdict(island, "island", 0.5, ""),)
-    return Placement(island, 0.5, "the only one", verdicts)
+    return Placement(
+        island,
+        0.5,
+        "the only one",
+        verdicts,
+        asked=3,
+        fit=1,
+        preferences=(Given("prefers_free", 0.25, 0.5),),
+        kept_out=(Obstacle("is_ready", 2),),
+    )
 
 
 def an_attempt(job: Job, island: Island, **changes: Any) -> Attempt:

@@ -5,6 +5,7 @@ Make a subclass whose name begins with `Test`, and a fixture `store` that gives 
 
 from __future__ import annotations
 
+from archipelag_coordinator.testing.check_batches import CheckBatches
 from archipelag_coordinator.testing.check_cargos import CheckCargos, CheckDocuments
 from archipelag_coordinator.testing.check_files import CheckFiles
 from archipelag_coordinator.testing.check_items import CheckItems
@@ -17,8 +18,10 @@ from archipelag_coordinator.testing.check_nouns import (
     CheckTransactions,
     CheckUsers,
 )
+from archipelag_coordinator.testing.check_operating import CheckOperating
 from archipelag_coordinator.testing.check_pay import CheckPay
 from archipelag_coordinator.testing.check_people import CheckPeople
+from archipelag_coordinator.testing.check_sums import CheckSums
 from archipelag_coordinator.testing.check_work import CheckAttempts, CheckJobs
 
 
@@ -36,6 +39,9 @@ class CheckStore(
     CheckLedger,
     CheckPay,
     CheckFiles,
+    CheckBatches,
+    CheckSums,
+    CheckOperating,
     CheckCoordinators,
     CheckDoor,
 ):

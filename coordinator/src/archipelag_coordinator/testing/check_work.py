@@ -13,7 +13,7 @@ from archipelag_contracts.units import Ucredits
 from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus, Cause, Usage
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.island import Island
-from archipelag_coordinator.domain.job import Job, JobStatus
+from archipelag_coordinator.domain.job import Job, JobFilter, JobStatus
 from archipelag_coordinator.domain.user import ApiKey, User
 from archipelag_coordinator.errors import Conflict, StaleAttempt
 from archipelag_coordinator.services.ports import Mark, Standing, Store
@@ -245,13 +245,41 @@ class CheckJobs:
             user = scene.user.id
             page = await tx.jobs.of_user(user, limit=2, offset=0)
             rest = await tx.jobs.of_user(user, limit=2, offset=2)
-            some = await tx.jobs.of_user(user, limit=9, offset=0, status="cancelled")
+            only = JobFilter(frozenset({JobStatus.CANCELLED}))
+            some = await tx.jobs.of_user(user, limit=9, offset=0, only=only)
             none = await tx.jobs.of_user(a_user().id, limit=9, offset=0)
 
         assert page == ([jobs[2], jobs[1]], 3)
         assert rest == ([cancelled], 3)
         assert some == ([cancelled], 1)
         assert none == ([], 0)
+
+    async def test_jobs_are_filtered_by_status_workload_and_age(self, store: Store) -> None:
+        scene = await Scene.of(store)
+        other = await a_stored_cargo(store, slug="other")
+        early = await scene.job(created_at=START, status=JobStatus.RUNNING)
+        late = await scene.job(created_at=START + MINUTE, status=JobStatus.FAILED, ended_at=START)
+        async with store.begin() as tx:
+            theirs = await tx.jobs.add(
+                a_job(scene.user, cargo=other, created_at=START + 2 * MINUTE)
+            )
+        expected = [
+            (JobFilter(), [theirs, late, early]),
+            (JobFilter(frozenset({JobStatus.RUNNING, JobStatus.FAILED})), [late, early]),
+            (JobFilter(frozenset()), []),
+            (JobFilter(workload="other"), [theirs]),
+            (JobFilter(workload="none"), []),
+            (JobFilter(created_after=START + MINUTE), [theirs, late]),
+            (JobFilter(created_before=START + MINUTE), [early]),
+            (JobFilter(created_after=START + MINUTE, created_before=START + 2 * MINUTE), [late]),
+        ]
+
+        for only, jobs in expected:
+            async with store.begin() as tx:
+                found = await tx.jobs.of_user(scene.user.id, limit=9, offset=0, only=only)
+                page = await tx.jobs.of_user(scene.user.id, limit=1, offset=1, only=only)
+            assert found == (jobs, len(jobs)), only
+            assert page == (jobs[1:2], len(jobs)), only
 
     async def test_waiting_are_by_priority_then_age(self, store: Store) -> None:
         scene = await Scene.of(store)

@@ -9,7 +9,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from archipelag_contracts import ids
-from archipelag_contracts.ids import ApiKeyId, Epoch, FileId, IslandId, JobId, RelayId, UserId
+from archipelag_contracts.ids import (
+    ApiKeyId,
+    BatchId,
+    Epoch,
+    FileId,
+    IslandId,
+    JobId,
+    RelayId,
+    UserId,
+)
 
 from archipelag_coordinator.domain.answer import Answer, Ending
 from archipelag_coordinator.domain.catalogue import Listing
@@ -51,6 +60,9 @@ class SequenceIds:
 
     def job(self, now: datetime) -> JobId:
         return JobId(f"job_{self._body(now)}")
+
+    def batch(self, now: datetime) -> BatchId:
+        return BatchId(f"bat_{self._body(now)}")
 
     def island(self, now: datetime) -> IslandId:
         return IslandId(f"isl_{self._body(now)}")

@@ -93,6 +93,23 @@ class MemoryKeys:
             self._state.keys.put(key.id, key.revoke(now))
         return len(holding)
 
+    async def lock(self, user: UserId, key: ApiKeyId) -> ApiKey | None:
+        found = await self.get(user, key)
+        return found if found is not None and found.kind is KeyKind.KEY else None
+
+    async def save(self, key: ApiKey) -> None:
+        stored = self._known(key.id)
+        if key.budget is not None and stored.used > key.budget:
+            raise Conflict(f"{key.id} has used more than that")
+        changed = replace(
+            stored,
+            name=key.name,
+            budget=key.budget,
+            rate_per_minute=key.rate_per_minute,
+            expires_at=key.expires_at,
+        )
+        self._state.keys.put(key.id, changed)
+
     async def reserve(self, key: ApiKeyId, amount: Ucredits) -> None:
         found = self._known(key)
         found.check_budget(amount)

@@ -7,10 +7,20 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, TypeVar
 
-from archipelag_contracts.ids import ApiKeyId, Epoch, FileId, IslandId, JobId, RelayId, UserId
+from archipelag_contracts.ids import (
+    ApiKeyId,
+    BatchId,
+    Epoch,
+    FileId,
+    IslandId,
+    JobId,
+    RelayId,
+    UserId,
+)
 
 from archipelag_coordinator.domain.attempt import Attempt
 from archipelag_coordinator.domain.audit import Entry
+from archipelag_coordinator.domain.batch import Batch, Member
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.catalogue import Document
 from archipelag_coordinator.domain.file import Blob, BlobId, File, Input
@@ -114,6 +124,8 @@ class State:
         self.sign_ins: Table[bytes, SignIn] = Table(undo)
         self.identities: Table[tuple[str, str], Identity] = Table(undo)
         self.audit: Table[int, Entry] = Table(undo)
+        self.batches: Table[BatchId, Batch] = Table(undo)
+        self.batch_members: Table[JobId, Member] = Table(undo)
         self.rates: dict[str, int] = {}
         """Bucket → when it is empty again, in microseconds since 1970; no transaction takes that back."""
 

@@ -12,9 +12,11 @@ from archipelag_contracts.ids import IslandId, RelayId, UserId
 
 from archipelag_coordinator.clock import Clock, SystemClock
 from archipelag_coordinator.domain import rate
+from archipelag_coordinator.domain.health import Seen
 from archipelag_coordinator.domain.island import MOVES, Island, IslandStatus, PairingCode
 from archipelag_coordinator.errors import Conflict, IllegalMove, NotFound, PairingRefused
 from archipelag_coordinator.services.ports import Admission
+from archipelag_coordinator.testing.memory_batches import MemoryBatches
 from archipelag_coordinator.testing.memory_cargos import MemoryCargos
 from archipelag_coordinator.testing.memory_files import MemoryFiles
 from archipelag_coordinator.testing.memory_pay import (
@@ -31,6 +33,7 @@ from archipelag_coordinator.testing.memory_people import (
     MemoryUsers,
 )
 from archipelag_coordinator.testing.memory_state import State
+from archipelag_coordinator.testing.memory_sums import MemorySums
 from archipelag_coordinator.testing.memory_work import MemoryItems, MemoryJobs
 
 
@@ -123,6 +126,14 @@ class MemoryCoordinators:
     async def alive(self, since: datetime) -> list[RelayId]:
         return sorted(relay for relay, at in self._state.coordinators.items() if at >= since)
 
+    async def seen(self) -> list[Seen]:
+        found = [Seen(relay, at) for relay, at in self._state.coordinators.items()]
+        return sorted(found, key=lambda one: (one.at, one.relay), reverse=True)[:100]
+
+    async def has_leader(self) -> bool:
+        """Nobody stands for election in memory: whoever is there leads."""
+        return len(self._state.coordinators) > 0
+
 
 class MemoryTx:
     """Every noun's rows, over one state."""
@@ -143,6 +154,8 @@ class MemoryTx:
         self.sign_ins = MemorySignIns(state)
         self.identities = MemoryIdentities(state)
         self.audit = MemoryAuditLog(state)
+        self.batches = MemoryBatches(state)
+        self.sums = MemorySums(state)
 
     def rely(self) -> None:
         """Memory forgets everything or nothing."""

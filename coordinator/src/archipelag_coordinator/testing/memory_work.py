@@ -12,7 +12,7 @@ from archipelag_contracts.units import ZERO, Ucredits
 from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus
 from archipelag_coordinator.domain.fleet import AttemptKey
 from archipelag_coordinator.domain.items import Items, joined
-from archipelag_coordinator.domain.job import Job, JobStatus
+from archipelag_coordinator.domain.job import EVERY_JOB, Job, JobFilter, JobStatus
 from archipelag_coordinator.domain.ledger import (
     MAY_OVERDRAW,
     Account,
@@ -54,11 +54,9 @@ class MemoryJobs:
         return self._state.jobs.get(job)
 
     async def of_user(
-        self, user: UserId, *, limit: int, offset: int, status: str | None = None
+        self, user: UserId, *, limit: int, offset: int, only: JobFilter = EVERY_JOB
     ) -> tuple[list[Job], int]:
-        jobs = [
-            j for j in self._state.jobs if j.user_id == user and status in (None, j.status.value)
-        ]
+        jobs = [j for j in self._state.jobs if j.user_id == user and _passes(j, only)]
         jobs.sort(key=lambda j: (j.created_at, j.id), reverse=True)
         return jobs[offset : offset + limit], len(jobs)
 
@@ -143,6 +141,15 @@ class MemoryJobs:
 
     async def count_completed(self) -> int:
         return sum(1 for j in self._state.jobs if j.status is JobStatus.SUCCEEDED)
+
+
+def _passes(job: Job, only: JobFilter) -> bool:
+    return (
+        job.status in only.statuses
+        and only.workload in (None, job.cargo_slug)
+        and (only.created_after is None or job.created_at >= only.created_after)
+        and (only.created_before is None or job.created_at < only.created_before)
+    )
 
 
 class MemoryItems:

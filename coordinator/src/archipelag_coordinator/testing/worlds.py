@@ -19,8 +19,9 @@ from archipelag_coordinator.domain.job import Job
 from archipelag_coordinator.domain.ledger import fund_insurance, user_account
 from archipelag_coordinator.domain.policy import Policy
 from archipelag_coordinator.domain.user import ApiKey, User
+from archipelag_coordinator.services.asked import Submission
 from archipelag_coordinator.services.dispatch import dispatch
-from archipelag_coordinator.services.submit import Submission, submit
+from archipelag_coordinator.services.submit import submit
 from archipelag_coordinator.services.track import ReportIn
 from archipelag_coordinator.services.world import World
 from archipelag_coordinator.testing import builders

@@ -228,6 +228,16 @@ async def make_streams(connection: Connection, replicas: int = 1) -> None:
             await js.update_stream(config)
 
 
+async def streams_say(connection: Connection) -> str:
+    """How many messages each stream of the contracts keeps. Raises the driver's error where one does not answer."""
+    js = connection.client.jetstream(timeout=REQUEST_TIMEOUT_S)
+    told = []
+    for stream in streams.ALL:
+        found = await js.stream_info(stream.name)
+        told.append(f"{stream.name} keeps {found.state.messages}")
+    return ", ".join(told)
+
+
 def _config(stream: streams.Stream, replicas: int) -> StreamConfig:
     refuse = stream.discard == "new"
     return StreamConfig(

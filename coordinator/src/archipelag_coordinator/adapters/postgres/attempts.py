@@ -23,7 +23,7 @@ from archipelag_coordinator.adapters.postgres.rows import (
 from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus, Cause, Usage
 from archipelag_coordinator.domain.fleet import AttemptKey
 from archipelag_coordinator.domain.karma import note_of
-from archipelag_coordinator.domain.placement import Placement, Verdict
+from archipelag_coordinator.domain.placement import Given, Obstacle, Placement, Verdict
 from archipelag_coordinator.domain.usage import usage_row
 from archipelag_coordinator.errors import StaleAttempt
 
@@ -152,7 +152,10 @@ def _key(row: Mapping[str, Any]) -> AttemptKey:
 def _values(attempt: Attempt) -> dict[str, Any]:
     placement = attempt.placement
     # By hand: dataclasses.asdict copies every string that is in it.
-    shown = vars(placement) | {"verdicts": [vars(verdict) for verdict in placement.verdicts]}
+    shown = vars(placement) | {
+        name: [vars(one) for one in getattr(placement, name)]
+        for name in ("verdicts", "preferences", "kept_out")
+    }
     return _moved(attempt) | {"placement": jsonb(shown)}
 
 
@@ -185,11 +188,15 @@ def _attempt(row: Mapping[str, Any]) -> Attempt:
     # A newer Coordinator beside this one may say more of a placement than is known here.
     placement = {name: value for name, value in row["placement"].items() if name in _PLACEMENT}
     verdicts = tuple(Verdict(**verdict) for verdict in placement.pop("verdicts"))
+    preferences = tuple(Given(**given) for given in placement.pop("preferences", ()))
+    kept_out = tuple(Obstacle(**obstacle) for obstacle in placement.pop("kept_out", ()))
     return Attempt(
         **values
         | {
             "status": AttemptStatus(row["status"]),
-            "placement": Placement(**placement, verdicts=verdicts),
+            "placement": Placement(
+                **placement, verdicts=verdicts, preferences=preferences, kept_out=kept_out
+            ),
             "cause": Cause(row["cause"]) if row["cause"] else None,
             "usage": Usage(**row["usage"]),
         }

@@ -21,7 +21,7 @@ from archipelag_coordinator.adapters.postgres.rows import (
     plain,
 )
 from archipelag_coordinator.domain.attempt import Cause
-from archipelag_coordinator.domain.job import Job, JobStatus
+from archipelag_coordinator.domain.job import EVERY_JOB, Job, JobFilter, JobStatus
 from archipelag_coordinator.errors import Conflict, StaleAttempt
 from archipelag_coordinator.services.ports import Mark, Standing
 
@@ -54,14 +54,16 @@ ADD: Final = inserts(
 )
 JOB: Final = "SELECT * FROM jobs WHERE id = %(id)s"
 LOCKED: Final = "SELECT * FROM jobs WHERE id = %(id)s FOR NO KEY UPDATE"
-OF_USER: Final = """
-    SELECT * FROM jobs WHERE user_id = %(user)s AND (%(status)s::text IS NULL OR status = %(status)s)
-    ORDER BY created_at DESC, id DESC LIMIT %(limit)s OFFSET %(offset)s
+_OF_USER: Final = """
+    FROM jobs WHERE user_id = %(user)s AND status = ANY(%(statuses)s)
+        AND cargo_slug = coalesce(%(workload)s::text, cargo_slug)
+        AND created_at >= coalesce(%(after)s, '-infinity'::timestamptz)
+        AND created_at < coalesce(%(before)s, 'infinity'::timestamptz)
 """
-COUNT_OF_USER: Final = """
-    SELECT count(*) AS count FROM jobs
-    WHERE user_id = %(user)s AND (%(status)s::text IS NULL OR status = %(status)s)
+OF_USER: Final = f"""
+    SELECT * {_OF_USER} ORDER BY created_at DESC, id DESC LIMIT %(limit)s OFFSET %(offset)s
 """
+COUNT_OF_USER: Final = f"SELECT count(*) AS count {_OF_USER}"
 BY_IDEMPOTENCY_KEY: Final = """
     SELECT * FROM jobs WHERE user_id = %(user)s AND idempotency_key = %(key)s
 """
@@ -151,9 +153,17 @@ class PostgresJobs:
         return _job(row) if row else None
 
     async def of_user(
-        self, user: UserId, *, limit: int, offset: int, status: str | None = None
+        self, user: UserId, *, limit: int, offset: int, only: JobFilter = EVERY_JOB
     ) -> tuple[list[Job], int]:
-        values = {"user": user, "status": status, "limit": limit, "offset": offset}
+        values = {
+            "user": user,
+            "statuses": sorted(status.value for status in only.statuses),
+            "workload": None if only.workload is None else plain(only.workload),
+            "after": only.created_after,
+            "before": only.created_before,
+            "limit": limit,
+            "offset": offset,
+        }
         rows = await every(self._connection, OF_USER, values)
         counted = await one(self._connection, COUNT_OF_USER, values)
         assert counted is not None

@@ -19,6 +19,7 @@ from psycopg_pool import AsyncConnectionPool
 from archipelag_coordinator.adapters.postgres import door
 from archipelag_coordinator.adapters.postgres.attempts import PostgresAttempts
 from archipelag_coordinator.adapters.postgres.audit import PostgresAuditLog
+from archipelag_coordinator.adapters.postgres.batches import PostgresBatches
 from archipelag_coordinator.adapters.postgres.cargos import PostgresCargos
 from archipelag_coordinator.adapters.postgres.coordinators import PostgresCoordinators
 from archipelag_coordinator.adapters.postgres.files import PostgresFiles
@@ -31,6 +32,7 @@ from archipelag_coordinator.adapters.postgres.ledger import PostgresLedger
 from archipelag_coordinator.adapters.postgres.patience import KEEPALIVE, hang_up, patience
 from archipelag_coordinator.adapters.postgres.rows import Connection, one
 from archipelag_coordinator.adapters.postgres.sign_ins import PostgresIdentities, PostgresSignIns
+from archipelag_coordinator.adapters.postgres.sums import PostgresSums
 from archipelag_coordinator.adapters.postgres.usage import PostgresUsages
 from archipelag_coordinator.adapters.postgres.users import PostgresKeys, PostgresUsers
 from archipelag_coordinator.errors import Conflict
@@ -89,6 +91,8 @@ class PostgresTx:
         self.sign_ins = PostgresSignIns(connection)
         self.identities = PostgresIdentities(connection)
         self.audit = PostgresAuditLog(connection)
+        self.batches = PostgresBatches(connection)
+        self.sums = PostgresSums(connection)
 
     def rely(self) -> None:
         """Leaving waits for the disk although nothing was written."""

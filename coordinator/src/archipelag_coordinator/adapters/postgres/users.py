@@ -73,6 +73,12 @@ REVOKE_SESSIONS: Final = """
     UPDATE api_keys SET revoked_at = %(now)s WHERE user_id = %(user)s AND kind = 'session'
         AND revoked_at IS NULL AND expires_at > %(now)s
 """
+LOCKED_KEY: Final = "SELECT * FROM api_keys WHERE user_id = %(user)s AND id = %(id)s AND kind = 'key' FOR NO KEY UPDATE"
+SAVE_KEY: Final = """
+    UPDATE api_keys SET name = %(name)s, budget = %(budget)s, rate_per_minute = %(rate_per_minute)s,
+        expires_at = %(expires_at)s
+    WHERE id = %(id)s
+"""
 RESERVE: Final = """
     UPDATE api_keys SET used = used + %(amount)s
     WHERE id = %(id)s AND (budget IS NULL OR used + %(amount)s <= budget)
@@ -158,6 +164,21 @@ class PostgresKeys:
 
     async def revoke_sessions(self, user: UserId, now: datetime) -> int:
         return await changed(self._connection, REVOKE_SESSIONS, {"user": user, "now": now})
+
+    async def lock(self, user: UserId, key: ApiKeyId) -> ApiKey | None:
+        row = await one(self._connection, LOCKED_KEY, {"user": user, "id": key})
+        return key_of(row) if row else None
+
+    async def save(self, key: ApiKey) -> None:
+        values = {
+            "id": key.id,
+            "name": plain(key.name),
+            "budget": key.budget,
+            "rate_per_minute": key.rate_per_minute,
+            "expires_at": key.expires_at,
+        }
+        if not await changed(self._connection, SAVE_KEY, values):
+            raise NotFound("API key", key.id)
 
     async def reserve(self, key: ApiKeyId, amount: Ucredits) -> None:
         if await changed(self._connection, RESERVE, {"id": key, "amount": amount}):

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from archipelag_contracts import ids
 from archipelag_contracts.errors import BadId
+from archipelag_contracts.ids import ApiKeyId
 from archipelag_contracts.units import Ucredits, from_credits
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
@@ -14,12 +15,19 @@ from fastapi.responses import JSONResponse
 from archipelag_coordinator.apps.api import openapi, present
 from archipelag_coordinator.apps.api.auth import Caller, Reading, TheWorld, Writing
 from archipelag_coordinator.apps.api.body import read_object
+from archipelag_coordinator.domain.key_change import KeyChange
 from archipelag_coordinator.domain.user import KeyKind, Scope
 from archipelag_coordinator.errors import InvalidInput, NotFound, NotPermitted
-from archipelag_coordinator.services.keys import create_key, create_pairing_code, revoke_key
+from archipelag_coordinator.services.keys import (
+    change_key,
+    create_key,
+    create_pairing_code,
+    revoke_key,
+)
 from archipelag_coordinator.services.read import list_keys, read_account
 
 _FIELDS: Final = frozenset({"name", "scopes", "expires_at", "budget", "rate_per_minute"})
+_CHANGED: Final = frozenset({"name", "budget", "rate_per_minute", "expires_at"})
 _CREDITS_LENGTH_MAX: Final = 24
 
 router = APIRouter(tags=["account"])
@@ -51,16 +59,26 @@ async def post_key(request: Request, world: TheWorld, caller: Writing) -> Respon
     return JSONResponse({"data": present.key_object(key), "key": secret}, 201)
 
 
+@router.patch(
+    "/api-keys/{key_id}",
+    summary="Change a key's name, budget, rate or expiry",
+    openapi_extra=openapi.takes("KeyChange"),
+    responses=openapi.answers(200, "Key", 400, 404, 409, 413, 422),
+)
+async def patch_key(key_id: str, request: Request, world: TheWorld, caller: Writing) -> Response:
+    """Only what is named is changed; null takes a bound away. A key gives nobody more than it has itself."""
+    known = _known(key_id)
+    body = await read_object(request, request.app.state.settings.body_bytes_max)
+    key = await change_key(world, caller.user.id, known, _change(body), by=caller.key)
+    return JSONResponse({"data": present.key_object(key)})
+
+
 @router.delete(
     "/api-keys/{key_id}", summary="Revoke a key", responses=openapi.answers(200, "Key", 404)
 )
 async def delete_key(key_id: str, world: TheWorld, caller: Writing) -> Response:
     """Refused from the next request on, everywhere."""
-    try:
-        known = ids.api_key_id(key_id)
-    except BadId:
-        raise NotFound("API key", key_id) from None
-    key = await revoke_key(world, caller.user.id, known)
+    key = await revoke_key(world, caller.user.id, _known(key_id))
     return JSONResponse({"data": present.key_object(key)})
 
 
@@ -76,6 +94,33 @@ async def post_pairing_code(world: TheWorld, caller: Writing) -> Response:
     return JSONResponse({"data": shown}, 201)
 
 
+def _known(key_id: str) -> ApiKeyId:
+    """Raises NotFound for what cannot be a key's id."""
+    try:
+        return ids.api_key_id(key_id)
+    except BadId:
+        raise NotFound("API key", key_id) from None
+
+
+def _change(body: dict[str, Any]) -> KeyChange:
+    """Raises InvalidInput with every problem of shape; bounds are the verb's business."""
+    errors: dict[str, list[str]] = {}
+    for field in sorted(body.keys() - _CHANGED):
+        errors[field[:64]] = ["is not a known field"]
+    name, rate = body.get("name", ""), body.get("rate_per_minute")
+    if not isinstance(name, str):
+        errors["name"] = ["must be text"]
+    if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int)):
+        errors["rate_per_minute"] = ["must be a whole number"]
+    budget = credits_of("budget", body.get("budget"), errors)
+    expires_at = time_of("expires_at", body.get("expires_at"), errors)
+    if errors:
+        raise InvalidInput(errors)
+    return KeyChange(
+        frozenset(body), name=name, budget=budget, rate_per_minute=rate, expires_at=expires_at
+    )
+
+
 def _wanted(body: dict[str, Any]) -> dict[str, Any]:
     """Raises InvalidInput with every problem of shape; bounds are the verb's business."""
     errors: dict[str, list[str]] = {}
@@ -89,7 +134,7 @@ def _wanted(body: dict[str, Any]) -> dict[str, Any]:
     wanted = {
         "name": name,
         "scopes": _scopes(body.get("scopes"), errors),
-        "expires_at": _time(body.get("expires_at"), errors),
+        "expires_at": time_of("expires_at", body.get("expires_at"), errors),
         "budget": credits_of("budget", body.get("budget"), errors),
         "rate_per_minute": rate,
     }
@@ -121,7 +166,8 @@ def _scopes(raw: Any, errors: dict[str, list[str]]) -> frozenset[Scope]:
     return frozenset(Scope(one) for one in raw)
 
 
-def _time(raw: Any, errors: dict[str, list[str]]) -> datetime | None:
+def time_of(field: str, raw: Any, errors: dict[str, list[str]]) -> datetime | None:
+    """A time with its zone, as text."""
     if raw is None:
         return None
     try:
@@ -129,7 +175,7 @@ def _time(raw: Any, errors: dict[str, list[str]]) -> datetime | None:
     except ValueError:
         at = None
     if at is None or at.tzinfo is None or not 2000 <= at.year <= 9998:
-        errors["expires_at"] = ["must be a time with its zone, such as 2030-01-31T12:00:00Z"]
+        errors[field] = ["must be a time with its zone, such as 2030-01-31T12:00:00Z"]
         return None
     return at
 

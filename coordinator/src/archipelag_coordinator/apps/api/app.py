@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from fastapi import FastAPI, Request, Response
@@ -16,17 +16,21 @@ from archipelag_coordinator.apps.api import (
     account,
     admin,
     audio,
+    batches,
     chat,
     docs,
     embeddings,
     files,
     images,
     jobs,
+    money,
     network,
     openid,
+    operating,
     people,
     publishing,
     sessions,
+    why,
 )
 from archipelag_coordinator.apps.api.envelope import Envelope
 from archipelag_coordinator.apps.api.errors import (
@@ -66,10 +70,12 @@ def create_app(
     *,
     settings: ApiSettings | None = None,
     broker_connected: Callable[[], bool] | None = None,
+    stream_says: Callable[[], Awaitable[str]] | None = None,
     pages: ASGIApp | None = None,
     new_request_id: Callable[[], str] = lambda: f"req_{uuid.uuid4().hex}",
 ) -> ASGIApp:
-    """`broker_connected` is what readiness asks beside the database; `pages` answers whatever is not the API's."""
+    """`broker_connected` is what readiness asks beside the database. `stream_says` tells in words how what is kept at
+    the broker stands, and raises where it does not answer. `pages` answers whatever is not the API's."""
     app = FastAPI(
         title="Archipelag",
         version=world.version,
@@ -81,6 +87,7 @@ def create_app(
     app.state.world = world
     app.state.settings = settings or ApiSettings()
     app.state.checks = {"broker": broker_connected} if broker_connected is not None else {}
+    app.state.stream = stream_says
     openai = (chat, embeddings, images, audio, files)
     for router in (*(one.router for one in openai), network.models):
         app.include_router(router, prefix=BASE)
@@ -89,11 +96,15 @@ def create_app(
         files.links,
         account.router,
         sessions.router,
+        batches.router,
         jobs.router,
+        money.router,
+        why.router,
         network.router,
         publishing.router,
         admin.router,
         people.router,
+        operating.router,
         health.router,
     ):
         app.include_router(router, prefix=BASE)

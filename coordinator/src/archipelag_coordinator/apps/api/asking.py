@@ -15,8 +15,9 @@ from archipelag_coordinator.apps.api.auth import Caller
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.job import Job
 from archipelag_coordinator.errors import InvalidInput
+from archipelag_coordinator.services.asked import Submission
 from archipelag_coordinator.services.dispatch import dispatch
-from archipelag_coordinator.services.submit import Submission, Submitted, submit
+from archipelag_coordinator.services.submit import Submitted, submit
 from archipelag_coordinator.services.watch import Reader, watch
 from archipelag_coordinator.services.world import World
 
@@ -54,7 +55,7 @@ def submission_of(
         input=given,
         interactive=interactive,
         priority=priority,
-        idempotency_key=_idempotency_key(request),
+        idempotency_key=idempotency_key(request),
         retry=_is_retry(request),
         request_hash=_hash(workload, given, interactive=interactive, priority=priority),
         goes_on_unread=_goes_on_unread(request),
@@ -81,7 +82,8 @@ async def ask(world: World, submission: Submission) -> Asked:
     return Asked(made.job, made.cargo, await watch(world, made.job.id))
 
 
-def _idempotency_key(request: Request) -> str | None:
+def idempotency_key(request: Request) -> str | None:
+    """Raises InvalidInput for what cannot be one."""
     given = request.headers.get("idempotency-key")
     if given is not None and not _IDEMPOTENCY_KEY.fullmatch(given):
         raise InvalidInput(

@@ -28,8 +28,8 @@ from archipelag_coordinator.apps.api.results import (
 from archipelag_coordinator.apps.api.subtitles import Segment, as_srt, as_vtt
 from archipelag_coordinator.domain.file import File
 from archipelag_coordinator.errors import InvalidInput, Unsupported
+from archipelag_coordinator.services.asked import Submission
 from archipelag_coordinator.services.files import files_of_job
-from archipelag_coordinator.services.submit import Submission
 from archipelag_coordinator.services.world import World
 
 FORMATS: Final = ("json", "text", "srt", "verbose_json", "vtt")

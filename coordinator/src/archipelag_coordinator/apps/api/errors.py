@@ -43,6 +43,7 @@ STATUS: Final[dict[str, int]] = {
     "nothing_to_continue": 409,
     "slug_taken": 409,
     "too_many_submissions": 409,
+    "too_many_batches": 409,
     "already_posted": 409,
     "last_administrator": 409,
     "content_lost": 410,

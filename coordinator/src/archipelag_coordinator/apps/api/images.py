@@ -32,9 +32,9 @@ from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.file import JOB_OUTPUT, File
 from archipelag_coordinator.domain.media import ending_of
 from archipelag_coordinator.errors import InvalidInput, Unsupported
+from archipelag_coordinator.services.asked import Submission
 from archipelag_coordinator.services.files import files_of_job
 from archipelag_coordinator.services.read import read_job
-from archipelag_coordinator.services.submit import Submission
 from archipelag_coordinator.services.upload import begin_upload
 from archipelag_coordinator.services.watch import Reader
 from archipelag_coordinator.services.world import World

@@ -21,7 +21,7 @@ class JobFrames:
     """Remembers what one reader was told, so that nothing is said twice."""
 
     def __init__(self, job: Job, after: int) -> None:
-        self._status = present.status_text(job)
+        self._status = present.job_status_text(job.status, job.cause)
         self._waiting = job.waiting_for
         self._note: Progress | None = None
         self._after = after

@@ -11,14 +11,18 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from archipelag_coordinator.apps.api import openapi, present
+from archipelag_coordinator.apps.api.account import time_of
 from archipelag_coordinator.apps.api.asking import last_event_id, make_job, submission_of
 from archipelag_coordinator.apps.api.auth import Reading, TheWorld, Writing
+from archipelag_coordinator.apps.api.batches import known_batch
 from archipelag_coordinator.apps.api.body import read_object
 from archipelag_coordinator.apps.api.files import file_object
 from archipelag_coordinator.apps.api.job_frames import JobFrames
+from archipelag_coordinator.apps.api.present_batch import batch_object, pending_job_object
 from archipelag_coordinator.apps.api.relay_response import RelayResponse
-from archipelag_coordinator.domain.job import JobStatus
+from archipelag_coordinator.domain.job import JobFilter, JobStatus
 from archipelag_coordinator.errors import InvalidInput, NotFound
+from archipelag_coordinator.services.batch import cancel_batch, cancel_member, read_member
 from archipelag_coordinator.services.cancel import cancel
 from archipelag_coordinator.services.files import files_of_job
 from archipelag_coordinator.services.read import list_jobs, read_job
@@ -61,13 +65,15 @@ async def get_jobs(
     caller: Reading,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     offset: Annotated[int, Query(ge=0, le=OFFSET_MAX)] = 0,
-    status: Annotated[str | None, Query(json_schema_extra={"enum": [*STATUSES]})] = None,
+    status: Annotated[list[str] | None, Query(description="Once or more")] = None,
+    workload: Annotated[str | None, Query(description="A slug", max_length=100)] = None,
+    created_after: Annotated[str | None, Query(description="A time with its zone")] = None,
+    created_before: Annotated[str | None, Query(description="A time with its zone")] = None,
 ) -> Response:
-    """`status` is one of `queued`, `running`, `completed`, `failed` (with those timed out) and `cancelled`."""
-    if status is not None and status not in STATUSES:
-        raise InvalidInput({"status": [f"must be one of {', '.join(STATUSES)}"]})
-    wanted = None if status is None else STATUSES[status].value
-    jobs, total = await list_jobs(world, caller.user.id, limit=limit, offset=offset, status=wanted)
+    """`status` is `queued`, `running`, `completed`, `failed` (with those timed out) or `cancelled`. `created_after`
+    includes that moment, `created_before` does not."""
+    only = _filter(status, workload, created_after, created_before)
+    jobs, total = await list_jobs(world, caller.user.id, limit=limit, offset=offset, only=only)
     return JSONResponse(
         {
             "data": [present.job_object(job) for job in jobs],
@@ -80,7 +86,13 @@ async def get_jobs(
     "/jobs/{job_id}", summary="Read a job", responses=openapi.answers(200, "JobAnswer", 404)
 )
 async def get_job(job_id: str, world: TheWorld, caller: Reading) -> Response:
-    view = await read_job(world, caller.user.id, known(job_id))
+    """One whose turn in its batch has not come is `pending`."""
+    wanted = known(job_id)
+    try:
+        view = await read_job(world, caller.user.id, wanted)
+    except NotFound:
+        batch, member = await read_member(world, caller.user.id, wanted)
+        return JSONResponse({"data": pending_job_object(batch, member)})
     return JSONResponse({"data": present.job_object(view.job, view.attempts)})
 
 
@@ -126,12 +138,40 @@ async def stream_job(request: Request, job_id: str, world: TheWorld, caller: Rea
 
 
 @router.delete(
-    "/jobs/{job_id}", summary="Cancel a job", responses=openapi.answers(200, "JobAnswer", 404)
+    "/jobs/{job_id}",
+    summary="Cancel a job or a batch",
+    responses=openapi.answers(200, "CancelAnswer", 404),
 )
 async def cancel_job(job_id: str, world: TheWorld, caller: Writing) -> Response:
-    """What was delivered until now is charged. A job that has ended already is returned as it is."""
-    job = await cancel(world, caller.user.id, known(job_id))
+    """What was delivered until now is charged. What has ended already is returned as it is. Of a batch (`bat_…`), what
+    waits never begins, and what runs is cancelled."""
+    if job_id.startswith("bat_"):
+        view = await cancel_batch(world, caller.user.id, known_batch(job_id))
+        return JSONResponse({"data": batch_object(view)})
+    wanted = known(job_id)
+    try:
+        job = await cancel(world, caller.user.id, wanted)
+    except NotFound:
+        dropped = await cancel_member(world, caller.user.id, wanted)
+        if dropped is not None:
+            return JSONResponse({"data": pending_job_object(*dropped)})
+        job = await cancel(world, caller.user.id, wanted)  # Its turn came in between.
     return JSONResponse({"data": present.job_object(job)})
+
+
+def _filter(
+    status: list[str] | None, workload: str | None, after: str | None, before: str | None
+) -> JobFilter:
+    errors: dict[str, list[str]] = {}
+    named = [*STATUSES] if status is None else status
+    if not set(named) <= STATUSES.keys():
+        errors["status"] = [f"must be one or more of {', '.join(STATUSES)}"]
+    since = time_of("created_after", after, errors)
+    until = time_of("created_before", before, errors)
+    if errors:
+        raise InvalidInput(errors)
+    statuses = frozenset(STATUSES[name] for name in named)
+    return JobFilter(statuses, workload, since, until)
 
 
 def known(job_id: str) -> JobId:

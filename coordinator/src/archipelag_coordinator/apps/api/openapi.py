@@ -51,7 +51,12 @@ def takes_form(shape: str) -> dict[str, Any]:
 
 
 def answers(
-    status: int, shape: str | None, *errors: int, stream: bool = False, binary: bool = False
+    status: int,
+    shape: str | None,
+    *errors: int,
+    stream: bool = False,
+    binary: bool = False,
+    csv: bool = False,
 ) -> dict[int | str, dict[str, Any]]:
     """What a route may answer; 401, 403 and 429 are added where a key is needed."""
     content: dict[str, Any] = {}
@@ -59,6 +64,8 @@ def answers(
         content["application/json"] = {"schema": _ref(shape)}
     if stream:
         content["text/event-stream"] = {"schema": {"type": "string"}}
+    if csv:
+        content["text/csv"] = {"schema": {"type": "string"}}
     if binary:
         bytes_of_it = {"schema": {"type": "string", "format": "binary"}}
         content["application/octet-stream"] = bytes_of_it

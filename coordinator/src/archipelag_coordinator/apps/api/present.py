@@ -27,13 +27,13 @@ def time_text(at: datetime | None) -> str | None:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def status_text(job: Job) -> str:
+def job_status_text(status: JobStatus, cause: Cause | None) -> str:
     """The edge knows two more words: `completed` for what succeeded, `timeout` for a deadline missed."""
-    if job.status is JobStatus.SUCCEEDED:
+    if status is JobStatus.SUCCEEDED:
         return "completed"
-    if job.status is JobStatus.FAILED and job.cause is Cause.DEADLINE:
+    if status is JobStatus.FAILED and cause is Cause.DEADLINE:
         return "timeout"
-    return job.status.value
+    return status.value
 
 
 def job_object(job: Job, attempts: Sequence[AttemptView] | None = None) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def job_object(job: Job, attempts: Sequence[AttemptView] | None = None) -> dict[
         "id": job.id,
         "workload_id": job.cargo_id,
         "workload_slug": job.cargo_slug,
-        "status": status_text(job),
+        "status": job_status_text(job.status, job.cause),
         "input": json.loads(job.input),
         "output": job.output,
         "error": job.error or None if failed else None,
@@ -84,6 +84,7 @@ def attempt_object(view: AttemptView) -> dict[str, Any]:
         "placement": attempt.placement.why,
         "determinism_class": attempt.determinism_class or None,
         "assigned_at": time_text(attempt.assigned_at),
+        "started_at": time_text(attempt.started_at),
         "ended_at": time_text(attempt.ended_at),
         "first_position": attempt.first_position,
         "next_position": attempt.next_position,

@@ -18,7 +18,7 @@ from archipelag_coordinator.domain.answer import Ending
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.errors import InvalidInput, NotFound, Unsupported
-from archipelag_coordinator.services.submit import Submission
+from archipelag_coordinator.services.asked import Submission
 from archipelag_coordinator.services.world import World
 
 CLIENT_GONE: Final = 499

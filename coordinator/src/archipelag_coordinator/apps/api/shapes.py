@@ -20,9 +20,13 @@ from archipelag_coordinator.apps.api.schemas import (
     ref,
     shape,
 )
+from archipelag_coordinator.apps.api.shapes_of_batches import BATCHES
 from archipelag_coordinator.apps.api.shapes_of_files import FILES, MODELS
+from archipelag_coordinator.apps.api.shapes_of_money import MONEY
+from archipelag_coordinator.apps.api.shapes_of_operating import OPERATING
 from archipelag_coordinator.apps.api.shapes_of_people import PEOPLE
 from archipelag_coordinator.apps.api.shapes_of_publishing import PUBLISHING, SIGNING_KEYS, WORKLOAD
+from archipelag_coordinator.apps.api.shapes_of_why import WHY
 
 _USAGE: Final = shape(
     {
@@ -94,6 +98,7 @@ _JOBS: Final[dict[str, Schema]] = {
             "placement": {"type": "string", "description": "Why this Island"},
             "determinism_class": maybe(TEXT),
             "assigned_at": TIME,
+            "started_at": maybe(TIME),
             "ended_at": maybe(TIME),
             "first_position": WHOLE,
             "next_position": WHOLE,
@@ -115,7 +120,7 @@ _JOBS: Final[dict[str, Schema]] = {
             "created_at": TIME,
             "started_at": maybe(TIME),
             "completed_at": maybe(TIME),
-            "deadline_at": TIME,
+            "deadline_at": maybe(TIME),
             "duration_ms": maybe(WHOLE),
             "reserved": CREDITS,
             "waiting_for": many(TEXT),
@@ -337,5 +342,17 @@ _ACCOUNT: Final[dict[str, Schema]] = {
 }
 
 SHAPES: Final[dict[str, Schema]] = (
-    _PROBLEMS | _JOBS | _CHAT | FILES | MODELS | PUBLISHING | _NETWORK | _ACCOUNT | PEOPLE
+    _PROBLEMS
+    | _JOBS
+    | BATCHES
+    | MONEY
+    | WHY
+    | OPERATING
+    | _CHAT
+    | FILES
+    | MODELS
+    | PUBLISHING
+    | _NETWORK
+    | _ACCOUNT
+    | PEOPLE
 )

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Final, TypeVar
+from typing import Final
 
 from archipelag_contracts.ids import Epoch, JobId, RelayId
 
+from archipelag_coordinator.apps.loops.batches import work_on_batches
 from archipelag_coordinator.apps.loops.runner import Loop
+from archipelag_coordinator.apps.loops.together import side_by_side
 from archipelag_coordinator.domain.attempt import Cause
-from archipelag_coordinator.errors import CoordinatorError, StaleAttempt
 from archipelag_coordinator.services import upkeep
 from archipelag_coordinator.services.adopt import absent_homes, adopt, take_up
 from archipelag_coordinator.services.cancel import leave
@@ -27,10 +26,7 @@ from archipelag_coordinator.services.world import World
 log = logging.getLogger(__name__)
 
 AT_ONCE_MAX: Final = 100
-SIDE_BY_SIDE_MAX: Final = 8
 UNKNOWN_MAX: Final = 10_000
-
-T = TypeVar("T")
 
 
 async def dispatch_waiting(world: World) -> None:
@@ -42,7 +38,7 @@ async def dispatch_waiting(world: World) -> None:
             await settled(world, job_id)  # The word of it was lost on the way.
         await dispatch(world, job_id)
 
-    await _side_by_side(await upkeep.waiting_jobs(world, AT_ONCE_MAX), one)
+    await side_by_side(await upkeep.waiting_jobs(world, AT_ONCE_MAX), one)
 
 
 async def end_overdue(world: World) -> None:
@@ -51,7 +47,7 @@ async def end_overdue(world: World) -> None:
         if job is not None:
             log.info("job_overdue job=%s cause=%s", job.id, job.cause)
 
-    await _side_by_side(await upkeep.overdue_jobs(world, AT_ONCE_MAX), one)
+    await side_by_side(await upkeep.overdue_jobs(world, AT_ONCE_MAX), one)
 
 
 async def break_leases(world: World) -> None:
@@ -59,7 +55,7 @@ async def break_leases(world: World) -> None:
         if await expire_lease(world, *key) is not None:
             log.warning("lease_lost job=%s epoch=%s", *key)
 
-    await _side_by_side(await upkeep.expired_leases(world, AT_ONCE_MAX), one)
+    await side_by_side(await upkeep.expired_leases(world, AT_ONCE_MAX), one)
 
 
 async def watch_silence(world: World) -> None:
@@ -72,7 +68,7 @@ async def watch_silence(world: World) -> None:
         await failover(world, silent.job_id, silent.epoch, Cause.LEASE_LOST, reason)
 
     # What was held up on the line has been heard before the broker's answer: look again.
-    await _side_by_side(upkeep.silent_streams(world), one)
+    await side_by_side(upkeep.silent_streams(world), one)
 
 
 async def cancel_left(world: World) -> None:
@@ -86,7 +82,7 @@ async def cancel_left(world: World) -> None:
             log.info("job_left job=%s", job_id)
             await leave(world, job_id)
 
-    await _side_by_side(upkeep.left_jobs(world), one)
+    await side_by_side(upkeep.left_jobs(world), one)
     upkeep.drop_old_answers(world)
 
 
@@ -102,14 +98,14 @@ async def take_over(world: World) -> None:
         log.warning("job_adopted job=%s", job_id)
         await take_up(world, job_id)
 
-    await _side_by_side(await upkeep.adopt(world, AT_ONCE_MAX), one)
+    await side_by_side(await upkeep.adopt(world, AT_ONCE_MAX), one)
 
 
 async def take_up_unknown(world: World) -> None:
     async def one(job_id: JobId) -> None:
         await take_up(world, job_id)
 
-    await _side_by_side(await upkeep.unknown_jobs(world, UNKNOWN_MAX), one)
+    await side_by_side(await upkeep.unknown_jobs(world, UNKNOWN_MAX), one)
 
 
 async def adopt_read(world: World) -> None:
@@ -119,7 +115,7 @@ async def adopt_read(world: World) -> None:
         log.warning("job_adopted job=%s from=%s", *found)
         await adopt(world, *found)
 
-    await _side_by_side(await absent_homes(world), one)
+    await side_by_side(await absent_homes(world), one)
 
 
 async def catch_up(world: World) -> None:
@@ -128,7 +124,7 @@ async def catch_up(world: World) -> None:
     async def one(job_id: JobId) -> None:
         await settled(world, job_id)
 
-    await _side_by_side(await upkeep.settled_elsewhere(world), one)
+    await side_by_side(await upkeep.settled_elsewhere(world), one)
 
 
 async def save_beats(world: World) -> None:
@@ -141,6 +137,7 @@ async def save_marks(world: World) -> None:
 
 TABLE: Final = (
     Loop("dispatch_waiting", 0.5, dispatch_waiting, nudged=True),
+    Loop("work_on_batches", 0.25, work_on_batches),
     Loop("watch_silence", 0.25, watch_silence),
     Loop("cancel_left", 0.5, cancel_left),
     Loop("catch_up", 2.0, catch_up),
@@ -159,21 +156,3 @@ TABLE: Final = (
     Loop("watch_islands", 5.0, watch_islands, settled_only=True),
     Loop("take_over", 2.0, take_over, settled_only=True),
 )
-
-
-async def _side_by_side(things: Iterable[T], verb: Callable[[T], Awaitable[None]]) -> None:
-    """A few at a time. One that fails does not stop the others."""
-    room = asyncio.Semaphore(SIDE_BY_SIDE_MAX)
-
-    async def one(thing: T) -> None:
-        async with room:
-            try:
-                await verb(thing)
-            except StaleAttempt:
-                pass  # Somebody else ended it first.
-            except CoordinatorError as error:
-                log.warning("loop_item_failed item=%s code=%s: %s", thing, error.code, error)
-
-    async with asyncio.TaskGroup() as group:
-        for thing in things:
-            group.create_task(one(thing))

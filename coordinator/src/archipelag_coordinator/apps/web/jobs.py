@@ -6,7 +6,9 @@ import base64
 import binascii
 import json
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from archipelag_contracts import ids
 from archipelag_contracts.errors import BadId
@@ -17,9 +19,9 @@ from starlette.routing import Route
 
 from archipelag_coordinator.apps.web.asking import Visitor, signed_in, world_of
 from archipelag_coordinator.apps.web.forms import read_form
-from archipelag_coordinator.apps.web.queries import count_in, word_in
+from archipelag_coordinator.apps.web.queries import count_in, text_in, word_in
 from archipelag_coordinator.apps.web.render import fragment, go, page
-from archipelag_coordinator.domain.job import Job, JobStatus
+from archipelag_coordinator.domain.job import Job, JobFilter, JobStatus
 from archipelag_coordinator.domain.media import media_type_of
 from archipelag_coordinator.domain.placement import Verdict
 from archipelag_coordinator.errors import NotFound
@@ -40,6 +42,13 @@ STATUSES: Final = {
     "failed": JobStatus.FAILED,
     "cancelled": JobStatus.CANCELLED,
 }
+SINCE: Final = {
+    "hour": timedelta(hours=1),
+    "day": timedelta(days=1),
+    "week": timedelta(days=7),
+    "month": timedelta(days=30),
+}
+SINCE_WORDS: Final = {"hour": "hour", "day": "24 hours", "week": "7 days", "month": "30 days"}
 _PICTURES: Final = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
 """Only what cannot hold a script."""
 
@@ -141,18 +150,37 @@ def known(request: Request) -> JobId:
 async def _listed(request: Request, visitor: Visitor) -> dict[str, Any]:
     status = word_in(request, "status", STATUSES)
     offset = count_in(request, "offset", OFFSET_MAX)
-    wanted = STATUSES[status].value if status else None
-    jobs, total = await read.list_jobs(
-        world_of(request), visitor.user.id, limit=LIMIT, offset=offset, status=wanted
+    workload, since = text_in(request, "workload"), word_in(request, "since", SINCE)
+    world = world_of(request)
+    only = JobFilter(
+        statuses=frozenset({STATUSES[status]} if status else JobStatus),
+        workload=workload or None,
+        created_after=world.clock.now() - SINCE[since] if since else None,
     )
+    jobs, total = await read.list_jobs(
+        world, visitor.user.id, limit=LIMIT, offset=offset, only=only
+    )
+    asked = urlencode({"status": status, "workload": workload, "since": since})
     return {
         "jobs": jobs,
         "total": total,
         "limit": LIMIT,
         "offset": offset,
         "status": status,
+        "workload": workload,
+        "since": since,
+        "filtered": bool(status or workload or since),
         "statuses": [("", "Any"), *((name, name) for name in STATUSES)],
-        "path": f"/jobs?status={status}",
+        "workloads": [
+            ("", "Any"),
+            *sorted({(c.slug, c.manifest.name) for c in world.catalogue.cargos}),
+        ],
+        "sinces": [
+            ("", "Any time"),
+            *((name, f"Last {words}") for name, words in SINCE_WORDS.items()),
+        ],
+        "asked": asked,
+        "path": f"/jobs?{asked}",
     }
 
 

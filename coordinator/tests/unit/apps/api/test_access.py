@@ -50,6 +50,7 @@ class Door:
 
 
 JOB = {"workload": "llm-chat", "input": {"prompt": "hello", "max_tokens": 4}}
+BATCH = {"workload": "llm-chat", "inputs": [{"prompt": "a"}, {"prompt": "b"}]}
 KEY = {"name": "new", "scopes": ["read"]}
 FILE = {"files": {"file": ("a.txt", b"hello")}, "data": {"purpose": "user_data"}}
 SOUND = {"files": {"file": ("a.wav", b"hello")}, "data": {"model": "none"}}
@@ -69,6 +70,9 @@ DOORS = [
     Door("GET", "/api/v1/openapi.json", OPEN),
     Door("GET", "/api/v1/docs", OPEN),
     Door("GET", "/api/v1/account", SEES),
+    Door("GET", "/api/v1/account/transfers", SEES),
+    Door("GET", "/api/v1/usage", SEES),
+    Door("GET", "/api/v1/hosts/{host_id}/earnings", SEES, owners=True),
     Door("GET", "/api/v1/models", SEES),
     Door("GET", "/v1/models", SEES),
     Door("GET", "/api/v1/models/{model}", SEES),
@@ -83,8 +87,12 @@ DOORS = [
     Door("GET", "/api/v1/jobs/{job_id}", SEES, own=True),
     Door("GET", "/api/v1/jobs/{job_id}/output", SEES, own=True),
     Door("GET", "/api/v1/jobs/{job_id}/stream", SEES, own=True),
+    Door("GET", "/api/v1/jobs/{job_id}/why", SEES, own=True),
+    Door("GET", "/api/v1/hosts/{host_id}/why", SEES, owners=True),
     Door("DELETE", "/api/v1/jobs/{job_id}", DOES, own=True),
     Door("POST", "/api/v1/jobs", DOES, 201, JOB),
+    Door("POST", "/api/v1/jobs/batch", DOES, 201, BATCH),
+    Door("GET", "/api/v1/jobs/{batch_id}/batch-status", SEES, own=True),
     # Nobody answers here: an unknown model shows that the door was passed.
     Door("POST", "/api/v1/chat/completions", DOES, 404, chat(model="none")),
     Door("POST", "/v1/chat/completions", DOES, 404, chat(model="none")),
@@ -105,6 +113,7 @@ DOORS = [
     Door("GET", "/api/v1/sessions", SEES),
     Door("POST", "/api/v1/sessions/sign-out-everywhere", DOES),
     Door("DELETE", "/api/v1/sessions/{session_id}", DOES, own=True),
+    Door("PATCH", "/api/v1/api-keys/{key_id}", DOES, body={"name": "renamed"}, own=True),
     Door("POST", "/api/v1/pairing-codes", DOES, 201),
     Door("POST", "/api/v1/cargos", DOES, 201, a_signed_body()),
     Door("GET", "/api/v1/cargos", SEES),
@@ -126,6 +135,9 @@ DOORS = [
     Door("POST", "/api/v1/admin/islands/{island_id}/approve", RULES),
     Door("POST", "/api/v1/admin/islands/{island_id}/suspend", RULES),
     Door("POST", "/api/v1/admin/islands/{island_id}/restore", RULES, 409),
+    Door("GET", "/api/v1/admin/queues", RULES),
+    Door("GET", "/api/v1/admin/ledger-check", RULES),
+    Door("GET", "/api/v1/admin/health", RULES),
     Door("POST", "/api/v1/admin/grants", RULES, 201, {"credits": "1", "cause": "gift"}),
 ]
 CALLERS = (
@@ -222,6 +234,7 @@ async def path_of(api: Api, door: Door, **known: str) -> str:
     (island,) = api.scene.world.fleet.islands()
     async with api.client() as http:
         file = str((await http.post("/files", **FILE)).json()["id"])
+        batch = (await http.post("/jobs/batch", json=BATCH)).json()["data"]["id"]
     links: Links = app_of(api.app).state.settings.links
     expires_at = START + timedelta(hours=1)
     until, signature = links.path(ids.file_id(file), expires_at).split("/")[-2:]
@@ -232,6 +245,7 @@ async def path_of(api: Api, door: Door, **known: str) -> str:
         slug="llm-chat",
         model="small-model",
         file_id=file,
+        batch_id=batch,
         cargo_id=await a_submitted_cargo(api),
         session_id=await a_browsers_session(api),
         until=until,

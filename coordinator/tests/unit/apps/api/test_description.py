@@ -21,6 +21,8 @@ async def description(api: Api) -> dict[str, Any]:
 
 def problems(document: dict[str, Any], schema: dict[str, Any], value: Any, at: str) -> list[str]:
     """A small JSON Schema checker: what we use of it. Fields that are not described are problems too."""
+    if not schema:
+        return []  # Anything at all.
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return problems(document, document["components"]["schemas"][name], value, at)

@@ -86,6 +86,42 @@ async def test_jobs_are_listed_newest_first_and_by_status(api: Api) -> None:
     assert [job["id"] for job in done["data"]] == [jobs[2]]
 
 
+async def test_jobs_are_filtered_and_counted(api: Api) -> None:
+    first = (await made(api))["id"]
+    await api.answer("x")
+    api.scene.clock.advance(60)
+    second = (await made(api))["id"]
+    minute = "2026-01-01T12:01:00Z"
+
+    async def ids(**params: Any) -> list[str]:
+        async with api.client() as http:
+            page = (await http.get("/jobs", params=params | {"limit": 1})).json()
+            whole = (await http.get("/jobs", params=params)).json()
+        assert page["meta"]["total"] == whole["meta"]["total"] == len(whole["data"])
+        return [job["id"] for job in whole["data"]]
+
+    assert await ids(status=["completed", "running"]) == [second, first]
+    assert await ids(status=["completed", "failed"]) == [first]
+    assert await ids(workload="llm-chat") == [second, first]
+    assert await ids(workload="llm-chat' OR '1'='1") == await ids(workload="\0x") == []
+    assert await ids(created_after=minute) == [second]
+    assert await ids(created_before=minute) == [first]
+    assert await ids(created_after=minute, created_before=minute) == []
+    assert await ids(created_after=minute, status="completed") == []
+
+
+async def test_an_attempt_tells_when_it_began_and_ended(api: Api) -> None:
+    job = await made(api)
+    async with api.client() as http:
+        early = (await http.get(f"/jobs/{job['id']}")).json()["data"]["attempts"][0]
+        await api.answer("x")
+        (late,) = (await http.get(f"/jobs/{job['id']}")).json()["data"]["attempts"]
+
+    assert (early["island"], early["epoch"], early["ended_at"]) == ("reef", 1, None)
+    assert late["assigned_at"] == "2026-01-01T12:00:00.000Z" and late["ended_at"]
+    assert "started_at" in late and "reason" in late
+
+
 @pytest.mark.parametrize(
     ("params", "field"),
     [
@@ -95,6 +131,13 @@ async def test_jobs_are_listed_newest_first_and_by_status(api: Api) -> None:
         ({"offset": -1}, "offset"),
         ({"offset": 10**30}, "offset"),
         ({"status": "done"}, "status"),
+        ({"status": ["queued", "done"]}, "status"),
+        ({"status": ""}, "status"),
+        ({"workload": "x" * 101}, "workload"),
+        ({"created_after": "yesterday"}, "created_after"),
+        ({"created_after": "2026-01-01T00:00:00"}, "created_after"),
+        ({"created_before": "2026-13-01T00:00:00Z"}, "created_before"),
+        ({"created_before": "9999-12-31T23:59:59Z"}, "created_before"),
     ],
 )
 async def test_a_list_out_of_bounds_is_422_and_names_the_field(

@@ -1,0 +1,41 @@
+"""How the network's parts are, as an operator sees them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from archipelag_contracts.ids import RelayId
+
+
+@dataclass(frozen=True)
+class Part:
+    name: str
+    ok: bool
+    said: str
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A Coordinator process and its last sign of life."""
+
+    relay: RelayId
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Chore:
+    """Persistent background work of one name in one state, as its library calls that."""
+
+    name: str
+    status: str
+    count: int
+    oldest_at: datetime | None
+    """When the first of them was to be done; None: at once."""
+    attempts_max: int
+
+
+def chores_part(chores: list[Chore]) -> Part:
+    failed = sum(chore.count for chore in chores if chore.status == "failed")
+    waiting = sum(chore.count for chore in chores if chore.status in ("todo", "doing"))
+    return Part("chores", not failed, f"{failed} failed, {waiting} waiting or at work")

@@ -1,0 +1,71 @@
+"""Reasons over HTTP."""
+
+from __future__ import annotations
+
+from archipelag_coordinator.domain.user import Role
+
+from .conftest import Api, an_api
+from .test_description import description, problems
+from .test_jobs import made
+
+
+async def test_a_running_job_tells_why_its_island_was_chosen(api: Api) -> None:
+    await api.scene.island(name="atoll", slots=0)
+    job = await made(api)
+    async with api.client() as http:
+        answer = await http.get(f"/jobs/{job['id']}/why")
+    schema = (await description(api))["components"]["schemas"]["JobWhyAnswer"]
+
+    assert problems(await description(api), schema, answer.json(), "answer") == []
+    why = answer.json()["data"]
+    (attempt,) = why["attempts"]
+    assert (attempt["island"], attempt["asked"], attempt["fit"]) == ("reef", 2, 1)
+    assert attempt["kept_out"] == [
+        {"rule": "has_free_slot", "meaning": "is busy: all slots are taken", "count": 1}
+    ]
+    gave = sum(one["gave"] for one in attempt["preferences"])
+    assert abs(gave - attempt["score"]) < 0.001
+    assert why["waiting"] is None
+
+
+async def test_a_waiting_job_tells_what_would_help() -> None:
+    api = await an_api()
+    job = await made(api)
+    async with api.client() as http:
+        nobody = (await http.get(f"/jobs/{job['id']}/why")).json()["data"]["waiting"]
+        await api.scene.island(approved=False)
+        answer = await http.get(f"/jobs/{job['id']}/why")
+    schema = (await description(api))["components"]["schemas"]["JobWhyAnswer"]
+
+    assert problems(await description(api), schema, answer.json(), "answer") == []
+    waiting = answer.json()["data"]["waiting"]
+    assert (nobody["asked"], nobody["reasons"]) == (0, [])
+    assert "no Island is connected" in nobody["hint"]
+    assert [one["rule"] for one in waiting["reasons"]] == ["is_approved"]
+    assert waiting["hint"].startswith("ask the operator")
+    assert waiting["since"] == job["created_at"] and waiting["until"] > waiting["since"]
+
+
+async def test_reasons_name_nobody_elses_island() -> None:
+    api = await an_api()
+    await api.scene.island(name="secret-lagoon", slots=0)
+    job = await made(api)
+    async with api.client() as http:
+        told = (await http.get(f"/jobs/{job['id']}/why")).text
+
+    assert "secret-lagoon" not in told
+
+
+async def test_an_owner_is_told_what_hinders_an_island(api: Api) -> None:
+    island = await api.scene.island(name="atoll", approved=False)
+    _, _, admin = await api.another(role=Role.ADMIN)
+    async with api.client(admin) as http:
+        answer = await http.get(f"/hosts/{island.id}/why")
+        none = await http.get("/hosts/isl_" + "0" * 26 + "/why")
+        shapeless = await http.get("/hosts/x/why")
+
+    why = answer.json()["data"]
+    assert why["gets_work"] is False
+    assert [one["code"] for one in why["reasons"]] == ["not_approved"]
+    assert why["cargos"][0]["slug"] == "llm-chat" and not why["cargos"][0]["fits"]
+    assert (none.status_code, shapeless.status_code) == (404, 404)
