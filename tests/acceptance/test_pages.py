@@ -172,7 +172,7 @@ async def test_somebody_who_lends_a_machine_and_somebody_who_looks_after_it(
             ).to_contain_text(island.id)
             await admin.get_by_role("button", name="Check the seals").click()
             await expect(admin.get_by_text("Whole: all")).to_be_visible()
-            await expect(bo.get_by_text("It is suspended")).to_be_visible()
+            await expect(bo.get_by_text("It was suspended by an operator")).to_be_visible()
         finally:
             await island.close()
         # Who is nobody's keeper has no such room.

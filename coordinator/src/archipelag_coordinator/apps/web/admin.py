@@ -15,6 +15,8 @@ from archipelag_coordinator.apps.web.queries import text_in, word_in
 from archipelag_coordinator.apps.web.render import fragment, go, page
 from archipelag_coordinator.domain.island import Island, IslandStatus
 from archipelag_coordinator.services.audit import audit_ledger
+from archipelag_coordinator.services.health import network_health
+from archipelag_coordinator.services.queues import read_queues
 from archipelag_coordinator.services.read import all_islands
 from archipelag_coordinator.services.stand import how_it_stands
 from archipelag_coordinator.services.suspend import (
@@ -76,7 +78,12 @@ async def post_restore(request: Request) -> Response:
 
 
 async def _health(request: Request) -> dict[str, Any]:
-    return {"stand": await how_it_stands(world_of(request))}
+    world = world_of(request)
+    return {
+        "stand": await how_it_stands(world),
+        "health": await network_health(world),
+        "queues": await read_queues(world),
+    }
 
 
 async def _islands(request: Request) -> dict[str, Any]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, timedelta
+from datetime import UTC, date
 from typing import Any, Final
 
 from archipelag_contracts import ids
@@ -22,29 +20,30 @@ from archipelag_coordinator.apps.web.render import fragment, page
 from archipelag_coordinator.apps.web.words import credits_text
 from archipelag_coordinator.domain.island import Island, IslandStatus
 from archipelag_coordinator.domain.ledger import PayKind
+from archipelag_coordinator.domain.sums import EarnedBy, EarnedSum, days_of
 from archipelag_coordinator.errors import NotFound
 from archipelag_coordinator.services import read
 from archipelag_coordinator.services.keys import create_pairing_code
-from archipelag_coordinator.services.own_accounts import read_earned
+from archipelag_coordinator.services.own_accounts import read_own_accounts
+from archipelag_coordinator.services.statement import earnings_of
+from archipelag_coordinator.services.why import why_host
 from archipelag_coordinator.services.world import World
 
 USAGE_SHOWN: Final = 20
-USAGE_READ: Final = 500
-"""Newest attempts that the plots are made from."""
 NOTES_SHOWN: Final = 10
 DAYS: Final = 14
 
 
 @dataclass(frozen=True)
 class Earnings:
-    """Of the newest attempts: by day as a plot, and who paid."""
+    """By day as a plot, by Cargo as shares, and what is still owed."""
 
     plot: plots.Plot
     total: int
     owed: int
-    attempts: int
-    whole: bool
-    """False where there were more attempts in this time than were read."""
+    by_workload: tuple[EarnedSum, ...]
+    first: date
+    last: date
 
 
 async def get_islands(request: Request) -> Response:
@@ -88,7 +87,7 @@ async def _mine(request: Request, visitor: Visitor) -> dict[str, Any]:
     world = world_of(request)
     visible = await read.visible_islands(world, visitor.user)
     mine = [island for island in visible if island.owner_id == visitor.user.id]
-    earned = (await read_earned(world, visitor.user, limit=1)).account
+    earned = (await read_own_accounts(world, visitor.user)).earned
     return {
         "islands": [(island, chart.mark_of(island), why_idle(world, island)) for island in mine],
         "earned": earned,
@@ -101,23 +100,22 @@ async def _one(request: Request, visitor: Visitor) -> dict[str, Any]:
     island = await read.read_island(world, visitor.user, known(request))
     karma = await read.read_karma(world, visitor.user, island.id, limit=NOTES_SHOWN)
     whole = read.owns(visitor.user, island)
-    rows = (
-        await read.read_usage(world, visitor.user, island.id, limit=USAGE_READ, offset=0)
-        if whole
-        else []
-    )
-    return {
+    shown: dict[str, Any] = {
         "island": island,
         "mark_": chart.mark_of(island, visitor.user.id),
         "whole": whole,
         "mine": island.owner_id == visitor.user.id,
         "karma": karma,
-        "rows": [(row, _paid(row)) for row in rows[:USAGE_SHOWN]],
-        "earnings": _earnings(rows, world.clock.now().astimezone(UTC).date()),
-        "why": why_idle(world, island),
         "busy": world.fleet.busy(island.id),
-        "causes": Counter(row.usage.cause.value for row in rows).most_common(),
+        "rows": [],
+        "why": None,
     }
+    if whole:
+        rows = await read.read_usage(world, visitor.user, island.id, limit=USAGE_SHOWN, offset=0)
+        shown["rows"] = [(row, _paid(row)) for row in rows]
+        shown["earnings"] = await _earnings(world, visitor, island)
+        shown["why"] = await why_host(world, visitor.user, island.id)
+    return shown
 
 
 def why_idle(world: World, island: Island) -> list[str]:
@@ -164,26 +162,25 @@ def _idle_offers(world: World, island: Island) -> list[str]:
     return []
 
 
-def _earnings(rows: Sequence[read.Billed], today: date) -> Earnings:
-    first = today - timedelta(days=DAYS - 1)
-    sums: Counter[date] = Counter()
-    owed = attempts = 0
-    for row in rows:
-        day = row.usage.at.astimezone(UTC).date()
-        if day < first:
-            continue
-        attempts += 1
-        for pay in row.pays:
-            if pay.kind is PayKind.OWED:
-                owed += pay.amount
-            else:
-                sums[day] += pay.amount
+async def _earnings(world: World, visitor: Visitor, island: Island) -> Earnings:
+    last = world.clock.now().astimezone(UTC).date()
+    days = days_of(plots.days_back(last, DAYS), last, now=world.clock.now())
+    by_day = await earnings_of(world, visitor.user, island.id, days, EarnedBy.DAY)
+    by_workload = await earnings_of(world, visitor.user, island.id, days, EarnedBy.WORKLOAD)
+    paid = {row.group: row.charged + row.insured for row in by_day}
     points = [
-        plots.Point(f"{day:%d %b}", sums[day], credits_text(sums[day]))
-        for day in plots.days(first, today)
+        plots.Point(f"{day:%d %b}", value, credits_text(value))
+        for day in plots.days(days.first, days.last)
+        for value in [paid.get(day.isoformat(), 0)]
     ]
-    whole = len(rows) < USAGE_READ or attempts < len(rows)
-    return Earnings(plots.bars(points), sum(sums.values()), owed, attempts, whole)
+    return Earnings(
+        plots.bars(points),
+        sum(paid.values()),
+        sum(row.owed for row in by_day),
+        tuple(sorted(by_workload, key=lambda row: -(row.charged + row.insured))),
+        days.first,
+        days.last,
+    )
 
 
 def _paid(row: read.Billed) -> int:

@@ -24,10 +24,12 @@ from archipelag_coordinator.apps.web.render import fragment, go, page
 from archipelag_coordinator.domain.job import Job, JobFilter, JobStatus
 from archipelag_coordinator.domain.media import media_type_of
 from archipelag_coordinator.domain.placement import Verdict
+from archipelag_coordinator.domain.reasons import MEANINGS
 from archipelag_coordinator.errors import NotFound
 from archipelag_coordinator.services import read
 from archipelag_coordinator.services.cancel import cancel
 from archipelag_coordinator.services.files import files_of_job
+from archipelag_coordinator.services.why import JobWhy, why_job
 from archipelag_coordinator.services.world import World
 
 LIMIT: Final = 25
@@ -91,6 +93,7 @@ async def get_job(request: Request) -> Response:
     visitor = await signed_in(request)
     world = world_of(request)
     view = await read.read_job(world, visitor.user.id, known(request))
+    why = await why_job(world, visitor.user.id, view.job.id)
     files = await files_of_job(world, visitor.user.id, view.job.id)
     return page(
         request,
@@ -99,7 +102,7 @@ async def get_job(request: Request) -> Response:
         files=files,
         output=_output(view.job),
         input_text=_pretty(view.job.input),
-        **_told(world, view),
+        **_told(world, view, why),
     )
 
 
@@ -107,7 +110,8 @@ async def live_job(request: Request) -> Response:
     visitor = await signed_in(request)
     world = world_of(request)
     view = await read.read_job(world, visitor.user.id, known(request))
-    return fragment(request, "job_live.html", **_told(world, view))
+    why = await why_job(world, visitor.user.id, view.job.id)
+    return fragment(request, "job_live.html", **_told(world, view, why))
 
 
 async def get_output(request: Request) -> Response:
@@ -184,12 +188,15 @@ async def _listed(request: Request, visitor: Visitor) -> dict[str, Any]:
     }
 
 
-def _told(world: World, view: read.JobView) -> dict[str, Any]:
+def _told(world: World, view: read.JobView, why: JobWhy) -> dict[str, Any]:
     cargo = next((c for c in world.catalogue.cargos if c.slug == view.job.cargo_slug), None)
     return {
         "job": view.job,
         "tries": [_try(world, one) for one in view.attempts],
         "cargo_name": cargo.manifest.name if cargo else view.job.cargo_slug,
+        "outlook": why.outlook,
+        "hint": why.hint,
+        "meanings": MEANINGS,
         "queue_left_s": (view.job.queue_until - world.clock.now()).total_seconds(),
     }
 

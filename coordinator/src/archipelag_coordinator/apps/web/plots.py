@@ -89,6 +89,11 @@ def _bar(number: int, point: Point, room: float, floor: float, top: float) -> Ba
     )
 
 
+def days_back(last: date, count: int) -> date:
+    """The first of so many days up to the last."""
+    return last - timedelta(days=count - 1)
+
+
 def days(first: date, last: date) -> list[date]:
     """Each day from the first to the last."""
     return [first + timedelta(days=number) for number in range((last - first).days + 1)]

@@ -22,6 +22,8 @@ _TONES: Final = {
     "listed": "good",
     "ok": "good",
     "warm": "good",
+    "doing": "busy",
+    "todo": "quiet",
     "running": "busy",
     "assigned": "busy",
     "loading": "busy",

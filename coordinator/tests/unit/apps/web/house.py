@@ -254,7 +254,7 @@ async def _jobs(house: House, name: str) -> None:
     )
     why = f"{reef.name}: first item expected in 94 ms, 50 items/s, 3 of 4 slots free; 2 of 3 Islands could take it"
     placement = Placement(reef.id, 0.8123, why, verdicts)
-    common: dict[str, Any] = {"cargo": cargo, "input": given}
+    common: dict[str, Any] = {"cargo": cargo, "input": given, "key": house.scene.key}
     started = START + timedelta(seconds=1)
     jobs = {
         "done": a_job(
@@ -305,7 +305,7 @@ async def _jobs(house: House, name: str) -> None:
         "running": a_job(
             user, **common, status=JobStatus.RUNNING, epoch=Epoch(1), started_at=started
         ),
-        "other": a_job(house.stranger, **common),
+        "other": a_job(house.stranger, cargo=cargo, input=given),
     }
     tries = [
         an_attempt(

@@ -359,7 +359,7 @@ async def test_islands_say_why_they_get_no_work(house: House) -> None:
     idle = await house.scene.island(owner_id=house.ada.id, offers=())
     async with house.browser("ada") as http:
         told = (await http.get(f"/islands/{idle.id}")).text
-    assert "It has no Cargo that it could start now" in told
+    assert "It offers no workload: none is fetched or fits" in told
 
 
 async def test_earnings_are_told_by_day(house: House) -> None:
@@ -370,3 +370,75 @@ async def test_earnings_are_told_by_day(house: House) -> None:
     assert "11.34 credits" in shown
     day = house.scene.clock.now() - timedelta(days=1)
     assert f'<td>{day:%d %b}</td><td class="num">1.15</td>' in shown
+
+
+async def test_usage_is_told_by_day_cargo_and_key(house: House) -> None:
+    async with house.browser("ada") as http:
+        shown = (await http.get("/credits")).text
+        quarter = (await http.get("/credits?days=90")).text
+        nonsense = (await http.get("/credits?days=7&at=x&id=y&account=z")).text
+
+    usage = shown[shown.index('id="usage"') : shown.index('id="transfers"')]
+    assert "<strong>0.12448 credits</strong>" in usage
+    assert usage.count('class="bar"') == 30
+    assert f"<strong>{house.scene.cargo.slug}</strong>" in usage
+    assert f"<strong>{house.scene.key.name}</strong>" in usage
+    assert "format=csv" in usage and "by=key" in usage and "by=workload" in usage
+    assert quarter.count('class="bar"') == 90
+    assert nonsense.count('class="bar"') == 30
+
+
+async def test_every_transfer_is_found_page_by_page_once(house: House) -> None:
+    for number in range(40):
+        await house.post(
+            "admin", f"/admin/people/{house.ada.id}/grant", credits="1", cause=f"no. {number:03d}"
+        )
+    told: list[str] = []
+    path = "/credits"
+    async with house.browser("ada") as http:
+        while path:
+            shown = (await http.get(path)).text
+            told += re.findall(r"no\. \d{3}", shown)
+            older = re.findall(r'rel="next" href="([^"#]+)', shown)
+            path = older[0].replace("&amp;", "&") if older else ""
+
+    assert sorted(told) == [f"no. {number:03d}" for number in range(40)]
+
+
+async def test_a_waiting_job_is_told_what_would_help(house: House) -> None:
+    async with house.browser("ada") as http:
+        shown = (await http.get(f"/jobs/{house.jobs['waiting'].id}")).text
+
+    assert "What would help" in shown
+    assert "Islands looked at, now" in shown
+
+
+async def test_jobs_are_filtered_by_workload_and_time(house: House) -> None:
+    slug = house.scene.cargo.slug
+    async with house.browser("ada") as http:
+        theirs = (await http.get(f"/jobs?workload={slug}&since=hour")).text
+        others = (await http.get("/jobs?workload=another")).text
+        house.scene.clock.advance(7_200)
+        old = (await http.get("/jobs?since=hour")).text
+
+    assert house.jobs["done"].id in theirs
+    assert "None of yours is like that" in others
+    assert "None of yours is like that" in old
+
+
+async def test_an_island_is_told_its_place_in_line_and_its_pay_by_cargo(house: House) -> None:
+    async with house.browser("ada") as http:
+        shown = (await http.get(f"/islands/{house.islands['reef'].id}")).text
+
+    assert re.search(r"number \d of \d", shown)
+    assert "By Cargo" in shown and "16 of 17 completed" in shown
+
+
+async def test_operators_see_queues_and_parts(house: House) -> None:
+    async with house.browser("operator") as http:
+        shown = (await http.get("/admin")).text
+
+    for word in ("database", "broker", "leader", "chores", "Queues", "Background work"):
+        assert word in shown
+    row = shown[shown.index("Queues") :]
+    assert re.search(r"<td>llm-chat</td><td class=\"num\">2</td><td class=\"num\">1</td>", row)

@@ -129,7 +129,7 @@ async def test_an_owner_sees_their_suspended_island_and_why_it_idles(house: Hous
     async with house.browser("stranger") as http:
         others = await http.get(f"/islands/{reef.id}")
 
-    assert own.status_code == 200 and "It is suspended" in own.text
+    assert own.status_code == 200 and "It was suspended by an operator" in own.text
     assert "reef" in listed.text
     assert others.status_code == 404
 
