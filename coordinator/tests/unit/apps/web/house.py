@@ -18,7 +18,7 @@ from archipelag_contracts.units import Ucredits
 from archipelag_coordinator.apps.cookies import COOKIE
 from archipelag_coordinator.apps.web.app import create_pages
 from archipelag_coordinator.apps.web.settings import PagesSettings
-from archipelag_coordinator.domain.attempt import AttemptStatus, Cause
+from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus, Cause
 from archipelag_coordinator.domain.cargo import CargoStatus
 from archipelag_coordinator.domain.island import Island, IslandStatus
 from archipelag_coordinator.domain.job import Job, JobStatus
@@ -241,6 +241,53 @@ def _png(width: int = 96, height: int = 96) -> bytes:
     )
 
 
+def _tries(house: House, jobs: dict[str, Job], placement: Placement, name: str) -> list[Attempt]:
+    """How each job came to where it is."""
+    reef, holm = house.islands["reef"], house.islands["holm"]
+    return [
+        an_attempt(
+            jobs["done"],
+            holm,
+            epoch=Epoch(1),
+            status=AttemptStatus.LOST,
+            cause=Cause.LEASE_LOST,
+            reason=name or "the Island was not heard from for 2 s",
+            placement=replace(placement, island_id=holm.id),
+            next_position=Position(17),
+            ended_at=START + timedelta(seconds=4),
+        ),
+        an_attempt(
+            jobs["done"],
+            reef,
+            epoch=Epoch(2),
+            status=AttemptStatus.SUCCEEDED,
+            cause=Cause.COMPLETED,
+            placement=placement,
+            first_position=Position(17),
+            next_position=Position(42),
+            assigned_at=START + timedelta(seconds=4),
+            ended_at=START + timedelta(seconds=9),
+        ),
+        an_attempt(
+            jobs["failed"],
+            reef,
+            status=AttemptStatus.FAILED,
+            cause=Cause.CARGO_FAILED,
+            reason=name or "out of memory",
+            placement=placement,
+        ),
+        an_attempt(jobs["running"], reef, status=AttemptStatus.RUNNING, placement=placement),
+        an_attempt(
+            jobs["picture"],
+            reef,
+            status=AttemptStatus.SUCCEEDED,
+            cause=Cause.COMPLETED,
+            placement=placement,
+            ended_at=START + timedelta(seconds=31),
+        ),
+    ]
+
+
 async def _jobs(house: House, name: str) -> None:
     user, cargo = house.ada, house.scene.cargo
     asked = (name or "Why is the sky blue?").replace("\\", "\\\\").replace('"', '\\"').encode()
@@ -307,48 +354,7 @@ async def _jobs(house: House, name: str) -> None:
         ),
         "other": a_job(house.stranger, cargo=cargo, input=given),
     }
-    tries = [
-        an_attempt(
-            jobs["done"],
-            holm,
-            epoch=Epoch(1),
-            status=AttemptStatus.LOST,
-            cause=Cause.LEASE_LOST,
-            reason=name or "the Island was not heard from for 2 s",
-            placement=replace(placement, island_id=holm.id),
-            next_position=Position(17),
-            ended_at=START + timedelta(seconds=4),
-        ),
-        an_attempt(
-            jobs["done"],
-            reef,
-            epoch=Epoch(2),
-            status=AttemptStatus.SUCCEEDED,
-            cause=Cause.COMPLETED,
-            placement=placement,
-            first_position=Position(17),
-            next_position=Position(42),
-            assigned_at=START + timedelta(seconds=4),
-            ended_at=START + timedelta(seconds=9),
-        ),
-        an_attempt(
-            jobs["failed"],
-            reef,
-            status=AttemptStatus.FAILED,
-            cause=Cause.CARGO_FAILED,
-            reason=name or "out of memory",
-            placement=placement,
-        ),
-        an_attempt(jobs["running"], reef, status=AttemptStatus.RUNNING, placement=placement),
-        an_attempt(
-            jobs["picture"],
-            reef,
-            status=AttemptStatus.SUCCEEDED,
-            cause=Cause.COMPLETED,
-            placement=placement,
-            ended_at=START + timedelta(seconds=31),
-        ),
-    ]
+    tries = _tries(house, jobs, placement, name)
     async with house.scene.store.begin() as tx:
         for job in jobs.values():
             await tx.jobs.add(job)
