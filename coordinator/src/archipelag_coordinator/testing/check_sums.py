@@ -9,7 +9,7 @@ from archipelag_contracts.units import Ucredits
 
 from archipelag_coordinator.domain.attempt import Cause, Usage
 from archipelag_coordinator.domain.cargo import Cargo
-from archipelag_coordinator.domain.job import Job, JobStatus
+from archipelag_coordinator.domain.job import Job, JobFilter, JobStatus
 from archipelag_coordinator.domain.ledger import (
     Transfer,
     charge_id,
@@ -41,6 +41,7 @@ from archipelag_coordinator.testing.check_work import Scene
 from archipelag_coordinator.testing.fakes import START
 
 SECOND = timedelta(seconds=1)
+MINUTE = timedelta(minutes=1)
 TODAY = Days(START.date(), START.date())
 MIDNIGHT = TODAY.until
 
@@ -205,6 +206,33 @@ class CheckSums:
             found = await tx.sums.work()
 
         assert found == [Work("llm-chat", 2, 1, START), Work("other", 0, 1, None)]
+
+    async def test_jobs_are_filtered_by_status_workload_and_age(self, store: Store) -> None:
+        scene = await Scene.of(store)
+        other = await a_stored_cargo(store, slug="other")
+        early = await scene.job(created_at=START, status=JobStatus.RUNNING)
+        late = await scene.job(created_at=START + MINUTE, status=JobStatus.FAILED, ended_at=START)
+        async with store.begin() as tx:
+            theirs = await tx.jobs.add(
+                a_job(scene.user, cargo=other, created_at=START + 2 * MINUTE)
+            )
+        expected = [
+            (JobFilter(), [theirs, late, early]),
+            (JobFilter(frozenset({JobStatus.RUNNING, JobStatus.FAILED})), [late, early]),
+            (JobFilter(frozenset()), []),
+            (JobFilter(workload="other"), [theirs]),
+            (JobFilter(workload="none"), []),
+            (JobFilter(created_after=START + MINUTE), [theirs, late]),
+            (JobFilter(created_before=START + MINUTE), [early]),
+            (JobFilter(created_after=START + MINUTE, created_before=START + 2 * MINUTE), [late]),
+        ]
+
+        for only, jobs in expected:
+            async with store.begin() as tx:
+                found = await tx.jobs.of_user(scene.user.id, limit=9, offset=0, only=only)
+                page = await tx.jobs.of_user(scene.user.id, limit=1, offset=1, only=only)
+            assert found == (jobs, len(jobs)), only
+            assert page == (jobs[1:2], len(jobs)), only
 
     async def test_who_never_moved_anything_has_no_moves(self, store: Store) -> None:
         user, _, _ = await a_customer(store, 0)

@@ -254,33 +254,6 @@ class CheckJobs:
         assert some == ([cancelled], 1)
         assert none == ([], 0)
 
-    async def test_jobs_are_filtered_by_status_workload_and_age(self, store: Store) -> None:
-        scene = await Scene.of(store)
-        other = await a_stored_cargo(store, slug="other")
-        early = await scene.job(created_at=START, status=JobStatus.RUNNING)
-        late = await scene.job(created_at=START + MINUTE, status=JobStatus.FAILED, ended_at=START)
-        async with store.begin() as tx:
-            theirs = await tx.jobs.add(
-                a_job(scene.user, cargo=other, created_at=START + 2 * MINUTE)
-            )
-        expected = [
-            (JobFilter(), [theirs, late, early]),
-            (JobFilter(frozenset({JobStatus.RUNNING, JobStatus.FAILED})), [late, early]),
-            (JobFilter(frozenset()), []),
-            (JobFilter(workload="other"), [theirs]),
-            (JobFilter(workload="none"), []),
-            (JobFilter(created_after=START + MINUTE), [theirs, late]),
-            (JobFilter(created_before=START + MINUTE), [early]),
-            (JobFilter(created_after=START + MINUTE, created_before=START + 2 * MINUTE), [late]),
-        ]
-
-        for only, jobs in expected:
-            async with store.begin() as tx:
-                found = await tx.jobs.of_user(scene.user.id, limit=9, offset=0, only=only)
-                page = await tx.jobs.of_user(scene.user.id, limit=1, offset=1, only=only)
-            assert found == (jobs, len(jobs)), only
-            assert page == (jobs[1:2], len(jobs)), only
-
     async def test_waiting_are_by_priority_then_age(self, store: Store) -> None:
         scene = await Scene.of(store)
         young = await scene.job(created_at=START + MINUTE)
