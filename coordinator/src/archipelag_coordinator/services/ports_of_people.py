@@ -1,4 +1,4 @@
-"""What the verbs need for people: who they are, their keys, mail, links that sign in, identities, and the log of what administrators did."""
+"""What the verbs need for people: who they are, how they sign in, and the log of what administrators did."""
 
 from __future__ import annotations
 

@@ -241,6 +241,18 @@ def _png(width: int = 96, height: int = 96) -> bytes:
     )
 
 
+def _placement(house: House, name: str) -> Placement:
+    """The reef, before two others."""
+    reef, skerry, holm = (house.islands[one] for one in ("reef", "skerry", "holm"))
+    verdicts = (
+        Verdict(reef.id, reef.name, 0.8123, ""),
+        Verdict(holm.id, holm.name, 0.6011, ""),
+        Verdict(skerry.id, skerry.name, None, name or "is busy: 8 of 8 slots taken"),
+    )
+    why = f"{reef.name}: first item expected in 94 ms, 50 items/s, 3 of 4 slots free; 2 of 3 Islands could take it"
+    return Placement(reef.id, 0.8123, why, verdicts)
+
+
 def _tries(house: House, jobs: dict[str, Job], placement: Placement, name: str) -> list[Attempt]:
     """How each job came to where it is."""
     reef, holm = house.islands["reef"], house.islands["holm"]
@@ -293,14 +305,8 @@ async def _jobs(house: House, name: str) -> None:
     asked = (name or "Why is the sky blue?").replace("\\", "\\\\").replace('"', '\\"').encode()
     given = b'{"messages":[{"role":"user","content":"%b"}],"max_tokens":256}' % asked
     picture = base64.b64encode(_png()).decode()
-    reef, skerry, holm = (house.islands[one] for one in ("reef", "skerry", "holm"))
-    verdicts = (
-        Verdict(reef.id, reef.name, 0.8123, ""),
-        Verdict(holm.id, holm.name, 0.6011, ""),
-        Verdict(skerry.id, skerry.name, None, name or "is busy: 8 of 8 slots taken"),
-    )
-    why = f"{reef.name}: first item expected in 94 ms, 50 items/s, 3 of 4 slots free; 2 of 3 Islands could take it"
-    placement = Placement(reef.id, 0.8123, why, verdicts)
+    skerry = house.islands["skerry"]
+    placement = _placement(house, name)
     common: dict[str, Any] = {"cargo": cargo, "input": given, "key": house.scene.key}
     started = START + timedelta(seconds=1)
     jobs = {
