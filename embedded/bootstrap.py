@@ -70,8 +70,10 @@ SANDBOXES = {
     "docker-registry": "docker-registry",
     "skopeo": "skopeo",
     "newuidmap": "uidmap",
+    "chromium": "chromium",
 }
-"""Program → Debian package: what the tests of sandboxes and registries need and no wheel brings. Nobody else does."""
+"""Program → Debian package: what the tests of sandboxes, registries and pages need and no wheel brings. Nobody else
+does."""
 NODE_FOLDERS = ("sdk",)
 """What npm installs into, each from its own `package-lock.json`."""
 SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
@@ -178,15 +180,17 @@ def npm_command() -> list[str] | None:
 
 
 def sandboxes(progress: Progress) -> None:
-    """Container runtimes for the tests, where this machine lets us; elsewhere the tests say what they leave out."""
+    """Container runtimes and a browser, where this machine lets us; elsewhere the tests say what they leave out."""
     missing = [package for program, package in SANDBOXES.items() if not found(program)]
     if not missing:
         return
     names = " ".join(missing)
     if os.geteuid() != 0 or not found("apt-get"):
-        print(f"note: tests of some sandboxes are left out; as root on Debian: apt install {names}")
+        print(
+            f"note: tests of some sandboxes and of the pages are left out; as root on Debian: apt install {names}"
+        )
         return
-    progress.begin("Container runtimes for the tests")
+    progress.begin("Container runtimes and a browser for the tests")
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     try:
         run(progress, ["apt-get", "-qq", "update"], env=quiet)
@@ -196,7 +200,7 @@ def sandboxes(progress: Progress) -> None:
         if os.environ.get("CI"):
             raise
         # A machine without a line to its distribution still runs all the other tests.
-        print(f"\nnote: tests of some sandboxes are left out: {failed}")
+        print(f"\nnote: tests of some sandboxes and of the pages are left out: {failed}")
         return
     progress.done()
 

@@ -21,6 +21,7 @@ from archipelag_coordinator.admin import COLUMNS, Admin, cell, table
 from archipelag_coordinator.clock import SystemClock
 from archipelag_coordinator.domain.user import Role
 from archipelag_coordinator.errors import CoordinatorError
+from archipelag_coordinator.services.bootstrap import FIRST_USER
 
 DESCRIPTION = """\
 The control plane of an Archipelag network.
@@ -94,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     boot.add_argument("--cargo", type=Path, action="append", default=[], metavar="MANIFEST")
     boot.add_argument(
         "--email",
-        default=commands.FIRST_USER,
+        default=FIRST_USER,
         help="the first administrator's address, to sign in by; default: %(default)s",
     )
     user = sub.add_parser("user", help="people")

@@ -61,6 +61,7 @@ class Network:
         self._shelved: list[str] = []
         self._pairing_code: str | None = None
         self._island_started = datetime.now(UTC)
+        self._first_user = ""
 
     def parts(self) -> list[Step | Service]:
         folder = str(self._state.coordinator)
@@ -107,6 +108,7 @@ class Network:
             database_url=self._postgres.dsn(),
             nats_url=self._nats.url,
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            sign_in_as="" if self._env().get("ARCHIPELAG_SMTP_URL") else self._first_user,
             processes=processes,
         )
 
@@ -196,6 +198,7 @@ class Network:
         try:
             made = json.loads(printed)
             key, self._pairing_code = made.get("api_key"), made.get("pairing_code")
+            self._first_user = made.get("email", "")
         except (ValueError, AttributeError) as error:
             log = self._state.log("setup")
             raise StepFailed(f"bootstrap printed no JSON object ({error}); see {log}") from None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from archipelag_coordinator.apps.api import (
     account,
@@ -49,6 +49,8 @@ from archipelag_coordinator.services.world import World
 
 BASE = "/api/v1"
 OPENAI_BASE = "/v1"
+_OURS = ("/api/", f"{OPENAI_BASE}/")
+_PROVIDER = "/openid/"
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,11 @@ def create_app(
     settings: ApiSettings | None = None,
     broker_connected: Callable[[], bool] | None = None,
     stream_says: Callable[[], Awaitable[str]] | None = None,
+    pages: ASGIApp | None = None,
     new_request_id: Callable[[], str] = lambda: f"req_{uuid.uuid4().hex}",
 ) -> ASGIApp:
     """`broker_connected` is what readiness asks beside the database. `stream_says` tells in words how what is kept at
-    the broker stands, and raises where it does not answer."""
+    the broker stands, and raises where it does not answer. `pages` answers whatever is not the API's."""
     app = FastAPI(
         title="Archipelag",
         version=world.version,
@@ -109,7 +112,46 @@ def create_app(
     app.openapi_schema = describe(app)
     app.include_router(docs.router, prefix=BASE, include_in_schema=False)
     _answer_errors(app)
-    return Envelope(app, new_request_id)
+    return Envelope(app if pages is None else Beside(app, pages), new_request_id)
+
+
+class Beside:
+    """Two applications behind one door: the API below its bases, the pages everywhere else.
+
+    The doors to a provider of sign-in are the API's, but it is people who stand at them: what goes wrong there is told
+    by the page where they came from.
+    """
+
+    def __init__(self, api: ASGIApp, pages: ASGIApp) -> None:
+        self._api = api
+        self._pages = pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = f"{scope.get('path', '')}/"
+        if scope["type"] != "http" or path.startswith(_OURS):
+            await self._api(scope, receive, send)
+        elif path.startswith(_PROVIDER):
+            await self._api(scope, receive, _Led(send))
+        else:
+            await self._pages(scope, receive, send)
+
+
+class _Led:
+    """Instead of an error, the way to the sign-in page, with the error's status."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._refused = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] >= 400:
+            self._refused = True
+            where = b"/sign-in?refused=%d" % message["status"]
+            headers = [(b"location", where), (b"content-length", b"0")]
+            message = {**message, "status": 303, "headers": headers}
+        elif self._refused:
+            message = {**message, "body": b""}
+        await self._send(message)
 
 
 def _answer_errors(app: FastAPI) -> None:
