@@ -12,6 +12,7 @@ from typing import Final
 from archipelag_contracts import ids
 from archipelag_contracts.ids import ApiKeyId, FileId, IslandId, JobId, RelayId, UserId
 
+from archipelag_coordinator.domain.conversation import ConversationId
 from archipelag_coordinator.domain.file import BlobId
 
 PAIRING_ALPHABET: Final = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
@@ -37,6 +38,9 @@ class SystemIds:
 
     def relay(self, now: datetime) -> RelayId:
         return RelayId(f"rly_{_body(now)}")
+
+    def conversation(self, now: datetime) -> ConversationId:
+        return ConversationId(f"cnv_{_body(now)}")
 
     def file(self) -> FileId:
         return FileId(f"file_{secrets.token_hex(16)}")

@@ -6,6 +6,7 @@ Make a subclass whose name begins with `Test`, and a fixture `store` that gives 
 from __future__ import annotations
 
 from archipelag_coordinator.testing.check_cargos import CheckCargos, CheckDocuments
+from archipelag_coordinator.testing.check_conversations import CheckConversations
 from archipelag_coordinator.testing.check_files import CheckFiles
 from archipelag_coordinator.testing.check_items import CheckItems
 from archipelag_coordinator.testing.check_ledger import CheckLedger
@@ -34,6 +35,7 @@ class CheckStore(
     CheckLedger,
     CheckPay,
     CheckFiles,
+    CheckConversations,
     CheckCoordinators,
     CheckDoor,
 ):

@@ -12,6 +12,7 @@ from archipelag_contracts.ids import ApiKeyId, Epoch, FileId, IslandId, JobId, R
 from archipelag_coordinator.domain.attempt import Attempt
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.catalogue import Document
+from archipelag_coordinator.domain.conversation import Conversation, ConversationId, Message
 from archipelag_coordinator.domain.file import Blob, BlobId, File, Input
 from archipelag_coordinator.domain.fleet import AttemptKey
 from archipelag_coordinator.domain.island import Island, PairingCode
@@ -108,6 +109,8 @@ class State:
         self.blobs: Table[BlobId, Blob] = Table(undo)
         self.files: Table[FileId, File] = Table(undo)
         self.job_files: Table[tuple[JobId, FileId], Input] = Table(undo)
+        self.conversations: Table[ConversationId, Conversation] = Table(undo)
+        self.messages: Table[tuple[ConversationId, int], Message] = Table(undo)
         self.rates: dict[str, int] = {}
         """Bucket → when it is empty again, in microseconds since 1970; no transaction takes that back."""
 

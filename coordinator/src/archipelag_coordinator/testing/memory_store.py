@@ -18,6 +18,7 @@ from archipelag_coordinator.domain.user import ApiKey, User
 from archipelag_coordinator.errors import Conflict, IllegalMove, NotFound, PairingRefused
 from archipelag_coordinator.services.ports import Admission
 from archipelag_coordinator.testing.memory_cargos import MemoryCargos
+from archipelag_coordinator.testing.memory_conversations import MemoryConversations
 from archipelag_coordinator.testing.memory_files import MemoryFiles
 from archipelag_coordinator.testing.memory_pay import (
     MemoryKarmaNotes,
@@ -192,6 +193,7 @@ class MemoryTx:
         self.karma = MemoryKarmaNotes(state)
         self.coordinators = MemoryCoordinators(state)
         self.files = MemoryFiles(state)
+        self.conversations = MemoryConversations(state)
 
     def rely(self) -> None:
         """Memory forgets everything or nothing."""

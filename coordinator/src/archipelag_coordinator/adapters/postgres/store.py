@@ -19,6 +19,7 @@ from psycopg_pool import AsyncConnectionPool
 from archipelag_coordinator.adapters.postgres import door
 from archipelag_coordinator.adapters.postgres.attempts import PostgresAttempts
 from archipelag_coordinator.adapters.postgres.cargos import PostgresCargos
+from archipelag_coordinator.adapters.postgres.conversations import PostgresConversations
 from archipelag_coordinator.adapters.postgres.coordinators import PostgresCoordinators
 from archipelag_coordinator.adapters.postgres.files import PostgresFiles
 from archipelag_coordinator.adapters.postgres.flusher import FLUSH, SERVER, Flusher, Witness
@@ -84,6 +85,7 @@ class PostgresTx:
         self.karma = PostgresKarmaNotes(connection)
         self.coordinators = PostgresCoordinators(connection)
         self.files = PostgresFiles(connection)
+        self.conversations = PostgresConversations(connection)
 
     def rely(self) -> None:
         """Leaving waits for the disk although nothing was written."""
