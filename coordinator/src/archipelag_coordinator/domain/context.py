@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 from archipelag_coordinator.domain.chat import MESSAGE_BYTES_MAX, MESSAGES_MAX
@@ -45,10 +46,9 @@ def request_of(
 
 def _exchanges(path: Sequence[Message]) -> list[tuple[Message, Message]]:
     """Questions with their answers; one that got none is as if never asked, for models know no such thing."""
-    pairs = zip(path, path[1:], strict=False)
     return [
         (one, two)
-        for one, two in pairs
+        for one, two in pairwise(path)
         if one.said is Said.USER and two.said is Said.ASSISTANT and two.text
     ]
 

@@ -1,4 +1,4 @@
-"""A conversation of a person with a model: questions and answers that are kept, in branches where one was asked anew."""
+"""A conversation of a person with a model: questions and answers that are kept, in branches where asked anew."""
 
 from __future__ import annotations
 

@@ -84,8 +84,15 @@ class MemoryConversations:
         standing = self._writing(message)
         if standing is None:
             return False
-        told = {"status": message.status, "text": message.text}
-        self._put(replace(standing, figures=message.figures, error=message.error, **told))
+        self._put(
+            replace(
+                standing,
+                status=message.status,
+                text=message.text,
+                figures=message.figures,
+                error=message.error,
+            )
+        )
         return True
 
     async def take_back(self, conversation: ConversationId, numbers: Sequence[int]) -> int:

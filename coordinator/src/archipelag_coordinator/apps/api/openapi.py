@@ -37,10 +37,10 @@ _MEANINGS: Final = {
 }
 
 
-def takes(shape: str) -> dict[str, Any]:
+def takes(shape: str, *, required: bool = True) -> dict[str, Any]:
     """A JSON body of this shape."""
     content = {"application/json": {"schema": _ref(shape)}}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": required, "content": content}}
 
 
 def takes_form(shape: str) -> dict[str, Any]:

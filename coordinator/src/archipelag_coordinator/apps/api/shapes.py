@@ -20,6 +20,7 @@ from archipelag_coordinator.apps.api.schemas import (
     ref,
     shape,
 )
+from archipelag_coordinator.apps.api.shapes_of_conversations import CONVERSATIONS
 from archipelag_coordinator.apps.api.shapes_of_files import FILES, MODELS
 from archipelag_coordinator.apps.api.shapes_of_publishing import PUBLISHING, SIGNING_KEYS, WORKLOAD
 
@@ -336,5 +337,5 @@ _ACCOUNT: Final[dict[str, Schema]] = {
 }
 
 SHAPES: Final[dict[str, Schema]] = (
-    _PROBLEMS | _JOBS | _CHAT | FILES | MODELS | PUBLISHING | _NETWORK | _ACCOUNT
+    _PROBLEMS | _JOBS | _CHAT | CONVERSATIONS | FILES | MODELS | PUBLISHING | _NETWORK | _ACCOUNT
 )
