@@ -91,6 +91,12 @@ class SeededIds:
     def secret(self) -> str:
         return f"ak_{self._rng.randrange(10**43):043d}"
 
+    def session_secret(self) -> str:
+        return f"as_{self._rng.randrange(10**43):043d}"
+
+    def link_secret(self) -> str:
+        return f"al_{self._rng.randrange(10**43):043d}"
+
     def pairing_code(self) -> str:
         return "".join(self._rng.choices("ABCDEFGHJKLMNPQRSTUVWXYZ23456789", k=6))
 

@@ -22,6 +22,7 @@ CoordinatorError
 │   ├── NothingToContinue       a reader's place in an answer that does not stand (any more)
 │   └── AlreadyPosted           a transfer of this id stands, with other entries
 ├── PairingRefused              unknown, used or expired pairing code: `reason`
+├── LinkNotValid                unknown, used or expired sign-in link: `reason`
 ├── IslandRefused               suspended, retired or banned
 └── UnbalancedTransfer          entries that do not add up to zero: our own mistake
 """
@@ -191,6 +192,14 @@ class PairingRefused(CoordinatorError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"pairing code {reason}")
+        self.reason = reason
+
+
+class LinkNotValid(CoordinatorError):
+    code = "link_not_valid"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"this sign-in link {reason}: ask for a new one")
         self.reason = reason
 
 

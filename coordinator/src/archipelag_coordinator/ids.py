@@ -49,7 +49,13 @@ class SystemIds:
         return BlobId(f"blob_{_body(now)}")
 
     def secret(self) -> str:
-        return "ak_" + "".join(secrets.choice(_SECRET_ALPHABET) for _ in range(_SECRET_LENGTH))
+        return "ak_" + _chance()
+
+    def session_secret(self) -> str:
+        return "as_" + _chance()
+
+    def link_secret(self) -> str:
+        return "al_" + _chance()
 
     def pairing_code(self) -> str:
         return "".join(secrets.choice(PAIRING_ALPHABET) for _ in range(PAIRING_LENGTH))
@@ -59,6 +65,10 @@ class SystemIds:
 
     def chance(self) -> float:
         return random.random()
+
+
+def _chance() -> str:
+    return "".join(secrets.choice(_SECRET_ALPHABET) for _ in range(_SECRET_LENGTH))
 
 
 def _body(now: datetime) -> str:

@@ -50,6 +50,18 @@ class Policy:
     """`max_tokens` of a chat that names none."""
     requests_per_minute: int = 100
     """Of a key that has no rate of its own."""
+    session_requests_per_minute: int = 600
+    """Of a browser that is signed in: one page asks for several things."""
+    session_s: float = 30 * 24 * 3600.0
+    """How long a browser stays signed in."""
+    sign_in_link_s: float = 900.0
+    """How long a mailed link is good."""
+    sign_in_mails_per_minute: int = 5
+    """To one address, and asked for from one client address."""
+    sign_up_open: bool = True
+    """Whoever can read mail under an address may become a user. Closed: users are added by an operator."""
+    sign_up_ucredits: Ucredits = Ucredits(0)
+    """What a new user is given, once."""
     pairing_code_s: float = 600.0
     """How long a pairing code is good."""
     broker_credentials_s: float = 24 * 3600.0

@@ -35,6 +35,11 @@ class Scope(StrEnum):
     WRITE = "write"
 
 
+class KeyKind(StrEnum):
+    KEY = "key"
+    SESSION = "session"
+
+
 @dataclass(frozen=True)
 class User:
     id: UserId
@@ -46,7 +51,8 @@ class User:
 
 @dataclass(frozen=True)
 class ApiKey:
-    """A program's credential. The secret is never stored: `hash` is its SHA-256, enough for 256 bits of chance."""
+    """A program's credential, or a browser's: a session. The secret is never stored: `hash` is its SHA-256, enough for
+    256 bits of chance."""
 
     id: ApiKeyId
     user_id: UserId
@@ -63,13 +69,17 @@ class ApiKey:
     """Charged and reserved so far through this key."""
     rate_per_minute: int | None = None
     """None: the network's default."""
+    kind: KeyKind = KeyKind.KEY
+    user_agent: str = ""
+    """What the browser of a session called itself."""
 
     def check_usable(self, now: datetime) -> None:
         """Raises NotAuthenticated."""
+        what = "session" if self.kind is KeyKind.SESSION else "API key"
         if self.revoked_at is not None:
-            raise NotAuthenticated("this API key was revoked")
+            raise NotAuthenticated(f"this {what} was revoked")
         if self.expires_at is not None and now >= self.expires_at:
-            raise NotAuthenticated("this API key has expired")
+            raise NotAuthenticated(f"this {what} has expired")
 
     def check_scope(self, needed: Scope) -> None:
         """Raises NotPermitted. `write` includes `read`."""

@@ -29,11 +29,12 @@ from archipelag_coordinator.domain.fleet import AttemptKey
 from archipelag_coordinator.domain.island import Island, PairingCode
 from archipelag_coordinator.domain.items import Items
 from archipelag_coordinator.domain.job import Job
-from archipelag_coordinator.domain.user import ApiKey, User
+from archipelag_coordinator.domain.user import ApiKey, KeyKind, User
 from archipelag_coordinator.services.ports_of_cargos import Cargos
 from archipelag_coordinator.services.ports_of_conversations import Conversations
 from archipelag_coordinator.services.ports_of_files import Files
 from archipelag_coordinator.services.ports_of_pay import KarmaNotes, Ledger, Usages
+from archipelag_coordinator.services.ports_of_people import AuditLog, Identities, SignIns
 
 
 class Ids(Protocol):
@@ -48,6 +49,14 @@ class Ids(Protocol):
     def blob(self, now: datetime) -> BlobId: ...
     def secret(self) -> str:
         """A new API key's secret: `ak_` and 43 characters, 256 bits from the operating system."""
+        ...
+
+    def session_secret(self) -> str:
+        """The same for a browser: `as_` and 43 characters."""
+        ...
+
+    def link_secret(self) -> str:
+        """The same for a link that signs in: `al_` and 43 characters."""
         ...
 
     def pairing_code(self) -> str: ...
@@ -67,14 +76,43 @@ class Users(Protocol):
     async def add(self, user: User) -> None: ...
     async def get(self, user: UserId) -> User | None: ...
     async def by_email(self, email: str) -> User | None: ...
+    async def wait_turn(self) -> None:
+        """Nobody else who waits for this adds users or changes roles before this transaction ends."""
+        ...
+
+    async def count(self) -> int: ...
+    async def admins(self) -> int:
+        """How many administrators are not suspended."""
+        ...
+
+    async def save(self, user: User) -> None:
+        """Role and suspension. Raises NotFound."""
+        ...
+
+    async def find(self, *, limit: int, offset: int, search: str = "") -> tuple[list[User], int]:
+        """Newest first, and how many there are in all; those with `search` in their address or id."""
+        ...
 
 
 class Keys(Protocol):
     async def add(self, key: ApiKey) -> None: ...
     async def get(self, user: UserId, key: ApiKeyId) -> ApiKey | None: ...
-    async def of_user(self, user: UserId) -> list[ApiKey]: ...
-    async def revoke(self, user: UserId, key: ApiKeyId, now: datetime) -> ApiKey | None:
-        """None when this user has no such key. Revoking twice keeps the first time."""
+    async def of_user(self, user: UserId) -> list[ApiKey]:
+        """Without sessions, newest first."""
+        ...
+
+    async def sessions_of(self, user: UserId, now: datetime, limit: int) -> list[ApiKey]:
+        """Those that hold, newest first."""
+        ...
+
+    async def revoke(
+        self, user: UserId, key: ApiKeyId, now: datetime, kind: KeyKind = KeyKind.KEY
+    ) -> ApiKey | None:
+        """None when this user has no such key of this kind. Revoking twice keeps the first time."""
+        ...
+
+    async def revoke_sessions(self, user: UserId, now: datetime) -> int:
+        """Every session of this user; returns how many still held."""
         ...
 
     async def reserve(self, key: ApiKeyId, amount: Ucredits) -> None:
@@ -292,6 +330,12 @@ class Tx(Protocol):
     def files(self) -> Files: ...
     @property
     def conversations(self) -> Conversations: ...
+    @property
+    def sign_ins(self) -> SignIns: ...
+    @property
+    def identities(self) -> Identities: ...
+    @property
+    def audit(self) -> AuditLog: ...
     def rely(self) -> None:
         """What was read here is about to be promised to somebody outside: it must not be forgotten by a crash."""
         ...

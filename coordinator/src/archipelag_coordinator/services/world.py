@@ -25,6 +25,7 @@ from archipelag_coordinator.services.ports import (
 )
 from archipelag_coordinator.services.ports_of_cargos import CatalogueSigner
 from archipelag_coordinator.services.ports_of_files import Blobs
+from archipelag_coordinator.services.ports_of_people import Mail, Mailbox
 
 
 def _nothing() -> None:
@@ -64,6 +65,12 @@ class World:
     demand: Demand = field(default_factory=Demand)
     footing: Footing = field(default_factory=Footing)
     blobs: Blobs = field(default_factory=NoBlobs)
+    mail: Mail | None = None
+    """None: this network sends no mail, and nobody can sign in by it."""
+    mailbox: Mailbox | None = None
+    """Where `mail` is kept in a network of one's own; None where it is really sent."""
+    public_url: str = "http://127.0.0.1:8420"
+    """Where people reach the HTTP door: links in mails begin with it."""
     assignment_keys: tuple[bytes, ...] = ()
     """Public keys whose assignments Islands obey."""
     publisher_keys: tuple[bytes, ...] = ()

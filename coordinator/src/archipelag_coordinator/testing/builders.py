@@ -27,6 +27,8 @@ from archipelag_coordinator.domain.ledger import (
 )
 from archipelag_coordinator.domain.placement import Candidate, Placement, Verdict
 from archipelag_coordinator.domain.review import Check
+from archipelag_coordinator.domain.session import new_session
+from archipelag_coordinator.domain.sign_in import SignIn, hash_link
 from archipelag_coordinator.domain.user import ApiKey, Role, Scope, User, hash_secret
 from archipelag_coordinator.services.ports import Store
 from archipelag_coordinator.testing.fakes import START
@@ -72,6 +74,30 @@ def a_key(user: User | None = None, *, secret: str | None = None, **changes: Any
         "created_at": START,
     }
     return ApiKey(**sane | changes)
+
+
+def a_session(user: User | None = None, *, secret: str | None = None, **changes: Any) -> ApiKey:
+    shown = secret or f"as_{next(_numbers):043d}"
+    made = new_session(
+        ApiKeyId(an_id("key")),
+        user.id if user else UserId(an_id("usr")),
+        shown,
+        user_agent="",
+        now=START,
+        life_s=30 * 24 * 3600,
+    )
+    return replace(made, **changes)
+
+
+def a_sign_in(**changes: Any) -> SignIn:
+    """A link that is good for a quarter of an hour."""
+    sane: dict[str, Any] = {
+        "hash": hash_link(f"al_{next(_numbers):043d}"),
+        "email": "ada@example.org",
+        "created_at": START,
+        "expires_at": START + timedelta(minutes=15),
+    }
+    return SignIn(**sane | changes)
 
 
 def a_manifest(**changes: Any) -> Manifest:

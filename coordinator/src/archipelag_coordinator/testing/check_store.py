@@ -19,6 +19,7 @@ from archipelag_coordinator.testing.check_nouns import (
     CheckUsers,
 )
 from archipelag_coordinator.testing.check_pay import CheckPay
+from archipelag_coordinator.testing.check_people import CheckPeople
 from archipelag_coordinator.testing.check_work import CheckAttempts, CheckJobs
 
 
@@ -26,6 +27,7 @@ class CheckStore(
     CheckTransactions,
     CheckUsers,
     CheckKeys,
+    CheckPeople,
     CheckCargos,
     CheckDocuments,
     CheckIslands,

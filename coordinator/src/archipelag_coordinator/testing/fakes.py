@@ -77,6 +77,12 @@ class SequenceIds:
     def secret(self) -> str:
         return f"ak_{self._next():043d}"
 
+    def session_secret(self) -> str:
+        return f"as_{self._next():043d}"
+
+    def link_secret(self) -> str:
+        return f"al_{self._next():043d}"
+
     def pairing_code(self) -> str:
         number, letters = self._next(), []
         for _ in range(6):
@@ -181,6 +187,31 @@ class FakeIslandBus:
 
     async def catalogue_changed(self, version: int) -> None:
         self.catalogue_changes.append(version)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A message that was handed over."""
+
+    to: str
+    subject: str
+    text: str
+    html: str
+
+
+class FakeMail:
+    """Takes every message and keeps it for the test to read."""
+
+    def __init__(self) -> None:
+        self.sent: list[Sent] = []
+
+    async def send(self, to: str, subject: str, text: str, html: str) -> None:
+        self.sent.append(Sent(to, subject, text, html))
+
+    @property
+    def link(self) -> str:
+        """The secret in the newest message's link."""
+        return self.sent[-1].text.split("/sign-in/")[1].split()[0]
 
 
 class FakeSigner:

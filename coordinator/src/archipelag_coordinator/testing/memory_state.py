@@ -10,11 +10,13 @@ from typing import Generic, TypeVar
 from archipelag_contracts.ids import ApiKeyId, Epoch, FileId, IslandId, JobId, RelayId, UserId
 
 from archipelag_coordinator.domain.attempt import Attempt
+from archipelag_coordinator.domain.audit import Entry
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.catalogue import Document
 from archipelag_coordinator.domain.conversation import Conversation, ConversationId, Message
 from archipelag_coordinator.domain.file import Blob, BlobId, File, Input
 from archipelag_coordinator.domain.fleet import AttemptKey
+from archipelag_coordinator.domain.identity import Identity
 from archipelag_coordinator.domain.island import Island, PairingCode
 from archipelag_coordinator.domain.items import Items
 from archipelag_coordinator.domain.job import Job
@@ -27,6 +29,7 @@ from archipelag_coordinator.domain.ledger import (
     Reservation,
     Transfer,
 )
+from archipelag_coordinator.domain.sign_in import SignIn
 from archipelag_coordinator.domain.usage import UsageRow
 from archipelag_coordinator.domain.user import ApiKey, User
 from archipelag_coordinator.errors import Conflict
@@ -111,6 +114,9 @@ class State:
         self.job_files: Table[tuple[JobId, FileId], Input] = Table(undo)
         self.conversations: Table[ConversationId, Conversation] = Table(undo)
         self.messages: Table[tuple[ConversationId, int], Message] = Table(undo)
+        self.sign_ins: Table[bytes, SignIn] = Table(undo)
+        self.identities: Table[tuple[str, str], Identity] = Table(undo)
+        self.audit: Table[int, Entry] = Table(undo)
         self.rates: dict[str, int] = {}
         """Bucket → when it is empty again, in microseconds since 1970; no transaction takes that back."""
 

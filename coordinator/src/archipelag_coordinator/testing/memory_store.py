@@ -8,13 +8,11 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 
-from archipelag_contracts.ids import ApiKeyId, IslandId, RelayId, UserId
-from archipelag_contracts.units import Ucredits
+from archipelag_contracts.ids import IslandId, RelayId
 
 from archipelag_coordinator.clock import Clock, SystemClock
 from archipelag_coordinator.domain import rate
 from archipelag_coordinator.domain.island import MOVES, Island, IslandStatus, PairingCode
-from archipelag_coordinator.domain.user import ApiKey, User
 from archipelag_coordinator.errors import Conflict, IllegalMove, NotFound, PairingRefused
 from archipelag_coordinator.services.ports import Admission
 from archipelag_coordinator.testing.memory_cargos import MemoryCargos
@@ -26,68 +24,15 @@ from archipelag_coordinator.testing.memory_pay import (
     MeteredAttempts,
     PayingLedger,
 )
+from archipelag_coordinator.testing.memory_people import (
+    MemoryAuditLog,
+    MemoryIdentities,
+    MemoryKeys,
+    MemorySignIns,
+    MemoryUsers,
+)
 from archipelag_coordinator.testing.memory_state import State
 from archipelag_coordinator.testing.memory_work import MemoryItems, MemoryJobs
-
-
-class MemoryUsers:
-    def __init__(self, state: State) -> None:
-        self._state = state
-
-    async def add(self, user: User) -> None:
-        if await self.by_email(user.email) is not None:
-            raise Conflict("a user with this e-mail address stands already")
-        self._state.users.add(user.id, user)
-
-    async def get(self, user: UserId) -> User | None:
-        return self._state.users.get(user)
-
-    async def by_email(self, email: str) -> User | None:
-        wanted = email.lower()
-        return next((u for u in self._state.users if u.email.lower() == wanted), None)
-
-
-class MemoryKeys:
-    def __init__(self, state: State) -> None:
-        self._state = state
-
-    async def add(self, key: ApiKey) -> None:
-        if key.user_id not in self._state.users:
-            raise Conflict(f"{key.id} names a user that is not stored")
-        if any(k.hash == key.hash for k in self._state.keys):
-            raise Conflict("an API key with this secret stands already")
-        self._state.keys.add(key.id, key)
-
-    async def get(self, user: UserId, key: ApiKeyId) -> ApiKey | None:
-        found = self._state.keys.get(key)
-        return found if found is not None and found.user_id == user else None
-
-    async def of_user(self, user: UserId) -> list[ApiKey]:
-        found = [k for k in self._state.keys if k.user_id == user]
-        return sorted(found, key=lambda k: (k.created_at, k.id), reverse=True)
-
-    async def revoke(self, user: UserId, key: ApiKeyId, now: datetime) -> ApiKey | None:
-        found = await self.get(user, key)
-        if found is None:
-            return None
-        revoked = found.revoke(now)
-        self._state.keys.put(key, revoked)
-        return revoked
-
-    async def reserve(self, key: ApiKeyId, amount: Ucredits) -> None:
-        found = self._known(key)
-        found.check_budget(amount)
-        self._state.keys.put(key, replace(found, used=Ucredits(found.used + amount)))
-
-    async def release(self, key: ApiKeyId, amount: Ucredits) -> None:
-        found = self._known(key)
-        self._state.keys.put(key, replace(found, used=Ucredits(max(0, found.used - amount))))
-
-    def _known(self, key: ApiKeyId) -> ApiKey:
-        found = self._state.keys.get(key)
-        if found is None:
-            raise NotFound("API key", key)
-        return found
 
 
 class MemoryIslands:
@@ -194,6 +139,9 @@ class MemoryTx:
         self.coordinators = MemoryCoordinators(state)
         self.files = MemoryFiles(state)
         self.conversations = MemoryConversations(state)
+        self.sign_ins = MemorySignIns(state)
+        self.identities = MemoryIdentities(state)
+        self.audit = MemoryAuditLog(state)
 
     def rely(self) -> None:
         """Memory forgets everything or nothing."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
@@ -30,6 +30,7 @@ from archipelag_coordinator.testing.fakes import (
     FakeChunkRelay,
     FakeClock,
     FakeIslandBus,
+    FakeMail,
     SequenceIds,
 )
 from archipelag_coordinator.testing.memory_files import MemoryBlobs
@@ -58,6 +59,7 @@ class Scene:
     key: ApiKey
     owner: User
     nudges: list[None]
+    mail: FakeMail = field(default_factory=FakeMail)
 
     def another(self) -> World:
         """A second Coordinator on the same store, bus and Islands; its relay is its own."""
@@ -149,6 +151,7 @@ async def a_scene(
     clock, bus, relay, broker = FakeClock(), FakeIslandBus(), FakeChunkRelay(), FakeBroker()
     store = MemoryStore(clock) if store is None else store
     nudges: list[None] = []
+    mail = FakeMail()
     user, key, _ = await builders.a_customer(store, credit)
     owner = builders.a_user()
     stored = await builders.a_stored_cargo(store, **cargo)
@@ -167,7 +170,8 @@ async def a_scene(
         policy=policy or Policy(),
         catalogue=Catalogue([stored]),
         blobs=MemoryBlobs(),
+        mail=mail,
         nudge=lambda: nudges.append(None),
         footing=Firm(),
     )
-    return Scene(world, clock, bus, relay, broker, store, stored, user, key, owner, nudges)
+    return Scene(world, clock, bus, relay, broker, store, stored, user, key, owner, nudges, mail)

@@ -18,6 +18,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from archipelag_coordinator.adapters.postgres import door
 from archipelag_coordinator.adapters.postgres.attempts import PostgresAttempts
+from archipelag_coordinator.adapters.postgres.audit import PostgresAuditLog
 from archipelag_coordinator.adapters.postgres.cargos import PostgresCargos
 from archipelag_coordinator.adapters.postgres.conversations import PostgresConversations
 from archipelag_coordinator.adapters.postgres.coordinators import PostgresCoordinators
@@ -30,6 +31,7 @@ from archipelag_coordinator.adapters.postgres.karma import PostgresKarmaNotes
 from archipelag_coordinator.adapters.postgres.ledger import PostgresLedger
 from archipelag_coordinator.adapters.postgres.patience import KEEPALIVE, hang_up, patience
 from archipelag_coordinator.adapters.postgres.rows import Connection, one
+from archipelag_coordinator.adapters.postgres.sign_ins import PostgresIdentities, PostgresSignIns
 from archipelag_coordinator.adapters.postgres.usage import PostgresUsages
 from archipelag_coordinator.adapters.postgres.users import PostgresKeys, PostgresUsers
 from archipelag_coordinator.errors import Conflict
@@ -86,6 +88,9 @@ class PostgresTx:
         self.coordinators = PostgresCoordinators(connection)
         self.files = PostgresFiles(connection)
         self.conversations = PostgresConversations(connection)
+        self.sign_ins = PostgresSignIns(connection)
+        self.identities = PostgresIdentities(connection)
+        self.audit = PostgresAuditLog(connection)
 
     def rely(self) -> None:
         """Leaving waits for the disk although nothing was written."""

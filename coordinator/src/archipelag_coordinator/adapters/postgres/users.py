@@ -17,7 +17,7 @@ from archipelag_coordinator.adapters.postgres.rows import (
     one,
     plain,
 )
-from archipelag_coordinator.domain.user import ApiKey, Role, Scope, User
+from archipelag_coordinator.domain.user import ApiKey, KeyKind, Role, Scope, User
 from archipelag_coordinator.errors import BudgetExceeded, NotFound
 
 _USER: Final = ("id", "email", "role", "created_at", "suspended")
@@ -35,19 +35,43 @@ _KEY: Final = (
     "budget",
     "used",
     "rate_per_minute",
+    "kind",
+    "user_agent",
 )
 ADD_USER: Final = inserts("users", _USER)
 USER: Final = "SELECT * FROM users WHERE id = %(id)s"
 BY_EMAIL: Final = "SELECT * FROM users WHERE lower(email) = lower(%(email)s)"
+TURN: Final = "SELECT pg_advisory_xact_lock(hashtext('archipelag people'))"
+COUNT: Final = "SELECT count(*) AS count FROM users"
+ADMINS: Final = "SELECT count(*) AS count FROM users WHERE role = 'admin' AND NOT suspended"
+SAVE: Final = "UPDATE users SET role = %(role)s, suspended = %(suspended)s WHERE id = %(id)s"
+_FOUND: Final = """
+    (%(search)s = '' OR strpos(lower(email), lower(%(search)s)) > 0 OR id = %(search)s)
+"""
+FIND: Final = f"""
+    SELECT * FROM users WHERE {_FOUND} ORDER BY created_at DESC, id DESC
+    LIMIT %(limit)s OFFSET %(offset)s
+"""
+FIND_ALL: Final = f"SELECT count(*) AS count FROM users WHERE {_FOUND}"
 
 ADD_KEY: Final = inserts("api_keys", _KEY)
 KEY: Final = "SELECT * FROM api_keys WHERE id = %(id)s AND user_id = %(user)s"
 KEYS_OF: Final = """
-    SELECT * FROM api_keys WHERE user_id = %(user)s ORDER BY created_at DESC, id DESC
+    SELECT * FROM api_keys WHERE user_id = %(user)s AND kind = 'key'
+    ORDER BY created_at DESC, id DESC
+"""
+SESSIONS_OF: Final = """
+    SELECT * FROM api_keys WHERE user_id = %(user)s AND kind = 'session'
+        AND revoked_at IS NULL AND expires_at > %(now)s
+    ORDER BY created_at DESC, id DESC LIMIT %(limit)s
 """
 REVOKE: Final = """
     UPDATE api_keys SET revoked_at = coalesce(revoked_at, %(now)s)
-    WHERE id = %(id)s AND user_id = %(user)s RETURNING *
+    WHERE id = %(id)s AND user_id = %(user)s AND kind = %(kind)s RETURNING *
+"""
+REVOKE_SESSIONS: Final = """
+    UPDATE api_keys SET revoked_at = %(now)s WHERE user_id = %(user)s AND kind = 'session'
+        AND revoked_at IS NULL AND expires_at > %(now)s
 """
 RESERVE: Final = """
     UPDATE api_keys SET used = used + %(amount)s
@@ -75,6 +99,30 @@ class PostgresUsers:
         row = await one(self._connection, BY_EMAIL, {"email": plain(email)})
         return user_of(row) if row else None
 
+    async def wait_turn(self) -> None:
+        await one(self._connection, TURN, {})
+
+    async def count(self) -> int:
+        return await self._count(COUNT, {})
+
+    async def admins(self) -> int:
+        return await self._count(ADMINS, {})
+
+    async def save(self, user: User) -> None:
+        values = {"id": user.id, "role": user.role.value, "suspended": user.suspended}
+        if not await changed(self._connection, SAVE, values):
+            raise NotFound("user", user.id)
+
+    async def find(self, *, limit: int, offset: int, search: str = "") -> tuple[list[User], int]:
+        values = {"limit": limit, "offset": offset, "search": plain(search)}
+        rows = await every(self._connection, FIND, values)
+        return [user_of(row) for row in rows], await self._count(FIND_ALL, values)
+
+    async def _count(self, statement: str, values: Mapping[str, Any]) -> int:
+        row = await one(self._connection, statement, values)
+        assert row is not None
+        return int(row["count"])
+
 
 class PostgresKeys:
     def __init__(self, connection: Connection) -> None:
@@ -82,7 +130,12 @@ class PostgresKeys:
 
     async def add(self, key: ApiKey) -> None:
         values = {name: getattr(key, name) for name in _KEY}
-        values |= {"name": plain(key.name), "scopes": sorted(s.value for s in key.scopes)}
+        values |= {
+            "name": plain(key.name),
+            "scopes": sorted(s.value for s in key.scopes),
+            "kind": key.kind.value,
+            "user_agent": plain(key.user_agent),
+        }
         await changed(self._connection, ADD_KEY, values)
 
     async def get(self, user: UserId, key: ApiKeyId) -> ApiKey | None:
@@ -92,9 +145,19 @@ class PostgresKeys:
     async def of_user(self, user: UserId) -> list[ApiKey]:
         return [key_of(row) for row in await every(self._connection, KEYS_OF, {"user": user})]
 
-    async def revoke(self, user: UserId, key: ApiKeyId, now: datetime) -> ApiKey | None:
-        row = await one(self._connection, REVOKE, {"user": user, "id": key, "now": now})
+    async def sessions_of(self, user: UserId, now: datetime, limit: int) -> list[ApiKey]:
+        values = {"user": user, "now": now, "limit": limit}
+        return [key_of(row) for row in await every(self._connection, SESSIONS_OF, values)]
+
+    async def revoke(
+        self, user: UserId, key: ApiKeyId, now: datetime, kind: KeyKind = KeyKind.KEY
+    ) -> ApiKey | None:
+        values = {"user": user, "id": key, "now": now, "kind": kind.value}
+        row = await one(self._connection, REVOKE, values)
         return key_of(row) if row else None
+
+    async def revoke_sessions(self, user: UserId, now: datetime) -> int:
+        return await changed(self._connection, REVOKE_SESSIONS, {"user": user, "now": now})
 
     async def reserve(self, key: ApiKeyId, amount: Ucredits) -> None:
         if await changed(self._connection, RESERVE, {"id": key, "amount": amount}):
@@ -115,4 +178,5 @@ def user_of(row: Mapping[str, Any]) -> User:
 
 def key_of(row: Mapping[str, Any]) -> ApiKey:
     values = {name: row[name] for name in _KEY}
-    return ApiKey(**values | {"scopes": frozenset(Scope(s) for s in row["scopes"])})
+    scopes = frozenset(Scope(s) for s in row["scopes"])
+    return ApiKey(**values | {"scopes": scopes, "kind": KeyKind(row["kind"])})

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from archipelag_coordinator.apps.api import openapi, present
 from archipelag_coordinator.apps.api.auth import Caller, Reading, TheWorld, Writing
 from archipelag_coordinator.apps.api.body import read_object
-from archipelag_coordinator.domain.user import Scope
+from archipelag_coordinator.domain.user import KeyKind, Scope
 from archipelag_coordinator.errors import InvalidInput, NotFound, NotPermitted
 from archipelag_coordinator.services.keys import create_key, create_pairing_code, revoke_key
 from archipelag_coordinator.services.read import list_keys, read_account
@@ -99,8 +99,10 @@ def _wanted(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _bounded(wanted: dict[str, Any], caller: Caller) -> dict[str, Any]:
-    """A bounded key would be no bound if it could make an unbounded one."""
+    """A bounded key would be no bound if it could make an unbounded one. A session's bounds are its browser's only."""
     own = caller.key
+    if own.kind is KeyKind.SESSION:
+        return wanted
     if own.budget is not None:
         raise NotPermitted("a key without a budget")
     if own.expires_at is not None:

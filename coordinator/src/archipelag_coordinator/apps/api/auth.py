@@ -1,6 +1,7 @@
 """Who is asking, may they, and are they asking too often: one question to the door for each request.
 
-Nothing is remembered between requests, so a revoked key is refused by the very next one.
+Programs show a key, browsers the cookie of a session. Nothing is remembered between requests, so what was revoked is
+refused by the very next one.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from archipelag_coordinator.domain.user import ApiKey, Role, Scope, User, hash_secret
+from archipelag_coordinator.apps import cookies
+from archipelag_coordinator.domain.session import check_csrf, hash_session
+from archipelag_coordinator.domain.user import ApiKey, KeyKind, Role, Scope, User, hash_secret
 from archipelag_coordinator.errors import NotAuthenticated, NotPermitted, RateLimited
 from archipelag_coordinator.services.world import World
 
@@ -33,15 +36,47 @@ async def the_world(request: Request) -> World:
     return world
 
 
+async def session_caller(request: Request) -> tuple[Caller, str] | None:
+    """For pages: who is signed in in this browser, and the cookie's secret; None for nobody (any more).
+
+    Raises NotPermitted: suspended; RateLimited. Forms must be checked by `check_csrf` and `check_same_origin`.
+    """
+    world = await the_world(request)
+    try:
+        secret = cookies.session_secret(request, world.public_url)
+        if secret is None:
+            return None
+        return await _known(request, world, hash_session(secret), KeyKind.SESSION), secret
+    except NotAuthenticated:
+        return None
+
+
 async def _admit(request: Request) -> Caller:
     """Raises NotAuthenticated, NotPermitted, RateLimited."""
     world = await the_world(request)
+    given = request.headers.getlist("authorization")
+    if given:
+        return await _known(request, world, hash_secret(_secret(given)), KeyKind.KEY)
+    secret = cookies.session_secret(request, world.public_url)
+    if secret is None:
+        raise NotAuthenticated("no API key: send the header Authorization: Bearer ak_…")
+    hashed = hash_session(secret)
+    # A browser sends the cookie whoever made it send the request.
+    if request.method in cookies.SAFE:
+        cookies.check_looked_at(request)
+    else:
+        cookies.check_same_origin(request, world.public_url)
+        check_csrf(secret, request.headers.get(cookies.CSRF_HEADER))
+    return await _known(request, world, hashed, KeyKind.SESSION)
+
+
+async def _known(request: Request, world: World, hashed: bytes, kind: KeyKind) -> Caller:
     now = world.clock.now()
-    admission = await world.door.admit(
-        hash_secret(_secret(request)), now, world.policy.requests_per_minute
-    )
-    if admission is None:
-        raise NotAuthenticated("this API key is not known")
+    admission = await world.door.admit(hashed, now, world.policy.requests_per_minute)
+    if admission is None or admission.key.kind is not kind:
+        raise NotAuthenticated(
+            f"this {'API key' if kind is KeyKind.KEY else 'session'} is not known"
+        )
     admission.key.check_usable(now)
     if admission.user.suspended:
         raise NotPermitted("an account that is not suspended")
@@ -55,10 +90,7 @@ async def _admit(request: Request) -> Caller:
     return Caller(admission.key, admission.user)
 
 
-def _secret(request: Request) -> str:
-    given = request.headers.getlist("authorization")
-    if not given:
-        raise NotAuthenticated("no API key: send the header Authorization: Bearer ak_…")
+def _secret(given: list[str]) -> str:
     scheme, _, secret = given[0].partition(" ")
     if len(given) > 1 or scheme.lower() != "bearer":
         raise NotAuthenticated("the Authorization header must be: Bearer ak_…")
@@ -78,8 +110,13 @@ async def _writing(request: Request) -> Caller:
 
 
 async def _administering(request: Request) -> Caller:
-    """Looking needs the scope `read`, everything else `write`; both the role of an administrator."""
-    caller = await (_reading(request) if request.method == "GET" else _writing(request))
+    """Looking needs the scope `read` and the role of an operator, all else `write` and that of an administrator."""
+    if request.method == "GET":
+        caller = await _reading(request)
+        if caller.user.role not in (Role.OPERATOR, Role.ADMIN):
+            raise NotPermitted("the role 'operator'")
+        return caller
+    caller = await _writing(request)
     if caller.user.role is not Role.ADMIN:
         raise NotPermitted("the role 'admin'")
     return caller

@@ -31,6 +31,7 @@ STATUS: Final[dict[str, int]] = {
     "budget_exceeded": 402,
     "not_permitted": 403,
     "pairing_refused": 403,
+    "link_not_valid": 403,
     "island_refused": 403,
     "not_found": 404,
     "method_not_allowed": 405,

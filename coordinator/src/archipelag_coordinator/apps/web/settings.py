@@ -1,0 +1,34 @@
+"""What the pages are told by whoever puts them together."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+FORM_COOKIE: Final = "archipelag_form"
+"""Of somebody who is not signed in: what their forms' token is made from."""
+THEME_COOKIE: Final = "archipelag_theme"
+_HOST: Final = "__Host-"
+
+
+@dataclass(frozen=True)
+class PagesSettings:
+    """`unavailable` are the errors by which an adapter says that its server cannot be reached: 503, not 500."""
+
+    form_bytes_max: int = 64 * 1024
+    enrol_address: str = "127.0.0.1:8421"
+    """Where Islands enrol, for the commands that are shown."""
+    broker_connected: Callable[[], bool] = lambda: True
+    unavailable: tuple[type[Exception], ...] = (ConnectionError, TimeoutError)
+    new_token: Callable[[], str] = lambda: secrets.token_urlsafe(32)
+
+
+def cookie(name: str, public_url: str) -> str:
+    """Over TLS, a name that no neighbouring host can set."""
+    return f"{_HOST}{name}" if is_secure(public_url) else name
+
+
+def is_secure(public_url: str) -> bool:
+    return public_url.startswith("https://")
