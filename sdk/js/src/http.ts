@@ -1,0 +1,426 @@
+/** Requests with their retries, and connections that are watched. Nothing here knows what is asked. */
+
+import {
+  type ApiError,
+  ArchipelagError,
+  BadAnswerError,
+  ConnectionError,
+  errorOf,
+  secondsOf,
+  TimeoutError,
+} from "./errors.js";
+import { type SseEvent, SseParser } from "./sse.js";
+
+/** How to reach a network, and how patiently. */
+export interface ClientOptions {
+  /**
+   * Where a Coordinator answers, as `http://127.0.0.1:8420`; several of one network as a list or by comma: where one
+   * does not answer, the next one is asked. Default: `ARCHIPELAG_API_URL`, else this page's own host in a browser, else
+   * `http://127.0.0.1:8420`. `""` means this page's own host.
+   */
+  readonly baseUrl?: string | readonly string[] | undefined;
+  /** `ak_…`; default: `ARCHIPELAG_API_KEY`. Not needed in a page that has a session cookie. */
+  readonly apiKey?: string | undefined;
+  /** Sent as `X-CSRF-Token` with every write: what a page with a session cookie needs instead of a key. */
+  readonly csrfToken?: string | (() => string) | undefined;
+  /** The longest wait for the next byte of an answer, in milliseconds (300,000). */
+  readonly timeoutMs?: number | undefined;
+  /** Further tries of a request that failed for want of a connection or of capacity (3). */
+  readonly retries?: number | undefined;
+  /** Another `fetch`. */
+  readonly fetch?: typeof fetch | undefined;
+  /** How it waits, in milliseconds; for tests. */
+  readonly sleep?: ((ms: number, signal?: AbortSignal) => Promise<void>) | undefined;
+  /** Chance from 0 to 1, which spreads the retries of many; for tests. */
+  readonly random?: (() => number) | undefined;
+}
+
+/** What every call takes. */
+export interface CallOptions {
+  /** Ends the call; it rejects with the signal's reason. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What every write takes. */
+export interface WriteOptions extends CallOptions {
+  /** Two writes under one key are done once. One is made for each write where none is given. */
+  readonly idempotencyKey?: string | undefined;
+}
+
+/** One request, before anything is known of where it goes. */
+export interface Call extends WriteOptions {
+  readonly method: string;
+  readonly path: string;
+  readonly query?: object | undefined;
+  readonly json?: unknown;
+  readonly form?: FormData | undefined;
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  /** An answer in events. */
+  readonly stream?: boolean | undefined;
+  readonly lastEventId?: string | undefined;
+  /** That it is not there any more when asked again says that the first try did it. */
+  readonly goneIsDone?: boolean | undefined;
+}
+
+const API = "/api/v1";
+const RETRY_STATUSES = new Set([429, 502, 503, 504]);
+const BACKOFF_S = 0.5;
+const BACKOFF_MAX_S = 8;
+/** Told to wait longer than this, a program does better to hear of it than to hang. */
+const RETRY_AFTER_MAX_S = 30;
+/** A stream gives a sign of life every 15 s; after this long without one its line is dead, whatever TCP believes. */
+const STREAM_SILENCE_MS = 45_000;
+
+/** The connection ended before the answer did. Never leaves this package. */
+export class Broken extends Error {}
+
+/** Sends requests to the Coordinators of one network. */
+export class Http {
+  readonly retries: number;
+  readonly #addresses: readonly string[];
+  readonly #headers: Readonly<Record<string, string>>;
+  readonly #csrfToken: string | (() => string) | undefined;
+  readonly #timeoutMs: number;
+  readonly #fetch: typeof fetch;
+  readonly #sleep: (ms: number, signal?: AbortSignal) => Promise<void>;
+  readonly #random: () => number;
+  /** Which of the addresses is asked. */
+  #turn = 0;
+
+  constructor(options: ClientOptions) {
+    const key = options.apiKey ?? environment("ARCHIPELAG_API_KEY");
+    if (key && !/^[\x21-\x7e]+$/.test(key))
+      throw new TypeError("apiKey must be visible ASCII characters, without spaces");
+    this.retries = whole("retries", options.retries ?? 3, 0, 10);
+    this.#timeoutMs = whole("timeoutMs", options.timeoutMs ?? 300_000, 1, 2 ** 31 - 1);
+    this.#addresses = addressesOf(options.baseUrl ?? defaultAddress());
+    this.#csrfToken = options.csrfToken;
+    this.#headers = key ? { Authorization: `Bearer ${key}` } : {};
+    // Called as a method of this object, the browser's own would refuse.
+    const given = options.fetch ?? globalThis.fetch;
+    this.#fetch = (...what) => given(...what);
+    this.#sleep = options.sleep ?? sleep;
+    this.#random = options.random ?? Math.random;
+  }
+
+  /** The decoded answer to one request and its headers. A body that breaks off is asked for again. */
+  async json(call: Call): Promise<{ body: unknown; headers: Headers }> {
+    const [text, headers] = await this.#tried(
+      call,
+      async (line): Promise<[string, Headers]> => [await line.text(), line.response.headers],
+    );
+    if (!text) return { body: null, headers };
+    try {
+      return { body: JSON.parse(text), headers };
+    } catch {
+      throw new BadAnswerError(`${call.path} did not answer in JSON`);
+    }
+  }
+
+  /** A connection whose status says that all is well, to be read or closed by whoever has it. */
+  open(call: Call): Promise<Line> {
+    return this.#tried(call, async (line) => line);
+  }
+
+  /** Waits before the next try after so many failures in a row. */
+  backOff(failures: number, signal?: AbortSignal): Promise<void> {
+    return this.#sleep((this.#delayS(failures, null) as number) * 1000, signal);
+  }
+
+  /** Waits, for those who look again and again. */
+  pause(ms: number, signal?: AbortSignal): Promise<void> {
+    return this.#sleep(ms, signal);
+  }
+
+  /** Tries again where that may help, always with the same key, so that nothing is done twice. */
+  async #tried<T>(call: Call, take: (line: Line) => Promise<T>): Promise<T> {
+    const key = call.idempotencyKey ?? newKey();
+    for (let tries = 1; ; tries++) {
+      call.signal?.throwIfAborted();
+      const request = this.#request(call, key);
+      const address = this.#addresses[this.#turn % this.#addresses.length] as string;
+      const watch = new Watch(call.signal);
+      let failure: ArchipelagError;
+      let waitS: number | null;
+      try {
+        const line = await this.#begin(call, address, request, watch);
+        if (line.response.ok) return await take(line);
+        const refusal = await refusalOf(line);
+        if (call.goneIsDone && tries > 1 && refusal.status === 404)
+          return await take(new Line(new Response(), watch, 1, false));
+        failure = refusal;
+        const again = RETRY_STATUSES.has(line.response.status);
+        waitS = again ? this.#delayS(tries, refusal.retryAfter) : null;
+      } catch (error) {
+        watch.end();
+        call.signal?.throwIfAborted();
+        this.#turn++;
+        if (error instanceof ArchipelagError) throw error;
+        failure = unreachable(address, error);
+        waitS = this.#delayS(tries, null);
+      }
+      if (waitS === null || tries > this.retries) throw failure;
+      await this.#sleep(waitS * 1000, call.signal);
+    }
+  }
+
+  async #begin(call: Call, address: string, request: RequestInit, watch: Watch): Promise<Line> {
+    const url = address + call.path + queryOf(call.query);
+    watch.wait(this.#timeoutMs, "the answer");
+    try {
+      const response = await this.#fetch(url, { ...request, signal: watch.signal });
+      const stream = call.stream === true;
+      const silence = stream ? Math.min(this.#timeoutMs, STREAM_SILENCE_MS) : this.#timeoutMs;
+      return new Line(response, watch, silence, stream);
+    } catch (error) {
+      throw watch.signal.aborted ? watch.signal.reason : error;
+    }
+  }
+
+  #request(call: Call, key: string): RequestInit {
+    const headers: Record<string, string> = {
+      Accept: call.stream ? "text/event-stream, */*" : "application/json",
+      ...this.#headers,
+      ...call.headers,
+    };
+    if (call.json !== undefined) headers["Content-Type"] = "application/json";
+    if (call.lastEventId) headers["Last-Event-ID"] = call.lastEventId;
+    if (call.method !== "GET") {
+      headers["Idempotency-Key"] = key;
+      const token = typeof this.#csrfToken === "function" ? this.#csrfToken() : this.#csrfToken;
+      if (token) headers["X-CSRF-Token"] = token;
+    }
+    const body = call.form ?? (call.json === undefined ? null : JSON.stringify(call.json));
+    // Made here, so that a header that cannot be is an error of the caller, not one of the network.
+    return {
+      method: call.method,
+      headers: new Headers(headers),
+      body,
+      credentials: "same-origin",
+      cache: "no-store",
+    };
+  }
+
+  /** Seconds to wait after the `tries`-th failure; null when it is longer than one should. */
+  #delayS(tries: number, retryAfter: number | null): number | null {
+    if (retryAfter !== null) {
+      // Spread over a little more than asked, so that all who were refused do not return at once.
+      return retryAfter <= RETRY_AFTER_MAX_S ? retryAfter * (1 + this.#random() / 10) : null;
+    }
+    return Math.min(BACKOFF_MAX_S, BACKOFF_S * 2 ** (tries - 1)) * (0.5 + this.#random() / 2);
+  }
+}
+
+/** An answer that has begun. Closing it tells the other side that nobody reads on. */
+export class Line {
+  readonly response: Response;
+  readonly #watch: Watch;
+  readonly #silenceMs: number;
+  readonly #mayDie: boolean;
+
+  constructor(response: Response, watch: Watch, silenceMs: number, mayDie: boolean) {
+    this.response = response;
+    this.#watch = watch;
+    this.#silenceMs = silenceMs;
+    this.#mayDie = mayDie;
+    watch.rest();
+  }
+
+  /** Pieces as they come. Throws Broken when the connection fails or is silent for too long. */
+  async *bytes(): AsyncGenerator<Uint8Array, void, undefined> {
+    const reader = this.response.body?.getReader();
+    try {
+      while (reader) {
+        this.#watch.wait(this.#silenceMs, "the next byte");
+        const { done, value } = await reader.read();
+        this.#watch.rest();
+        if (done) return;
+        yield value;
+      }
+    } catch (error) {
+      const { reason } = this.#watch.signal;
+      if (this.#watch.signal.aborted && !(this.#mayDie && reason instanceof TimeoutError))
+        throw reason;
+      throw new Broken(wordsOf(error));
+    } finally {
+      this.close();
+    }
+  }
+
+  /** Events as they come. Throws Broken when the connection fails; ends when it ends, wherever that is. */
+  async *events(): AsyncGenerator<SseEvent, void, undefined> {
+    const parser = new SseParser();
+    for await (const bytes of this.bytes()) yield* parser.feed(bytes);
+  }
+
+  /** The whole body as text. */
+  async text(): Promise<string> {
+    const decoder = new TextDecoder();
+    let text = "";
+    for await (const bytes of this.bytes()) text += decoder.decode(bytes, { stream: true });
+    return text + decoder.decode();
+  }
+
+  close(): void {
+    this.#watch.end();
+  }
+}
+
+/** Ends a request when its caller says so, or when nothing comes for too long. */
+class Watch {
+  readonly #controller = new AbortController();
+  readonly #outer: AbortSignal | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(outer: AbortSignal | undefined) {
+    this.#outer = outer;
+    outer?.addEventListener("abort", this.#stop, { once: true });
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  wait(ms: number, what: string): void {
+    this.rest();
+    this.#timer = setTimeout(() => {
+      this.#controller.abort(new TimeoutError(`${what} did not come within ${ms / 1000} s`));
+    }, ms);
+  }
+
+  rest(): void {
+    clearTimeout(this.#timer);
+  }
+
+  end(): void {
+    this.rest();
+    this.#outer?.removeEventListener("abort", this.#stop);
+    this.#controller.abort(new Broken("closed"));
+  }
+
+  readonly #stop = (): void => this.#controller.abort(this.#outer?.reason);
+}
+
+/** A fresh Idempotency-Key. */
+export function newKey(): string {
+  const bytes = globalThis.crypto.getRandomValues(new Uint8Array(16));
+  return hex(bytes);
+}
+
+/** Bytes in hexadecimal. */
+export function hex(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** A value that stands in a path. */
+export function segment(value: string): string {
+  if (typeof value !== "string" || !value || value === "." || value === "..")
+    throw new TypeError(`not an id: ${JSON.stringify(value)}`);
+  return encodeURIComponent(value);
+}
+
+function addressesOf(given: string | readonly string[]): readonly string[] {
+  if (given === "") {
+    if (!inPage())
+      throw new TypeError('baseUrl "" means this page\'s host, and there is no page here');
+    return [API];
+  }
+  const listed = (typeof given === "string" ? given.split(",") : given).map((one) => one.trim());
+  const found = listed.filter(Boolean).map(root);
+  if (!found.length) throw new TypeError("baseUrl names no address");
+  return found;
+}
+
+/** The address with our path; also from an address meant for an OpenAI client (…/v1). */
+function root(address: string): string {
+  if (!/^https?:\/\/[^/]/.test(address))
+    throw new TypeError(`baseUrl must begin with http:// or https://: ${JSON.stringify(address)}`);
+  return (
+    address
+      .replace(/\/+$/, "")
+      .replace(/(\/api)?\/v1$/, "")
+      .replace(/\/+$/, "") + API
+  );
+}
+
+function defaultAddress(): string {
+  const named = environment("ARCHIPELAG_API_URL");
+  if (named) return named;
+  return inPage() ? "" : "http://127.0.0.1:8420";
+}
+
+/** Whether this runs in a page, or in a worker of one. */
+function inPage(): boolean {
+  const { location } = globalThis as { location?: { protocol?: string } };
+  return location?.protocol?.startsWith("http") === true;
+}
+
+/** A variable of the environment, where there is one and we may read it. */
+function environment(name: string): string | undefined {
+  try {
+    const { process } = globalThis as {
+      process?: { env?: Record<string, string | undefined> };
+    };
+    return process?.env?.[name] || undefined;
+  } catch {
+    return undefined; // Deno without the permission.
+  }
+}
+
+function whole(name: string, value: number, least: number, most: number): number {
+  if (!Number.isInteger(value) || value < least || value > most)
+    throw new TypeError(`${name} must be a whole number from ${least} to ${most}`);
+  return value;
+}
+
+function queryOf(query: object | undefined): string {
+  const found = new URLSearchParams();
+  for (const [name, value] of Object.entries(query ?? {}))
+    for (const one of Array.isArray(value) ? value : [value])
+      if (one !== undefined && one !== null) found.append(name, String(one));
+  const text = found.toString();
+  return text && `?${text}`;
+}
+
+async function refusalOf(line: Line): Promise<ApiError> {
+  const { status, headers } = line.response;
+  let body: unknown = null;
+  try {
+    body = JSON.parse(await line.text());
+  } catch (error) {
+    // The body of a proxy, or half of one: the status says enough.
+    if (error instanceof ArchipelagError) throw error;
+  }
+  const after = secondsOf(headers.get("Retry-After"));
+  return errorOf(status, body, after, headers.get("X-Request-Id"));
+}
+
+function unreachable(address: string, error: unknown): ConnectionError {
+  const where = address.slice(0, -API.length) || "this page's host";
+  // A browser does not tell why: a host that is down and one that does not allow this page look the same.
+  const hint = inPage() ? " (is it up, and does it allow this page?)" : " (is it up?)";
+  return new ConnectionError(`no answer from ${where}: ${wordsOf(error)}${hint}`, { cause: error });
+}
+
+/** The innermost reason, which says most: `connect ECONNREFUSED 127.0.0.1:8420`. */
+function wordsOf(error: unknown): string {
+  const cause = (error as { cause?: unknown } | null)?.cause;
+  if (cause instanceof Error && (cause.message || "code" in cause))
+    return cause.message || String((cause as { code?: unknown }).code);
+  return error instanceof Error ? error.message : String(error);
+}
+
+function sleep(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((done, failed) => {
+    signal?.throwIfAborted();
+    const stop = (): void => {
+      clearTimeout(timer);
+      failed(signal?.reason);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", stop);
+      done();
+    }, ms);
+    signal?.addEventListener("abort", stop, { once: true });
+  });
+}
