@@ -37,6 +37,12 @@ COORDINATOR: Final = {
     "blobs_key_id": "for `s3://`: the access key's id",
     "blobs_secret": "for `s3://`: the access key's secret",
     "registry": "`host[:port][/path]` of the registry where images stand whose names have no host of their own",
+    "public_url": "`https://host`: where people reach the API and its pages; links in mails begin with it. "
+    "Where it is not set: `http://HTTP_HOST:HTTP_PORT`",
+    "smtp_url": "`smtps://user:password@host`, `smtp+starttls://…` or `smtp://host`: the server that mail is sent "
+    "by; see [sign-in](../how-to/sign-in.md)",
+    "mail_from": "whom that mail comes from: `Archipelag <net@example.org>`",
+    "local_mailbox": "keep mail in the state's folder instead of sending it; for a network of one's own only",
     "log_level": "`DEBUG`, `INFO`, `WARNING` or `ERROR`",
 }
 

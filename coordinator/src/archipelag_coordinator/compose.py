@@ -19,6 +19,10 @@ from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
 
 from archipelag_coordinator import __version__
 from archipelag_coordinator.adapters.catalogue_signer import KeyCatalogueSigner
+from archipelag_coordinator.adapters.mail.mailbox import LocalMailbox
+from archipelag_coordinator.adapters.mail.message import sender_of
+from archipelag_coordinator.adapters.mail.outbox import Outbox
+from archipelag_coordinator.adapters.mail.smtp import SmtpCarrier, server_of
 from archipelag_coordinator.adapters.nats import credentials
 from archipelag_coordinator.adapters.nats.blobs import NatsBlobs, make_blob_stream
 from archipelag_coordinator.adapters.nats.broker import NatsBroker
@@ -143,6 +147,9 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
         blobs = _blobs(settings, connection, clock)
         if isinstance(blobs, S3Blobs):
             stack.push_async_callback(blobs.close)
+        mail = _mail(settings, clock)
+        if isinstance(mail, Outbox):
+            stack.push_async_callback(mail.close)
         leader = Leader(settings.database_url)
         runner = Runner(TABLE, lambda: leader.is_leader, lambda: leader.is_settled)
         world = World(
@@ -156,6 +163,9 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
             home=home,
             policy=settings.policy,
             blobs=blobs,
+            mail=mail,
+            mailbox=mail if isinstance(mail, LocalMailbox) else None,
+            public_url=settings.people_url,
             assignment_keys=(keys.assignment.public,),
             publisher_keys=(keys.publisher.public,),
             publisher_key=keys.cosign.public,
@@ -192,6 +202,25 @@ def _blobs(settings: Settings, connection: Connection, clock: SystemClock) -> Na
         raise InvalidInput({"ARCHIPELAG_BLOBS": [str(error)]}) from None
     access = Access(settings.blobs_key_id, settings.blobs_secret, bucket.region)
     return S3Blobs(bucket, access, clock.now)
+
+
+def _mail(settings: Settings, clock: SystemClock) -> Outbox | LocalMailbox | None:
+    if settings.local_mailbox:
+        return LocalMailbox(settings.state_dir / "mailbox", clock.now)
+    if not settings.smtp_url:
+        return None
+    errors = {}
+    try:
+        server = server_of(settings.smtp_url)
+    except ValueError as error:
+        errors["ARCHIPELAG_SMTP_URL"] = [str(error)]
+    try:
+        sender = sender_of(settings.mail_from)
+    except ValueError as error:
+        errors["ARCHIPELAG_MAIL_FROM"] = [str(error)]
+    if errors:
+        raise InvalidInput(errors)
+    return Outbox(SmtpCarrier(server, sender, clock.now))
 
 
 def _identity(keys: Keys, home: RelayId, clock: SystemClock) -> Identity:

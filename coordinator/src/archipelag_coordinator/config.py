@@ -13,6 +13,8 @@ from archipelag_coordinator.errors import InvalidInput
 
 _REGISTRY: Final = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?(/[a-z0-9._-]+)*")
 
+_PUBLIC_URL: Final = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -38,8 +40,25 @@ class Settings:
     """For `s3://`: the access key's secret."""
     registry: str = ""
     """host[:port][/path] of the registry where images stand whose names have no host of their own."""
+    public_url: str = ""
+    """Where people reach the HTTP door, `https://host`; links in mails begin with it. Empty: its host and port."""
+    smtp_url: str = field(default="", repr=False)
+    """The server that mail is sent by. Empty: no mail is sent, and nobody can sign in by it."""
+    mail_from: str = ""
+    """Whom that mail comes from: `Archipelag <net@example.org>`."""
+    local_mailbox: bool = False
+    """Mail is kept in the state's folder for all to read who reach this machine's own pages; for one's own network."""
     log_level: str = "INFO"
     policy: Policy = field(default_factory=Policy)
+
+    @property
+    def people_url(self) -> str:
+        """`public_url`, or where the HTTP door is on this machine."""
+        if self.public_url:
+            return self.public_url
+        everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
+        host = everywhere.get(self.http_host, self.http_host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.http_port}"
 
     def describe(self) -> str:
         """For the log: no secrets."""
@@ -68,6 +87,7 @@ def read(environ: Mapping[str, str]) -> Settings:
             if f"ARCHIPELAG_{name.upper()}" not in errors:
                 errors[f"ARCHIPELAG_{name.upper()}"] = ["is required"]
     _check_blobs(given, errors)
+    _check_mail(given, errors)
     policy = _policy(environ, errors)
     if errors:
         raise InvalidInput(errors)
@@ -108,6 +128,22 @@ def _check_blobs(given: Mapping[str, Any], errors: dict[str, list[str]]) -> None
     for name in ("blobs_key_id", "blobs_secret"):
         if not given.get(name):
             errors[f"ARCHIPELAG_{name.upper()}"] = ["is required with s3://"]
+
+
+def _check_mail(given: Mapping[str, Any], errors: dict[str, list[str]]) -> None:
+    if not given.get("smtp_url"):
+        return
+    if given.get("local_mailbox"):
+        errors["ARCHIPELAG_LOCAL_MAILBOX"] = ["must be off with ARCHIPELAG_SMTP_URL"]
+    if not given.get("mail_from"):
+        errors["ARCHIPELAG_MAIL_FROM"] = ["is required with ARCHIPELAG_SMTP_URL"]
+
+
+def _public_url(raw: str) -> str:
+    url = raw.rstrip("/")
+    if not _PUBLIC_URL.fullmatch(url):
+        raise ValueError("must be https://host[:port], in lower case and without a path")
+    return url
 
 
 def _blobs(raw: str) -> str:
@@ -162,4 +198,6 @@ _READERS = {
     "log_level": _level,
     "blobs": _blobs,
     "registry": _registry,
+    "public_url": _public_url,
+    "local_mailbox": _truth,
 }

@@ -20,6 +20,7 @@ CoordinatorError
 │   ├── SlugTaken               another publisher has this name: `slug`
 │   ├── TooManySubmissions      too many of one's Cargos wait to be decided on: `limit`
 │   ├── NothingToContinue       a reader's place in an answer that does not stand (any more)
+│   ├── LastAdministrator       somebody must be left who may administer
 │   └── AlreadyPosted           a transfer of this id stands, with other entries
 ├── PairingRefused              unknown, used or expired pairing code: `reason`
 ├── LinkNotValid                unknown, used or expired sign-in link: `reason`
@@ -181,6 +182,10 @@ class TooManySubmissions(Conflict):
             f"{limit} of your Cargos wait to be decided on: wait for those, or withdraw one"
         )
         self.limit = limit
+
+
+class LastAdministrator(Conflict):
+    code = "last_administrator"
 
 
 class AlreadyPosted(Conflict):

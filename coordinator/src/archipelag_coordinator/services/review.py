@@ -18,10 +18,11 @@ from archipelag_coordinator.services.ports import Tx
 from archipelag_coordinator.services.world import World
 
 REASON_MAX: Final = 500
+WITHDRAW: Final = "cargo.withdraw"
 
 
 async def take_checks(
-    world: World, number: int, checks: Sequence[Check], sbom: bytes = b""
+    world: World, actor: UserId, number: int, checks: Sequence[Check], sbom: bytes = b""
 ) -> Cargo:
     """Notes what was found out about a submitted Cargo; with every check passed it waits for a person.
 
@@ -33,6 +34,8 @@ async def take_checks(
         await tx.cargos.save(taken)
         if sbom:
             await tx.cargos.keep_sbom(number, sbom)
+        told = ", ".join(f"{one.name} {'passed' if one.passed else 'failed'}" for one in checks)
+        await _note(world, tx, actor, "cargo.checks", cargo, told)
     return taken
 
 
@@ -44,13 +47,14 @@ async def approve(world: World, reviewer: User, number: int, trust: int) -> Carg
         listed = cargo.list_it(trust, review)
         _refuse_taken_name(listed, await tx.cargos.listed())
         await tx.cargos.save(listed)
+        await _note(world, tx, reviewer.id, "cargo.approve", listed, f"trust {trust}")
     return listed
 
 
 async def reject(world: World, reviewer: User, number: int, reason: str) -> Cargo:
     """It is never listed; its publisher reads why. Raises NotFound, IllegalMove, InvalidInput."""
     review = Review(reviewer.id, world.clock.now(), _reason(reason))
-    return await _change(world, number, lambda cargo: cargo.reject(review))
+    return await _change(world, number, "cargo.reject", review, lambda cargo: cargo.reject(review))
 
 
 async def withdraw(world: World, user: User, number: int) -> Cargo:
@@ -65,7 +69,7 @@ async def withdraw(world: World, user: User, number: int) -> Cargo:
             return cargo.reject(review)
         return cargo if cargo.withdrawn else cargo.withdraw(review)
 
-    return await _change(world, number, move)
+    return await _change(world, number, WITHDRAW, review, move)
 
 
 async def revoke(world: World, reviewer: User, number: int, reason: str) -> Cargo:
@@ -74,7 +78,7 @@ async def revoke(world: World, reviewer: User, number: int, reason: str) -> Carg
     Raises NotFound, IllegalMove, InvalidInput.
     """
     review = Review(reviewer.id, world.clock.now(), _reason(reason))
-    return await _change(world, number, lambda cargo: cargo.revoke(review))
+    return await _change(world, number, "cargo.revoke", review, lambda cargo: cargo.revoke(review))
 
 
 async def read_cargo(world: World, user: User, number: int) -> Cargo:
@@ -99,13 +103,24 @@ async def all_cargos(
         return await tx.cargos.of_status(status, limit=limit, offset=offset)
 
 
-async def _change(world: World, number: int, move: Callable[[Cargo], Cargo]) -> Cargo:
+async def _change(
+    world: World, number: int, act: str, review: Review, move: Callable[[Cargo], Cargo]
+) -> Cargo:
     async with world.store.begin() as tx:
         before = await _known(tx, number)
         after = move(before)
         if after != before:
             await tx.cargos.save(after)
+            # A publisher who withdraws their own is no administrator at work.
+            own = act == WITHDRAW and review.by == before.owner_id
+            if review.by is not None and not own:
+                await _note(world, tx, review.by, act, after, review.reason)
     return after
+
+
+async def _note(world: World, tx: Tx, actor: UserId, act: str, cargo: Cargo, detail: str) -> None:
+    subject = f"cargo {cargo.id} {cargo.slug} {cargo.manifest.version}"
+    await tx.audit.note(world.clock.now(), actor, act, subject, detail)
 
 
 async def _known(tx: Tx, number: int) -> Cargo:

@@ -27,6 +27,7 @@ from archipelag_coordinator.testing.fakes import FakeChunkRelay, FakeIslandBus, 
 from archipelag_coordinator.testing.memory_store import MemoryStore
 
 CODE = "ABCDEF"
+OPERATOR = builders.a_user().id
 
 
 @dataclass
@@ -215,7 +216,7 @@ async def test_a_suspended_island_gets_no_credentials_until_it_is_restored(
     reply = await door.enrol()
     island = reply.island_id
 
-    await suspend_island(door.world, island)  # type: ignore[arg-type]
+    await suspend_island(door.world, OPERATOR, island)  # type: ignore[arg-type]
 
     for call in (door.renew(island), door.enrol()):
         code, said = await refused(call)
@@ -223,7 +224,7 @@ async def test_a_suspended_island_gets_no_credentials_until_it_is_restored(
     host = fabric.host(island)
     host.key, host.token = door.key, reply.broker_jwt
     assert await host.turned_away()
-    await restore_island(door.world, island)  # type: ignore[arg-type]
+    await restore_island(door.world, OPERATOR, island)  # type: ignore[arg-type]
     host.token = (await door.renew(island)).broker_jwt
     assert not await host.turned_away()
 

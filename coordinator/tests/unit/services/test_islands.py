@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from archipelag_contracts.ids import Epoch, IslandId, JobId
+from archipelag_contracts.ids import Epoch, IslandId, JobId, UserId
 from archipelag_coordinator.domain.attempt import AttemptStatus, Cause
 from archipelag_coordinator.domain.island import Beat, Island, IslandStatus
 from archipelag_coordinator.errors import (
@@ -30,6 +30,7 @@ from archipelag_coordinator.testing.builders import an_id, an_offer
 from archipelag_coordinator.testing.worlds import Scene, a_scene
 
 KEY = b"k" * 32
+OPERATOR = UserId(an_id("usr"))
 
 
 def a_beat(scene: Scene, **changes: Any) -> Beat:
@@ -198,7 +199,7 @@ async def test_a_draining_or_unapproved_island_is_told_that_it_gets_no_work() ->
 
     first = await heartbeat(scene.world, draining.id, a_beat(scene, draining=True), [])
     second = await heartbeat(scene.world, new.id, a_beat(scene), [])
-    approved = await approve_island(scene.world, new.id)
+    approved = await approve_island(scene.world, OPERATOR, new.id)
 
     assert (first.accepts_work, first.notice) == (False, "draining: no new work")
     assert (second.accepts_work, second.notice) == (False, "awaiting approval by an operator")
@@ -211,7 +212,7 @@ async def test_a_suspended_island_is_cut_off_and_told_to_stop_everything() -> No
     job = await scene.running()
     key = (job.id, Epoch(1))
 
-    suspended = await suspend_island(scene.world, island.id)
+    suspended = await suspend_island(scene.world, OPERATOR, island.id)
     answer = await heartbeat(
         scene.world, island.id, a_beat(scene), [HeldNow(key, reported=False, next_position=0)]
     )
@@ -223,15 +224,15 @@ async def test_a_suspended_island_is_cut_off_and_told_to_stop_everything() -> No
     with pytest.raises(IslandRefused):
         await renew(scene.world, island.id, lambda _: None)
     with pytest.raises(IllegalMove):
-        await suspend_island(scene.world, island.id)
+        await suspend_island(scene.world, OPERATOR, island.id)
 
 
 async def test_a_restored_island_may_connect_again() -> None:
     scene = await a_scene()
     island = await scene.island()
-    await suspend_island(scene.world, island.id)
+    await suspend_island(scene.world, OPERATOR, island.id)
 
-    restored = await restore_island(scene.world, island.id)
+    restored = await restore_island(scene.world, OPERATOR, island.id)
 
     assert restored.status is IslandStatus.ENROLLED
     assert scene.broker.cut_off == {}
@@ -247,7 +248,7 @@ async def test_a_broker_that_cannot_be_told_does_not_undo_the_decision() -> None
 
     scene.broker.enforce = away  # type: ignore[method-assign, assignment]
 
-    await suspend_island(scene.world, island.id)
+    await suspend_island(scene.world, OPERATOR, island.id)
 
     assert (await stored(scene, island.id)).status is IslandStatus.SUSPENDED
 
@@ -256,7 +257,7 @@ async def test_suspending_what_is_not_there_is_not_found() -> None:
     scene = await a_scene()
 
     with pytest.raises(NotFound):
-        await suspend_island(scene.world, IslandId(an_id("isl")))
+        await suspend_island(scene.world, OPERATOR, IslandId(an_id("isl")))
 
 
 def test_only_what_the_host_caused_counts_against_it() -> None:

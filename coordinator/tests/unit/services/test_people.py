@@ -187,8 +187,8 @@ async def test_the_catalogue_is_read_by_slug_or_model() -> None:
 async def test_a_grant_is_given_once_for_its_cause() -> None:
     scene = await a_scene()
 
-    await grant_credit(scene.world, scene.user.id, Ucredits(500), "thanks")
-    await grant_credit(scene.world, scene.user.id, Ucredits(500), "thanks")
+    await grant_credit(scene.world, scene.owner.id, scene.user.id, Ucredits(500), "thanks")
+    await grant_credit(scene.world, scene.owner.id, scene.user.id, Ucredits(500), "thanks")
 
     assert (await read.read_account(scene.world, scene.user)).available == 1_000_500
 

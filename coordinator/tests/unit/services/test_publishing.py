@@ -50,6 +50,7 @@ from archipelag_coordinator.testing.fakes import FakeSigner
 from archipelag_coordinator.testing.worlds import Scene, a_scene
 
 KEY = CosignKey.generate()
+REVIEWER = a_user().id
 PASSED = [Check(name, passed=True) for name in CHECKS]
 
 
@@ -88,7 +89,7 @@ async def submitted(scene: Scene, **changes: Any) -> Cargo:
 
 async def listed(scene: Scene, trust: int = 2, **changes: Any) -> tuple[Cargo, User]:
     cargo, admin = await submitted(scene, **changes), await an_admin(scene)
-    await review.take_checks(scene.world, cargo.id, PASSED)
+    await review.take_checks(scene.world, REVIEWER, cargo.id, PASSED)
     done = await review.approve(scene.world, admin, cargo.id, trust)
     await list_cargos(scene.world)
     return done, admin
@@ -181,13 +182,16 @@ async def test_cargo_is_listed_after_all_checks_and_a_review() -> None:
     scene = await a_listing()
     cargo, admin = await submitted(scene), await an_admin(scene)
 
-    partly = await review.take_checks(scene.world, cargo.id, PASSED[2:4])
+    partly = await review.take_checks(scene.world, REVIEWER, cargo.id, PASSED[2:4])
     failing = await review.take_checks(
-        scene.world, cargo.id, [*PASSED[4:5], Check("conformance", passed=False, said="hung")]
+        scene.world,
+        REVIEWER,
+        cargo.id,
+        [*PASSED[4:5], Check("conformance", passed=False, said="hung")],
     )
     with pytest.raises(IllegalMove):
         await review.approve(scene.world, admin, cargo.id, 2)
-    verified = await review.take_checks(scene.world, cargo.id, PASSED[5:], b"{}")
+    verified = await review.take_checks(scene.world, REVIEWER, cargo.id, PASSED[5:], b"{}")
     done = await review.approve(scene.world, admin, cargo.id, 2)
     await list_cargos(scene.world)
 
@@ -203,8 +207,8 @@ async def test_cargo_is_listed_after_all_checks_and_a_review() -> None:
 async def test_check_that_fails_after_all_had_passed_keeps_it_from_being_listed() -> None:
     scene = await a_listing()
     cargo, admin = await submitted(scene), await an_admin(scene)
-    await review.take_checks(scene.world, cargo.id, PASSED)
-    await review.take_checks(scene.world, cargo.id, [Check("image", passed=False)])
+    await review.take_checks(scene.world, REVIEWER, cargo.id, PASSED)
+    await review.take_checks(scene.world, REVIEWER, cargo.id, [Check("image", passed=False)])
 
     with pytest.raises(InvalidInput, match="image"):
         await review.approve(scene.world, admin, cargo.id, 2)
@@ -226,7 +230,7 @@ async def test_trust_bounds_the_tier(tier: str, trust: int, permitted: bool) -> 
     scene = await a_listing()
     cargo = await submitted(scene, limits=Limits(tier, seconds=60))
     admin = await an_admin(scene)
-    await review.take_checks(scene.world, cargo.id, PASSED)
+    await review.take_checks(scene.world, REVIEWER, cargo.id, PASSED)
 
     if permitted:
         assert (await review.approve(scene.world, admin, cargo.id, trust)).trust == trust
@@ -239,7 +243,7 @@ async def test_trust_bounds_the_tier(tier: str, trust: int, permitted: bool) -> 
 async def test_nobody_takes_over_the_name_that_customers_ask_for() -> None:
     scene = await a_listing()
     cargo, admin = await submitted(scene, model=scene.cargo.manifest.model), await an_admin(scene)
-    await review.take_checks(scene.world, cargo.id, PASSED)
+    await review.take_checks(scene.world, REVIEWER, cargo.id, PASSED)
 
     with pytest.raises(Conflict, match="llm-chat"):
         await review.approve(scene.world, admin, cargo.id, 2)
@@ -258,7 +262,7 @@ async def test_rejected_cargo_says_why_and_stays_rejected() -> None:
     assert again == read and read.status is CargoStatus.REJECTED
     assert read.review is not None and read.review.reason == "does not do what it says"
     with pytest.raises(IllegalMove):
-        await review.take_checks(scene.world, cargo.id, PASSED)
+        await review.take_checks(scene.world, REVIEWER, cargo.id, PASSED)
 
 
 async def test_only_publisher_and_administrators_see_and_withdraw_it() -> None:

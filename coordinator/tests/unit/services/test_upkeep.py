@@ -66,7 +66,7 @@ async def test_the_fleet_takes_over_what_others_heard_and_forgets_who_is_cut_off
 
     await upkeep.load_fleet(world)
     known = world.fleet.get(island.id)
-    await suspend_island(scene.world, island.id)
+    await suspend_island(scene.world, scene.owner.id, island.id)
     await upkeep.load_fleet(world)
 
     assert known is not None

@@ -43,8 +43,8 @@ async def get_islands(world: TheWorld, caller: Administering) -> Response:  # no
     summary="Let an Island take work",
     responses=openapi.answers(200, "HostAnswer", 404),
 )
-async def approve(island_id: str, world: TheWorld, caller: Administering) -> Response:  # noqa: ARG001
-    island = await approve_island(world, known_island(island_id))
+async def approve(island_id: str, world: TheWorld, caller: Administering) -> Response:
+    island = await approve_island(world, caller.user.id, known_island(island_id))
     return JSONResponse({"data": present.island_object(island, whole=True)})
 
 
@@ -53,9 +53,9 @@ async def approve(island_id: str, world: TheWorld, caller: Administering) -> Res
     summary="Cut an Island off",
     responses=openapi.answers(200, "HostAnswer", 404, 409),
 )
-async def suspend(island_id: str, world: TheWorld, caller: Administering) -> Response:  # noqa: ARG001
+async def suspend(island_id: str, world: TheWorld, caller: Administering) -> Response:
     """Its connection ends and its work goes to other Islands."""
-    island = await suspend_island(world, known_island(island_id))
+    island = await suspend_island(world, caller.user.id, known_island(island_id))
     return JSONResponse({"data": present.island_object(island, whole=True)})
 
 
@@ -64,8 +64,8 @@ async def suspend(island_id: str, world: TheWorld, caller: Administering) -> Res
     summary="Let a suspended Island come back",
     responses=openapi.answers(200, "HostAnswer", 404, 409),
 )
-async def restore(island_id: str, world: TheWorld, caller: Administering) -> Response:  # noqa: ARG001
-    island = await restore_island(world, known_island(island_id))
+async def restore(island_id: str, world: TheWorld, caller: Administering) -> Response:
+    island = await restore_island(world, caller.user.id, known_island(island_id))
     return JSONResponse({"data": present.island_object(island, whole=True)})
 
 
@@ -75,11 +75,11 @@ async def restore(island_id: str, world: TheWorld, caller: Administering) -> Res
     openapi_extra=openapi.takes("GrantRequest"),
     responses=openapi.answers(201, "GrantAnswer", 400, 404, 409, 413, 422),
 )
-async def post_grant(request: Request, world: TheWorld, caller: Administering) -> Response:  # noqa: ARG001
+async def post_grant(request: Request, world: TheWorld, caller: Administering) -> Response:
     """`cause` makes it once: the same cause for the same user gives nothing more."""
     body = await read_object(request, request.app.state.settings.body_bytes_max)
     user_id, amount, cause = _wanted(body)
-    user, account, posted = await grant_credit(world, user_id, amount, cause)
+    user, account, posted = await grant_credit(world, caller.user.id, user_id, amount, cause)
     shown = present.account_object(user, account) | {"granted": posted}
     return JSONResponse({"data": shown}, 201 if posted else 200)
 

@@ -24,7 +24,9 @@ from archipelag_coordinator.apps.api import (
     images,
     jobs,
     network,
+    people,
     publishing,
+    sessions,
 )
 from archipelag_coordinator.apps.api.envelope import Envelope
 from archipelag_coordinator.apps.api.errors import (
@@ -81,11 +83,13 @@ def create_app(
     for router in (
         files.links,
         account.router,
+        sessions.router,
         jobs.router,
         conversations.router,
         network.router,
         publishing.router,
         admin.router,
+        people.router,
         health.router,
     ):
         app.include_router(router, prefix=BASE)

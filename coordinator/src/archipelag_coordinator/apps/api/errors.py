@@ -43,6 +43,7 @@ STATUS: Final[dict[str, int]] = {
     "slug_taken": 409,
     "too_many_submissions": 409,
     "already_posted": 409,
+    "last_administrator": 409,
     "content_lost": 410,
     "too_large": 413,
     "storage_exceeded": 413,

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from archipelag_coordinator.apps.api.shapes import SHAPES
+from archipelag_coordinator.apps.cookies import COOKIE
 
 OPEN: Final[dict[str, Any]] = {"security": []}
 """For routes that need no key."""
@@ -78,9 +79,15 @@ def describe(app: FastAPI) -> dict[str, Any]:
     parts = document.setdefault("components", {})
     parts["schemas"] = dict(SHAPES)
     parts["securitySchemes"] = {
-        "key": {"type": "http", "scheme": "bearer", "description": "An API key: ak_…"}
+        "key": {"type": "http", "scheme": "bearer", "description": "An API key: ak_…"},
+        "session": {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": COOKIE,
+            "description": "A browser that is signed in; what changes something also carries X-CSRF-Token",
+        },
     }
-    document["security"] = [{"key": []}]
+    document["security"] = [{"key": []}, {"session": []}]
     for path in document["paths"].values():
         for operation in path.values():
             _complete(operation)

@@ -11,6 +11,7 @@ from archipelag_contracts.cosign import fingerprint, public_pem
 from archipelag_contracts.units import ZERO, to_credits
 
 from archipelag_coordinator.domain.attempt import Cause
+from archipelag_coordinator.domain.audit import Entry
 from archipelag_coordinator.domain.cargo import Cargo, CargoStatus
 from archipelag_coordinator.domain.island import Island
 from archipelag_coordinator.domain.job import Job, JobStatus
@@ -260,6 +261,42 @@ def key_object(key: ApiKey) -> dict[str, Any]:
         "budget": None if key.budget is None else to_credits(key.budget),
         "used": to_credits(key.used),
         "rate_per_minute": key.rate_per_minute,
+    }
+
+
+def session_object(session: ApiKey, *, current: bool) -> dict[str, Any]:
+    return {
+        "id": session.id,
+        "user_agent": session.user_agent or None,
+        "created_at": time_text(session.created_at),
+        "last_used_at": time_text(session.last_used_at),
+        "expires_at": time_text(session.expires_at),
+        "revoked_at": time_text(session.revoked_at),
+        "current": current,
+    }
+
+
+def user_object(user: User) -> dict[str, Any]:
+    """For administrators."""
+    return {
+        "id": user.id,
+        "email": user.email,
+        "role": user.role.value,
+        "suspended": user.suspended,
+        "created_at": time_text(user.created_at),
+    }
+
+
+def entry_object(entry: Entry) -> dict[str, Any]:
+    return {
+        "number": entry.number,
+        "at": time_text(entry.at),
+        "actor": entry.actor,
+        "act": entry.act,
+        "subject": entry.subject,
+        "detail": entry.detail,
+        "previous": entry.previous.hex(),
+        "hash": entry.hash.hex(),
     }
 
 

@@ -114,12 +114,12 @@ async def post_checks(
     cargo_id: str,
     request: Request,
     world: TheWorld,
-    caller: Administering,  # noqa: ARG001
+    caller: Administering,
 ) -> Response:
     """With every check passed it waits for a person. `sbom` is kept as it comes."""
     body = await read_object(request, request.app.state.settings.body_bytes_max)
     checks, sbom = _checks(body)
-    cargo = await review.take_checks(world, _number(cargo_id), checks, sbom)
+    cargo = await review.take_checks(world, caller.user.id, _number(cargo_id), checks, sbom)
     return JSONResponse({"data": present.submission_object(cargo)})
 
 

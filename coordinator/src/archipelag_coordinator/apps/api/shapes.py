@@ -22,6 +22,7 @@ from archipelag_coordinator.apps.api.schemas import (
 )
 from archipelag_coordinator.apps.api.shapes_of_conversations import CONVERSATIONS
 from archipelag_coordinator.apps.api.shapes_of_files import FILES, MODELS
+from archipelag_coordinator.apps.api.shapes_of_people import PEOPLE
 from archipelag_coordinator.apps.api.shapes_of_publishing import PUBLISHING, SIGNING_KEYS, WORKLOAD
 
 _USAGE: Final = shape(
@@ -337,5 +338,5 @@ _ACCOUNT: Final[dict[str, Schema]] = {
 }
 
 SHAPES: Final[dict[str, Schema]] = (
-    _PROBLEMS | _JOBS | _CHAT | CONVERSATIONS | FILES | MODELS | PUBLISHING | _NETWORK | _ACCOUNT
+    _PROBLEMS | _JOBS | _CHAT | CONVERSATIONS | FILES | MODELS | PUBLISHING | _NETWORK | _ACCOUNT | PEOPLE
 )

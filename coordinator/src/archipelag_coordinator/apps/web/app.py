@@ -155,7 +155,7 @@ async def _expected(request: Request, error: Exception) -> Response:
         return Response(status_code=401) if live else RedirectResponse(error.address, 303)
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
     if isinstance(error, RateLimited):
-        response = page(request, "error.html", status=status, code=status, kind=error.code, why=str(error))
+        response = page(request, "error.html", status_code=status, code=status, kind=error.code, why=str(error))
         response.headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
         return response
     return await _told(request, status, error.code, "" if status == 500 else str(error))
@@ -168,11 +168,11 @@ async def _from_routing(request: Request, error: Exception) -> Response:
 
 async def _our_mistake(request: Request, error: Exception) -> Response:  # noqa: ARG001
     """Told here, logged by the envelope, which the error goes on to."""
-    return page(request, "error.html", status=500, code=500, kind="error", why="")
+    return page(request, "error.html", status_code=500, code=500, kind="error", why="")
 
 
 async def _unavailable(request: Request, error: Exception) -> Response:  # noqa: ARG001
-    response = page(request, "error.html", status=503, code=503, kind="unavailable", why="")
+    response = page(request, "error.html", status_code=503, code=503, kind="unavailable", why="")
     response.headers["Retry-After"] = "5"
     return response
 
@@ -182,7 +182,7 @@ async def _told(request: Request, status: int, kind: str, why: str) -> Response:
         await visitor_of(request)
     except CoordinatorError:
         pass  # Then as to a stranger.
-    return page(request, "error.html", status=status, code=status, kind=kind, why=why)
+    return page(request, "error.html", status_code=status, code=status, kind=kind, why=why)
 
 
 def _plain_not_found() -> Response:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Final
 
@@ -20,7 +20,8 @@ DRAWN_MAX: Final = 160
 """More are counted in words: a picture of thousands says nothing."""
 NOWHERE: Final = "no region"
 GOLDEN: Final = math.pi * (3 - math.sqrt(5))
-SHORE_POINTS: Final = 22
+SHORE_POINTS: Final = 26
+WAVES: Final = (1, 2, 3, 4, 6)
 _SHOWN: Final = {
     IslandStatus.READY: 0,
     IslandStatus.DRAINING: 1,
@@ -86,7 +87,7 @@ def draw(islands: Sequence[Island], mine: UserId | None = None) -> Chart:
     for island in drawn:
         regions.setdefault(island.region or NOWHERE, []).append(island)
     names = sorted(regions)
-    height = 520 if len(names) <= 3 else 640
+    height = 560 if len(names) <= 3 else 700
     hub = (WIDTH / 2, height / 2)
     places = _places(len(names), height)
     seas = tuple(
@@ -96,19 +97,33 @@ def draw(islands: Sequence[Island], mine: UserId | None = None) -> Chart:
     return Chart(WIDTH, height, seas, hub, len(here) - len(drawn))
 
 
-def shore(seed: str, radius: float, roughness: float = 0.22) -> str:
+def shore(seed: str, radius: float, roughness: float = 0.36) -> str:
     """A closed path around the origin, always the same for the same seed."""
-    phases = sha256(seed.encode()).digest()
+    return _coast(seed, radius, roughness, 0.0, 0.0)
+
+
+def hills(seed: str, radius: float) -> str:
+    """Two height lines within the shore of the same seed, leaning to the side that the seed says."""
+    lean = sha256(seed.encode()).digest()[31] / 255 * 2 * math.pi
+    x, y = radius * 0.14 * math.cos(lean), radius * 0.12 * math.sin(lean)
+    return _coast(seed, radius * 0.66, 0.34, x, y) + _coast(
+        f"{seed} top", radius * 0.33, 0.4, 1.7 * x, 1.7 * y
+    )
+
+
+def _coast(seed: str, radius: float, roughness: float, x: float, y: float) -> str:
+    chances = sha256(seed.encode()).digest()
     points = []
     for number in range(SHORE_POINTS):
         angle = 2 * math.pi * number / SHORE_POINTS
         wave = sum(
-            math.cos(wave_number * angle + phases[wave_number] / 40.0) * (0.4 + phases[8 + wave_number] / 425)
-            / wave_number
-            for wave_number in (1, 2, 3, 5)
+            math.cos(turns * angle + chances[turns] / 255 * 2 * math.pi)
+            * (0.35 + chances[8 + turns] / 400)
+            / turns**0.75
+            for turns in WAVES
         )
-        reach = radius * (1 + roughness * wave * 0.62)
-        points.append((reach * math.cos(angle), reach * math.sin(angle) * 0.86))
+        reach = radius * (0.96 + roughness * 0.55 * wave)
+        points.append((x + reach * math.cos(angle), y + reach * math.sin(angle) * 0.86))
     return smooth(points)
 
 
@@ -129,7 +144,17 @@ def smooth(points: Sequence[tuple[float, float]]) -> str:
 
 def mark_of(island: Island, mine: UserId | None = None) -> Mark:
     """One Island by itself, in a picture of 96 by 96."""
-    return _mark(island, 0, 33.0, False, mine)
+    mark = _mark(island, 0, 40.0, False, mine)
+    load = mark.load_percent / 100
+    # The same size for all, and the ring at the picture's edge.
+    return replace(
+        mark,
+        x=0,
+        y=0,
+        shore=shore(island.id, 33.0),
+        hill=hills(island.id, 33.0),
+        arc=arc(44.0, load) if mark.linked else "",
+    )
 
 
 def arc(radius: float, share: float) -> str:
@@ -145,7 +170,7 @@ def _places(count: int, height: int) -> list[tuple[float, float]]:
     """Around the Coordinator in the middle, which stands in the open sea."""
     if count == 1:
         return [(WIDTH * 0.5, height * 0.5)]
-    across, down = WIDTH * 0.33, height * 0.27
+    across, down = WIDTH * 0.31, height * 0.28
     turn = -math.pi / 2 - (math.pi / count if count % 2 == 0 else 0)
     return [
         (
@@ -163,17 +188,17 @@ def _sea(
     hub: tuple[float, float],
     mine: UserId | None,
 ) -> Sea:
-    spread = 30.0 if len(islands) < 12 else 22.0 if len(islands) < 40 else 14.0
+    spread = 40.0 if len(islands) < 5 else 30.0 if len(islands) < 12 else 20.0 if len(islands) < 40 else 12.0
     alone = place == hub
     marks = tuple(_mark(island, number, spread, alone, mine) for number, island in enumerate(islands))
-    reach = max(math.hypot(mark.x, mark.y) + mark.radius for mark in marks) + 18
+    reach = max(math.hypot(mark.x, mark.y / 0.86) + mark.radius for mark in marks) * 1.06 + 14
     rtts = sorted(mark.rtt_ms for mark in marks if mark.linked)
     return Sea(
         name=name,
         x=place[0],
         y=place[1],
         radius=reach,
-        depths=tuple(shore(f"{name} {step}", reach * factor, 0.1) for step, factor in enumerate((1.0, 1.22, 1.5))),
+        depths=tuple(shore(f"{name} {step}", reach * factor, 0.12) for step, factor in enumerate((1.0, 1.16, 1.34))),
         marks=marks,
         rtt_ms=rtts[len(rtts) // 2] if rtts else None,
         online=len(rtts),
@@ -184,11 +209,11 @@ def _sea(
 def _mark(
     island: Island, number: int, spread: float, alone: bool, mine: UserId | None
 ) -> Mark:
-    # One step out where the Coordinator stands in the middle.
-    step = number + (2 if alone else 0)
-    distance = spread * 1.75 * math.sqrt(step)
+    # Some steps out where the Coordinator stands in the middle.
+    step = number + (2.5 if alone else 0.5)
+    distance = spread * 1.42 * math.sqrt(step)
     angle = GOLDEN * step + 0.6
-    radius = min(spread, spread * (0.62 + 0.12 * math.sqrt(max(1, island.slots))))
+    radius = min(spread * 0.82, spread * (0.5 + 0.1 * math.sqrt(max(1, island.slots))))
     load = min(1.0, max(0.0, island.load))
     linked = island.status in (IslandStatus.READY, IslandStatus.DRAINING)
     return Mark(
@@ -199,7 +224,7 @@ def _mark(
         y=round(distance * math.sin(angle) * 0.86, 1),
         radius=round(radius, 1),
         shore=shore(island.id, radius),
-        hill=shore(island.id, radius * 0.52),
+        hill=hills(island.id, radius),
         arc=arc(radius * 1.32, load) if linked else "",
         load_percent=round(100 * load),
         rtt_ms=island.broker_rtt_ms,

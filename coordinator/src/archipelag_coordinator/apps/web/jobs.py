@@ -65,6 +65,7 @@ class Shown:
     text: str
     cut: bool
     picture: bool
+    json: bool
 
 
 async def get_jobs(request: Request) -> Response:
@@ -184,9 +185,11 @@ def _output(job: Job) -> Shown | None:
     if _picture_in(job) is not None:
         value = json.loads(job.output)
         text = json.dumps({k: v for k, v in value.items() if k != "image_data"}, indent=2, ensure_ascii=False)
-        return Shown(text[:OUTPUT_SHOWN_MAX], len(text) > OUTPUT_SHOWN_MAX, True)
-    text = _pretty(job.output.encode()) if job.output.startswith(("{", "[")) else job.output
-    return Shown(text[:OUTPUT_SHOWN_MAX], len(text) > OUTPUT_SHOWN_MAX, False)
+        return Shown(text[:OUTPUT_SHOWN_MAX], len(text) > OUTPUT_SHOWN_MAX, picture=True, json=True)
+    structured = job.output.startswith(("{", "["))
+    text = _pretty(job.output.encode()) if structured else job.output
+    cut = len(text) > OUTPUT_SHOWN_MAX
+    return Shown(text[:OUTPUT_SHOWN_MAX], cut, picture=False, json=structured)
 
 
 def _picture_in(job: Job) -> bytes | None:

@@ -81,7 +81,7 @@ async def _shown(
     return page(
         request,
         "keys.html",
-        status=status,
+        status_code=status,
         at="keys",
         keys=keys,
         expired={key.id for key in keys if key.expires_at is not None and key.expires_at <= now},

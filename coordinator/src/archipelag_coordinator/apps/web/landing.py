@@ -12,6 +12,7 @@ from archipelag_coordinator.apps.web import chart
 from archipelag_coordinator.apps.web.asking import (
     Visitor,
     local_path,
+    settings_of,
     signed_in,
     visitor_of,
     world_of,
@@ -50,6 +51,7 @@ async def get_start(request: Request) -> Response:
             routes=_routes(),
             model=model,
             base_url=world.public_url,
+            enrol_address=settings_of(request).enrol_address,
         )
     return page(request, "overview.html", at="overview", **await _overview(world, visitor))
 
@@ -102,7 +104,7 @@ def _lands() -> list[dict[str, object]]:
             "x": x,
             "y": y,
             "shore": chart.shore(seed, radius),
-            "hill": chart.shore(seed, radius * 0.55),
+            "hill": chart.hills(seed, radius),
             "depths": [chart.shore(f"{seed} {n}", radius * far, 0.12) for n, far in enumerate((2.05, 1.62, 1.28))],
         }
         for seed, x, y, radius in HERO

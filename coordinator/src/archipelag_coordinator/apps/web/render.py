@@ -80,7 +80,7 @@ def make_templates(assets: Assets) -> jinja2.Environment:
 
 
 def page(
-    request: Request, template: str, *, status: int = 200, at: str = "", **context: Any
+    request: Request, template: str, *, status_code: int = 200, at: str = "", **context: Any
 ) -> Response:
     """`at` is the room's name in the navigation. `visitor_of` was asked before, where somebody may be signed in."""
     visitor: Visitor | None = getattr(request.state, "visitor", None)
@@ -98,7 +98,7 @@ def page(
         version=world_of(request).version,
         **context,
     )
-    response = HTMLResponse(text, status_code=status)
+    response = HTMLResponse(text, status_code=status_code)
     if visitor is None:
         _keep_form_secret(request, response)
     return response

@@ -68,7 +68,7 @@ async def post_link(request: Request) -> Response:
     except LinkNotValid as error:
         return _not_valid(request, error)
     except NotPermitted as error:
-        return page(request, "sign_in_link.html", status=403, email="", secret="", refused=str(error))
+        return page(request, "sign_in_link.html", status_code=403, email="", secret="", refused=str(error))
     back = signed.next_path
     response = go("/quickstart" if signed.fresh and back == "/" else back)
     set_session(response, signed.secret, world.public_url, world.policy.session_s)
@@ -125,7 +125,7 @@ def _form(
     return page(
         request,
         "sign_in.html",
-        status=status,
+        status_code=status,
         back=back,
         email=email,
         errors=errors or {},
@@ -134,7 +134,7 @@ def _form(
 
 
 def _not_valid(request: Request, error: LinkNotValid) -> Response:
-    return page(request, "sign_in_over.html", status=410, why=error.reason)
+    return page(request, "sign_in_over.html", status_code=410, why=error.reason)
 
 
 ROUTES: Final = (

@@ -40,6 +40,13 @@ _TONES: Final = {
     "banned": "bad",
     "revoked": "bad",
     "rejected": "bad",
+    "lease_lost": "bad",
+    "bad_output": "bad",
+    "cargo_died": "bad",
+    "cargo_stalled": "bad",
+    "cargo_failed": "warn",
+    "island_stopped": "warn",
+    "deadline": "warn",
 }
 
 

@@ -29,6 +29,7 @@ from archipelag_coordinator.testing.builders import (
     a_key,
     a_manifest,
     a_secret,
+    a_session,
     a_submission,
     a_user,
 )
@@ -192,3 +193,11 @@ async def a_submitted_cargo(api: Api) -> int:
     """The customer's own, waiting for its checks; its number."""
     async with api.scene.store.begin() as tx:
         return (await tx.cargos.add(a_submission(api.scene.user, slug="mine"))).id
+
+
+async def a_browsers_session(api: Api) -> str:
+    """The customer's; its id."""
+    session = a_session(api.scene.user)
+    async with api.scene.store.begin() as tx:
+        await tx.keys.add(session)
+    return session.id

@@ -16,7 +16,15 @@ from archipelag_coordinator.domain.user import Role, Scope
 from archipelag_coordinator.testing.builders import a_key, a_secret, a_user
 from archipelag_coordinator.testing.fakes import START
 
-from .conftest import READ, Api, a_signed_body, a_submitted_cargo, an_api, chat
+from .conftest import (
+    READ,
+    Api,
+    a_browsers_session,
+    a_signed_body,
+    a_submitted_cargo,
+    an_api,
+    chat,
+)
 
 OPEN, SEES, DOES, RULES = "open", "read", "write", "admin"
 
@@ -104,6 +112,9 @@ DOORS = [
     Door("GET", "/api/v1/api-keys", SEES),
     Door("POST", "/api/v1/api-keys", DOES, 201, KEY),
     Door("DELETE", "/api/v1/api-keys/{key_id}", DOES, own=True),
+    Door("GET", "/api/v1/sessions", SEES),
+    Door("POST", "/api/v1/sessions/sign-out-everywhere", DOES),
+    Door("DELETE", "/api/v1/sessions/{session_id}", DOES, own=True),
     Door("POST", "/api/v1/pairing-codes", DOES, 201),
     Door("POST", "/api/v1/cargos", DOES, 201, a_signed_body()),
     Door("GET", "/api/v1/cargos", SEES),
@@ -114,6 +125,13 @@ DOORS = [
     Door("POST", "/api/v1/admin/cargos/{cargo_id}/approve", RULES, 409, {"trust": 1}),
     Door("POST", "/api/v1/admin/cargos/{cargo_id}/reject", RULES, body={"reason": "no"}),
     Door("POST", "/api/v1/admin/cargos/{cargo_id}/revoke", RULES, body={"reason": "no"}),
+    Door("GET", "/api/v1/admin/users", RULES),
+    Door("GET", "/api/v1/admin/users/{user_id}", RULES),
+    Door("POST", "/api/v1/admin/users/{user_id}/role", RULES, body={"role": "operator"}),
+    Door("POST", "/api/v1/admin/users/{user_id}/suspend", RULES),
+    Door("POST", "/api/v1/admin/users/{user_id}/restore", RULES),
+    Door("GET", "/api/v1/admin/audit", RULES),
+    Door("GET", "/api/v1/admin/audit/check", RULES),
     Door("GET", "/api/v1/admin/islands", RULES),
     Door("POST", "/api/v1/admin/islands/{island_id}/approve", RULES),
     Door("POST", "/api/v1/admin/islands/{island_id}/suspend", RULES),
@@ -131,6 +149,7 @@ CALLERS = (
     "stranger",
     "admin",
     "reading admin",
+    "operator",
 )
 
 
@@ -142,11 +161,12 @@ def expected(door: Door, caller: str) -> int:
     reads_only = caller in ("reader", "reading admin")
     if reads_only and (door.needs == DOES or (door.needs == RULES and door.method != "GET")):
         return 403
-    if door.needs == RULES and caller not in ("admin", "reading admin"):
+    looks = ("operator",) if door.method == "GET" else ()
+    if door.needs == RULES and caller not in ("admin", "reading admin", *looks):
         return 403
-    if door.own and caller in ("stranger", "admin", "reading admin"):
+    if door.own and caller in ("stranger", "admin", "reading admin", "operator"):
         return 404
-    if door.publishers and caller == "stranger":
+    if door.publishers and caller in ("stranger", "operator"):
         return 404
     if door.owners and caller in ("reader", "full", "stranger"):
         return 404
@@ -173,6 +193,8 @@ async def secret_of(api: Api, caller: str) -> str:
             return (await api.another())[2]
         case "admin":
             return (await api.another(role=Role.ADMIN))[2]
+        case "operator":
+            return (await api.another(role=Role.OPERATOR))[2]
         case "reading admin":
             return (await api.another(role=Role.ADMIN, scopes=READ))[2]
     raise AssertionError(caller)
@@ -222,10 +244,12 @@ async def path_of(api: Api, door: Door, **known: str) -> str:
     return door.path.format(
         host_id=island.id,
         island_id=island.id,
+        user_id=api.scene.owner.id,
         slug="llm-chat",
         model="small-model",
         file_id=file,
         cargo_id=await a_submitted_cargo(api),
+        session_id=await a_browsers_session(api),
         until=until,
         signature=signature,
         conversation=talk,

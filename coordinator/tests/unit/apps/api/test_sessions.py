@@ -233,3 +233,50 @@ async def test_an_administrators_cookie_needs_the_token_too(api: Api) -> None:
         done = await http.post("/admin/grants", json=body)
 
     assert (refused.status_code, done.status_code) == (403, 201)
+
+
+async def test_a_browser_sees_where_one_is_signed_in_and_signs_out(api: Api) -> None:
+    here = await signed_in(api, user_agent="Here")
+    there = await signed_in(api, OTHER, user_agent="There", created_at=START - timedelta(1))
+
+    async with browser(api) as http:
+        listed = (await http.get("/sessions")).json()["data"]
+        keys = (await http.get("/api-keys")).json()["data"]
+        out = await http.delete(f"/sessions/{there.id}")
+        self_out = await http.delete(f"/sessions/{here.id}")
+        after = await http.get("/account")
+
+    assert [(one["user_agent"], one["current"]) for one in listed] == [
+        ("Here", True),
+        ("There", False),
+    ]
+    assert {here.id, there.id}.isdisjoint(key["id"] for key in keys)
+    assert "set-cookie" not in out.headers
+    cleared = self_out.headers["set-cookie"]
+    assert cleared.startswith(f'{COOKIE}=""; ') and "Max-Age=0" in cleared
+    assert (out.status_code, self_out.status_code, after.status_code) == (200, 200, 401)
+
+
+async def test_signing_out_everywhere_signs_this_browser_out_too(api: Api) -> None:
+    await signed_in(api)
+    await signed_in(api, OTHER)
+
+    async with browser(api) as http:
+        done = await http.post("/sessions/sign-out-everywhere")
+        after = await http.get("/account")
+    async with api.client() as program:
+        by_key = await program.get("/account")
+
+    assert done.json() == {"data": {"signed_out": 2}}
+    assert (after.status_code, by_key.status_code) == (401, 200)
+
+
+async def test_a_session_is_not_revoked_as_a_key_nor_a_key_as_a_session(api: Api) -> None:
+    session = await signed_in(api)
+
+    async with browser(api) as http:
+        as_key = await http.delete(f"/api-keys/{session.id}")
+        as_session = await http.delete(f"/sessions/{api.scene.key.id}")
+        shapeless = await http.delete("/sessions/nonsense")
+
+    assert [a.status_code for a in (as_key, as_session, shapeless)] == [404] * 3

@@ -54,12 +54,17 @@ async function keep(part) {
 function follow(place) {
   const source = new EventSource(place.dataset.stream);
   const shown = document.createTextNode("");
-  place.replaceChildren(shown);
   source.onopen = () => say(source, false);
   source.onerror = () => say(source, true);
   source.onmessage = (event) => {
     const told = JSON.parse(event.data);
-    if (told.type === "token") shown.data += told.content;
+    if (told.type === "token") {
+      if (!shown.isConnected) place.replaceChildren(shown);
+      shown.data += told.content;
+    }
+    if (told.type === "progress" && !shown.isConnected) {
+      place.textContent = `Step ${told.step} of ${told.total}`;
+    }
     if (told.type === "done" || told.type === "error") {
       source.close();
       say(source, false);

@@ -1,0 +1,1 @@
+"""Mail: composed, handed to a server or kept in a local mailbox, never waited for."""

@@ -1,0 +1,19 @@
+"""What a Cargo is made of, as its newest checks found it: for its publisher and for those who look after the network."""
+
+from __future__ import annotations
+
+from archipelag_coordinator.domain.cargo import Cargo
+from archipelag_coordinator.domain.user import Role, User
+from archipelag_coordinator.errors import NotFound
+from archipelag_coordinator.services.world import World
+
+
+async def read_with_sbom(world: World, user: User, number: int) -> tuple[Cargo, bytes]:
+    """The version and its bill of materials, empty where none was kept. Raises NotFound, also for another's."""
+    async with world.store.begin() as tx:
+        cargo = await tx.cargos.get(number)
+        sbom = await tx.cargos.sbom(number) if cargo else None
+    looks_after = user.role in (Role.OPERATOR, Role.ADMIN)
+    if cargo is None or not (looks_after or cargo.owner_id == user.id):
+        raise NotFound("cargo", str(number))
+    return cargo, sbom or b""
