@@ -338,5 +338,14 @@ _ACCOUNT: Final[dict[str, Schema]] = {
 }
 
 SHAPES: Final[dict[str, Schema]] = (
-    _PROBLEMS | _JOBS | _CHAT | CONVERSATIONS | FILES | MODELS | PUBLISHING | _NETWORK | _ACCOUNT | PEOPLE
+    _PROBLEMS
+    | _JOBS
+    | _CHAT
+    | CONVERSATIONS
+    | FILES
+    | MODELS
+    | PUBLISHING
+    | _NETWORK
+    | _ACCOUNT
+    | PEOPLE
 )

@@ -155,7 +155,9 @@ async def _expected(request: Request, error: Exception) -> Response:
         return Response(status_code=401) if live else RedirectResponse(error.address, 303)
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
     if isinstance(error, RateLimited):
-        response = page(request, "error.html", status_code=status, code=status, kind=error.code, why=str(error))
+        response = page(
+            request, "error.html", status_code=status, code=status, kind=error.code, why=str(error)
+        )
         response.headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
         return response
     return await _told(request, status, error.code, "" if status == 500 else str(error))

@@ -82,7 +82,6 @@ class Assets:
             f'"{digest}"',
         )
 
-
     def _named(self, path: Path, found: re.Match[bytes]) -> bytes:
         """An import by the name that carries the other script's hash. Raises KeyError for what is not there."""
         wanted = (path.parent / found[2].decode()).resolve().relative_to(self._folder)

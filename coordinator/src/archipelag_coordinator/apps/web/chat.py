@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from archipelag_coordinator.apps.web.asking import signed_in, world_of
 from archipelag_coordinator.apps.web.render import page
+from archipelag_coordinator.apps.web.words import credits_text
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.conversation import conversation_id
 from archipelag_coordinator.errors import NotFound
@@ -43,7 +44,9 @@ async def get_chat(request: Request) -> Response:
                 "name": cargo.model_name,
                 "title": cargo.manifest.name,
                 "tokens_max": cargo.manifest.limits.output_items_max,
-                "tokens": min(world.policy.output_items_default, cargo.manifest.limits.output_items_max),
+                "tokens": min(
+                    world.policy.output_items_default, cargo.manifest.limits.output_items_max
+                ),
             }
             for cargo in _of_kind(world, "chat")
         ],
@@ -79,12 +82,24 @@ async def get_playground_of(request: Request) -> Response:
         at="playground",
         cargo=cargo,
         told=_told(cargo),
+        prices=_prices(cargo),
         base_url=world.public_url,
     )
 
 
 def _of_kind(world: World, kind: str) -> list[Cargo]:
     return [cargo for cargo in world.catalogue.cargos if cargo.manifest.kind == kind]
+
+
+def _prices(cargo: Cargo) -> list[str]:
+    price = cargo.manifest.price
+    parts = (
+        (price.job_ucredits, "a job"),
+        (price.prompt_token_ucredits, "a token read"),
+        (price.output_item_ucredits, "a token made"),
+    )
+    told = [f"{credits_text(amount)} {what}" for amount, what in parts if amount]
+    return [f"{told[0].replace(' ', ' credits ', 1)}", *told[1:]] if told else ["free"]
 
 
 def _told(cargo: Cargo) -> dict[str, Any]:
@@ -125,7 +140,11 @@ _CHAT_SCHEMA: Final[dict[str, Any]] = {
             "minimum": 0,
             "maximum": 2,
         },
-        "seed": {"type": "integer", "title": "Seed", "description": "The same seed, the same answer."},
+        "seed": {
+            "type": "integer",
+            "title": "Seed",
+            "description": "The same seed, the same answer.",
+        },
     },
 }
 

@@ -63,8 +63,7 @@ function draw(data) {
 }
 
 function shown() {
-  const begun = talk !== null && (talk.messages?.length ?? 1) > 0;
-  $("welcome").hidden = begun;
+  $("welcome").hidden = said.children.length > 0;
   $("talk-menu").hidden = talk === null;
   $("title").textContent = talk?.title || "New chat";
   document.title = `${talk?.title || "Chat"} · Archipelag`;
@@ -111,7 +110,7 @@ async function asking(path, text, number = 0) {
     const { data } = await ask("POST", `/conversations/${talk.id}/${path}`, { json, key: pending.key });
     pending = null;
     talk = { ...talk, ...data.conversation };
-    if (number) cutFrom(text === null ? data.answer.parent + 1 : number, data);
+    if (number) cutFrom(text === null ? data.answer.parent + 1 : number);
     if (text !== null) {
       said.append(question(data.message, acts));
       if (box.value === text) clearBox();
@@ -124,7 +123,6 @@ async function asking(path, text, number = 0) {
     talks.mark(talk.id);
     talks.load();
   } catch (error) {
-    if (talk && !said.children.length) shown();
     trouble(words(error), error.name === "InsufficientCreditsError");
   } finally {
     busy = false;
