@@ -105,10 +105,7 @@ def _fits(island: Island, status: str, search: str) -> bool:
         return False
     if status not in ("", "approval") and island.status.value != status:
         return False
-    return (
-        not search
-        or search in f"{island.name} {island.id} {island.owner_id} {island.region}".lower()
-    )
+    return not search or search in f"{island.name} {island.id} {island.owner_id} {island.region}".lower()
 
 
 ROUTES: Final = (

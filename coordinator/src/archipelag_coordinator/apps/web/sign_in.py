@@ -18,13 +18,7 @@ from archipelag_coordinator.apps.web.asking import (
 )
 from archipelag_coordinator.apps.web.forms import read_form
 from archipelag_coordinator.apps.web.render import go, page
-from archipelag_coordinator.errors import (
-    InvalidInput,
-    LinkNotValid,
-    NotFound,
-    NotPermitted,
-    Unsupported,
-)
+from archipelag_coordinator.errors import InvalidInput, LinkNotValid, NotFound, NotPermitted, Unsupported
 from archipelag_coordinator.services import sessions
 from archipelag_coordinator.services import sign_in as verbs
 
@@ -74,9 +68,7 @@ async def post_link(request: Request) -> Response:
     except LinkNotValid as error:
         return _not_valid(request, error)
     except NotPermitted as error:
-        return page(
-            request, "sign_in_link.html", status_code=403, email="", secret="", refused=str(error)
-        )
+        return page(request, "sign_in_link.html", status_code=403, email="", secret="", refused=str(error))
     back = signed.next_path
     response = go("/quickstart" if signed.fresh and back == "/" else back)
     set_session(response, signed.secret, world.public_url, world.policy.session_s)

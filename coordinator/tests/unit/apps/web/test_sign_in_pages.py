@@ -87,9 +87,7 @@ async def test_over_tls_the_cookie_is_this_hosts_alone() -> None:
     assert "Secure" in cookie
 
 
-@pytest.mark.parametrize(
-    "link", ["/sign-in/al_" + "x" * 43, "/sign-in/nonsense", "/sign-in/" + "y" * 3000]
-)
+@pytest.mark.parametrize("link", ["/sign-in/al_" + "x" * 43, "/sign-in/nonsense", "/sign-in/" + "y" * 3000])
 async def test_an_unknown_link_offers_another(empty_house: House, link: str) -> None:
     async with browser_of(empty_house) as http:
         answer = await http.get(link)
@@ -125,12 +123,7 @@ async def test_known_and_unknown_addresses_are_answered_alike(empty_house: House
     for email in (empty_house.admin.email, "nobody@example.org"):
         async with browser_of(empty_house) as http:
             answer = await ask(http, email)
-            answers.append(
-                (
-                    answer.status_code,
-                    re.sub(r'value="[^"]*"|content="[^"]*"', "", answer.text.replace(email, "X")),
-                )
-            )
+            answers.append((answer.status_code, re.sub(r'value="[^"]*"|content="[^"]*"', "", answer.text.replace(email, "X"))))
 
     assert answers[0] == answers[1]
 
@@ -163,9 +156,7 @@ async def test_one_session_is_ended_from_another(house: House) -> None:
         shown = (await http.get("/settings")).text
         ends = re.findall(r"/settings/sessions/(key_[0-9a-z]+)/end", shown)
         assert len(ends) == 1
-        answer = await http.post(
-            f"/settings/sessions/{ends[0]}/end", data={"token": token_in(shown)}
-        )
+        answer = await http.post(f"/settings/sessions/{ends[0]}/end", data={"token": token_in(shown)})
 
     assert answer.status_code == 303
     async with house.browser("ada") as http:
@@ -196,18 +187,7 @@ async def test_an_api_key_in_the_cookie_is_nobody(house: House) -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [
-        "//evil.example",
-        "https://evil.example",
-        "/\\evil.example",
-        "\\/evil",
-        "javascript:alert(1)",
-        "/a\nb",
-        "",
-        "x",
-        "/" + "a" * 600,
-        None,
-    ],
+    ["//evil.example", "https://evil.example", "/\\evil.example", "\\/evil", "javascript:alert(1)", "/a\nb", "", "x", "/" + "a" * 600, None],
 )
 def test_nobody_is_sent_to_another_host(given: str | None) -> None:
     assert local_path(given) == "/"
@@ -219,9 +199,7 @@ def test_a_local_path_is_kept_with_its_query() -> None:
 
 async def test_the_mailbox_links_to_our_own_links_only(house: House) -> None:
     letter = house.box.letters[0]
-    house.box.letters.append(
-        replace(letter, text="https://evil.example/sign-in/al_" + "e" * 43 + " javascript:alert(1)")
-    )
+    house.box.letters.append(replace(letter, text="https://evil.example/sign-in/al_" + "e" * 43 + " javascript:alert(1)"))
     async with house.browser() as http:
         shown = (await http.get("/mailbox")).text
 
