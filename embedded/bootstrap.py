@@ -65,9 +65,11 @@ SANDBOXES = {
     "docker-registry": "docker-registry",
     "skopeo": "skopeo",
     "newuidmap": "uidmap",
+    "chromium": "chromium",
 }
-"""Program → Debian package: what the tests of sandboxes and registries need and no wheel brings. Nobody else does."""
-NODE_FOLDERS = ("sdk",)
+"""Program → Debian package: what the tests of sandboxes, registries and pages need and no wheel brings. Nobody else
+does."""
+NODE_FOLDERS = ("sdk", "coordinator/pages")
 """What npm installs into, each from its own `package-lock.json`."""
 SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
 OUTPUT_LINES = 30
@@ -142,15 +144,17 @@ def install(progress: Progress, name: str, arguments: Sequence[str]) -> None:
 
 
 def sandboxes(progress: Progress) -> None:
-    """Container runtimes for the tests, where this machine lets us; elsewhere the tests say what they leave out."""
+    """Container runtimes and a browser for the tests, where this machine lets us; elsewhere the tests say what they leave out."""
     missing = [package for program, package in SANDBOXES.items() if not found(program)]
     if not missing:
         return
     names = " ".join(missing)
     if os.geteuid() != 0 or not found("apt-get"):
-        print(f"note: tests of some sandboxes are left out; as root on Debian: apt install {names}")
+        print(
+            f"note: tests of some sandboxes and of the pages are left out; as root on Debian: apt install {names}"
+        )
         return
-    progress.begin("Container runtimes for the tests")
+    progress.begin("Container runtimes and a browser for the tests")
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     try:
         run(progress, ["apt-get", "-qq", "update"], env=quiet)
@@ -160,7 +164,7 @@ def sandboxes(progress: Progress) -> None:
         if os.environ.get("CI"):
             raise
         # A machine without a line to its distribution still runs all the other tests.
-        print(f"\nnote: tests of some sandboxes are left out: {failed}")
+        print(f"\nnote: tests of some sandboxes and of the pages are left out: {failed}")
         return
     progress.done()
 

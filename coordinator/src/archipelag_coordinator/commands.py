@@ -20,13 +20,13 @@ from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.island import PairingCode
 from archipelag_coordinator.domain.user import Scope, User, new_key
 from archipelag_coordinator.ids import SystemIds
+from archipelag_coordinator.services.bootstrap import FIRST_USER
 from archipelag_coordinator.services.bootstrap import add_user as add_user_verb
 from archipelag_coordinator.services.bootstrap import bootstrap as bootstrap_verb
 from archipelag_coordinator.services.keys import make_pairing_code
 from archipelag_coordinator.services.ports import Store
 from archipelag_coordinator.services.publish import Signatures, publish
 
-FIRST_USER = "admin@archipelag.local"
 FIRST_KEY_RATE = 100_000
 """Requests a minute: whoever starts a network of their own is not held to a stranger's limit."""
 
@@ -62,7 +62,7 @@ async def bootstrap(settings: Settings, wanted: Wanted) -> dict[str, str]:
     made: dict[str, str] = {}
     async with PostgresStore(settings.database_url, pool_max=2) as store:
         user = await bootstrap_verb(store, clock, ids, settings.policy, FIRST_USER)
-        made["user_id"] = user.id
+        made |= {"user_id": user.id, "email": user.email}
         if wanted.new_key:
             made["api_key"] = await _new_key(store, user, "first key", FIRST_KEY_RATE)
         if wanted.pairing_code:

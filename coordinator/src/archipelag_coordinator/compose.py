@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import nats.errors
 import procrastinate
@@ -49,12 +50,15 @@ from archipelag_coordinator.apps.islands.presence import Presence
 from archipelag_coordinator.apps.islands.reports import Reports
 from archipelag_coordinator.apps.loops.runner import Runner
 from archipelag_coordinator.apps.loops.table import TABLE
+from archipelag_coordinator.apps.web.app import create_pages
+from archipelag_coordinator.apps.web.settings import PagesSettings
 from archipelag_coordinator.clock import SystemClock
 from archipelag_coordinator.config import Settings
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.errors import CoordinatorError, InvalidInput, StaleAttempt
 from archipelag_coordinator.ids import SystemIds
 from archipelag_coordinator.services import upkeep
+from archipelag_coordinator.services.bootstrap import FIRST_USER
 from archipelag_coordinator.services.cancel import cancel_here
 from archipelag_coordinator.services.failover import failover
 from archipelag_coordinator.services.follow import look
@@ -244,7 +248,18 @@ def _http(settings: Settings, parts: Parts) -> uvicorn.Server:
     away = (ConnectionError, TimeoutError, *UNREACHABLE, nats.errors.Error)
     links = Links(_shared_secret(parts.keys, b"archipelag links\n"))
     api = ApiSettings(links=links, unavailable=away)
-    app = create_app(parts.world, settings=api, broker_connected=lambda: parts.connection.connected)
+    pages = create_pages(
+        parts.world,
+        PagesSettings(
+            enrol_address=_enrol_address(settings), first_user=FIRST_USER, unavailable=away
+        ),
+    )
+    app = create_app(
+        parts.world,
+        settings=api,
+        broker_connected=lambda: parts.connection.connected,
+        pages=pages,
+    )
     config = uvicorn.Config(
         app,
         host=settings.http_host,
@@ -261,6 +276,12 @@ def _http(settings: Settings, parts: Parts) -> uvicorn.Server:
         timeout_graceful_shutdown=STREAMS_END_S,
     )
     return uvicorn.Server(config)
+
+
+def _enrol_address(settings: Settings) -> str:
+    """Where Islands reach us, as far as we know: where people do, and the port of enrolment."""
+    host = urlsplit(settings.people_url).hostname or settings.grpc_host
+    return f"{f'[{host}]' if ':' in host else host}:{settings.grpc_port}"
 
 
 def _shared_secret(keys: Keys, purpose: bytes) -> bytes:

@@ -25,8 +25,8 @@ def banner(facts: Facts, api_key: str, *, model: str) -> str:
 {RULE}
   Your Archipelag network is ready.
 
-  Address   {facts.api_url}
-  API docs  {facts.docs_url}
+  Open      {facts.api_url}
+{_sign_in(facts)}  API docs  {facts.docs_url}
   API key   {api_key}
 
   Ask it something:
@@ -53,6 +53,12 @@ for chunk in stream:
   Ctrl-C stops everything; nothing is lost. `make demo` in another terminal shows more.
 {RULE}
 """
+
+
+def _sign_in(facts: Facts) -> str:
+    if not facts.sign_in_as:
+        return ""
+    return f"  Sign in   as {facts.sign_in_as}: the link comes into {facts.mailbox_url}\n"
 
 
 def exports(facts: Facts, api_key: str) -> str:

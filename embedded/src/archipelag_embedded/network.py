@@ -58,6 +58,7 @@ class Network:
         self._shelved: list[str] = []
         self._pairing_code: str | None = None
         self._island_started = datetime.now(UTC)
+        self._first_user = ""
 
     def parts(self) -> list[Step | Service]:
         folder = str(self._state.coordinator)
@@ -104,6 +105,7 @@ class Network:
             database_url=self._postgres.dsn(),
             nats_url=self._nats.url,
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            sign_in_as="" if "ARCHIPELAG_SMTP_URL" in self._env() else self._first_user,
             processes=processes,
         )
 
@@ -161,7 +163,10 @@ class Network:
         )
 
     def _coordinator_env(self) -> dict[str, str]:
-        return self._env() | {
+        env = self._env()
+        if "ARCHIPELAG_SMTP_URL" not in env:
+            env.setdefault("ARCHIPELAG_LOCAL_MAILBOX", "true")
+        return env | {
             "ARCHIPELAG_DATABASE_URL": self._postgres.dsn(),
             "ARCHIPELAG_NATS_URL": self._nats.url,
             "ARCHIPELAG_BROKER_PUBLIC_URLS": self._nats.url,
@@ -187,6 +192,7 @@ class Network:
         try:
             made = json.loads(printed)
             key, self._pairing_code = made.get("api_key"), made.get("pairing_code")
+            self._first_user = made.get("email", "")
         except (ValueError, AttributeError) as error:
             log = self._state.log("setup")
             raise StepFailed(f"bootstrap printed no JSON object ({error}); see {log}") from None

@@ -23,7 +23,13 @@ class Facts:
     database_url: str
     nats_url: str
     started_at: str
+    sign_in_as: str = ""
+    """The first user's mail address; empty where mail does not come into the local mailbox."""
     processes: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def mailbox_url(self) -> str:
+        return f"{self.api_url}/mailbox"
 
     @property
     def docs_url(self) -> str:

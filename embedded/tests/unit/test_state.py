@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ FACTS = Facts(
     database_url="postgresql://archipelag:it's secret@127.0.0.1:5/archipelag",
     nats_url="nats://127.0.0.1:6",
     started_at="2026-01-01T00:00:00+00:00",
+    sign_in_as="admin@archipelag.local",
     processes={"NATS": 42},
 )
 
@@ -106,11 +108,19 @@ def test_the_banner_has_everything_to_begin_with() -> None:
         "http://127.0.0.1:8420/api/v1/docs",
         "curl -N http://127.0.0.1:8420/v1/chat/completions",
         "Bearer ak_1",
+        "as admin@archipelag.local: the link comes into http://127.0.0.1:8420/mailbox",
         '"model": "some-model"',
         '"stream": true',
         'base_url="http://127.0.0.1:8420/v1"',
     ):
         assert wanted in text
+
+
+def test_the_banner_names_no_mailbox_where_mail_is_sent() -> None:
+    text = banner(replace(FACTS, sign_in_as=""), "ak_1", model="some-model")
+
+    assert "Sign in" not in text and "mailbox" not in text
+    assert "Open      http://127.0.0.1:8420\n" in text
 
 
 def test_the_python_lines_of_the_banner_are_python() -> None:

@@ -14,6 +14,8 @@ from archipelag_coordinator.errors import InvalidInput
 from archipelag_coordinator.services.ports import Ids, Store
 
 FIRST_GRANT: Final = Ucredits(10_000 * UCREDITS_PER_CREDIT)
+FIRST_USER: Final = "admin@archipelag.local"
+"""Nothing is mailed there: this administrator signs in by the local mailbox, or not at all."""
 EMAIL_MAX: Final = 254
 
 

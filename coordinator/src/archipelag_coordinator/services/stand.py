@@ -56,7 +56,8 @@ async def how_it_stands(world: World) -> Stand:
         slots=slots,
         busy=min(slots, sum(world.fleet.busy(island.id) for island in working)),
         wishes=tuple(
-            Wish(cargo.slug, asked[cargo.slug], ready[cargo.slug]) for cargo in world.catalogue.cargos
+            Wish(cargo.slug, asked[cargo.slug], ready[cargo.slug])
+            for cargo in world.catalogue.cargos
         ),
         broker_connected=world.bus.connected,
     )

@@ -19,8 +19,7 @@ from archipelag_coordinator.services.track import track
 from archipelag_coordinator.testing.builders import CREDIT, a_session
 from archipelag_coordinator.testing.worlds import Scene, a_scene
 from playwright.async_api import Browser, BrowserContext, Page
-from starlette.types import ASGIApp, Receive, Send
-from starlette.types import Scope as AsgiScope
+from starlette.types import ASGIApp
 
 SECRET = "as_" + "t" * 43
 CHROMIUM = "/usr/bin/chromium"
@@ -87,17 +86,13 @@ async def talking(
             await scene.island(name="reef")
         async with scene.store.begin() as tx:
             await tx.keys.add(a_session(scene.user, secret=SECRET))
-        app = beside(create_app(scene.world), create_pages(scene.world))
+        app = app_of(scene)
         async with served(app, listener):
             yield Talking(scene, url)
 
 
-def beside(api: ASGIApp, pages: ASGIApp) -> ASGIApp:
-    async def both(scope: AsgiScope, receive: Receive, send: Send) -> None:
-        first = scope.get("path", "/").split("/")[1] if scope["type"] == "http" else ""
-        await (api if first in ("api", "v1") else pages)(scope, receive, send)
-
-    return both
+def app_of(scene: Scene) -> ASGIApp:
+    return create_app(scene.world, pages=create_pages(scene.world))
 
 
 @asynccontextmanager

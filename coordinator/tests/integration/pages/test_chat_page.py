@@ -7,13 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from archipelag_coordinator.apps.api.app import create_app
-from archipelag_coordinator.apps.web.app import create_pages
 from archipelag_coordinator.domain.attempt import Cause
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, expect
 
-from .talking import Talking, beside, served, talking, until
+from .talking import Talking, app_of, served, talking, until
 
 ARTIFACTS = Path(__file__).parents[4] / "artifacts" / "pages"
 SCRIPT_BYTES_MAX = 100_000
@@ -102,7 +100,7 @@ async def test_it_says_so_when_the_line_is_lost_and_goes_on_after_a_restart(
             url = f"http://127.0.0.1:{port}"
             net.scene.world = replace(net.scene.world, public_url=url)
             net.url = url
-            app = beside(create_app(net.scene.world), create_pages(net.scene.world))
+            app = app_of(net.scene)
             async with served(app, first):
                 page = await opened(net, browser)
                 await asks(page, "Count.")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from archipelag_coordinator.apps.api import (
     account,
@@ -45,6 +45,7 @@ from archipelag_coordinator.services.world import World
 
 BASE = "/api/v1"
 OPENAI_BASE = "/v1"
+_OURS = ("/api/", f"{OPENAI_BASE}/")
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,10 @@ def create_app(
     *,
     settings: ApiSettings | None = None,
     broker_connected: Callable[[], bool] | None = None,
+    pages: ASGIApp | None = None,
     new_request_id: Callable[[], str] = lambda: f"req_{uuid.uuid4().hex}",
 ) -> ASGIApp:
-    """`broker_connected` is what readiness asks beside the database."""
+    """`broker_connected` is what readiness asks beside the database; `pages` answers whatever is not the API's."""
     app = FastAPI(
         title="Archipelag",
         version=world.version,
@@ -96,7 +98,19 @@ def create_app(
     app.openapi_schema = describe(app)
     app.include_router(docs.router, prefix=BASE, include_in_schema=False)
     _answer_errors(app)
-    return Envelope(app, new_request_id)
+    return Envelope(app if pages is None else Beside(app, pages), new_request_id)
+
+
+class Beside:
+    """Two applications behind one door: the API below its bases, the pages everywhere else."""
+
+    def __init__(self, api: ASGIApp, pages: ASGIApp) -> None:
+        self._api = api
+        self._pages = pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        ours = scope["type"] != "http" or f"{scope['path']}/".startswith(_OURS)
+        await (self._api if ours else self._pages)(scope, receive, send)
 
 
 def _answer_errors(app: FastAPI) -> None:

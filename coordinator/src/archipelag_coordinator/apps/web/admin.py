@@ -57,21 +57,21 @@ async def live_islands(request: Request) -> Response:
 async def post_approve(request: Request) -> Response:
     await read_form(request)
     visitor = await administering(request)
-    await approve_island(world_of(request), known(request), visitor.user.id)
+    await approve_island(world_of(request), visitor.user.id, known(request))
     return go("/admin/islands", "approved")
 
 
 async def post_suspend(request: Request) -> Response:
     await read_form(request)
     visitor = await administering(request)
-    await suspend_island(world_of(request), known(request), visitor.user.id)
+    await suspend_island(world_of(request), visitor.user.id, known(request))
     return go("/admin/islands", "suspended")
 
 
 async def post_restore(request: Request) -> Response:
     await read_form(request)
     visitor = await administering(request)
-    await restore_island(world_of(request), known(request), visitor.user.id)
+    await restore_island(world_of(request), visitor.user.id, known(request))
     return go("/admin/islands", "restored")
 
 
@@ -105,7 +105,10 @@ def _fits(island: Island, status: str, search: str) -> bool:
         return False
     if status not in ("", "approval") and island.status.value != status:
         return False
-    return not search or search in f"{island.name} {island.id} {island.owner_id} {island.region}".lower()
+    return (
+        not search
+        or search in f"{island.name} {island.id} {island.owner_id} {island.region}".lower()
+    )
 
 
 ROUTES: Final = (

@@ -183,7 +183,11 @@ def _part(one: dict[str, Any]) -> Part:
     told = one.get("licenses") or one.get("licenseConcluded") or ""
     if isinstance(told, list):
         inner = [e.get("license", e) for e in told if isinstance(e, dict)]
-        words = [e.get("id") or e.get("name") or e.get("expression") for e in inner if isinstance(e, dict)]
+        words = [
+            e.get("id") or e.get("name") or e.get("expression")
+            for e in inner
+            if isinstance(e, dict)
+        ]
         told = ", ".join(str(word) for word in words if word)
     return Part(str(one.get("name", ""))[:200], str(version)[:100], str(told)[:200])
 

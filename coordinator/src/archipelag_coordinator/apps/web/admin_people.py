@@ -20,7 +20,7 @@ from archipelag_coordinator.apps.web.render import go, page
 from archipelag_coordinator.domain.user import Role
 from archipelag_coordinator.errors import Conflict, InvalidInput, NotFound
 from archipelag_coordinator.services import people
-from archipelag_coordinator.services.audit_log import check_audit, read_audit
+from archipelag_coordinator.services.audit import check_audit, read_audit
 from archipelag_coordinator.services.grant import grant_credit
 
 LIMIT: Final = 50
@@ -41,7 +41,7 @@ async def post_role(request: Request) -> Response:
     try:
         if role not in tuple(Role):
             raise InvalidInput({"role": [f"must be one of {', '.join(Role)}"]})
-        await people.set_role(world_of(request), _known(request), Role(role), visitor.user.id)
+        await people.set_role(world_of(request), visitor.user.id, _known(request), Role(role))
     except (InvalidInput, Conflict) as error:
         return await _shown(request, errors=_told(error))
     return go(_back(form), "role")
@@ -51,7 +51,7 @@ async def post_suspend(request: Request) -> Response:
     form = await read_form(request)
     visitor = await administering(request)
     try:
-        await people.suspend_user(world_of(request), _known(request), visitor.user.id)
+        await people.suspend_user(world_of(request), visitor.user.id, _known(request))
     except Conflict as error:
         return await _shown(request, errors=_told(error))
     return go(_back(form), "user-suspended")
@@ -60,7 +60,7 @@ async def post_suspend(request: Request) -> Response:
 async def post_restore(request: Request) -> Response:
     form = await read_form(request)
     visitor = await administering(request)
-    await people.restore_user(world_of(request), _known(request), visitor.user.id)
+    await people.restore_user(world_of(request), visitor.user.id, _known(request))
     return go(_back(form), "user-restored")
 
 
@@ -74,7 +74,7 @@ async def post_grant(request: Request) -> Response:
         if not _CAUSE.fullmatch(cause):
             raise InvalidInput({"cause": ["must be 1 to 100 plain characters"]})
         world = world_of(request)
-        *_, posted = await grant_credit(world, _known(request), amount, cause, visitor.user.id)
+        *_, posted = await grant_credit(world, visitor.user.id, _known(request), amount, cause)
     except (InvalidInput, Conflict) as error:
         return await _shown(request, errors=_told(error))
     return go(_back(form), "granted" if posted else "granted-before")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from starlette.requests import Request
 
@@ -13,6 +14,7 @@ from archipelag_coordinator.apps.web.settings import FORM_COOKIE, PagesSettings,
 from archipelag_coordinator.domain.session import csrf_of, hash_session
 from archipelag_coordinator.domain.user import ApiKey, KeyKind, Role, User
 from archipelag_coordinator.errors import CoordinatorError, NotAuthenticated, RateLimited
+from archipelag_coordinator.services.ports_of_people import Mailbox
 from archipelag_coordinator.services.world import World
 
 NEXT_MAX: Final = 500
@@ -124,6 +126,29 @@ async def administering(request: Request) -> Visitor:
     if not visitor.administers:
         raise RoleNeeded("only an administrator may do this")
     return visitor
+
+
+def mailbox_for(request: Request) -> Mailbox | None:
+    """The local mailbox, for a browser on this very machine that was led here by our own name: who reads it can sign
+    in as anybody, and a page of another site could have its name point to this machine."""
+    world = world_of(request)
+    if world.mailbox is None or request.client is None:
+        return None
+    own = urlsplit(world.public_url)
+    names = {own.netloc, *(f"{name}:{own.port}" for name in ("localhost", "127.0.0.1", "[::1]"))}
+    asked = request.headers.getlist("host")
+    if len(asked) != 1 or asked[0].lower() not in names or not _is_here(request.client.host):
+        return None
+    return world.mailbox
+
+
+def _is_here(host: str) -> bool:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def form_secret(request: Request) -> str:

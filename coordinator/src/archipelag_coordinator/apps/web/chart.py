@@ -188,9 +188,19 @@ def _sea(
     hub: tuple[float, float],
     mine: UserId | None,
 ) -> Sea:
-    spread = 40.0 if len(islands) < 5 else 30.0 if len(islands) < 12 else 20.0 if len(islands) < 40 else 12.0
+    spread = (
+        40.0
+        if len(islands) < 5
+        else 30.0
+        if len(islands) < 12
+        else 20.0
+        if len(islands) < 40
+        else 12.0
+    )
     alone = place == hub
-    marks = tuple(_mark(island, number, spread, alone, mine) for number, island in enumerate(islands))
+    marks = tuple(
+        _mark(island, number, spread, alone, mine) for number, island in enumerate(islands)
+    )
     reach = max(math.hypot(mark.x, mark.y / 0.86) + mark.radius for mark in marks) * 1.06 + 14
     rtts = sorted(mark.rtt_ms for mark in marks if mark.linked)
     return Sea(
@@ -198,7 +208,10 @@ def _sea(
         x=place[0],
         y=place[1],
         radius=reach,
-        depths=tuple(shore(f"{name} {step}", reach * factor, 0.12) for step, factor in enumerate((1.0, 1.16, 1.34))),
+        depths=tuple(
+            shore(f"{name} {step}", reach * factor, 0.12)
+            for step, factor in enumerate((1.0, 1.16, 1.34))
+        ),
         marks=marks,
         rtt_ms=rtts[len(rtts) // 2] if rtts else None,
         online=len(rtts),
@@ -206,9 +219,7 @@ def _sea(
     )
 
 
-def _mark(
-    island: Island, number: int, spread: float, alone: bool, mine: UserId | None
-) -> Mark:
+def _mark(island: Island, number: int, spread: float, alone: bool, mine: UserId | None) -> Mark:
     # Some steps out where the Coordinator stands in the middle.
     step = number + (2.5 if alone else 0.5)
     distance = spread * 1.42 * math.sqrt(step)

@@ -129,11 +129,17 @@ def why_idle(world: World, island: Island) -> list[str]:
         reasons.append("It waits for an operator's approval.")
     match island.status:
         case IslandStatus.ENROLLED:
-            reasons.append("It has not been heard from yet: start its agent with archipelag-island run.")
+            reasons.append(
+                "It has not been heard from yet: start its agent with archipelag-island run."
+            )
         case IslandStatus.DRAINING:
-            reasons.append("It is draining: it finishes what runs. archipelag-island resume takes it back.")
+            reasons.append(
+                "It is draining: it finishes what runs. archipelag-island resume takes it back."
+            )
         case IslandStatus.SILENT | IslandStatus.LOST:
-            reasons.append("It has not been heard from for a while. archipelag-island doctor says what is wrong.")
+            reasons.append(
+                "It has not been heard from for a while. archipelag-island doctor says what is wrong."
+            )
         case _:
             pass
     if island.status is IslandStatus.READY:
@@ -173,7 +179,8 @@ def _earnings(rows: Sequence[read.Billed], today: date) -> Earnings:
             else:
                 sums[day] += pay.amount
     points = [
-        plots.Point(f"{day:%d %b}", sums[day], credits_text(sums[day])) for day in plots.days(first, today)
+        plots.Point(f"{day:%d %b}", sums[day], credits_text(sums[day]))
+        for day in plots.days(first, today)
     ]
     whole = len(rows) < USAGE_READ or attempts < len(rows)
     return Earnings(plots.bars(points), sum(sums.values()), owed, attempts, whole)

@@ -184,7 +184,9 @@ def _output(job: Job) -> Shown | None:
         return None
     if _picture_in(job) is not None:
         value = json.loads(job.output)
-        text = json.dumps({k: v for k, v in value.items() if k != "image_data"}, indent=2, ensure_ascii=False)
+        text = json.dumps(
+            {k: v for k, v in value.items() if k != "image_data"}, indent=2, ensure_ascii=False
+        )
         return Shown(text[:OUTPUT_SHOWN_MAX], len(text) > OUTPUT_SHOWN_MAX, picture=True, json=True)
     structured = job.output.startswith(("{", "["))
     text = _pretty(job.output.encode()) if structured else job.output

@@ -42,7 +42,9 @@ async def get_start(request: Request) -> Response:
     visitor = await visitor_of(request)
     if visitor is None:
         stats = await read.network_stats(world)
-        model = next((c.model_name for c in world.catalogue.cargos if c.manifest.kind == "chat"), "MODEL")
+        model = next(
+            (c.model_name for c in world.catalogue.cargos if c.manifest.kind == "chat"), "MODEL"
+        )
         return page(
             request,
             "landing.html",
@@ -87,7 +89,9 @@ async def get_robots(request: Request) -> Response:  # noqa: ARG001
 
 async def _overview(world: World, visitor: Visitor) -> dict[str, object]:
     jobs, total = await read.list_jobs(world, visitor.user.id, limit=RECENT, offset=0)
-    mine = [i for i in await read.visible_islands(world, visitor.user) if i.owner_id == visitor.user.id]
+    mine = [
+        i for i in await read.visible_islands(world, visitor.user) if i.owner_id == visitor.user.id
+    ]
     account: Account = await read.read_account(world, visitor.user)
     return {
         "jobs": jobs,
@@ -105,16 +109,17 @@ def _lands() -> list[dict[str, object]]:
             "y": y,
             "shore": chart.shore(seed, radius),
             "hill": chart.hills(seed, radius),
-            "depths": [chart.shore(f"{seed} {n}", radius * far, 0.12) for n, far in enumerate((2.05, 1.62, 1.28))],
+            "depths": [
+                chart.shore(f"{seed} {n}", radius * far, 0.12)
+                for n, far in enumerate((2.05, 1.62, 1.28))
+            ],
         }
         for seed, x, y, radius in HERO
     ]
 
 
 def _routes() -> list[str]:
-    return [
-        chart.route((HERO[a][1], HERO[a][2]), (HERO[b][1], HERO[b][2])) for a, b in _LINES
-    ]
+    return [chart.route((HERO[a][1], HERO[a][2]), (HERO[b][1], HERO[b][2])) for a, b in _LINES]
 
 
 ROUTES: Final = (

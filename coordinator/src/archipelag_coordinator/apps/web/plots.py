@@ -63,9 +63,7 @@ def bars(points: Sequence[Point], ticks_max: int = 6) -> Plot:
     room = WIDTH / max(1, len(points))
     highest = max(points, key=lambda one: one.value, default=None)
     top = highest.value if highest else 0.0
-    drawn = tuple(
-        _bar(number, point, room, floor, top) for number, point in enumerate(points)
-    )
+    drawn = tuple(_bar(number, point, room, floor, top) for number, point in enumerate(points))
     step = max(1, -(-len(points) // ticks_max))
     ticks = tuple(
         Tick(round((number + 0.5) * room, 1), points[number].label)

@@ -17,6 +17,7 @@ from archipelag_coordinator.apps.web import words
 from archipelag_coordinator.apps.web.asking import (
     Visitor,
     form_secret,
+    mailbox_for,
     token_of,
     world_of,
 )
@@ -85,18 +86,22 @@ def page(
     """`at` is the room's name in the navigation. `visitor_of` was asked before, where somebody may be signed in."""
     visitor: Visitor | None = getattr(request.state, "visitor", None)
     now = world_of(request).clock.now()
-    text = _templates(request).get_template(template).render(
-        visitor=visitor,
-        token=token_of(request),
-        at=at,
-        now=now,
-        ago=partial(_ago, now=now),
-        theme=theme_of(request),
-        here=request.url.path + (f"?{request.url.query}" if request.url.query else ""),
-        done=DONE.get(request.query_params.get("done", "")),
-        mailbox=world_of(request).mailbox is not None,
-        version=world_of(request).version,
-        **context,
+    text = (
+        _templates(request)
+        .get_template(template)
+        .render(
+            visitor=visitor,
+            token=token_of(request),
+            at=at,
+            now=now,
+            ago=partial(_ago, now=now),
+            theme=theme_of(request),
+            here=request.url.path + (f"?{request.url.query}" if request.url.query else ""),
+            done=DONE.get(request.query_params.get("done", "")),
+            mailbox=mailbox_for(request) is not None,
+            version=world_of(request).version,
+            **context,
+        )
     )
     response = HTMLResponse(text, status_code=status_code)
     if visitor is None:
@@ -108,8 +113,12 @@ def fragment(request: Request, template: str, **context: Any) -> Response:
     """A part of a page that shows what has changed; 304 where nothing has."""
     now = world_of(request).clock.now()
     visitor: Visitor | None = getattr(request.state, "visitor", None)
-    text = _templates(request).get_template(template).render(
-        visitor=visitor, token=token_of(request), now=now, ago=partial(_ago, now=now), **context
+    text = (
+        _templates(request)
+        .get_template(template)
+        .render(
+            visitor=visitor, token=token_of(request), now=now, ago=partial(_ago, now=now), **context
+        )
     )
     etag = f'"{sha256(text.encode()).hexdigest()[:20]}"'
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}

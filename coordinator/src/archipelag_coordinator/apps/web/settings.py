@@ -20,7 +20,8 @@ class PagesSettings:
     form_bytes_max: int = 64 * 1024
     enrol_address: str = "127.0.0.1:8421"
     """Where Islands enrol, for the commands that are shown."""
-    broker_connected: Callable[[], bool] = lambda: True
+    first_user: str = ""
+    """Whom the sign-in form names on a machine with a local mailbox."""
     unavailable: tuple[type[Exception], ...] = (ConnectionError, TimeoutError)
     new_token: Callable[[], str] = lambda: secrets.token_urlsafe(32)
 

@@ -12,13 +12,21 @@ from starlette.routing import Route
 from archipelag_coordinator.apps.cookies import clear_session, set_session
 from archipelag_coordinator.apps.web.asking import (
     local_path,
+    mailbox_for,
+    settings_of,
     signed_in,
     visitor_of,
     world_of,
 )
 from archipelag_coordinator.apps.web.forms import read_form
 from archipelag_coordinator.apps.web.render import go, page
-from archipelag_coordinator.errors import InvalidInput, LinkNotValid, NotFound, NotPermitted, Unsupported
+from archipelag_coordinator.errors import (
+    InvalidInput,
+    LinkNotValid,
+    NotFound,
+    NotPermitted,
+    Unsupported,
+)
 from archipelag_coordinator.services import sessions
 from archipelag_coordinator.services import sign_in as verbs
 
@@ -68,7 +76,9 @@ async def post_link(request: Request) -> Response:
     except LinkNotValid as error:
         return _not_valid(request, error)
     except NotPermitted as error:
-        return page(request, "sign_in_link.html", status_code=403, email="", secret="", refused=str(error))
+        return page(
+            request, "sign_in_link.html", status_code=403, email="", secret="", refused=str(error)
+        )
     back = signed.next_path
     response = go("/quickstart" if signed.fresh and back == "/" else back)
     set_session(response, signed.secret, world.public_url, world.policy.session_s)
@@ -97,12 +107,12 @@ async def post_sign_out_everywhere(request: Request) -> Response:
 
 
 async def get_mailbox(request: Request) -> Response:
-    """Only where mail stays on this machine. Raises NotFound elsewhere."""
+    """Only where mail stays on this machine, and only for those who sit at it. Raises NotFound elsewhere."""
     await visitor_of(request)
-    world = world_of(request)
-    if world.mailbox is None:
+    mailbox = mailbox_for(request)
+    if mailbox is None:
         raise NotFound("page", "/mailbox")
-    letters = await world.mailbox.newest(LETTERS_SHOWN)
+    letters = await mailbox.newest(LETTERS_SHOWN)
     shown = [(letter, _link_in(letter.text)) for letter in letters]
     return page(request, "mailbox.html", letters=shown)
 
@@ -122,12 +132,13 @@ def _form(
     status: int = 200,
 ) -> Response:
     sends = world_of(request).mail is not None
+    here = mailbox_for(request) is not None
     return page(
         request,
         "sign_in.html",
         status_code=status,
         back=back,
-        email=email,
+        email=email or (settings_of(request).first_user if here else ""),
         errors=errors or {},
         sends=sends,
     )

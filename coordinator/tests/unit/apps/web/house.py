@@ -82,7 +82,9 @@ class House:
             headers={name.replace("_", "-"): value for name, value in headers.items()},
         )
 
-    async def post(self, who: str | None, path: str, page: str = "/settings", **form: str) -> httpx.Response:
+    async def post(
+        self, who: str | None, path: str, page: str = "/settings", **form: str
+    ) -> httpx.Response:
         """As a person does: loads a page, and sends the form with the token that stands in it."""
         async with self.browser(who) as http:
             token = token_in((await http.get(page)).text)
@@ -118,7 +120,16 @@ async def a_house(*, mailbox: bool = True, **world: Any) -> House:
     new_tokens = iter(range(10_000))
     settings = PagesSettings(new_token=lambda: f"form-secret-{next(new_tokens):012d}")
     app = create_pages(scene.world, settings)
-    house = House(scene, app, box, people["ada"], people["operator"], people["admin"], people["stranger"], secrets)
+    house = House(
+        scene,
+        app,
+        box,
+        people["ada"],
+        people["operator"],
+        people["admin"],
+        people["stranger"],
+        secrets,
+    )
     return house
 
 
@@ -132,7 +143,15 @@ async def a_full_house(name: str = "", **changes: Any) -> House:
     await _cargos(house, name)
     said = name or "Open this link to sign in to Archipelag:"
     link = f"{BASE}/sign-in/al_{'l' * 43}"
-    house.box.letters.append(Letter(START, name or "ada@example.org", name or "Sign in to Archipelag", f"{said}\n\n{link}\n", ""))
+    house.box.letters.append(
+        Letter(
+            START,
+            name or "ada@example.org",
+            name or "Sign in to Archipelag",
+            f"{said}\n\n{link}\n",
+            "",
+        )
+    )
     house.scene.clock.advance(95)
     return house
 
@@ -167,8 +186,19 @@ async def _islands(house: House, name: str) -> None:
         }
         offers = (
             an_offer(house.scene.cargo, runtime="native"),
-            an_offer(slug="image-gen", digest="sha256:other", state="available", startable=True, items_per_s=0.0),
-            an_offer(slug="transcode", digest="sha256:third", state="failed", reason=name or "no encoder on this machine"),
+            an_offer(
+                slug="image-gen",
+                digest="sha256:other",
+                state="available",
+                startable=True,
+                items_per_s=0.0,
+            ),
+            an_offer(
+                slug="transcode",
+                digest="sha256:third",
+                state="failed",
+                reason=name or "no encoder on this machine",
+            ),
         )
         house.islands[known] = await house.scene.island(
             owner_id=house.ada.id if mine else house.scene.owner.id,
@@ -192,10 +222,19 @@ def _png(width: int = 96, height: int = 96) -> bytes:
         for x in range(width):
             inside = (x - width / 2) ** 2 + (y - height / 2) ** 2 < (width / 3) ** 2
             rows += bytes((200, 74, 44) if inside else (235, 225, 200))
+
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
 
 
 async def _jobs(house: House, name: str) -> None:
@@ -214,19 +253,98 @@ async def _jobs(house: House, name: str) -> None:
     common: dict[str, Any] = {"cargo": cargo, "input": given}
     started = START + timedelta(seconds=1)
     jobs = {
-        "done": a_job(user, **common, status=JobStatus.SUCCEEDED, epoch=Epoch(2), started_at=started, ended_at=START + timedelta(seconds=9), output=name or "The sky is blue because air scatters short waves of light more than long ones.\n\nAt sunset the light comes a longer way, and what is left of it is red.", prompt_tokens=14, output_items=42, charged=Ucredits(4_480), finish_reason="stop", cause=Cause.COMPLETED),
-        "picture": a_job(user, **common, status=JobStatus.SUCCEEDED, epoch=Epoch(1), started_at=started, ended_at=START + timedelta(seconds=31), output='{"image_data":"%s","format":"png","width":96,"height":96,"seed":7}' % picture, charged=Ucredits(120_000), cause=Cause.COMPLETED),
-        "failed": a_job(user, **common, status=JobStatus.FAILED, epoch=Epoch(1), started_at=started, ended_at=START + timedelta(seconds=4), error=name or "the Cargo ended with an error: out of memory", cause=Cause.CARGO_FAILED),
-        "waiting": a_job(user, **common, queue_until=START + timedelta(seconds=600), waiting_for=(name or f"{skerry.name} is busy: 8 of 8 slots taken", "cay is draining", "sandbank is silent")),
-        "running": a_job(user, **common, status=JobStatus.RUNNING, epoch=Epoch(1), started_at=started),
+        "done": a_job(
+            user,
+            **common,
+            status=JobStatus.SUCCEEDED,
+            epoch=Epoch(2),
+            started_at=started,
+            ended_at=START + timedelta(seconds=9),
+            output=name
+            or "The sky is blue because air scatters short waves of light more than long ones.\n\nAt sunset the light comes a longer way, and what is left of it is red.",
+            prompt_tokens=14,
+            output_items=42,
+            charged=Ucredits(4_480),
+            finish_reason="stop",
+            cause=Cause.COMPLETED,
+        ),
+        "picture": a_job(
+            user,
+            **common,
+            status=JobStatus.SUCCEEDED,
+            epoch=Epoch(1),
+            started_at=started,
+            ended_at=START + timedelta(seconds=31),
+            output='{"image_data":"%s","format":"png","width":96,"height":96,"seed":7}' % picture,
+            charged=Ucredits(120_000),
+            cause=Cause.COMPLETED,
+        ),
+        "failed": a_job(
+            user,
+            **common,
+            status=JobStatus.FAILED,
+            epoch=Epoch(1),
+            started_at=started,
+            ended_at=START + timedelta(seconds=4),
+            error=name or "the Cargo ended with an error: out of memory",
+            cause=Cause.CARGO_FAILED,
+        ),
+        "waiting": a_job(
+            user,
+            **common,
+            queue_until=START + timedelta(seconds=600),
+            waiting_for=(
+                name or f"{skerry.name} is busy: 8 of 8 slots taken",
+                "cay is draining",
+                "sandbank is silent",
+            ),
+        ),
+        "running": a_job(
+            user, **common, status=JobStatus.RUNNING, epoch=Epoch(1), started_at=started
+        ),
         "other": a_job(house.stranger, **common),
     }
     tries = [
-        an_attempt(jobs["done"], holm, epoch=Epoch(1), status=AttemptStatus.LOST, cause=Cause.LEASE_LOST, reason=name or "the Island was not heard from for 2 s", placement=replace(placement, island_id=holm.id), next_position=Position(17), ended_at=START + timedelta(seconds=4)),
-        an_attempt(jobs["done"], reef, epoch=Epoch(2), status=AttemptStatus.SUCCEEDED, cause=Cause.COMPLETED, placement=placement, first_position=Position(17), next_position=Position(42), assigned_at=START + timedelta(seconds=4), ended_at=START + timedelta(seconds=9)),
-        an_attempt(jobs["failed"], reef, status=AttemptStatus.FAILED, cause=Cause.CARGO_FAILED, reason=name or "out of memory", placement=placement),
+        an_attempt(
+            jobs["done"],
+            holm,
+            epoch=Epoch(1),
+            status=AttemptStatus.LOST,
+            cause=Cause.LEASE_LOST,
+            reason=name or "the Island was not heard from for 2 s",
+            placement=replace(placement, island_id=holm.id),
+            next_position=Position(17),
+            ended_at=START + timedelta(seconds=4),
+        ),
+        an_attempt(
+            jobs["done"],
+            reef,
+            epoch=Epoch(2),
+            status=AttemptStatus.SUCCEEDED,
+            cause=Cause.COMPLETED,
+            placement=placement,
+            first_position=Position(17),
+            next_position=Position(42),
+            assigned_at=START + timedelta(seconds=4),
+            ended_at=START + timedelta(seconds=9),
+        ),
+        an_attempt(
+            jobs["failed"],
+            reef,
+            status=AttemptStatus.FAILED,
+            cause=Cause.CARGO_FAILED,
+            reason=name or "out of memory",
+            placement=placement,
+        ),
         an_attempt(jobs["running"], reef, status=AttemptStatus.RUNNING, placement=placement),
-        an_attempt(jobs["picture"], reef, status=AttemptStatus.SUCCEEDED, cause=Cause.COMPLETED, placement=placement, ended_at=START + timedelta(seconds=31)),
+        an_attempt(
+            jobs["picture"],
+            reef,
+            status=AttemptStatus.SUCCEEDED,
+            cause=Cause.COMPLETED,
+            placement=placement,
+            ended_at=START + timedelta(seconds=31),
+        ),
     ]
     async with house.scene.store.begin() as tx:
         for job in jobs.values():
@@ -240,14 +358,29 @@ async def _jobs(house: House, name: str) -> None:
 
 
 async def _money(house: House) -> None:
-    budget = a_key(house.ada, secret=a_secret(), name="laptop", budget=Ucredits(50_000_000), used=Ucredits(12_345_678), rate_per_minute=60)
+    budget = a_key(
+        house.ada,
+        secret=a_secret(),
+        name="laptop",
+        budget=Ucredits(50_000_000),
+        used=Ucredits(12_345_678),
+        rate_per_minute=60,
+    )
     job = house.jobs["done"]
     async with house.scene.store.begin() as tx:
         await tx.keys.add(budget)
         await tx.keys.add(a_key(house.ada, secret=a_secret(), name="old one", revoked_at=START))
         await tx.ledger.transfer(a_grant(house.ada, 1_250_500_000, "welcome"))
         await tx.ledger.transfer(
-            Transfer(f"charge:{job.id}", {user_account(house.ada.id): Ucredits(-4_480), owner_account(house.ada.id): Ucredits(4_480)}, START + timedelta(seconds=9), job.id)
+            Transfer(
+                f"charge:{job.id}",
+                {
+                    user_account(house.ada.id): Ucredits(-4_480),
+                    owner_account(house.ada.id): Ucredits(4_480),
+                },
+                START + timedelta(seconds=9),
+                job.id,
+            )
         )
 
 
@@ -257,11 +390,22 @@ async def _earnings(house: House) -> None:
     for number in range(14):
         at = START - timedelta(days=number)
         amount = Ucredits(300_000 + 170_000 * (number * 5 % 7))
-        job = a_job(house.stranger, cargo=cargo, created_at=at, status=JobStatus.SUCCEEDED, epoch=Epoch(1))
+        job = a_job(
+            house.stranger, cargo=cargo, created_at=at, status=JobStatus.SUCCEEDED, epoch=Epoch(1)
+        )
         tried = an_attempt(job, reef, assigned_at=at)
         pay = Pay(job.id, Epoch(1), house.ada.id, PayKind.CHARGE, amount, at)
-        ended = replace(tried, status=AttemptStatus.SUCCEEDED, cause=Cause.COMPLETED, next_position=Position(120), ended_at=at + timedelta(seconds=40))
-        entries = {user_account(house.stranger.id): Ucredits(-amount), owner_account(house.ada.id): amount}
+        ended = replace(
+            tried,
+            status=AttemptStatus.SUCCEEDED,
+            cause=Cause.COMPLETED,
+            next_position=Position(120),
+            ended_at=at + timedelta(seconds=40),
+        )
+        entries = {
+            user_account(house.stranger.id): Ucredits(-amount),
+            owner_account(house.ada.id): amount,
+        }
         async with house.scene.store.begin() as tx:
             await tx.jobs.add(job)
             await tx.attempts.add(tried)
@@ -272,11 +416,20 @@ async def _earnings(house: House) -> None:
 
 async def _cargos(house: House, name: str) -> None:
     checks = tuple(Check(one, passed=True, said=name) for one in CHECKS)
-    said = {"name": name, "description": name} if name else {"name": "Wave heights", "description": "Forecasts the height of waves."}
+    said = (
+        {"name": name, "description": name}
+        if name
+        else {"name": "Wave heights", "description": "Forecasts the height of waves."}
+    )
     async with house.scene.store.begin() as tx:
         waiting = await tx.cargos.add(a_submission(house.ada, slug="waves", **said, model=None))
-        failed = (Check("signature", passed=True), Check("license", passed=False, said=name or "GPL-3.0 is not on the list"))
-        tried = await tx.cargos.add(a_submission(house.ada, slug="tides", **said, model=None, checks=failed))
+        failed = (
+            Check("signature", passed=True),
+            Check("license", passed=False, said=name or "GPL-3.0 is not on the list"),
+        )
+        tried = await tx.cargos.add(
+            a_submission(house.ada, slug="tides", **said, model=None, checks=failed)
+        )
         verified = waiting.take_checks(checks)
         await tx.cargos.save(verified)
         sbom = b'{"components":[{"name":"numpy","version":"2.4","licenses":[{"license":{"id":"BSD-3-Clause"}}]}]}'

@@ -44,7 +44,13 @@ async def test_who_cannot_unpack_gets_it_plain(house: House) -> None:
 
 
 async def test_nothing_outside_the_folder_is_served(house: House) -> None:
-    for path in ("/static/../app.py", "/static/..%2fapp.py", "/static/%2e%2e/app.py", "/static/style.css", "/static/"):
+    for path in (
+        "/static/../app.py",
+        "/static/..%2fapp.py",
+        "/static/%2e%2e/app.py",
+        "/static/style.css",
+        "/static/",
+    ):
         async with house.browser() as http:
             assert (await http.get(path)).status_code == 404, path
 

@@ -19,7 +19,12 @@ async def test_every_form_needs_its_token(house: House) -> None:
     for door in posted:
         for who in (None, "admin"):
             async with house.browser(who) as http:
-                for form in ({"other": "x"}, {"token": ""}, {"token": "x" * 43}, {"token": csrf_of(house.secrets["ada"])}):
+                for form in (
+                    {"other": "x"},
+                    {"token": ""},
+                    {"token": "x" * 43},
+                    {"token": csrf_of(house.secrets["ada"])},
+                ):
                     answer = await http.post(door.address, data=form)
                     assert answer.status_code == 403, (door, who, form)
                     assert "load the page again" in answer.text
@@ -53,7 +58,9 @@ async def test_a_form_from_elsewhere_is_refused_even_with_the_token(
     async with house.browser("ada") as http:
         answer = await http.post("/islands/pair", data={"token": token}, headers=headers)
         fine = await http.post(
-            "/islands/pair", data={"token": token}, headers={"origin": BASE, "sec-fetch-site": "same-origin"}
+            "/islands/pair",
+            data={"token": token},
+            headers={"origin": BASE, "sec-fetch-site": "same-origin"},
         )
 
     assert answer.status_code == 403
@@ -65,7 +72,13 @@ async def test_a_form_from_elsewhere_is_refused_even_with_the_token(
     ("sent", "status"),
     [
         ({"content": b"{}", "headers": {"content-type": "application/json"}}, 400),
-        ({"content": b"token=%ff%fe", "headers": {"content-type": "application/x-www-form-urlencoded"}}, 400),
+        (
+            {
+                "content": b"token=%ff%fe",
+                "headers": {"content-type": "application/x-www-form-urlencoded"},
+            },
+            400,
+        ),
         ({"files": {"token": b"x"}}, 400),
         ({"data": {f"f{n}": "x" for n in range(300)}}, 400),
         ({"data": {"token": "x" * 70_000}}, 413),

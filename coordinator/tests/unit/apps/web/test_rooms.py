@@ -57,9 +57,13 @@ async def test_only_administrators_act_on_others(house: House, who: str) -> None
     for door in doors(house):
         if not door.posts or not door.for_keepers:
             continue
-        answer = await house.post(who, door.address, trust="1", reason="r", role="admin", credits="1", cause="c")
+        answer = await house.post(
+            who, door.address, trust="1", reason="r", role="admin", credits="1", cause="c"
+        )
 
-        only_looks = door.path in ("/admin/ledger-check", "/admin/audit/check") and who == "operator"
+        only_looks = (
+            door.path in ("/admin/ledger-check", "/admin/audit/check") and who == "operator"
+        )
         assert answer.status_code == (200 if only_looks else 403), door
 
 
@@ -82,7 +86,13 @@ async def test_the_jobs_of_others_do_not_exist(house: House) -> None:
 
 
 async def test_what_cannot_be_an_id_is_not_found(house: House) -> None:
-    for path in ("/jobs/x", "/jobs/" + "9" * 5000, "/islands/..%2f", "/admin/cargos/1e9", "/admin/cargos/-1"):
+    for path in (
+        "/jobs/x",
+        "/jobs/" + "9" * 5000,
+        "/islands/..%2f",
+        "/admin/cargos/1e9",
+        "/admin/cargos/-1",
+    ):
         async with house.browser("admin") as http:
             assert (await http.get(path)).status_code == 404, path
 

@@ -62,7 +62,9 @@ async def every_page(house: House) -> list[tuple[str, str, httpx.Response]]:
                 # Signing out would end the session that the next form needs.
                 if who is None or door.path.startswith("/sign-"):
                     continue
-                answer = await house.post(who, door.address, name="", email="x", credits="x", trust="9", role="x")
+                answer = await house.post(
+                    who, door.address, name="", email="x", credits="x", trust="9", role="x"
+                )
             else:
                 async with house.browser(who) as http:
                     answer = await http.get(door.address)
@@ -76,7 +78,10 @@ async def every_page(house: House) -> list[tuple[str, str, httpx.Response]]:
 async def test_every_answer_carries_the_headers(house: House) -> None:
     answers = await every_page(house)
     async with house.browser() as http:
-        answers += [(p, "nobody", await http.get(p)) for p in ("/nowhere", "/static/nothing.css", "/favicon.ico")]
+        answers += [
+            (p, "nobody", await http.get(p))
+            for p in ("/nowhere", "/static/nothing.css", "/favicon.ico")
+        ]
 
     assert len(answers) > 120
     for path, who, answer in answers:
@@ -133,7 +138,9 @@ async def test_hostile_queries_stay_text(house: House) -> None:
 def test_no_template_turns_escaping_off(template: Path) -> None:
     text = template.read_text()
 
-    assert not re.search(r"\|\s*safe\b|autoescape|Markup|\bstyle\s*=|\bon[a-z]+\s*=\s*[\"']|<style|javascript:", text)
+    assert not re.search(
+        r"\|\s*safe\b|autoescape|Markup|\bstyle\s*=|\bon[a-z]+\s*=\s*[\"']|<style|javascript:", text
+    )
     assert not re.search(r"<script(?![^>]*\bsrc=)", text)
     assert not re.search(r"""(?:src|href|action)=["'](?:https?:)?//""", text)
 
@@ -178,7 +185,9 @@ async def test_our_own_mistake_tells_nothing(house: House, monkeypatch: pytest.M
     assert answer.headers["content-security-policy"] == POLICY
 
 
-async def test_what_is_away_comes_back_by_itself(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_away_comes_back_by_itself(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def away(*_: object, **__: object) -> None:
         raise ConnectionError("no database")
 

@@ -87,7 +87,9 @@ async def test_over_tls_the_cookie_is_this_hosts_alone() -> None:
     assert "Secure" in cookie
 
 
-@pytest.mark.parametrize("link", ["/sign-in/al_" + "x" * 43, "/sign-in/nonsense", "/sign-in/" + "y" * 3000])
+@pytest.mark.parametrize(
+    "link", ["/sign-in/al_" + "x" * 43, "/sign-in/nonsense", "/sign-in/" + "y" * 3000]
+)
 async def test_an_unknown_link_offers_another(empty_house: House, link: str) -> None:
     async with browser_of(empty_house) as http:
         answer = await http.get(link)
@@ -123,7 +125,12 @@ async def test_known_and_unknown_addresses_are_answered_alike(empty_house: House
     for email in (empty_house.admin.email, "nobody@example.org"):
         async with browser_of(empty_house) as http:
             answer = await ask(http, email)
-            answers.append((answer.status_code, re.sub(r'value="[^"]*"|content="[^"]*"', "", answer.text.replace(email, "X"))))
+            answers.append(
+                (
+                    answer.status_code,
+                    re.sub(r'value="[^"]*"|content="[^"]*"', "", answer.text.replace(email, "X")),
+                )
+            )
 
     assert answers[0] == answers[1]
 
@@ -156,7 +163,9 @@ async def test_one_session_is_ended_from_another(house: House) -> None:
         shown = (await http.get("/settings")).text
         ends = re.findall(r"/settings/sessions/(key_[0-9a-z]+)/end", shown)
         assert len(ends) == 1
-        answer = await http.post(f"/settings/sessions/{ends[0]}/end", data={"token": token_in(shown)})
+        answer = await http.post(
+            f"/settings/sessions/{ends[0]}/end", data={"token": token_in(shown)}
+        )
 
     assert answer.status_code == 303
     async with house.browser("ada") as http:
@@ -187,7 +196,18 @@ async def test_an_api_key_in_the_cookie_is_nobody(house: House) -> None:
 
 @pytest.mark.parametrize(
     "given",
-    ["//evil.example", "https://evil.example", "/\\evil.example", "\\/evil", "javascript:alert(1)", "/a\nb", "", "x", "/" + "a" * 600, None],
+    [
+        "//evil.example",
+        "https://evil.example",
+        "/\\evil.example",
+        "\\/evil",
+        "javascript:alert(1)",
+        "/a\nb",
+        "",
+        "x",
+        "/" + "a" * 600,
+        None,
+    ],
 )
 def test_nobody_is_sent_to_another_host(given: str | None) -> None:
     assert local_path(given) == "/"
@@ -197,9 +217,47 @@ def test_a_local_path_is_kept_with_its_query() -> None:
     assert local_path("/jobs?status=failed&offset=25") == "/jobs?status=failed&offset=25"
 
 
+@pytest.mark.parametrize(
+    ("host", "client"),
+    [
+        ("evil.example", "127.0.0.1"),
+        ("evil.example:8420", "127.0.0.1"),
+        ("127.0.0.1:9999", "127.0.0.1"),
+        ("127.0.0.1:8420", "192.0.2.7"),
+        ("127.0.0.1:8420", "testclient"),
+        ("127.0.0.1:8420", "::ffff:192.0.2.7"),
+    ],
+)
+async def test_the_mailbox_is_for_this_machine_alone(house: House, host: str, client: str) -> None:
+    transport = httpx.ASGITransport(house.app, client=(client, 50_000))
+    async with httpx.AsyncClient(
+        transport=transport, base_url=BASE, headers={"host": host}
+    ) as http:
+        assert (await http.get("/mailbox")).status_code == 404
+        assert "/mailbox" not in (await http.get("/")).text
+
+
+@pytest.mark.parametrize(
+    ("host", "client"),
+    [
+        ("localhost:8420", "127.0.0.1"),
+        ("[::1]:8420", "::1"),
+        ("127.0.0.1:8420", "::ffff:127.0.0.1"),
+    ],
+)
+async def test_the_mailbox_is_open_on_this_machine(house: House, host: str, client: str) -> None:
+    transport = httpx.ASGITransport(house.app, client=(client, 50_000))
+    async with httpx.AsyncClient(
+        transport=transport, base_url=BASE, headers={"host": host}
+    ) as http:
+        assert (await http.get("/mailbox")).status_code == 200
+
+
 async def test_the_mailbox_links_to_our_own_links_only(house: House) -> None:
     letter = house.box.letters[0]
-    house.box.letters.append(replace(letter, text="https://evil.example/sign-in/al_" + "e" * 43 + " javascript:alert(1)"))
+    house.box.letters.append(
+        replace(letter, text="https://evil.example/sign-in/al_" + "e" * 43 + " javascript:alert(1)")
+    )
     async with house.browser() as http:
         shown = (await http.get("/mailbox")).text
 
