@@ -310,7 +310,7 @@ async def test_it_is_usable_by_everybody_and_shown(
     await asks(page, "And which is the youngest?")
     job = await net.assigned(2)
     net.scene.stream(job, "The youngest that people have seen being born is ")
-    await expect(page.locator(".answered .state").last).to_contain_text("answer", ignore_case=True)
+    await expect(page.locator(".answered .prose").nth(1)).to_contain_text("The youngest")
     await page.screenshot(path=ARTIFACTS / f"chat-{name}.png")
     full = await _axe(page)
     await page.click("#open-parameters")
