@@ -144,7 +144,7 @@ def install(progress: Progress, name: str, arguments: Sequence[str]) -> None:
 
 
 def sandboxes(progress: Progress) -> None:
-    """Container runtimes and a browser for the tests, where this machine lets us; elsewhere the tests say what they leave out."""
+    """Container runtimes and a browser, where this machine lets us; elsewhere the tests say what they leave out."""
     missing = [package for program, package in SANDBOXES.items() if not found(program)]
     if not missing:
         return

@@ -1,4 +1,4 @@
-"""What a Cargo is made of, as its newest checks found it: for its publisher and for those who look after the network."""
+"""What a Cargo is made of, as its newest checks found it: for its publisher, and for operators."""
 
 from __future__ import annotations
 

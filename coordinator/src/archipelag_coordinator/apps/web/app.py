@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,11 +18,11 @@ from archipelag_coordinator.apps.web import (
     admin_cargos,
     admin_people,
     chat,
-    credits,
     islands,
     jobs,
     keys,
     landing,
+    money,
     network,
     quickstart,
     sessions,
@@ -70,7 +72,7 @@ _ROOMS: Final = (
     jobs,
     islands,
     network,
-    credits,
+    money,
     keys,
     sessions,
     admin,
@@ -138,7 +140,9 @@ class _Headers:
         await self._app(scope, receive, send_with_headers)
 
 
-def _handlers(settings: PagesSettings) -> dict[int | type[Exception], object]:
+def _handlers(
+    settings: PagesSettings,
+) -> dict[Any, Callable[[Request, Exception], Awaitable[Response]]]:
     return {
         CoordinatorError: _expected,
         HTTPException: _from_routing,
@@ -180,10 +184,8 @@ async def _unavailable(request: Request, error: Exception) -> Response:  # noqa:
 
 
 async def _told(request: Request, status: int, kind: str, why: str) -> Response:
-    try:
-        await visitor_of(request)
-    except CoordinatorError:
-        pass  # Then as to a stranger.
+    with suppress(CoordinatorError):
+        await visitor_of(request)  # Else it is told as to a stranger.
     return page(request, "error.html", status_code=status, code=status, kind=kind, why=why)
 
 

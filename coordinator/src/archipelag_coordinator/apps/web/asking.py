@@ -1,11 +1,12 @@
-"""Who is looking at a page: by the session in their cookie, asked anew each time, so that an ended one is refused at once."""
+"""Who is looking at a page: by the session in their cookie, asked anew each time, so that none outlives its end."""
 
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from starlette.requests import Request
 
@@ -18,6 +19,9 @@ from archipelag_coordinator.services.ports_of_people import Mailbox
 from archipelag_coordinator.services.world import World
 
 NEXT_MAX: Final = 500
+FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
+"""By these a proxy says that somebody else asks."""
+_THIS_MACHINE: Final = re.compile(r"(?i:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?")
 _FORM_SECRET_MIN: Final = 20
 _FORM_SECRET_MAX: Final = 200
 
@@ -129,17 +133,15 @@ async def administering(request: Request) -> Visitor:
 
 
 def mailbox_for(request: Request) -> Mailbox | None:
-    """The local mailbox, for a browser on this very machine that was led here by our own name: who reads it can sign
-    in as anybody, and a page of another site could have its name point to this machine."""
+    """The local mailbox, for a browser on this very machine that asked for it by a name of this machine: who reads it
+    can sign in as anybody, another site's name could be made to point here, and a proxy speaks for strangers."""
     world = world_of(request)
-    if world.mailbox is None or request.client is None:
+    if world.mailbox is None or request.client is None or not _is_here(request.client.host):
         return None
-    own = urlsplit(world.public_url)
-    names = {own.netloc, *(f"{name}:{own.port}" for name in ("localhost", "127.0.0.1", "[::1]"))}
-    asked = request.headers.getlist("host")
-    if len(asked) != 1 or asked[0].lower() not in names or not _is_here(request.client.host):
+    if any(name in request.headers for name in FORWARDED):
         return None
-    return world.mailbox
+    hosts = request.headers.getlist("host")
+    return world.mailbox if len(hosts) == 1 and _THIS_MACHINE.fullmatch(hosts[0]) else None
 
 
 def _is_here(host: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -87,7 +87,7 @@ async def get_robots(request: Request) -> Response:  # noqa: ARG001
     return PlainTextResponse("User-agent: *\nAllow: /$\nDisallow: /\n")
 
 
-async def _overview(world: World, visitor: Visitor) -> dict[str, object]:
+async def _overview(world: World, visitor: Visitor) -> dict[str, Any]:
     jobs, total = await read.list_jobs(world, visitor.user.id, limit=RECENT, offset=0)
     mine = [
         i for i in await read.visible_islands(world, visitor.user) if i.owner_id == visitor.user.id

@@ -76,7 +76,7 @@ def bars(points: Sequence[Point], ticks_max: int = 6) -> Plot:
 def _bar(number: int, point: Point, room: float, floor: float, top: float) -> Bar:
     share = max(0.0, point.value) / top if top > 0 else 0.0
     height = round(share * (floor - HEAD), 1)
-    if 0 < share and height < 2:
+    if share > 0 and height < 2:
         height = 2.0  # Little is not nothing.
     return Bar(
         x=round((number + GAP / 2) * room, 2),

@@ -187,9 +187,9 @@ def hardware(island: Island) -> list[tuple[str, str]]:
         shown.append(("Free disk", size(disk)))
     shown += [("GPU", one) for one in _gpus(said.get("gpus"))]
     runtimes = said.get("runtimes")
-    if isinstance(runtimes, list) and runtimes:
+    if isinstance(runtimes, list):
         names = [str(one.get("name", "")) for one in runtimes if isinstance(one, Mapping)]
-        shown.append(("Sandboxes", ", ".join(names)))
+        shown += [("Sandboxes", ", ".join(names))] if names else []
     if said.get("agent_version"):
         shown.append(("Agent", str(said["agent_version"])))
     return shown

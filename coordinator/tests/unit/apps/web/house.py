@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import struct
 import zlib
@@ -37,12 +38,17 @@ from archipelag_coordinator.testing.builders import (
     an_attempt,
     an_offer,
 )
+from archipelag_coordinator.testing.check_conversations import a_conversation, a_message
 from archipelag_coordinator.testing.fakes import START
 from archipelag_coordinator.testing.worlds import Scene, a_scene
 from starlette.types import ASGIApp
 
 BASE = "http://127.0.0.1:8420"
 TOKEN = re.compile(r'name="token" value="([^"]+)"')
+ANSWER = (
+    "The sky is blue because air scatters short waves of light more than long ones.\n\n"
+    "At sunset the light comes a longer way, and what is left of it is red."
+)
 HOSTILE = "\"><script>alert('h')</script><img src=x onerror=alert(1)>{{7*1411}}"
 
 
@@ -71,6 +77,8 @@ class House:
     jobs: dict[str, Job] = field(default_factory=dict)
     islands: dict[str, Island] = field(default_factory=dict)
     cargos: dict[str, int] = field(default_factory=dict)
+    talk: str = ""
+    """Ada's conversation."""
 
     def browser(self, who: str | None = None, **headers: str) -> httpx.AsyncClient:
         """Of ada, operator, admin, stranger, or of nobody."""
@@ -120,7 +128,7 @@ async def a_house(*, mailbox: bool = True, **world: Any) -> House:
     new_tokens = iter(range(10_000))
     settings = PagesSettings(new_token=lambda: f"form-secret-{next(new_tokens):012d}")
     app = create_pages(scene.world, settings)
-    house = House(
+    return House(
         scene,
         app,
         box,
@@ -130,7 +138,6 @@ async def a_house(*, mailbox: bool = True, **world: Any) -> House:
         people["stranger"],
         secrets,
     )
-    return house
 
 
 async def a_full_house(name: str = "", **changes: Any) -> House:
@@ -141,6 +148,7 @@ async def a_full_house(name: str = "", **changes: Any) -> House:
     await _money(house)
     await _earnings(house)
     await _cargos(house, name)
+    await _talks(house, name)
     said = name or "Open this link to sign in to Archipelag:"
     link = f"{BASE}/sign-in/al_{'l' * 43}"
     house.box.letters.append(
@@ -260,8 +268,7 @@ async def _jobs(house: House, name: str) -> None:
             epoch=Epoch(2),
             started_at=started,
             ended_at=START + timedelta(seconds=9),
-            output=name
-            or "The sky is blue because air scatters short waves of light more than long ones.\n\nAt sunset the light comes a longer way, and what is left of it is red.",
+            output=name or ANSWER,
             prompt_tokens=14,
             output_items=42,
             charged=Ucredits(4_480),
@@ -275,7 +282,7 @@ async def _jobs(house: House, name: str) -> None:
             epoch=Epoch(1),
             started_at=started,
             ended_at=START + timedelta(seconds=31),
-            output='{"image_data":"%s","format":"png","width":96,"height":96,"seed":7}' % picture,
+            output=json.dumps({"image_data": picture, "format": "png", "width": 96, "seed": 7}),
             charged=Ucredits(120_000),
             cause=Cause.COMPLETED,
         ),
@@ -436,3 +443,13 @@ async def _cargos(house: House, name: str) -> None:
         await tx.cargos.keep_sbom(waiting.id, sbom)
     assert verified.status is CargoStatus.VERIFIED
     house.cargos = {"listed": house.scene.cargo.id, "verified": waiting.id, "submitted": tried.id}
+
+
+async def _talks(house: House, name: str) -> None:
+    """A conversation of ada's with one answer."""
+    talk = a_conversation(house.ada.id, title=name or "On islands", messages=2)
+    async with house.scene.store.begin() as tx:
+        await tx.conversations.add(talk, most=9)
+        said = [a_message(talk, number, text=name or "Hello") for number in (1, 2)]
+        await tx.conversations.say(said)
+    house.talk = talk.id

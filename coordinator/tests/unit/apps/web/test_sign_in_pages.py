@@ -222,7 +222,9 @@ def test_a_local_path_is_kept_with_its_query() -> None:
     [
         ("evil.example", "127.0.0.1"),
         ("evil.example:8420", "127.0.0.1"),
-        ("127.0.0.1:9999", "127.0.0.1"),
+        ("127.0.0.1.evil.example", "127.0.0.1"),
+        ("[::1", "127.0.0.1"),
+        ("192.0.2.7:8420", "127.0.0.1"),
         ("127.0.0.1:8420", "192.0.2.7"),
         ("127.0.0.1:8420", "testclient"),
         ("127.0.0.1:8420", "::ffff:192.0.2.7"),
@@ -235,6 +237,12 @@ async def test_the_mailbox_is_for_this_machine_alone(house: House, host: str, cl
     ) as http:
         assert (await http.get("/mailbox")).status_code == 404
         assert "/mailbox" not in (await http.get("/")).text
+
+
+@pytest.mark.parametrize("header", ["forwarded", "x-forwarded-for", "x-real-ip", "via"])
+async def test_the_mailbox_is_not_for_those_behind_a_proxy(house: House, header: str) -> None:
+    async with house.browser(**{header: "192.0.2.7"}) as http:
+        assert (await http.get("/mailbox")).status_code == 404
 
 
 @pytest.mark.parametrize(
