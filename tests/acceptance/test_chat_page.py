@@ -13,7 +13,7 @@ from .test_pages import ADMIN, a_browser, a_window, home, sign_in
 
 ARTIFACTS = Path(__file__).resolve().parents[2] / "artifacts" / "pages"
 LONG = "Write a long story about a lighthouse keeper and the sea, with many words."
-ENDED_MS = 90_000
+ENDED_MS = 200_000
 
 
 async def begin(page: Page, tokens: int) -> None:
@@ -99,7 +99,7 @@ async def test_a_chat_survives_the_death_of_its_coordinator(network: Network) ->
     async with a_browser() as browser:
         page = await a_window(browser, network)
         await sign_in(page, ADMIN)
-        await begin(page, 1200)
+        await begin(page, 500)
         await asks(page, LONG)
         await some_text(page)
         for process in network.processes("archipelag_coordinator"):
