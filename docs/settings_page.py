@@ -43,6 +43,10 @@ COORDINATOR: Final = {
     "by; see [sign-in](../how-to/sign-in.md)",
     "mail_from": "whom that mail comes from: `Archipelag <net@example.org>`",
     "local_mailbox": "keep mail in the state's folder instead of sending it; for a network of one's own only",
+    "oidc_issuer": "`https://…`: a provider of sign-in by OpenID Connect, exactly as it writes itself; "
+    "see [sign-in](../how-to/sign-in.md)",
+    "oidc_client_id": "what that provider knows this network by",
+    "oidc_client_secret": "and the secret that it gave",
     "log_level": "`DEBUG`, `INFO`, `WARNING` or `ERROR`",
 }
 

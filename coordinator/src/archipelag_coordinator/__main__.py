@@ -17,7 +17,9 @@ from archipelag_contracts.tiers import TRUST_MAX
 
 from archipelag_coordinator import __version__, commands, config
 from archipelag_coordinator.adapters.nats.credentials import KeysUnusable
+from archipelag_coordinator.domain.user import Role
 from archipelag_coordinator.errors import CoordinatorError
+from archipelag_coordinator.services.bootstrap import FIRST_USER
 
 DESCRIPTION = """\
 The control plane of an Archipelag network.
@@ -27,7 +29,7 @@ First start, against your own PostgreSQL and NATS:
   archipelag-coordinator keys init --state-dir /var/lib/archipelag
   archipelag-coordinator broker-config --state-dir /var/lib/archipelag > nats.conf   # include it in the server's
   archipelag-coordinator migrate
-  archipelag-coordinator bootstrap --new-key --pairing-code --cargo cargos/llm-chat/manifest.toml
+  archipelag-coordinator bootstrap --email you@example.org --new-key --pairing-code --cargo MANIFEST
   archipelag-coordinator serve
 """
 SETTINGS = """\
@@ -41,6 +43,11 @@ settings, from the environment:
   ARCHIPELAG_NATS_REPLICAS       servers of a cluster that keep the streams   1
   ARCHIPELAG_DATABASE_POOL_MAX   connections to PostgreSQL                    16
   ARCHIPELAG_REGISTRY            host of images whose names have none         none
+  ARCHIPELAG_PUBLIC_URL          where people reach it; links in mails        http://HTTP_HOST:HTTP_PORT
+  ARCHIPELAG_SMTP_URL            smtps://user:password@host, for sign-in mail none
+  ARCHIPELAG_MAIL_FROM           whom that comes from
+  ARCHIPELAG_OIDC_ISSUER, _CLIENT_ID, _CLIENT_SECRET
+                                 a provider of sign-in by OpenID Connect      none
   ARCHIPELAG_LOG_LEVEL           DEBUG, INFO, WARNING or ERROR                INFO
   ARCHIPELAG_POLICY_<NAME>       every limit and interval of domain/policy.py, for example
                                  ARCHIPELAG_POLICY_REQUESTS_PER_MINUTE=600
@@ -82,6 +89,11 @@ def _parser() -> argparse.ArgumentParser:
     boot.add_argument("--new-key", action="store_true", help="make an API key and print it once")
     boot.add_argument("--pairing-code", action="store_true", help="make a code for one Island")
     boot.add_argument("--cargo", type=Path, action="append", default=[], metavar="MANIFEST")
+    boot.add_argument(
+        "--email",
+        default=FIRST_USER,
+        help="the first administrator's address, to sign in by; default: %(default)s",
+    )
     user = sub.add_parser("user", help="people")
     user.add_argument(
         "action", choices=["add"], help="make a user with a key, printed once as JSON"
@@ -91,6 +103,10 @@ def _parser() -> argparse.ArgumentParser:
     user.add_argument(
         "--rate", type=int, help="requests a minute of the key; default: the network's"
     )
+    user.add_argument(
+        "--role", choices=[role.value for role in Role], default=Role.USER.value,
+        help="of a user who is new; default: %(default)s",
+    )  # fmt: skip
     cargo = sub.add_parser("cargo", help="the catalogue")
     cargo.add_argument("action", choices=["publish"], help="sign and list a version")
     cargo.add_argument("manifest", type=Path)
@@ -111,7 +127,10 @@ def _run(arguments: argparse.Namespace) -> int:
             print(commands.migrate_database(config.read(os.environ)))
         case "bootstrap":
             wanted = commands.Wanted(
-                arguments.new_key, arguments.pairing_code, tuple(arguments.cargo)
+                arguments.new_key,
+                arguments.pairing_code,
+                tuple(arguments.cargo),
+                email=arguments.email,
             )
             made = asyncio.run(commands.bootstrap(config.read(os.environ), wanted))
             if arguments.json:
@@ -120,7 +139,10 @@ def _run(arguments: argparse.Namespace) -> int:
                 print("\n".join(f"{name}: {value}" for name, value in made.items()))
         case "user":
             settings = config.read(os.environ)
-            asked = commands.add_user(settings, arguments.email, arguments.credits, arguments.rate)
+            role = Role(arguments.role)
+            asked = commands.add_user(
+                settings, arguments.email, arguments.credits, arguments.rate, role
+            )
             print(json.dumps(asyncio.run(asked)))
         case "cargo":
             settings = config.read(os.environ)

@@ -18,7 +18,8 @@ from archipelag_coordinator.clock import SystemClock
 from archipelag_coordinator.config import Settings
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.island import PairingCode
-from archipelag_coordinator.domain.user import Scope, User, new_key
+from archipelag_coordinator.domain.user import Role, Scope, User, new_key
+from archipelag_coordinator.errors import Conflict
 from archipelag_coordinator.ids import SystemIds
 from archipelag_coordinator.services.bootstrap import FIRST_USER
 from archipelag_coordinator.services.bootstrap import add_user as add_user_verb
@@ -39,6 +40,7 @@ class Wanted:
     pairing_code: bool = False
     cargos: tuple[Path, ...] = ()
     trust: int = TRUST_MAX
+    email: str = FIRST_USER
 
 
 def init_keys(state_dir: Path) -> str:
@@ -61,7 +63,7 @@ async def bootstrap(settings: Settings, wanted: Wanted) -> dict[str, str]:
     clock, ids = SystemClock(), SystemIds()
     made: dict[str, str] = {}
     async with PostgresStore(settings.database_url, pool_max=2) as store:
-        user = await bootstrap_verb(store, clock, ids, settings.policy, FIRST_USER)
+        user = await bootstrap_verb(store, clock, ids, settings.policy, wanted.email)
         made |= {"user_id": user.id, "email": user.email}
         if wanted.new_key:
             made["api_key"] = await _new_key(store, user, "first key", FIRST_KEY_RATE)
@@ -75,12 +77,21 @@ async def bootstrap(settings: Settings, wanted: Wanted) -> dict[str, str]:
 
 
 async def add_user(
-    settings: Settings, email: str, credit: str, rate_per_minute: int | None
+    settings: Settings,
+    email: str,
+    credit: str,
+    rate_per_minute: int | None,
+    role: Role = Role.USER,
 ) -> dict[str, str]:
-    """A user with credits and a key; the user who stands under this address gets another key."""
+    """A user with credits and a key; the user who stands under this address gets another key, and no other role."""
     amount = from_credits(credit)
+    clock, ids = SystemClock(), SystemIds()
     async with PostgresStore(settings.database_url, pool_max=2) as store:
-        user = await add_user_verb(store, SystemClock(), SystemIds(), email, credit=amount)
+        user = await add_user_verb(store, clock, ids, email, role=role, credit=amount)
+        if role is not Role.USER and user.role is not role:
+            raise Conflict(
+                f"{email} stands already, as {user.role.value}: an administrator may change that"
+            )
         return {
             "user_id": user.id,
             "api_key": await _new_key(store, user, "first key", rate_per_minute),

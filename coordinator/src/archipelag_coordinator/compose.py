@@ -34,6 +34,7 @@ from archipelag_coordinator.adapters.nats.island_bus import NatsIslandBus
 from archipelag_coordinator.adapters.nats.replay import StreamReplay
 from archipelag_coordinator.adapters.nats.reports import ReportQueue
 from archipelag_coordinator.adapters.nats.wire import Wire
+from archipelag_coordinator.adapters.openid import OpenIdProvider, check_issuer
 from archipelag_coordinator.adapters.postgres.leader import Leader
 from archipelag_coordinator.adapters.postgres.store import UNREACHABLE, PostgresStore
 from archipelag_coordinator.adapters.s3.blobs import S3Blobs, bucket_of
@@ -154,6 +155,9 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
         mail = _mail(settings, clock)
         if isinstance(mail, Outbox):
             stack.push_async_callback(mail.close)
+        provider = _provider(settings, clock)
+        if provider is not None:
+            stack.push_async_callback(provider.close)
         leader = Leader(settings.database_url)
         runner = Runner(TABLE, lambda: leader.is_leader, lambda: leader.is_settled)
         world = World(
@@ -169,6 +173,7 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
             blobs=blobs,
             mail=mail,
             mailbox=mail if isinstance(mail, LocalMailbox) else None,
+            identity_provider=provider,
             public_url=settings.people_url,
             assignment_keys=(keys.assignment.public,),
             publisher_keys=(keys.publisher.public,),
@@ -227,6 +232,17 @@ def _mail(settings: Settings, clock: SystemClock) -> Outbox | LocalMailbox | Non
     return Outbox(SmtpCarrier(server, sender, clock.now))
 
 
+def _provider(settings: Settings, clock: SystemClock) -> OpenIdProvider | None:
+    if not settings.oidc_issuer:
+        return None
+    try:
+        issuer = check_issuer(settings.oidc_issuer)
+    except ValueError as error:
+        raise InvalidInput({"ARCHIPELAG_OIDC_ISSUER": [str(error)]}) from None
+    secret = settings.oidc_client_secret
+    return OpenIdProvider(issuer, settings.oidc_client_id, secret, clock.now)
+
+
 def _identity(keys: Keys, home: RelayId, clock: SystemClock) -> Identity:
     return Identity(
         key=keys.coordinator_user,
@@ -247,7 +263,8 @@ def _http(settings: Settings, parts: Parts) -> uvicorn.Server:
     # What the drivers say when their server is away: the customer gets a 503, to be tried again.
     away = (ConnectionError, TimeoutError, *UNREACHABLE, nats.errors.Error)
     links = Links(_shared_secret(parts.keys, b"archipelag links\n"))
-    api = ApiSettings(links=links, unavailable=away)
+    journeys = _shared_secret(parts.keys, b"archipelag journeys\n")
+    api = ApiSettings(links=links, unavailable=away, journey_key=journeys)
     pages = create_pages(
         parts.world,
         PagesSettings(

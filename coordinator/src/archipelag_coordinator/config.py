@@ -48,6 +48,12 @@ class Settings:
     """Whom that mail comes from: `Archipelag <net@example.org>`."""
     local_mailbox: bool = False
     """Mail is kept in the state's folder for all to read who reach this machine's own pages; for one's own network."""
+    oidc_issuer: str = ""
+    """A provider of sign-in by OpenID Connect, as it writes itself: `https://…`."""
+    oidc_client_id: str = ""
+    """What that provider knows this network by."""
+    oidc_client_secret: str = field(default="", repr=False)
+    """And the secret it gave it."""
     log_level: str = "INFO"
     policy: Policy = field(default_factory=Policy)
 
@@ -88,6 +94,7 @@ def read(environ: Mapping[str, str]) -> Settings:
                 errors[f"ARCHIPELAG_{name.upper()}"] = ["is required"]
     _check_blobs(given, errors)
     _check_mail(given, errors)
+    _check_provider(given, errors)
     policy = _policy(environ, errors)
     if errors:
         raise InvalidInput(errors)
@@ -137,6 +144,14 @@ def _check_mail(given: Mapping[str, Any], errors: dict[str, list[str]]) -> None:
         errors["ARCHIPELAG_LOCAL_MAILBOX"] = ["must be off with ARCHIPELAG_SMTP_URL"]
     if not given.get("mail_from"):
         errors["ARCHIPELAG_MAIL_FROM"] = ["is required with ARCHIPELAG_SMTP_URL"]
+
+
+def _check_provider(given: Mapping[str, Any], errors: dict[str, list[str]]) -> None:
+    names = ("oidc_issuer", "oidc_client_id", "oidc_client_secret")
+    if any(given.get(name) for name in names):
+        for name in names:
+            if not given.get(name):
+                errors[f"ARCHIPELAG_{name.upper()}"] = ["is required with the others of OIDC"]
 
 
 def _public_url(raw: str) -> str:

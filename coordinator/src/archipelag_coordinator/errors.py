@@ -24,6 +24,7 @@ CoordinatorError
 │   └── AlreadyPosted           a transfer of this id stands, with other entries
 ├── PairingRefused              unknown, used or expired pairing code: `reason`
 ├── LinkNotValid                unknown, used or expired sign-in link: `reason`
+├── IdentityRefused             a provider's word on who somebody is does not hold: `reason`
 ├── IslandRefused               suspended, retired or banned
 └── UnbalancedTransfer          entries that do not add up to zero: our own mistake
 """
@@ -205,6 +206,14 @@ class LinkNotValid(CoordinatorError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"this sign-in link {reason}: ask for a new one")
+        self.reason = reason
+
+
+class IdentityRefused(CoordinatorError):
+    code = "identity_refused"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{reason}: begin to sign in again")
         self.reason = reason
 
 

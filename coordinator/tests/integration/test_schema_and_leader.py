@@ -10,7 +10,13 @@ from archipelag_coordinator.adapters.postgres.leader import Leader
 from archipelag_coordinator.adapters.postgres.migrate import HERE, migrate
 from archipelag_coordinator.apps.background.chores import chores_app
 from archipelag_coordinator.services.world import World
-from archipelag_coordinator.testing.builders import HOME, a_customer, a_job, a_reservation
+from archipelag_coordinator.testing.builders import (
+    HOME,
+    a_customer,
+    a_job,
+    a_reservation,
+    a_sign_in,
+)
 from archipelag_coordinator.testing.fakes import (
     FakeBroker,
     FakeChunkRelay,
@@ -81,14 +87,17 @@ async def test_another_leads_when_the_leader_stands_still_with_its_connection_op
 
 
 async def test_chores_expire_prune_and_audit(store, postgres_dsn, database, caplog):
+    caplog.set_level("INFO")
     clock = FakeClock()
     user, key, _ = await a_customer(store, 100)
     held = a_reservation(a_job(user), 60)
     async with store.begin() as tx:
         await tx.ledger.reserve(held)
+        await tx.sign_ins.add(a_sign_in())
+        await tx.audit.note(clock.now(), user.id, "user.role", user.id)
     await store.admit(key.hash, clock.now(), 10)
     database.execute("UPDATE accounts SET balance = balance + 1 WHERE id = 'platform:grants'")
-    clock.advance(24 * 3600)
+    clock.advance(25 * 3600)
     world = World(
         store=store,
         door=store,
@@ -102,7 +111,8 @@ async def test_chores_expire_prune_and_audit(store, postgres_dsn, database, capl
     app = chores_app(chores_connector(postgres_dsn), world, store.prune_rates)
 
     async with app.open_async():
-        for name in ("expire_reservations", "prune_rate_windows", "ledger_audit"):
+        names = ("expire_reservations", "prune_rate_windows", "ledger_audit", "prune_sign_in_links")
+        for name in (*names, "audit_check"):
             await app.configure_task(name, queue="chores").defer_async(timestamp=0)
         await app.run_worker_async(
             queues=["chores"], wait=False, install_signal_handlers=False, listen_notify=False
@@ -112,6 +122,8 @@ async def test_chores_expire_prune_and_audit(store, postgres_dsn, database, capl
         kept = await tx.ledger.reservation(held.job_id)
     assert kept is not None and kept.status.value == "expired"
     assert database.execute("SELECT count(*) FROM rates").fetchone() == (0,)
+    assert database.execute("SELECT count(*) FROM sign_ins").fetchone() == (0,)
+    assert "audit_whole turn=0 entries=1 hash=" in caplog.text
     assert "ledger_drifted" in caplog.text and "platform:grants" in caplog.text
     statuses = database.execute(
         "SELECT task_name, status FROM procrastinate_jobs WHERE status <> 'succeeded'"

@@ -6,13 +6,13 @@ import asyncio
 import datetime
 import ipaddress
 import ssl
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword
 from archipelag_coordinator.adapters.mail.message import sender_of
 from archipelag_coordinator.adapters.mail.outbox import Outbox, Undeliverable
@@ -33,6 +33,7 @@ class Inbox:
 
     taken: list[Envelope] = field(default_factory=list)
     secure: list[bool] = field(default_factory=list)
+    known: list[bool] = field(default_factory=list)
     says: list[str] = field(default_factory=list)
 
     async def handle_RCPT(  # noqa: N802 - the server's name for it
@@ -50,20 +51,22 @@ class Inbox:
 
     async def handle_DATA(self, server: SMTP, session: Any, envelope: Envelope) -> str:  # noqa: N802
         self.taken.append(envelope)
-        self.secure.append(session.ssl is not None)
+        self.secure.append(server.transport.get_extra_info("ssl_object") is not None)
+        self.known.append(session.authenticated)
         return "250 OK"
 
 
-class Server(Controller):
-    """On a free port. `options` are the server's own."""
-
-    def __init__(self, inbox: Inbox, *, tls: ssl.SSLContext | None = None, **options: Any) -> None:
-        super().__init__(inbox, hostname="127.0.0.1", port=0, ssl_context=tls, **options)
-
-    def _trigger_server(self) -> None:
-        # The port is known only now.
-        self.port = self.server.sockets[0].getsockname()[1]
-        super()._trigger_server()
+@asynccontextmanager
+async def a_server(
+    inbox: Inbox, *, tls: ssl.SSLContext | None = None, **options: Any
+) -> AsyncIterator[int]:
+    """On a free port, which it gives. `options` are the server's own."""
+    loop = asyncio.get_running_loop()
+    listener = await loop.create_server(
+        lambda: SMTP(inbox, loop=loop, **options), "127.0.0.1", 0, ssl=tls
+    )
+    async with listener:
+        yield listener.sockets[0].getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -108,11 +111,10 @@ def inbox() -> Inbox:
 
 
 @pytest.fixture
-def server(inbox: Inbox) -> Iterator[Server]:
-    running = Server(inbox)
-    running.start()
-    yield running
-    running.stop()
+async def port(inbox: Inbox) -> AsyncIterator[int]:
+    """Of a server without TLS."""
+    async with a_server(inbox) as port:
+        yield port
 
 
 def carrier(url: str, certificate: Path | None = None) -> SmtpCarrier:
@@ -120,10 +122,8 @@ def carrier(url: str, certificate: Path | None = None) -> SmtpCarrier:
     return SmtpCarrier(server_of(url), SENDER, lambda: START, cert_bundle=bundle)
 
 
-async def test_a_letter_arrives_in_the_clear_on_ones_own_machine(
-    server: Server, inbox: Inbox
-) -> None:
-    await carrier(f"smtp://127.0.0.1:{server.port}").carry(*LETTER)
+async def test_a_letter_arrives_in_the_clear_on_ones_own_machine(port: int, inbox: Inbox) -> None:
+    await carrier(f"smtp://127.0.0.1:{port}").carry(*LETTER)
 
     (envelope,) = inbox.taken
     assert (envelope.mail_from, envelope.rcpt_tos) == ("net@example.org", ["ada@example.org"])
@@ -134,52 +134,39 @@ async def test_a_letter_arrives_in_the_clear_on_ones_own_machine(
 async def test_by_tls_with_a_password(inbox: Inbox, tls: ssl.SSLContext, certificate: Path) -> None:
     def known(server: Any, session: Any, envelope: Any, mechanism: Any, said: Any) -> AuthResult:
         good = LoginPassword(b"net", b"p@ss:w/rd")
-        return AuthResult(success=said == good)
+        return AuthResult(success=said == good, handled=False)
 
-    running = Server(
-        inbox, tls=tls, authenticator=known, auth_required=True, auth_require_tls=False
-    )
-    running.start()
-    try:
-        base = f"127.0.0.1:{running.port}"
+    async with a_server(inbox, tls=tls, authenticator=known, auth_require_tls=False) as port:
+        base = f"127.0.0.1:{port}"
         await carrier(f"smtps://net:p%40ss%3Aw%2Frd@{base}", certificate).carry(*LETTER)
         # What an operator can mend is tried again.
         with pytest.raises(OSError, match="535"):
             await carrier(f"smtps://net:wrong@{base}", certificate).carry(*LETTER)
         # Whoever cannot show a certificate that we trust is not spoken to.
-        with pytest.raises(OSError, match="(?i)certificate"):
+        with pytest.raises(OSError, match="certificate"):
             await carrier(f"smtps://net:p%40ss@{base}").carry(*LETTER)
-    finally:
-        running.stop()
 
-    assert len(inbox.taken) == 1 and inbox.secure == [True]
+    assert len(inbox.taken) == 1 and inbox.secure == [True] and inbox.known == [True]
 
 
 async def test_by_starttls(inbox: Inbox, tls: ssl.SSLContext, certificate: Path) -> None:
-    running = Server(inbox, server_kwargs={"tls_context": tls, "require_starttls": True})
-    running.start()
-    try:
-        url = f"smtp+starttls://127.0.0.1:{running.port}"
-        await carrier(url, certificate).carry(*LETTER)
-    finally:
-        running.stop()
+    async with a_server(inbox, tls_context=tls, require_starttls=True) as port:
+        await carrier(f"smtp+starttls://127.0.0.1:{port}", certificate).carry(*LETTER)
 
     assert inbox.secure == [True]
 
 
-async def test_a_server_without_starttls_gets_nothing_in_the_clear(
-    server: Server, inbox: Inbox
-) -> None:
+async def test_a_server_without_starttls_gets_nothing_in_the_clear(port: int, inbox: Inbox) -> None:
     with pytest.raises((OSError, Undeliverable)):
-        await carrier(f"smtp+starttls://u:p@127.0.0.1:{server.port}").carry(*LETTER)
+        await carrier(f"smtp+starttls://u:p@127.0.0.1:{port}").carry(*LETTER)
 
     assert inbox.taken == []
 
 
 async def test_what_is_refused_for_good_is_told_from_what_may_go_later(
-    server: Server, inbox: Inbox
+    port: int, inbox: Inbox
 ) -> None:
-    sender = carrier(f"smtp://127.0.0.1:{server.port}")
+    sender = carrier(f"smtp://127.0.0.1:{port}")
     inbox.says = ["550 no such mailbox", "451 later, please"]
 
     with pytest.raises(Undeliverable, match="550"):
@@ -191,8 +178,8 @@ async def test_what_is_refused_for_good_is_told_from_what_may_go_later(
     assert len(inbox.taken) == 1
 
 
-async def test_a_hostile_address_never_reaches_the_server(server: Server, inbox: Inbox) -> None:
-    sender = carrier(f"smtp://127.0.0.1:{server.port}")
+async def test_a_hostile_address_never_reaches_the_server(port: int, inbox: Inbox) -> None:
+    sender = carrier(f"smtp://127.0.0.1:{port}")
 
     for to in ("a@b.org>\r\nRCPT TO:<c@d.org", "a@b.org\nBcc: c@d.org", "a@b.org,c@d.org"):
         with pytest.raises(Undeliverable):
@@ -201,12 +188,12 @@ async def test_a_hostile_address_never_reaches_the_server(server: Server, inbox:
     assert inbox.taken == []
 
 
-async def test_an_outbox_brings_it_in_the_end(server: Server, inbox: Inbox) -> None:
+async def test_an_outbox_brings_it_in_the_end(port: int, inbox: Inbox) -> None:
     async def at_once(_: float) -> None:
         """No test waits."""
 
     inbox.says = ["451 later", "451 later"]
-    outbox = Outbox(carrier(f"smtp://127.0.0.1:{server.port}"), sleep=at_once)
+    outbox = Outbox(carrier(f"smtp://127.0.0.1:{port}"), sleep=at_once)
 
     await outbox.send(*LETTER)
     await outbox.settled()
@@ -225,13 +212,11 @@ async def test_nobody_waits_for_a_server_that_says_nothing() -> None:
     listener = await asyncio.start_server(silent, "127.0.0.1", 0)
     async with listener:
         port = listener.sockets[0].getsockname()[1]
-        outbox = Outbox(carrier(f"smtp://127.0.0.1:{port}"))
+        outbox = Outbox(carrier(f"smtp://127.0.0.1:{port}"), close_s=0)
         await outbox.send(*LETTER)
         await connected.wait()
         waiting = outbox.waiting
-        (task,) = tuple(outbox._waiting)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await outbox.close()
 
     assert waiting == 1
 
@@ -275,5 +260,5 @@ def test_an_address_says_how(url: str, expected: SmtpServer) -> None:
     ],
 )
 def test_what_would_be_unsafe_or_unclear_is_refused(url: str) -> None:
-    with pytest.raises(ValueError, match="must|would"):
+    with pytest.raises(ValueError, match=r"must|would"):
         server_of(url)

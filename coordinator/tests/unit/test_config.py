@@ -125,3 +125,67 @@ def test_an_object_store_needs_its_key_and_shows_no_secret() -> None:
 def test_a_store_of_bytes_that_is_none_is_refused(wrong: str) -> None:
     with pytest.raises(InvalidInput, match="nats or s3://"):
         read(ENOUGH | {"ARCHIPELAG_BLOBS": wrong})
+
+
+def test_people_reach_the_http_door_itself_where_nothing_else_is_said() -> None:
+    hosts = {"127.0.0.1": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}
+
+    for host, shown in hosts.items():
+        settings = read(ENOUGH | {"ARCHIPELAG_HTTP_HOST": host, "ARCHIPELAG_HTTP_PORT": "99"})
+        assert settings.people_url == f"http://{shown}:99"
+    given = read(ENOUGH | {"ARCHIPELAG_PUBLIC_URL": "https://net.example/"})
+    assert given.people_url == "https://net.example"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "net.example",
+        "ftp://x",
+        "https://x/y",
+        "https://X",
+        "https://u:p@x",
+        "https://x?y",
+        "https://x y",
+    ],
+)
+def test_a_public_url_is_one_of_a_whole_host(url: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        read(ENOUGH | {"ARCHIPELAG_PUBLIC_URL": url})
+
+    assert list(refused.value.errors) == ["ARCHIPELAG_PUBLIC_URL"]
+
+
+@pytest.mark.parametrize(
+    ("given", "wrong"),
+    [
+        ({"SMTP_URL": "smtps://m.example"}, ["MAIL_FROM"]),
+        (
+            {"SMTP_URL": "smtps://m.example", "MAIL_FROM": "a@b.org", "LOCAL_MAILBOX": "true"},
+            ["LOCAL_MAILBOX"],
+        ),
+        ({"LOCAL_MAILBOX": "perhaps"}, ["LOCAL_MAILBOX"]),
+        ({"OIDC_ISSUER": "https://id.example"}, ["OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET"]),
+        ({"OIDC_CLIENT_SECRET": "s"}, ["OIDC_CLIENT_ID", "OIDC_ISSUER"]),
+    ],
+)
+def test_half_of_a_way_to_sign_in_is_refused(given: dict[str, str], wrong: list[str]) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        read(ENOUGH | {f"ARCHIPELAG_{name}": value for name, value in given.items()})
+
+    assert sorted(refused.value.errors) == [f"ARCHIPELAG_{name}" for name in wrong]
+
+
+def test_passwords_of_mail_and_provider_are_not_shown() -> None:
+    settings = read(
+        ENOUGH
+        | {
+            "ARCHIPELAG_SMTP_URL": "smtps://u:hidden@m.example",
+            "ARCHIPELAG_MAIL_FROM": "a@b.org",
+            "ARCHIPELAG_OIDC_ISSUER": "https://id.example",
+            "ARCHIPELAG_OIDC_CLIENT_ID": "x",
+            "ARCHIPELAG_OIDC_CLIENT_SECRET": "hidden",
+        }
+    )
+
+    assert "hidden" not in settings.describe() + repr(settings)

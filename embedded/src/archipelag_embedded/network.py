@@ -37,6 +37,9 @@ CARGO_PACKAGES = (
 FETCH_S = 900.0
 WARM_S = 180.0
 
+SIGN_UP_UCREDITS = 100_000_000
+"""A hundred credits for whoever signs in for the first time: on one's own machine nobody pays."""
+
 
 class Network:
     """One network's parts and what they tell each other: addresses, keys, the pairing code."""
@@ -105,7 +108,7 @@ class Network:
             database_url=self._postgres.dsn(),
             nats_url=self._nats.url,
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            sign_in_as="" if "ARCHIPELAG_SMTP_URL" in self._env() else self._first_user,
+            sign_in_as="" if self._env().get("ARCHIPELAG_SMTP_URL") else self._first_user,
             processes=processes,
         )
 
@@ -163,10 +166,12 @@ class Network:
         )
 
     def _coordinator_env(self) -> dict[str, str]:
-        env = self._env()
-        if "ARCHIPELAG_SMTP_URL" not in env:
-            env.setdefault("ARCHIPELAG_LOCAL_MAILBOX", "true")
-        return env | {
+        given = self._env()
+        # Whoever names a mail server has mail sent; otherwise it stays on this machine, for its owner to read.
+        if not given.get("ARCHIPELAG_SMTP_URL"):
+            given.setdefault("ARCHIPELAG_LOCAL_MAILBOX", "true")
+        given.setdefault("ARCHIPELAG_POLICY_SIGN_UP_UCREDITS", str(SIGN_UP_UCREDITS))
+        return given | {
             "ARCHIPELAG_DATABASE_URL": self._postgres.dsn(),
             "ARCHIPELAG_NATS_URL": self._nats.url,
             "ARCHIPELAG_BROKER_PUBLIC_URLS": self._nats.url,

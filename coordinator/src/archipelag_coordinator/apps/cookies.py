@@ -12,18 +12,27 @@ from fastapi import Request, Response
 from archipelag_coordinator.errors import NotAuthenticated, NotPermitted
 
 COOKIE: Final = "archipelag_session"
+JOURNEY: Final = "archipelag_journey"
 CSRF_HEADER: Final = "X-CSRF-Token"
 SAFE: Final = frozenset({"GET", "HEAD"})
 
 
 def cookie_name(public_url: str) -> str:
     """Over https with the prefix by which browsers refuse a cookie that a neighbouring host has set."""
-    return f"__Host-{COOKIE}" if _secure(public_url) else COOKIE
+    return _prefixed(COOKIE, public_url)
 
 
 def session_secret(request: Request, public_url: str) -> str | None:
     """What stands in the cookie; None without one. Raises NotAuthenticated where there are two: one is a stranger's."""
-    name = cookie_name(public_url)
+    return _read(request, cookie_name(public_url))
+
+
+def journey(request: Request, public_url: str) -> str | None:
+    """What the browser carries while its person is away at a provider of sign-in."""
+    return _read(request, _prefixed(JOURNEY, public_url))
+
+
+def _read(request: Request, name: str) -> str | None:
     found = [
         value.strip()
         for header in request.headers.getlist("cookie")
@@ -36,23 +45,30 @@ def session_secret(request: Request, public_url: str) -> str | None:
 
 
 def set_session(response: Response, secret: str, public_url: str, life_s: float) -> None:
+    _set(response, COOKIE, secret, public_url, life_s)
+
+
+def clear_session(response: Response, public_url: str) -> None:
+    _set(response, COOKIE, "", public_url, 0)
+
+
+def set_journey(response: Response, sealed: str, public_url: str, life_s: float) -> None:
+    _set(response, JOURNEY, sealed, public_url, life_s)
+
+
+def clear_journey(response: Response, public_url: str) -> None:
+    _set(response, JOURNEY, "", public_url, 0)
+
+
+def _set(response: Response, name: str, value: str, public_url: str, life_s: float) -> None:
     response.set_cookie(
-        cookie_name(public_url),
-        secret,
+        _prefixed(name, public_url),
+        value,
         max_age=int(life_s),
         path="/",
         secure=_secure(public_url),
         httponly=True,
-        samesite="lax",
-    )
-
-
-def clear_session(response: Response, public_url: str) -> None:
-    response.delete_cookie(
-        cookie_name(public_url),
-        path="/",
-        secure=_secure(public_url),
-        httponly=True,
+        # A page of the provider's leads back here, by a link: `strict` would leave the cookie behind.
         samesite="lax",
     )
 
@@ -74,6 +90,10 @@ def check_looked_at(request: Request) -> None:
     """For what only reads: a page of this site, or the person themselves, must have asked for it."""
     if request.headers.get("sec-fetch-site") not in (None, "same-origin", "none"):
         raise NotPermitted("a page of this site to send it")
+
+
+def _prefixed(name: str, public_url: str) -> str:
+    return f"__Host-{name}" if _secure(public_url) else name
 
 
 def _secure(public_url: str) -> bool:

@@ -16,3 +16,13 @@ class Identity:
     subject: str
     user_id: UserId
     created_at: datetime
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What a provider said of a person, in a token that was checked."""
+
+    issuer: str
+    subject: str
+    email: str
+    email_verified: bool

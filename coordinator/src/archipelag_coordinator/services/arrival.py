@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from archipelag_coordinator.domain.ledger import grant
@@ -10,6 +11,17 @@ from archipelag_coordinator.domain.user import ApiKey, Role, User
 from archipelag_coordinator.errors import NotPermitted
 from archipelag_coordinator.services.ports import Tx
 from archipelag_coordinator.services.world import World
+
+
+@dataclass(frozen=True)
+class SignedIn:
+    """Who came in, the secret for their cookie, where they wanted to go, and whether this was their first time."""
+
+    user: User
+    session: ApiKey
+    secret: str = field(repr=False)
+    next_path: str
+    fresh: bool
 
 
 async def arrive(world: World, tx: Tx, email: str, now: datetime) -> tuple[User, bool]:

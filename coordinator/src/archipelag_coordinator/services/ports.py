@@ -136,6 +136,10 @@ class Islands(Protocol):
         """Every Island that has not ended for good."""
         ...
 
+    async def of_owner(self, owner: UserId) -> list[Island]:
+        """As `all`, of this owner: the suspended ones too."""
+        ...
+
     async def save(self, island: Island) -> None: ...
     async def save_beats(self, islands: Sequence[Island]) -> None:
         """Many heartbeats in one statement. Never moves an Island out of suspended, retired or banned."""

@@ -10,7 +10,8 @@ from typing import Protocol
 from archipelag_contracts.ids import UserId
 
 from archipelag_coordinator.domain.audit import Entry, Head
-from archipelag_coordinator.domain.identity import Identity
+from archipelag_coordinator.domain.identity import Claims, Identity
+from archipelag_coordinator.domain.journey import Journey
 from archipelag_coordinator.domain.sign_in import SignIn
 
 
@@ -35,6 +36,23 @@ class Mailbox(Protocol):
     """Where an embedded network keeps its mail instead of sending it: whoever reads it can sign in as anybody."""
 
     async def newest(self, limit: int) -> list[Letter]: ...
+
+
+class IdentityProvider(Protocol):
+    """Somebody else who knows people, and says who they are."""
+
+    @property
+    def name(self) -> str:
+        """For a button."""
+        ...
+
+    async def address(self, journey: Journey, callback: str) -> str:
+        """Where the browser goes to show who it is. Raises ConnectionError where the provider cannot be reached."""
+        ...
+
+    async def claims(self, journey: Journey, code: str, callback: str) -> Claims:
+        """Who came back with this code. Raises IdentityRefused; ConnectionError where it cannot be reached."""
+        ...
 
 
 class SignIns(Protocol):

@@ -97,14 +97,18 @@ async def find_cargo(world: World, name: str) -> Cargo:
 async def visible_islands(world: World, user: User) -> list[Island]:
     """One's own in every state; other people's while they are here; for operators, all."""
     everything = user.role in (Role.OPERATOR, Role.ADMIN)
-    return sorted(
-        (
-            island
-            for island in world.fleet.islands()
-            if everything or island.owner_id == user.id or island.status in _ONLINE
-        ),
-        key=lambda island: island.id,
-    )
+    seen = {
+        island.id: island
+        for island in world.fleet.islands()
+        if everything or island.owner_id == user.id or island.status in _ONLINE
+    }
+    return sorted((await _own(world, user) | seen).values(), key=lambda island: island.id)
+
+
+async def _own(world: World, user: User) -> dict[IslandId, Island]:
+    """What is stored: suspended ones are in no fleet."""
+    async with world.store.begin() as tx:
+        return {island.id: island for island in await tx.islands.of_owner(user.id)}
 
 
 async def all_islands(world: World) -> list[Island]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 
 from archipelag_coordinator.domain.sign_in import (
@@ -13,21 +12,9 @@ from archipelag_coordinator.domain.sign_in import (
     neighbourhood,
     normal_email,
 )
-from archipelag_coordinator.domain.user import ApiKey, User
 from archipelag_coordinator.errors import LinkNotValid, RateLimited, Unsupported
-from archipelag_coordinator.services.arrival import arrive, open_session
+from archipelag_coordinator.services.arrival import SignedIn, arrive, open_session
 from archipelag_coordinator.services.world import World
-
-
-@dataclass(frozen=True)
-class SignedIn:
-    """Who came in, the secret for their cookie, where they wanted to go, and whether this was their first time."""
-
-    user: User
-    session: ApiKey
-    secret: str
-    next_path: str
-    fresh: bool
 
 
 async def ask_for_link(world: World, email: str, next_path: str, *, client: str) -> None:

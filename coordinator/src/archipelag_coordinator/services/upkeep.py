@@ -284,3 +284,9 @@ def _later(
     if island.status is IslandStatus.SILENT and unheard > lost_after:
         return island.lose()
     return None
+
+
+async def prune_links(world: World) -> int:
+    """Forgets sign-in links that ended a day ago; until then whoever opens one is told what became of it."""
+    async with world.store.begin() as tx:
+        return await tx.sign_ins.prune(world.clock.now() - timedelta(days=1))

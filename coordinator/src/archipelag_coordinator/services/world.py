@@ -25,7 +25,7 @@ from archipelag_coordinator.services.ports import (
 )
 from archipelag_coordinator.services.ports_of_cargos import CatalogueSigner
 from archipelag_coordinator.services.ports_of_files import Blobs
-from archipelag_coordinator.services.ports_of_people import Mail, Mailbox
+from archipelag_coordinator.services.ports_of_people import IdentityProvider, Mail, Mailbox
 
 
 def _nothing() -> None:
@@ -69,6 +69,8 @@ class World:
     """None: this network sends no mail, and nobody can sign in by it."""
     mailbox: Mailbox | None = None
     """Where `mail` is kept in a network of one's own; None where it is really sent."""
+    identity_provider: IdentityProvider | None = None
+    """None: nobody else's word signs people in."""
     public_url: str = "http://127.0.0.1:8420"
     """Where people reach the HTTP door: links in mails begin with it."""
     assignment_keys: tuple[bytes, ...] = ()

@@ -188,6 +188,8 @@ class CheckIslands:
             assert await tx.islands.lock(island.id) == island
             assert await tx.islands.by_public_key(island.public_key) == island
             assert await tx.islands.all() == [island]
+            assert await tx.islands.of_owner(owner.id) == [island]
+            assert await tx.islands.of_owner(an_island().owner_id) == []
             assert await tx.islands.get(an_island(owner).id) is None
 
     async def test_key_belongs_to_one_island(self, store: Store) -> None:
@@ -241,12 +243,14 @@ class CheckIslands:
         async with store.begin() as tx:
             first = await tx.islands.cut_off()
             present = await tx.islands.all()
+            theirs = await tx.islands.of_owner(owner.id)
             await tx.islands.save(suspended.suspend().restore())
         async with store.begin() as tx:
             second = await tx.islands.cut_off()
 
         assert set(first) == {suspended.public_key, banned.public_key}
         assert {island.id for island in present} == {here.id, suspended.id}
+        assert theirs == present
         assert second == {banned.public_key: first[banned.public_key]}
 
     async def test_beats_are_saved_together_and_never_go_back(self, store: Store) -> None:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 
-from archipelag_contracts.ids import IslandId, RelayId
+from archipelag_contracts.ids import IslandId, RelayId, UserId
 
 from archipelag_coordinator.clock import Clock, SystemClock
 from archipelag_coordinator.domain import rate
@@ -61,6 +61,9 @@ class MemoryIslands:
     async def all(self) -> list[Island]:
         gone = (IslandStatus.RETIRED, IslandStatus.BANNED)
         return sorted((i for i in self._state.islands if i.status not in gone), key=lambda i: i.id)
+
+    async def of_owner(self, owner: UserId) -> list[Island]:
+        return [island for island in await self.all() if island.owner_id == owner]
 
     async def save(self, island: Island) -> None:
         stored = self._state.islands.get(island.id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ async def test_only_the_newest_stay(tmp_path: Path) -> None:
     found = await mailbox.newest(1_000)
 
     assert [one.subject for one in found] == [str(n) for n in range(KEPT_MAX + 2, 2, -1)]
-    assert len(list(tmp_path.iterdir())) == KEPT_MAX
+    assert len(os.listdir(tmp_path)) == KEPT_MAX  # noqa: PTH208 - one look, for a test
 
 
 async def test_many_at_once_lose_nothing(tmp_path: Path) -> None:

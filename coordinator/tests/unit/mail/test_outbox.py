@@ -151,7 +151,7 @@ async def test_the_log_says_whom_to_look_for_and_neither_address_nor_link(
 async def test_closing_lets_go_of_what_hangs() -> None:
     carrier = FakeCarrier(lambda _: ConnectionError("away"))
     forever = asyncio.Event()
-    outbox = Outbox(carrier, sleep=lambda _: forever.wait())
+    outbox = Outbox(carrier, sleep=lambda _: forever.wait(), close_s=0)
     await send(outbox)
     await asyncio.sleep(0)
 

@@ -19,6 +19,7 @@ WAITS_S: Final = (2.0, 10.0, 30.0, 120.0, 300.0)
 """Before each further try. All of them together are shorter than a link is good."""
 TRY_S: Final = 30.0
 CLOSE_S: Final = 2.0
+CANCEL_S: Final = 0.5
 
 
 class Undeliverable(Exception):
@@ -40,11 +41,13 @@ class Outbox:
         *,
         waiting_max: int = WAITING_MAX,
         try_s: float = TRY_S,
+        close_s: float = CLOSE_S,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._carrier = carrier
         self._waiting_max = waiting_max
         self._try_s = try_s
+        self._close_s = close_s
         self._sleep = sleep
         self._room = asyncio.Semaphore(AT_ONCE_MAX)
         self._waiting: dict[asyncio.Task[None], str] = {}
@@ -71,12 +74,14 @@ class Outbox:
         """Gives what is under way a moment, then lets go of the rest."""
         if not self._waiting:
             return
-        _, left = await asyncio.wait(tuple(self._waiting), timeout=CLOSE_S)
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        _, left = await asyncio.wait(tuple(self._waiting), timeout=self._close_s)
         if left:
             log.warning("mail_left count=%s", len(left))
+        while left:
+            # More than once: Python 3.11's `wait_for` swallows a cancel that meets the very end of what it waits for.
+            for task in left:
+                task.cancel()
+            _, left = await asyncio.wait(left, timeout=CANCEL_S)
 
     async def _deliver(self, to: str, subject: str, text: str, html: str) -> None:
         for wait_s in (*WAITS_S, None):

@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any, Final
 
-from archipelag_contracts.ids import IslandId
+from archipelag_contracts.ids import IslandId, UserId
 
 from archipelag_coordinator.adapters.postgres.rows import (
     BIGINT_MAX,
@@ -57,6 +57,9 @@ ISLAND: Final = "SELECT * FROM islands WHERE id = %(id)s"
 LOCKED: Final = "SELECT * FROM islands WHERE id = %(id)s FOR NO KEY UPDATE"
 BY_PUBLIC_KEY: Final = "SELECT * FROM islands WHERE public_key = %(public_key)s"
 ALL: Final = "SELECT * FROM islands WHERE status NOT IN ('retired', 'banned') ORDER BY id"
+OF_OWNER: Final = """
+    SELECT * FROM islands WHERE owner_id = %(owner)s AND status NOT IN ('retired', 'banned') ORDER BY id
+"""
 SAVE: Final = f"""
     UPDATE islands SET name = %(name)s, approved = %(approved)s, {assigns(_BEAT)},
         cut_off_at = CASE WHEN %(status)s IN {_ENDED} THEN coalesce(cut_off_at, now()) END
@@ -108,6 +111,9 @@ class PostgresIslands:
 
     async def all(self) -> list[Island]:
         return [_island(row) for row in await every(self._connection, ALL, {})]
+
+    async def of_owner(self, owner: UserId) -> list[Island]:
+        return [_island(row) for row in await every(self._connection, OF_OWNER, {"owner": owner})]
 
     async def save(self, island: Island) -> None:
         froms = [s.value for s in IslandStatus if island.status in MOVES[s]]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from archipelag_coordinator.apps.api import (
     account,
@@ -24,6 +24,7 @@ from archipelag_coordinator.apps.api import (
     images,
     jobs,
     network,
+    openid,
     people,
     publishing,
     sessions,
@@ -46,6 +47,7 @@ from archipelag_coordinator.services.world import World
 BASE = "/api/v1"
 OPENAI_BASE = "/v1"
 _OURS = ("/api/", f"{OPENAI_BASE}/")
+_PROVIDER = "/openid/"
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class ApiSettings:
     body_bytes_max: int = 1024 * 1024
     links: Links = field(default_factory=lambda: Links(secrets.token_bytes(32)))
     """Signs links to files; without a secret that is passed in, they are good in this process only."""
+    journey_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+    """Seals what a browser carries to a provider of sign-in and back; the same in every process of a network."""
     unavailable: tuple[type[Exception], ...] = (ConnectionError, TimeoutError)
 
 
@@ -95,6 +99,7 @@ def create_app(
         health.router,
     ):
         app.include_router(router, prefix=BASE)
+    app.include_router(openid.router, include_in_schema=False)
     app.openapi_schema = describe(app)
     app.include_router(docs.router, prefix=BASE, include_in_schema=False)
     _answer_errors(app)
@@ -102,15 +107,42 @@ def create_app(
 
 
 class Beside:
-    """Two applications behind one door: the API below its bases, the pages everywhere else."""
+    """Two applications behind one door: the API below its bases, the pages everywhere else.
+
+    The doors to a provider of sign-in are the API's, but it is people who stand at them: what goes wrong there is told
+    by the page where they came from.
+    """
 
     def __init__(self, api: ASGIApp, pages: ASGIApp) -> None:
         self._api = api
         self._pages = pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        ours = scope["type"] != "http" or f"{scope['path']}/".startswith(_OURS)
-        await (self._api if ours else self._pages)(scope, receive, send)
+        path = f"{scope.get('path', '')}/"
+        if scope["type"] != "http" or path.startswith(_OURS):
+            await self._api(scope, receive, send)
+        elif path.startswith(_PROVIDER):
+            await self._api(scope, receive, _Led(send))
+        else:
+            await self._pages(scope, receive, send)
+
+
+class _Led:
+    """Instead of an error, the way to the sign-in page, with the error's status."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._refused = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] >= 400:
+            self._refused = True
+            where = b"/sign-in?refused=%d" % message["status"]
+            headers = [(b"location", where), (b"content-length", b"0")]
+            message = {**message, "status": 303, "headers": headers}
+        elif self._refused:
+            message = {**message, "body": b""}
+        await self._send(message)
 
 
 def _answer_errors(app: FastAPI) -> None:

@@ -32,6 +32,7 @@ STATUS: Final[dict[str, int]] = {
     "not_permitted": 403,
     "pairing_refused": 403,
     "link_not_valid": 403,
+    "identity_refused": 403,
     "island_refused": 403,
     "not_found": 404,
     "method_not_allowed": 405,

@@ -12,9 +12,9 @@ from typing import Final
 from procrastinate import App, RetryStrategy
 from procrastinate.connector import BaseConnector
 
-from archipelag_coordinator.services.audit import audit_ledger
+from archipelag_coordinator.services.audit import audit_ledger, check_audit
 from archipelag_coordinator.services.files import sweep_files
-from archipelag_coordinator.services.upkeep import expire_reservations, prune_items
+from archipelag_coordinator.services.upkeep import expire_reservations, prune_items, prune_links
 from archipelag_coordinator.services.world import World
 
 log = logging.getLogger(__name__)
@@ -75,6 +75,25 @@ def chores_app(connector: BaseConnector, world: World, prune_rates: PruneRates) 
         for kept, rebuilt in drifted:
             log.error("ledger_drifted turn=%s kept=%s rebuilt=%s", timestamp, kept, rebuilt)
         return len(drifted)
+
+    @app.periodic(cron="*/10 * * * *")
+    @app.task(name="prune_sign_in_links", queue=QUEUE, retry=RETRY, queueing_lock="links")
+    async def prune_mailed(timestamp: int) -> int:
+        removed = await prune_links(world)
+        log.info("links_pruned turn=%s count=%s", timestamp, removed)
+        return removed
+
+    @app.periodic(cron="47 * * * *")
+    @app.task(name="audit_check", queue=QUEUE, retry=RETRY, queueing_lock="audit_log")
+    async def check_log(timestamp: int) -> int:
+        """Its end is told too: a log outside of the database shows when a whole other one was written."""
+        found = await check_audit(world)
+        at, end = found.broken_at, found.head.hash.hex()
+        if at is not None:
+            log.error("audit_broken turn=%s entry=%s", timestamp, at)
+        else:
+            log.info("audit_whole turn=%s entries=%s hash=%s", timestamp, found.entries, end)
+        return 0 if at is None else at
 
     return app
 

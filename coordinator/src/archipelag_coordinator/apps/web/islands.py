@@ -25,7 +25,7 @@ from archipelag_coordinator.domain.ledger import PayKind
 from archipelag_coordinator.errors import NotFound
 from archipelag_coordinator.services import read
 from archipelag_coordinator.services.keys import create_pairing_code
-from archipelag_coordinator.services.statement import read_earned
+from archipelag_coordinator.services.own_accounts import read_earned
 from archipelag_coordinator.services.world import World
 
 USAGE_SHOWN: Final = 20

@@ -11,8 +11,8 @@ from starlette.routing import Route
 from archipelag_coordinator.apps.web.asking import signed_in, world_of
 from archipelag_coordinator.apps.web.queries import count_in, word_in
 from archipelag_coordinator.apps.web.render import page
+from archipelag_coordinator.services.own_accounts import LINES_MAX, read_earned, read_spending
 from archipelag_coordinator.services.read import list_keys
-from archipelag_coordinator.services.statement import LINES_MAX, read_earned, read_spending
 
 LIMIT: Final = 25
 ACCOUNTS: Final = ("spending", "earned")

@@ -19,6 +19,7 @@ from archipelag_coordinator.apps.web.asking import (
     world_of,
 )
 from archipelag_coordinator.apps.web.forms import read_form
+from archipelag_coordinator.apps.web.queries import word_in
 from archipelag_coordinator.apps.web.render import go, page
 from archipelag_coordinator.errors import (
     InvalidInput,
@@ -32,6 +33,8 @@ from archipelag_coordinator.services import sign_in as verbs
 
 EMAIL_LENGTH_MAX: Final = 254
 LETTERS_SHOWN: Final = 50
+REFUSED: Final = ("403", "422", "429", "503")
+"""What may have gone wrong on the way over a provider of sign-in, by its status."""
 _LINK: Final = re.compile(r"/sign-in/al_[0-9A-Za-z]{43}")
 
 
@@ -141,6 +144,8 @@ def _form(
         email=email or (settings_of(request).first_user if here else ""),
         errors=errors or {},
         sends=sends,
+        provider=world_of(request).identity_provider is not None,
+        refused=word_in(request, "refused", REFUSED),
     )
 
 

@@ -119,6 +119,23 @@ async def test_a_suspended_island_of_another_does_not_exist(house: House) -> Non
         assert "inchkeith" not in (await http.get("/network")).text
 
 
+async def test_an_owner_sees_their_suspended_island_and_why_it_idles(house: House) -> None:
+    reef = house.islands["reef"]
+    await house.post("admin", f"/admin/islands/{reef.id}/suspend")
+    # As the loop does: who is cut off is in no fleet.
+    house.scene.world.fleet.forget(reef.id)
+
+    async with house.browser("ada") as http:
+        own = await http.get(f"/islands/{reef.id}")
+        listed = await http.get("/islands")
+    async with house.browser("stranger") as http:
+        others = await http.get(f"/islands/{reef.id}")
+
+    assert own.status_code == 200 and "It is suspended" in own.text
+    assert "reef" in listed.text
+    assert others.status_code == 404
+
+
 async def test_others_keys_and_sessions_cannot_be_ended(house: House) -> None:
     async with house.scene.store.begin() as tx:
         key = next(k for k in await tx.keys.of_user(house.ada.id) if k.revoked_at is None)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import httpx
 import pytest
+from archipelag_coordinator.apps.api.app import create_app
 from archipelag_coordinator.apps.cookies import COOKIE
 from archipelag_coordinator.apps.web.app import create_pages
 from archipelag_coordinator.apps.web.asking import local_path
@@ -279,3 +281,51 @@ async def test_the_first_of_an_empty_network_is_its_administrator(empty_house: H
         await ask(http, "second@example.org")
         await follow(http, mailed(empty_house))
         assert (await http.get("/admin")).status_code == 403
+
+
+class Provider:
+    """That is never asked: nobody comes so far."""
+
+    async def address(self, journey: object, callback: str) -> str:
+        raise ConnectionError("out of reach")
+
+    async def claims(self, journey: object, code: str, callback: str) -> Any:
+        raise AssertionError("asked without a journey")
+
+
+async def test_what_goes_wrong_at_a_provider_is_told_by_the_sign_in_page(
+    empty_house: House,
+) -> None:
+    world = replace(empty_house.scene.world, identity_provider=Provider())
+    whole = create_app(world, pages=create_pages(world))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(whole), base_url=BASE) as http:
+        form = await http.get("/sign-in?next=/credits")
+        away = await http.get("/openid/begin?next=/credits")
+        lost = await http.get("/openid/callback?code=x&state=y")
+        told = await http.get(lost.headers["location"])
+        odd = await http.get("/sign-in?refused=<b>")
+
+    assert 'href="/openid/begin?next=/credits"' in form.text
+    assert (away.status_code, away.headers["location"]) == (303, "/sign-in?refused=503")
+    assert (lost.status_code, lost.headers["location"]) == (303, "/sign-in?refused=403")
+    assert not away.content and not lost.content
+    assert "word was not enough" in told.text
+    assert "refused" not in re.sub(r'name="next" value="[^"]*"', "", odd.text)
+
+
+async def test_pages_and_api_share_one_door_and_keep_their_own_errors(house: House) -> None:
+    whole = create_app(house.scene.world, pages=house.app)
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(whole), base_url=BASE, cookies={COOKIE: house.secrets["ada"]}
+    ) as http:
+        page = await http.get("/nowhere")
+        api = [
+            await http.get(path)
+            for path in ("/api/v1/nowhere", "/v1/nowhere", "/api/nowhere", "/v1", "/api")
+        ]
+        own = await http.get("/api/v1/account")
+
+    assert page.headers["content-type"].startswith("text/html")
+    assert [one.headers["content-type"] for one in api] == ["application/json"] * 5
+    assert own.json()["data"]["id"] == house.ada.id
+    assert page.headers["x-request-id"] and page.headers["referrer-policy"] == "same-origin"

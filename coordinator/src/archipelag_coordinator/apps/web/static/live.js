@@ -13,13 +13,19 @@ const inUse = (part) =>
   part.querySelector("details[open]") !== null ||
   (part.contains(document.activeElement) && document.activeElement !== part);
 
+// Never while somebody is on their way to another page by a form.
+let leaving = false;
+document.addEventListener("submit", () => (leaving = true));
+const again = () => leaving || location.reload();
+
 async function refresh(part, state) {
   const response = await fetch(part.dataset.live, {
     headers: state.etag ? { "If-None-Match": state.etag } : {},
     credentials: "same-origin",
     signal: AbortSignal.timeout(15000),
   });
-  if (response.status === 401) return location.reload();
+  // Signed out, not allowed or not there any more: the whole page says so.
+  if ([401, 403, 404].includes(response.status)) return again();
   if (response.status === 304) return;
   if (!response.ok) throw new Error(`status ${response.status}`);
   const text = await response.text();
@@ -68,7 +74,7 @@ function follow(place) {
     if (told.type === "done" || told.type === "error") {
       source.close();
       say(source, false);
-      location.reload();
+      again();
     }
   };
 }
