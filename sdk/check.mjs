@@ -26,6 +26,9 @@ const steps = [
   ...["js", "react"].map((one) => ["publint", one, "--strict", "--pack", "false"]),
 ];
 for (const [name, ...rest] of write ? steps.slice(0, 1) : steps) {
-  const done = spawnSync(process.execPath, [command(name), ...rest], { cwd: folder, stdio: "inherit" });
+  const done = spawnSync(process.execPath, [command(name), ...rest], {
+    cwd: folder,
+    stdio: "inherit",
+  });
   if (done.status !== 0) process.exitCode = 1;
 }

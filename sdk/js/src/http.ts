@@ -253,6 +253,18 @@ export class Line {
     for await (const bytes of this.bytes()) yield* parser.feed(bytes);
   }
 
+  /** The whole body as bytes. Throws ConnectionError when it breaks off. */
+  async whole(): Promise<ArrayBuffer> {
+    const parts: Uint8Array<ArrayBuffer>[] = [];
+    try {
+      for await (const bytes of this.bytes()) parts.push(bytes as Uint8Array<ArrayBuffer>);
+    } catch (error) {
+      if (!(error instanceof Broken)) throw error;
+      throw new ConnectionError(`the answer broke off: ${error.message}`);
+    }
+    return new Blob(parts).arrayBuffer();
+  }
+
   /** The whole body as text. */
   async text(): Promise<string> {
     const decoder = new TextDecoder();

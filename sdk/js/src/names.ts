@@ -19,13 +19,8 @@ export function camel<T>(value: unknown): T {
   const named: Record<string, unknown> = {};
   for (const [name, inner] of Object.entries(value)) {
     const ours = name.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
-    // By definition, not assignment: a key `__proto__` from outside stays a key.
-    Object.defineProperty(named, ours, {
-      value: OPAQUE.has(name) ? inner : camel(inner),
-      enumerable: true,
-      writable: true,
-      configurable: true,
-    });
+    // `__proto__` is no such name any more: it has become `_Proto__`.
+    named[ours] = OPAQUE.has(name) ? inner : camel(inner);
   }
   return named as T;
 }

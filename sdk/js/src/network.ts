@@ -11,6 +11,7 @@ import type {
   Credits,
   Island,
   IslandWhy,
+  Karma,
   Model,
   NewApiKey,
   Transfer,
@@ -140,6 +141,11 @@ export class NetworkCalls {
   /** One Island. */
   getIsland(islandId: string, options: CallOptions = {}): Promise<Island> {
     return this.read(`/hosts/${segment(islandId)}`, options);
+  }
+
+  /** What is held for and against an Island. */
+  getIslandKarma(islandId: string, options: CallOptions = {}): Promise<Karma> {
+    return this.read(`/hosts/${segment(islandId)}/karma`, options);
   }
 
   /** What one's own Island earned, summed by `day` or `workload`. */

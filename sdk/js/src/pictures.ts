@@ -10,8 +10,9 @@ import type { Image } from "./types.js";
 export interface ImageOptions extends WriteOptions {
   /** Default: the first one of the network that draws. */
   readonly model?: string | undefined;
-  /** Like `512x512`, or `auto`. */
-  readonly size?: string | undefined;
+  /** In pixels; both, or neither. */
+  readonly width?: number | undefined;
+  readonly height?: number | undefined;
   readonly negativePrompt?: string | undefined;
   readonly steps?: number | undefined;
   readonly guidanceScale?: number | undefined;
@@ -29,9 +30,13 @@ export async function draw(
   prompt: string,
   options: ImageOptions,
 ): Promise<Image> {
-  const { size, negativePrompt, steps, guidanceScale, seed, onPartialImage, signal } = options;
+  const { width, height, negativePrompt, steps, guidanceScale, seed } = options;
+  const { onPartialImage, signal } = options;
+  if ((width === undefined) !== (height === undefined))
+    throw new TypeError("width and height: give both, or neither");
   if (onPartialImage && options.as === "url")
     throw new TypeError("previews come with the picture's data only: leave out `as`");
+  const size = width === undefined ? undefined : `${width}x${height}`;
   const wanted = snake({ size, negativePrompt, steps, guidanceScale, seed });
   const call: Call = {
     method: "POST",
@@ -88,11 +93,15 @@ async function drawWithPreviews(
 
 function imageOf(answer: Raw, shown: Raw, jobId: string): Image {
   const { b64_json: encoded, url, seed } = shown;
+  const size = String(answer["size"] ?? "")
+    .split("x")
+    .map(Number);
   return {
     data: typeof encoded === "string" ? bytesOf(encoded) : null,
     url: typeof url === "string" ? url : null,
     mediaType: `image/${String(answer["output_format"] ?? "png")}`,
-    size: String(answer["size"] ?? ""),
+    width: size[0] || 0,
+    height: size[1] || 0,
     seed: typeof seed === "number" ? seed : null,
     jobId,
     usage: usageOf(answer["usage"]),

@@ -26,7 +26,7 @@ export interface ChatListeners {
  * One answer as it is made. Iterate it for the pieces, or await it for the whole answer; one of them, once.
  * Leaving early closes the connection, which ends the job.
  */
-export class ChatStream implements AsyncIterable<ChatPiece>, PromiseLike<ChatAnswer> {
+export class ChatStream implements AsyncIterable<ChatPiece>, Promise<ChatAnswer> {
   /** With this key and `lastEventId` another process, or this page once reloaded, goes on where this one was. */
   readonly idempotencyKey: string;
   /** The place after the last piece. */
@@ -71,6 +71,20 @@ export class ChatStream implements AsyncIterable<ChatPiece>, PromiseLike<ChatAns
     return this.#whole.then(done, failed);
   }
 
+  catch<F = never>(
+    failed?: ((error: unknown) => F | PromiseLike<F>) | null,
+  ): Promise<ChatAnswer | F> {
+    return this.then(undefined, failed);
+  }
+
+  finally(ended?: (() => void) | null): Promise<ChatAnswer> {
+    return this.then().finally(ended);
+  }
+
+  get [Symbol.toStringTag](): string {
+    return "ChatStream";
+  }
+
   /** The pieces. Throws StreamBrokenError when the answer stops before its end and cannot be taken up again. */
   async *[Symbol.asyncIterator](): AsyncGenerator<ChatPiece, void, undefined> {
     if (this.#begun) throw new TypeError("a ChatStream is read once: iterate it or await it");
@@ -91,6 +105,8 @@ export class ChatStream implements AsyncIterable<ChatPiece>, PromiseLike<ChatAns
       } finally {
         line.close();
       }
+      // Only the word that this was all is missing.
+      if (this.finishReason && this.usage) return this.#tell("completed");
       const after = this.#progress();
       breaks = after === before ? breaks + 1 : 1;
       // What was given and has no place cannot be asked for without saying it twice.

@@ -119,8 +119,9 @@ export interface Image {
   readonly url: string | null;
   /** As `image/png`. */
   readonly mediaType: string;
-  /** As `512x512`. */
-  readonly size: string;
+  /** In pixels; 0 where the network does not say. */
+  readonly width: number;
+  readonly height: number;
   /** Asking with it again gives the same picture. */
   readonly seed: number | null;
   readonly jobId: string;
@@ -196,6 +197,17 @@ export interface Island {
     readonly state: string;
     readonly [more: string]: unknown;
   }[];
+  readonly [more: string]: unknown;
+}
+
+/** What is held for and against an Island. One point is an hour of good work. */
+export interface Karma {
+  readonly points: number;
+  readonly tier: string;
+  readonly payoutOpen: boolean;
+  readonly goodHours: number;
+  /** Kind of fault → how often. */
+  readonly faults: Readonly<Record<string, number>>;
   readonly [more: string]: unknown;
 }
 
