@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -19,6 +20,7 @@ from archipelag_coordinator.domain.conversation import (
     checked_title,
     shown,
 )
+from archipelag_coordinator.errors import NotFound
 from archipelag_coordinator.services.kept import locked, messages_of
 from archipelag_coordinator.services.world import World
 
@@ -83,6 +85,16 @@ async def read_conversation(
         conversation = await locked(tx, owner, conversation_id)
         conversation, messages = await messages_of(world, tx, conversation)
     return ConversationView(conversation, tuple(messages))
+
+
+async def keep_answers(world: World, limit: int) -> int:
+    """Brings answers that nobody came back for into their conversations; returns how many of these there were."""
+    async with world.store.begin() as tx:
+        unread = await tx.conversations.unsettled(limit)
+    for owner, conversation_id in unread:
+        with contextlib.suppress(NotFound):  # Deleted meanwhile.
+            await read_conversation(world, owner, conversation_id)
+    return len(unread)
 
 
 async def change_conversation(

@@ -53,6 +53,10 @@ class Conversations(Protocol):
         """Saves what became of an answer that was still being written. False: somebody was faster."""
         ...
 
+    async def unsettled(self, limit: int) -> list[tuple[UserId, ConversationId]]:
+        """Owner and id of conversations with an answer that is still being written although its job has ended."""
+        ...
+
     async def take_back(self, conversation: ConversationId, numbers: Sequence[int]) -> int:
         """Removes these messages as if never said, if no job was made for any of them; returns how many went."""
         ...

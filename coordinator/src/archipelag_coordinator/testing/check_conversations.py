@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from archipelag_contracts.ids import JobId, UserId
-from archipelag_contracts.units import Ucredits
+from archipelag_contracts.units import ZERO, Ucredits
 
 from archipelag_coordinator.domain.conversation import (
     Conversation,
@@ -18,9 +18,10 @@ from archipelag_coordinator.domain.conversation import (
     MessageStatus,
     Said,
 )
+from archipelag_coordinator.domain.job import JobStatus
 from archipelag_coordinator.errors import Conflict, StorageExceeded
 from archipelag_coordinator.services.ports import Store, Tx
-from archipelag_coordinator.testing.builders import a_customer, an_id
+from archipelag_coordinator.testing.builders import a_customer, a_job, a_stored_cargo, an_id
 from archipelag_coordinator.testing.fakes import START
 
 MANY = 100
@@ -183,6 +184,27 @@ class CheckConversations:
             assert (await tx.conversations.messages(conversation.id))[1] == replace(
                 ended, job_id=first
             )
+
+    async def test_an_answer_whose_job_has_ended_is_unsettled_until_it_is_kept(
+        self, store: Store
+    ) -> None:
+        user, key, _ = await a_customer(store)
+        cargo = await a_stored_cargo(store)
+        async with store.begin() as tx:
+            talks = [await a_stored(tx, user.id, "one") for _ in range(3)]
+            ended = a_job(user, key=key, cargo=cargo, status=JobStatus.FAILED, reserved=ZERO)
+            runs = a_job(user, key=key, cargo=cargo, reserved=ZERO)
+            for job in (ended, runs):
+                await tx.jobs.add(job)
+            for talk in talks:
+                await tx.conversations.say([an_answer(talk)])
+            await tx.conversations.send(an_answer(talks[0]), ended.id)
+            await tx.conversations.send(an_answer(talks[1]), runs.id)
+
+            assert await tx.conversations.unsettled(9) == [(user.id, talks[0].id)]
+            failed = an_answer(talks[0]).settle(MessageStatus.FAILED, "", Figures())
+            await tx.conversations.settle(failed)
+            assert await tx.conversations.unsettled(9) == []
 
     async def test_what_was_not_sent_can_be_taken_back_whole(self, store: Store) -> None:
         owner, _, _ = await a_customer(store)

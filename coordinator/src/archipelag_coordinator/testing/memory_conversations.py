@@ -95,6 +95,15 @@ class MemoryConversations:
         )
         return True
 
+    async def unsettled(self, limit: int) -> list[tuple[UserId, ConversationId]]:
+        found = set()
+        for message in self._state.messages:
+            job = self._state.jobs.get(message.job_id) if message.job_id else None
+            if message.status is MessageStatus.WRITING and job is not None and job.finished:
+                found.add(message.conversation_id)
+        known = [self._state.conversations.get(one) for one in sorted(found)[:limit]]
+        return [(one.owner_id, one.id) for one in known if one is not None]
+
     async def take_back(self, conversation: ConversationId, numbers: Sequence[int]) -> int:
         all_ = await self.messages(conversation)
         found = [m for m in all_ if m.number in numbers]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from archipelag_coordinator.domain.attempt import Cause
+from archipelag_coordinator.services.dispatch import dispatch
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, expect
 
@@ -181,6 +182,35 @@ async def test_it_says_why_nobody_answers_yet(browser: Browser) -> None:
             "Waiting for an Island: no Island is connected"
         )
         await page.context.close()
+
+
+async def test_it_says_when_the_answer_moves_to_another_island(
+    net: Talking, browser: Browser
+) -> None:
+    await net.scene.island(name="atoll")
+    page = await opened(net, browser)
+    await asks(page, "Count.")
+    job = await net.assigned()
+    net.scene.stream(job, "one ", "two ")
+    first, second = ("reef", "atoll") if await _island(net, 0) == "reef" else ("atoll", "reef")
+    await expect(page.locator(".answered .state")).to_contain_text(first)
+    await net.finish(job.id, "one ", "two ", cause=Cause.CARGO_DIED, error="gone")
+    await dispatch(net.scene.world, job.id)
+    moved = await net.assigned(2)
+    await expect(page.locator(".answered .state")).to_have_text(f"Moved to {second}")
+    net.scene.stream(moved, "three")
+    await net.finish(job.id, "one ", "two ", "three", first_position=2)
+    await settled(page)
+
+    assert await page.locator(".answered .prose").inner_text() == "one two three"
+    told = await page.locator(".told li").all_inner_texts()
+    assert told[0] == second and told[-1] == "moved 1×"
+
+
+async def _island(net: Talking, number: int) -> str:
+    island = net.scene.world.fleet.get(net.scene.bus.assigned[number].island_id)
+    assert island is not None
+    return island.name
 
 
 async def test_a_failed_answer_says_why_and_can_be_asked_again(

@@ -65,6 +65,12 @@ SETTLE: Final = """
     UPDATE messages SET status = %(status)s, text = %(text)s, figures = %(figures)s, error = %(error)s
     WHERE conversation_id = %(conversation_id)s AND number = %(number)s AND status = 'writing'
 """
+UNSETTLED: Final = """
+    SELECT DISTINCT c.owner_id, c.id FROM messages m
+    JOIN jobs j ON j.id = m.job_id JOIN conversations c ON c.id = m.conversation_id
+    WHERE m.status = 'writing' AND m.job_id IS NOT NULL AND j.status NOT IN ('queued', 'running')
+    ORDER BY c.id LIMIT %(limit)s
+"""
 TAKE_BACK: Final = """
     DELETE FROM messages WHERE conversation_id = %(id)s AND number = ANY(%(numbers)s) AND NOT EXISTS (
         SELECT FROM messages m WHERE m.conversation_id = %(id)s AND m.number = ANY(%(numbers)s)
@@ -127,6 +133,10 @@ class PostgresConversations:
 
     async def settle(self, message: Message) -> bool:
         return bool(await changed(self._connection, SETTLE, _message_values(message)))
+
+    async def unsettled(self, limit: int) -> list[tuple[UserId, ConversationId]]:
+        rows = await every(self._connection, UNSETTLED, {"limit": limit})
+        return [(row["owner_id"], row["id"]) for row in rows]
 
     async def take_back(self, conversation: ConversationId, numbers: Sequence[int]) -> int:
         values = {"id": conversation, "numbers": list(numbers)}

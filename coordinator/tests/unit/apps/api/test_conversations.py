@@ -312,6 +312,19 @@ async def test_listed_newest_first_found_by_words_renamed_and_deleted(api: Api) 
     assert gone.json()["data"] == {"id": first, "deleted": True} and after.status_code == 404
 
 
+async def test_an_answer_that_nobody_came_back_for_is_kept_and_found(api: Api) -> None:
+    async with api.client() as http:
+        talk = await begun(http)
+        await asked(http, talk, "first")
+        await api.answer("Monsoon.")
+        before = (await http.get(TALK, params={"search": "monsoon"})).json()["meta"]["total"]
+        kept = await conversations.keep_answers(api.scene.world, 10)
+        after = (await http.get(TALK, params={"search": "monsoon"})).json()["meta"]["total"]
+
+    assert (before, kept, after) == (0, 1, 1)
+    assert await conversations.keep_answers(api.scene.world, 10) == 0
+
+
 async def test_deleting_stops_the_answer_that_is_being_written(api: Api) -> None:
     async with api.client() as http:
         talk = await begun(http)

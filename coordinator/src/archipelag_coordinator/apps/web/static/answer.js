@@ -58,6 +58,7 @@ export class Answer {
   #drawing = new Drawing(this.#body);
   #message;
   #acts;
+  #moved = false;
 
   constructor(message, acts) {
     this.#message = message;
@@ -83,7 +84,7 @@ export class Answer {
           if (!this.text) this.firstMs = performance.now() - since;
           this.text += event.content;
           this.#drawing.grow(this.text);
-          this.#say(this.island ? `${this.island} answers` : "Answering", true);
+          this.#say(this.#doing(), true);
           this.#acts.grown();
         }
         if (event.type === "status") this.#told(event);
@@ -120,8 +121,14 @@ export class Answer {
     this.#foot.append(again, versionsOf(message), figuresOf(message, this.firstMs));
   }
 
+  #doing() {
+    if (this.#moved) return `Moved to ${this.island}`;
+    if (!this.island) return this.text ? "Answering" : "Starting on an Island";
+    return this.text ? `${this.island} answers` : `On ${this.island}`;
+  }
+
   #told(event) {
-    if (event.content !== "queued") return this.text || this.#say(this.island ? `On ${this.island}` : "Starting on an Island", true);
+    if (event.content !== "queued") return this.text || this.#say(this.#doing(), true);
     const reasons = (event.reasons ?? []).join("; ");
     this.#say(reasons ? `Waiting for an Island: ${reasons}` : "Waiting for an Island", true);
   }
@@ -140,8 +147,8 @@ export class Answer {
         if (!last || job.status !== "running") continue;
         const moved = job.attempts.length > 1 && this.island && this.island !== last.island;
         this.island = last.island ?? "";
-        if (moved) this.#say(`Moved to ${this.island}`, true);
-        else if (!this.text) this.#say(`On ${this.island}`, true);
+        if (moved) this.#moved = true;
+        this.#say(this.#doing(), true);
       } catch {
         // The stream says when something is wrong.
       }

@@ -33,4 +33,5 @@ CREATE TABLE messages (
     words           tsvector GENERATED ALWAYS AS (to_tsvector('simple', left(text, 100000))) STORED,
     PRIMARY KEY (conversation_id, number)
 );
+CREATE INDEX messages_writing ON messages (job_id) WHERE status = 'writing';
 CREATE INDEX messages_by_words ON messages USING gin (words);
