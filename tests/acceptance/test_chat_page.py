@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import httpx
+import pytest
 from playwright.async_api import Page, expect
 
 from .conftest import Network, ready, wait_for
@@ -112,3 +113,32 @@ async def test_a_chat_survives_the_death_of_its_coordinator(network: Network) ->
         assert answer["status"] == "done", answer
         assert await shown(page) == words(answer["content"])
         await expect(page.locator("#line")).to_be_hidden()
+
+
+async def test_a_picture_is_drawn_and_any_cargo_tried_by_hand(network: Network) -> None:
+    async with a_browser() as browser:
+        page = await a_window(browser, network)
+        await sign_in(page, ADMIN)
+        await page.goto("/playground/llm-chat")
+        await page.get_by_label("Prompt", exact=True).fill("Say hello.")
+        await page.get_by_label("Tokens at most").fill("12")
+        await page.click("#run")
+        await expect(page.locator(".out .prose")).not_to_be_empty(timeout=ENDED_MS)
+        await expect(page.locator(".out")).to_contain_text("On test-island")
+
+        await page.goto("/images")
+        if not await page.locator("#paint").count():
+            pytest.skip(
+                "no Cargo that draws is listed: its engine is not installed (`make cargos`)"
+            )
+        await page.get_by_label("Prompt", exact=True).fill(
+            "a big blue square on a white background"
+        )
+        await page.click("#paint-now")
+        picture = page.locator("#gallery img").first
+        await expect(picture).to_be_visible(timeout=ENDED_MS)
+        await expect(picture).to_have_js_property("complete", True)
+        wide = await picture.evaluate("one => one.naturalWidth")
+        await page.screenshot(path=ARTIFACTS / "real-images.png")
+
+        assert wide >= 32

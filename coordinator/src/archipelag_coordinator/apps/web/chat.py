@@ -103,14 +103,15 @@ def _prices(cargo: Cargo) -> list[str]:
 
 
 def _told(cargo: Cargo) -> dict[str, Any]:
-    """What a script must know to make a form; a chat's input has no schema of its own."""
+    """What a script must know to make a form. A chat's is one for a single question, whatever else it takes."""
     manifest = cargo.manifest
+    chats = manifest.kind == "chat"
     return {
         "slug": cargo.slug,
         "name": manifest.name,
         "kind": manifest.kind,
-        "schema": manifest.input or _CHAT_SCHEMA,
-        "example": manifest.example or {},
+        "schema": _CHAT_SCHEMA if chats else manifest.input,
+        "example": {} if chats else manifest.example,
     }
 
 
