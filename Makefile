@@ -102,7 +102,7 @@ chaos: $(VENV)/dev.stamp $(VENV)/model.stamp ## kill, freeze and cut off real pr
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
 clean: ## remove the environment and caches, never a network's state
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) sdk/node_modules sdk/*/dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 # Installed again only when its lock changed; a stamp is written only after everything went well.
 

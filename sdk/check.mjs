@@ -21,7 +21,12 @@ function command(name) {
 }
 
 const steps = [
-  ["@biomejs/biome", write ? "check" : "ci", ...(write ? ["--write"] : []), "."],
+  [
+    "@biomejs/biome",
+    write ? "check" : "ci",
+    ...(write ? ["--write"] : ["--error-on-warnings"]),
+    ".",
+  ],
   ...["js", "react", "js/tests", "react/tests"].map((one) => ["typescript", "-p", one]),
   ...["js", "react"].map((one) => ["publint", one, "--strict", "--pack", "false"]),
 ];

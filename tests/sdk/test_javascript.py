@@ -52,7 +52,7 @@ def passed(printed: str) -> int:
     return int(found[1])
 
 
-@pytest.mark.parametrize(("package", "least"), [("js", 150), ("react", 12)])
+@pytest.mark.parametrize(("package", "least"), [("js", 100), ("react", 12)])
 @pytest.mark.timeout(300)
 def test_the_packages_own_tests(package: str, least: int) -> None:
     files = sorted((ROOT / "sdk" / package / "tests").glob("*.test.js"))

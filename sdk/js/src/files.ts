@@ -1,7 +1,8 @@
 /** Files: sent as they lie there, fetched whole and checked, or not at all. */
 
 import { BadAnswerError, StreamBrokenError } from "./errors.js";
-import { Broken, type CallOptions, type Http, hex, segment, type WriteOptions } from "./http.js";
+import { type CallOptions, type Http, hex, segment, type WriteOptions } from "./http.js";
+import { Broken } from "./line.js";
 import { camel } from "./names.js";
 import type { File as NetworkFile } from "./types.js";
 

@@ -1,5 +1,6 @@
 /** Requests with their retries, and connections that are watched. Nothing here knows what is asked. */
 
+import { API, addressesOf, defaultAddress, environment, inPage } from "./addresses.js";
 import {
   type ApiError,
   ArchipelagError,
@@ -7,9 +8,8 @@ import {
   ConnectionError,
   errorOf,
   secondsOf,
-  TimeoutError,
 } from "./errors.js";
-import { type SseEvent, SseParser } from "./sse.js";
+import { Line, Watch, wordsOf } from "./line.js";
 
 /** How to reach a network, and how patiently. */
 export interface ClientOptions {
@@ -62,7 +62,6 @@ export interface Call extends WriteOptions {
   readonly goneIsDone?: boolean | undefined;
 }
 
-const API = "/api/v1";
 const RETRY_STATUSES = new Set([429, 502, 503, 504]);
 const BACKOFF_S = 0.5;
 const BACKOFF_MAX_S = 8;
@@ -70,9 +69,6 @@ const BACKOFF_MAX_S = 8;
 const RETRY_AFTER_MAX_S = 30;
 /** A stream gives a sign of life every 15 s; after this long without one its line is dead, whatever TCP believes. */
 const STREAM_SILENCE_MS = 45_000;
-
-/** The connection ended before the answer did. Never leaves this package. */
-export class Broken extends Error {}
 
 /** Sends requests to the Coordinators of one network. */
 export class Http {
@@ -211,108 +207,6 @@ export class Http {
   }
 }
 
-/** An answer that has begun. Closing it tells the other side that nobody reads on. */
-export class Line {
-  readonly response: Response;
-  readonly #watch: Watch;
-  readonly #silenceMs: number;
-  readonly #mayDie: boolean;
-
-  constructor(response: Response, watch: Watch, silenceMs: number, mayDie: boolean) {
-    this.response = response;
-    this.#watch = watch;
-    this.#silenceMs = silenceMs;
-    this.#mayDie = mayDie;
-    watch.rest();
-  }
-
-  /** Pieces as they come. Throws Broken when the connection fails or is silent for too long. */
-  async *bytes(): AsyncGenerator<Uint8Array, void, undefined> {
-    const reader = this.response.body?.getReader();
-    try {
-      while (reader) {
-        this.#watch.wait(this.#silenceMs, "the next byte");
-        const { done, value } = await reader.read();
-        this.#watch.rest();
-        if (done) return;
-        yield value;
-      }
-    } catch (error) {
-      const { reason } = this.#watch.signal;
-      if (this.#watch.signal.aborted && !(this.#mayDie && reason instanceof TimeoutError))
-        throw reason;
-      throw new Broken(wordsOf(error));
-    } finally {
-      this.close();
-    }
-  }
-
-  /** Events as they come. Throws Broken when the connection fails; ends when it ends, wherever that is. */
-  async *events(): AsyncGenerator<SseEvent, void, undefined> {
-    const parser = new SseParser();
-    for await (const bytes of this.bytes()) yield* parser.feed(bytes);
-  }
-
-  /** The whole body as bytes. Throws ConnectionError when it breaks off. */
-  async whole(): Promise<ArrayBuffer> {
-    const parts: Uint8Array<ArrayBuffer>[] = [];
-    try {
-      for await (const bytes of this.bytes()) parts.push(bytes as Uint8Array<ArrayBuffer>);
-    } catch (error) {
-      if (!(error instanceof Broken)) throw error;
-      throw new ConnectionError(`the answer broke off: ${error.message}`);
-    }
-    return new Blob(parts).arrayBuffer();
-  }
-
-  /** The whole body as text. */
-  async text(): Promise<string> {
-    const decoder = new TextDecoder();
-    let text = "";
-    for await (const bytes of this.bytes()) text += decoder.decode(bytes, { stream: true });
-    return text + decoder.decode();
-  }
-
-  close(): void {
-    this.#watch.end();
-  }
-}
-
-/** Ends a request when its caller says so, or when nothing comes for too long. */
-class Watch {
-  readonly #controller = new AbortController();
-  readonly #outer: AbortSignal | undefined;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-
-  constructor(outer: AbortSignal | undefined) {
-    this.#outer = outer;
-    outer?.addEventListener("abort", this.#stop, { once: true });
-  }
-
-  get signal(): AbortSignal {
-    return this.#controller.signal;
-  }
-
-  wait(ms: number, what: string): void {
-    this.rest();
-    this.#timer = setTimeout(() => {
-      this.#controller.abort(new TimeoutError(`${what} did not come within ${ms / 1000} s`));
-    }, ms);
-  }
-
-  rest(): void {
-    clearTimeout(this.#timer);
-  }
-
-  end(): void {
-    this.rest();
-    this.#outer?.removeEventListener("abort", this.#stop);
-    this.#controller.abort(new Broken("closed"));
-  }
-
-  readonly #stop = (): void => this.#controller.abort(this.#outer?.reason);
-}
-
 /** A fresh Idempotency-Key. */
 export function newKey(): string {
   const bytes = globalThis.crypto.getRandomValues(new Uint8Array(16));
@@ -329,54 +223,6 @@ export function segment(value: string): string {
   if (typeof value !== "string" || !value || value === "." || value === "..")
     throw new TypeError(`not an id: ${JSON.stringify(value)}`);
   return encodeURIComponent(value);
-}
-
-function addressesOf(given: string | readonly string[]): readonly string[] {
-  if (given === "") {
-    if (!inPage())
-      throw new TypeError('baseUrl "" means this page\'s host, and there is no page here');
-    return [API];
-  }
-  const listed = (typeof given === "string" ? given.split(",") : given).map((one) => one.trim());
-  const found = listed.filter(Boolean).map(root);
-  if (!found.length) throw new TypeError("baseUrl names no address");
-  return found;
-}
-
-/** The address with our path; also from an address meant for an OpenAI client (…/v1). */
-function root(address: string): string {
-  if (!/^https?:\/\/[^/]/.test(address))
-    throw new TypeError(`baseUrl must begin with http:// or https://: ${JSON.stringify(address)}`);
-  return (
-    address
-      .replace(/\/+$/, "")
-      .replace(/(\/api)?\/v1$/, "")
-      .replace(/\/+$/, "") + API
-  );
-}
-
-function defaultAddress(): string {
-  const named = environment("ARCHIPELAG_API_URL");
-  if (named) return named;
-  return inPage() ? "" : "http://127.0.0.1:8420";
-}
-
-/** Whether this runs in a page, or in a worker of one. */
-function inPage(): boolean {
-  const { location } = globalThis as { location?: { protocol?: string } };
-  return location?.protocol?.startsWith("http") === true;
-}
-
-/** A variable of the environment, where there is one and we may read it. */
-function environment(name: string): string | undefined {
-  try {
-    const { process } = globalThis as {
-      process?: { env?: Record<string, string | undefined> };
-    };
-    return process?.env?.[name] || undefined;
-  } catch {
-    return undefined; // Deno without the permission.
-  }
 }
 
 function whole(name: string, value: number, least: number, most: number): number {
@@ -412,14 +258,6 @@ function unreachable(address: string, error: unknown): ConnectionError {
   // A browser does not tell why: a host that is down and one that does not allow this page look the same.
   const hint = inPage() ? " (is it up, and does it allow this page?)" : " (is it up?)";
   return new ConnectionError(`no answer from ${where}: ${wordsOf(error)}${hint}`, { cause: error });
-}
-
-/** The innermost reason, which says most: `connect ECONNREFUSED 127.0.0.1:8420`. */
-function wordsOf(error: unknown): string {
-  const cause = (error as { cause?: unknown } | null)?.cause;
-  if (cause instanceof Error && (cause.message || "code" in cause))
-    return cause.message || String((cause as { code?: unknown }).code);
-  return error instanceof Error ? error.message : String(error);
 }
 
 function sleep(ms: number, signal?: AbortSignal): Promise<void> {

@@ -1,7 +1,8 @@
 /** Pictures: asked for whole, or with previews while they are drawn. */
 
 import { BadAnswerError, errorInStream, StreamBrokenError } from "./errors.js";
-import { Broken, type Call, type Http, newKey, type WriteOptions } from "./http.js";
+import { type Call, type Http, newKey, type WriteOptions } from "./http.js";
+import { Broken } from "./line.js";
 import { snake } from "./names.js";
 import { decoded, usageOf } from "./streams.js";
 import type { Image } from "./types.js";

@@ -1,7 +1,8 @@
 /** Streams that reconnect by themselves: every piece once and in order, however often the line breaks. */
 
 import { BadAnswerError, errorInStream, StreamBrokenError } from "./errors.js";
-import { Broken, type Call, type CallOptions, type Http, type Line, newKey } from "./http.js";
+import { type Call, type CallOptions, type Http, newKey } from "./http.js";
+import { Broken, type Line } from "./line.js";
 import { camel } from "./names.js";
 import type { SseEvent } from "./sse.js";
 import type { ChatAnswer, ChatPiece, JobEvent, Usage } from "./types.js";
