@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -22,7 +22,6 @@ from playwright.async_api import Browser, BrowserContext, Page
 from starlette.types import ASGIApp
 
 SECRET = "as_" + "t" * 43
-CHROMIUM = "/usr/bin/chromium"
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 
@@ -116,9 +115,3 @@ async def until(holds: Callable[[], object], timeout_s: float = 15) -> None:
     async with asyncio.timeout(timeout_s):
         while not holds():  # noqa: ASYNC110 - the state under test has no event of its own
             await asyncio.sleep(0.005)
-
-
-async def until_it(holds: Callable[[], Awaitable[object]], timeout_s: float = 15) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not await holds():  # noqa: ASYNC110 - what a browser shows is looked at again and again
-            await asyncio.sleep(0.02)

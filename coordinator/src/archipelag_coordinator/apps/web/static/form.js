@@ -7,13 +7,21 @@ const LONG = 200;
 export class SchemaForm {
   #fields = [];
   #place;
+  #rest;
 
-  constructor(place, schema, given = {}) {
-    this.#place = place;
+  /** `fold`: what need not be filled in is put away. */
+  constructor(place, schema, given = {}, { fold = false } = {}) {
+    this.#place = this.#rest = place;
     const required = new Set(schema.required ?? []);
     const properties = Object.entries(schema.properties ?? {});
     const wide = (about) => ["long", "file", "json", "lines"].includes(kindOf(about));
     properties.sort(([a, x], [b, y]) => required.has(b) - required.has(a) || wide(y) - wide(x));
+    if (fold && properties.some(([name]) => !required.has(name))) {
+      const more = make("details", "more");
+      this.#rest = make("div", "fields-made");
+      more.append(make("summary", "small", "How it shall be drawn"), this.#rest);
+      place.append(more);
+    }
     for (const [name, about] of properties) this.#add(name, about, required.has(name), given[name]);
     if (!properties.length) this.#add("", { title: "Input", description: "A JSON object." }, true, given);
   }
@@ -43,7 +51,8 @@ export class SchemaForm {
     const wrong = make("span", "wrong");
     wrong.setAttribute("role", "alert");
     box.append(wrong);
-    this.#place.append(box);
+    if (required && this.#rest !== this.#place) this.#rest.parentElement.before(box);
+    else this.#rest.append(box);
     this.#fields.push({ name, about, kind, input, wrong });
   }
 
@@ -75,7 +84,10 @@ export class SchemaForm {
       const field = this.#fields.find((one) => one.name === name);
       field ? (field.wrong.textContent = reasons.join("; ")) : rest.push(`${where} ${reasons.join("; ")}`);
     }
-    this.#fields.find((one) => one.wrong.textContent)?.input.focus();
+    const first = this.#fields.find((one) => one.wrong.textContent)?.input;
+    const folded = first?.closest("details");
+    if (folded) folded.open = true;
+    first?.focus();
     return rest.join(". ");
   }
 }
@@ -92,6 +104,7 @@ function kindOf(about) {
 
 function boundsOf({ minimum, maximum, type }) {
   if (type !== "integer" && type !== "number") return "";
+  if (maximum > 1e9) return "";
   if (minimum !== undefined && maximum !== undefined) return `From ${minimum} to ${maximum}.`;
   return minimum !== undefined ? `At least ${minimum}.` : maximum !== undefined ? `At most ${maximum}.` : "";
 }

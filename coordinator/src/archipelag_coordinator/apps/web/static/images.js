@@ -14,7 +14,7 @@ let painter;
 function choose(slug) {
   painter = painters.find((one) => one.slug === slug) ?? painters[0];
   $("fields").replaceChildren();
-  fields = new SchemaForm($("fields"), painter.schema, painter.example);
+  fields = new SchemaForm($("fields"), painter.schema, painter.example, { fold: true });
 }
 
 async function paint(event) {
@@ -82,7 +82,7 @@ function frame(job) {
   again.addEventListener("click", () => {
     painter = painters.find((one) => one.slug === job.workloadSlug);
     $("fields").replaceChildren();
-    fields = new SchemaForm($("fields"), painter.schema, job.input);
+    fields = new SchemaForm($("fields"), painter.schema, job.input, { fold: true });
     scrollTo({ top: 0, behavior: "smooth" });
   });
   row.append(again, save);
