@@ -9,10 +9,13 @@ from typing import Any
 
 import httpx
 import pytest
+from archipelag_contracts.ids import JobId
 from archipelag_coordinator.domain import conversation as noun
-from archipelag_coordinator.domain.attempt import Cause
+from archipelag_coordinator.domain.attempt import Cause, Usage
 from archipelag_coordinator.domain.job import Job
+from archipelag_coordinator.errors import Conflict
 from archipelag_coordinator.services import conversations, converse
+from archipelag_coordinator.testing.builders import an_id
 
 from .conftest import Api
 
@@ -100,6 +103,46 @@ async def test_a_double_click_asks_once(api: Api) -> None:
     assert other.status_code == 409
     assert other.json()["error"]["code"] == "idempotency_mismatch"
     assert await api.jobs() == 1
+
+
+@pytest.mark.parametrize("act", ["messages/2/regenerate", "messages/1/edit"])
+async def test_another_branch_is_begun_once_under_a_key(api: Api, act: str) -> None:
+    body = {} if act.endswith("regenerate") else {"content": "else"}
+    async with api.client() as http:
+        talk = await begun(http)
+        await asked(http, talk, "first")
+        await api.answer("one")
+        made = [
+            await http.post(f"{TALK}/{talk}/{act}", json=body, headers={"Idempotency-Key": "k"})
+            for _ in range(2)
+        ]
+        other = await http.post(
+            f"{TALK}/{talk}/messages", json={"content": "third"}, headers={"Idempotency-Key": "k"}
+        )
+
+    assert [one.status_code for one in made] == [201, 201]
+    assert len({one.json()["data"]["answer"]["job_id"] for one in made}) == 1
+    assert other.json()["error"]["code"] == "idempotency_mismatch"
+    assert await api.jobs() == 2
+
+
+async def test_model_and_parameters_are_chosen_for_what_follows(api: Api) -> None:
+    wanted = {"model": "llm-chat", "parameters": {"seed": 3, "system_prompt": "Be brief."}}
+    async with api.client() as http:
+        talk = (await http.post(TALK, json={})).json()["data"]["id"]
+        nameless = await http.post(f"{TALK}/{talk}/messages", json={"content": "x"})
+        changed = await http.patch(f"{TALK}/{talk}", json=wanted)
+        wrong = await http.patch(f"{TALK}/{talk}", json={"parameters": {"seed": "x"}})
+        await asked(http, talk, "first")
+        job = await api.assigned()
+        nothing = (await http.get(TALK, params={"search": " -!- "})).json()["meta"]["total"]
+
+    assert list(nameless.json()["errors"]) == ["model"]
+    assert changed.json()["data"]["parameters"] == wanted["parameters"]
+    assert changed.json()["data"]["model"] == "llm-chat"
+    assert list(wrong.json()["errors"]) == ["parameters.seed"]
+    assert prompt(job) == ["Be brief.", "first"] and json.loads(job.input)["seed"] == 3
+    assert nothing == 0
 
 
 async def test_a_conversation_is_begun_once_under_a_key(api: Api) -> None:
@@ -323,6 +366,42 @@ async def test_an_answer_that_nobody_came_back_for_is_kept_and_found(api: Api) -
 
     assert (before, kept, after) == (0, 1, 1)
     assert await conversations.keep_answers(api.scene.world, 10) == 0
+
+
+async def test_an_answer_whose_job_is_gone_says_so(api: Api) -> None:
+    async with api.client() as http:
+        talk = await begun(http)
+        told = await asked(http, talk, "first")
+        api.scene.store._state.jobs.remove(told["answer"]["job_id"])
+        kept = await read(http, talk)
+
+    assert kept["messages"][1]["status"] == "failed"
+    assert "not known any more" in kept["messages"][1]["error"]
+
+
+async def test_what_only_the_coordinator_knew_is_left_open_when_it_is_gone(api: Api) -> None:
+    async with api.client() as http:
+        talk = await begun(http)
+        await asked(http, talk, "first")
+        usage = Usage(prompt_tokens=5, output_items=3, wall_ms=500)
+        job = await api.answer("a", "b", "c", usage=usage)
+        api.scene.world.answers.drop(job.id)
+        figures = (await read(http, talk))["messages"][1]["figures"]
+
+    assert figures["first_token_ms"] is None and figures["tokens_per_s"] == 4.0
+    assert figures["island"] == "reef"
+
+
+async def test_a_question_that_was_taken_back_gets_no_job(api: Api) -> None:
+    world, owner = api.scene.world, api.scene.user.id
+    async with api.client() as http:
+        talk = noun.conversation_id(await begun(http))
+    asking = await converse.say(world, owner, talk, converse.Wish(content="hello"))
+    await converse.take_back(world, asking)
+    await converse.take_back(world, asking)
+
+    with pytest.raises(Conflict, match="taken back"):
+        await converse.send(world, asking, JobId(an_id("job")))
 
 
 async def test_deleting_stops_the_answer_that_is_being_written(api: Api) -> None:
