@@ -18,7 +18,7 @@ from archipelag_contracts.units import Ucredits
 from archipelag_coordinator.apps.cookies import COOKIE
 from archipelag_coordinator.apps.web.app import create_pages
 from archipelag_coordinator.apps.web.settings import PagesSettings
-from archipelag_coordinator.domain.attempt import AttemptStatus, Cause
+from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus, Cause
 from archipelag_coordinator.domain.cargo import CargoStatus
 from archipelag_coordinator.domain.island import Island, IslandStatus
 from archipelag_coordinator.domain.job import Job, JobStatus
@@ -245,11 +245,8 @@ def _png(width: int = 96, height: int = 96) -> bytes:
     )
 
 
-async def _jobs(house: House, name: str) -> None:
-    user, cargo = house.ada, house.scene.cargo
-    asked = (name or "Why is the sky blue?").replace("\\", "\\\\").replace('"', '\\"').encode()
-    given = b'{"messages":[{"role":"user","content":"%b"}],"max_tokens":256}' % asked
-    picture = base64.b64encode(_png()).decode()
+def _placement(house: House, name: str) -> Placement:
+    """The reef, before two others."""
     reef, skerry, holm = (house.islands[one] for one in ("reef", "skerry", "holm"))
     verdicts = (
         Verdict(reef.id, reef.name, 0.8123, ""),
@@ -257,8 +254,64 @@ async def _jobs(house: House, name: str) -> None:
         Verdict(skerry.id, skerry.name, None, name or "is busy: 8 of 8 slots taken"),
     )
     why = f"{reef.name}: first item expected in 94 ms, 50 items/s, 3 of 4 slots free; 2 of 3 Islands could take it"
-    placement = Placement(reef.id, 0.8123, why, verdicts)
-    common: dict[str, Any] = {"cargo": cargo, "input": given}
+    return Placement(reef.id, 0.8123, why, verdicts)
+
+
+def _tries(house: House, jobs: dict[str, Job], placement: Placement, name: str) -> list[Attempt]:
+    """How each job came to where it is."""
+    reef, holm = house.islands["reef"], house.islands["holm"]
+    return [
+        an_attempt(
+            jobs["done"],
+            holm,
+            epoch=Epoch(1),
+            status=AttemptStatus.LOST,
+            cause=Cause.LEASE_LOST,
+            reason=name or "the Island was not heard from for 2 s",
+            placement=replace(placement, island_id=holm.id),
+            next_position=Position(17),
+            ended_at=START + timedelta(seconds=4),
+        ),
+        an_attempt(
+            jobs["done"],
+            reef,
+            epoch=Epoch(2),
+            status=AttemptStatus.SUCCEEDED,
+            cause=Cause.COMPLETED,
+            placement=placement,
+            first_position=Position(17),
+            next_position=Position(42),
+            assigned_at=START + timedelta(seconds=4),
+            ended_at=START + timedelta(seconds=9),
+        ),
+        an_attempt(
+            jobs["failed"],
+            reef,
+            status=AttemptStatus.FAILED,
+            cause=Cause.CARGO_FAILED,
+            reason=name or "out of memory",
+            placement=placement,
+        ),
+        an_attempt(jobs["running"], reef, status=AttemptStatus.RUNNING, placement=placement),
+        an_attempt(
+            jobs["picture"],
+            reef,
+            status=AttemptStatus.SUCCEEDED,
+            cause=Cause.COMPLETED,
+            placement=placement,
+            ended_at=START + timedelta(seconds=31),
+        ),
+    ]
+
+
+async def _jobs(house: House, name: str) -> None:
+    user, cargo = house.ada, house.scene.cargo
+    asked = (name or "Why is the sky blue?").replace("\\", "\\\\").replace('"', '\\"').encode()
+    given = b'{"messages":[{"role":"user","content":"%b"}],"max_tokens":256}' % asked
+    picture = base64.b64encode(_png()).decode()
+    skerry = house.islands["skerry"]
+    placement = _placement(house, name)
+    common: dict[str, Any] = {"cargo": cargo, "input": given, "key": house.scene.key}
     started = START + timedelta(seconds=1)
     jobs = {
         "done": a_job(
@@ -309,50 +362,9 @@ async def _jobs(house: House, name: str) -> None:
         "running": a_job(
             user, **common, status=JobStatus.RUNNING, epoch=Epoch(1), started_at=started
         ),
-        "other": a_job(house.stranger, **common),
+        "other": a_job(house.stranger, cargo=cargo, input=given),
     }
-    tries = [
-        an_attempt(
-            jobs["done"],
-            holm,
-            epoch=Epoch(1),
-            status=AttemptStatus.LOST,
-            cause=Cause.LEASE_LOST,
-            reason=name or "the Island was not heard from for 2 s",
-            placement=replace(placement, island_id=holm.id),
-            next_position=Position(17),
-            ended_at=START + timedelta(seconds=4),
-        ),
-        an_attempt(
-            jobs["done"],
-            reef,
-            epoch=Epoch(2),
-            status=AttemptStatus.SUCCEEDED,
-            cause=Cause.COMPLETED,
-            placement=placement,
-            first_position=Position(17),
-            next_position=Position(42),
-            assigned_at=START + timedelta(seconds=4),
-            ended_at=START + timedelta(seconds=9),
-        ),
-        an_attempt(
-            jobs["failed"],
-            reef,
-            status=AttemptStatus.FAILED,
-            cause=Cause.CARGO_FAILED,
-            reason=name or "out of memory",
-            placement=placement,
-        ),
-        an_attempt(jobs["running"], reef, status=AttemptStatus.RUNNING, placement=placement),
-        an_attempt(
-            jobs["picture"],
-            reef,
-            status=AttemptStatus.SUCCEEDED,
-            cause=Cause.COMPLETED,
-            placement=placement,
-            ended_at=START + timedelta(seconds=31),
-        ),
-    ]
+    tries = _tries(house, jobs, placement, name)
     async with house.scene.store.begin() as tx:
         for job in jobs.values():
             await tx.jobs.add(job)
