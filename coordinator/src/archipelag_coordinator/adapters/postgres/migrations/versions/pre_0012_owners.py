@@ -3,7 +3,7 @@
 from archipelag_coordinator.adapters.postgres.migrations import sql
 
 revision = "pre_0012_owners"
-down_revision = "pre_0011_conversations"
+down_revision = "pre_0009_people"
 
 
 def upgrade() -> None:

@@ -2,8 +2,8 @@
 
 from archipelag_coordinator.adapters.postgres.migrations import sql
 
-revision = "pre_0011_conversations"
-down_revision = "pre_0009_people"
+revision = "pre_0013_conversations"
+down_revision = "pre_0012_owners"
 
 
 def upgrade() -> None:
