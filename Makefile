@@ -90,8 +90,9 @@ proto: $(VENV)/dev.stamp ## generate the protobuf code from contracts/proto
 cargos-wasm: $(VENV)/dev.stamp ## compile the WASM Cargos from source, with the compiler of a wheel
 	$(BIN)/python cargos/wasm/build.py $(ARGS)
 
-page-script: $(VENV)/node.stamp ## build the script that pages use, from sdk/js
+page-script: $(VENV)/node.stamp ## build the scripts that pages use, from sdk/js and from coordinator/pages
 	$(BIN)/node sdk/build.mjs --page
+	$(BIN)/node coordinator/pages/build.mjs
 
 bench: $(VENV)/dev.stamp $(VENV)/model.stamp ## run the benchmarks, or one: ARGS=benchmarks/NAME.py
 	@for file in $(or $(ARGS),$(BENCHMARKS)); do \
@@ -131,7 +132,7 @@ $(VENV)/sandboxes.stamp: $(VENV)/runtime.stamp embedded/bootstrap.py
 	@$(PYTHON) embedded/bootstrap.py sandboxes
 	@touch $@
 
-$(VENV)/node.stamp: $(VENV)/dev.stamp embedded/bootstrap.py sdk/package-lock.json
+$(VENV)/node.stamp: $(VENV)/dev.stamp embedded/bootstrap.py sdk/package-lock.json coordinator/pages/package-lock.json
 	@$(PYTHON) embedded/bootstrap.py node
 	@touch $@
 

@@ -74,7 +74,7 @@ SANDBOXES = {
 }
 """Program → Debian package: what the tests of sandboxes, registries and pages need and no wheel brings. Nobody else
 does."""
-NODE_FOLDERS = ("sdk",)
+NODE_FOLDERS = ("sdk", "coordinator/pages")
 """What npm installs into, each from its own `package-lock.json`."""
 SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
 OUTPUT_LINES = 30

@@ -20,6 +20,7 @@ from archipelag_contracts.ids import (
     UserId,
 )
 
+from archipelag_coordinator.domain.conversation import ConversationId
 from archipelag_coordinator.domain.file import BlobId
 
 PAIRING_ALPHABET: Final = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
@@ -48,6 +49,9 @@ class SystemIds:
 
     def relay(self, now: datetime) -> RelayId:
         return RelayId(f"rly_{_body(now)}")
+
+    def conversation(self, now: datetime) -> ConversationId:
+        return ConversationId(f"cnv_{_body(now)}")
 
     def file(self) -> FileId:
         return FileId(f"file_{secrets.token_hex(16)}")

@@ -17,66 +17,6 @@ from archipelag_coordinator.domain.sign_in import SignIn
 from archipelag_coordinator.domain.user import ApiKey, KeyKind, User
 
 
-class Users(Protocol):
-    async def add(self, user: User) -> None: ...
-    async def get(self, user: UserId) -> User | None: ...
-    async def by_email(self, email: str) -> User | None: ...
-    async def wait_turn(self) -> None:
-        """Nobody else who waits for this adds users or changes roles before this transaction ends."""
-        ...
-
-    async def count(self) -> int: ...
-    async def admins(self) -> int:
-        """How many administrators are not suspended."""
-        ...
-
-    async def save(self, user: User) -> None:
-        """Role and suspension. Raises NotFound."""
-        ...
-
-    async def find(self, *, limit: int, offset: int, search: str = "") -> tuple[list[User], int]:
-        """Newest first, and how many there are in all; those with `search` in their address or id."""
-        ...
-
-
-class Keys(Protocol):
-    async def add(self, key: ApiKey) -> None: ...
-    async def get(self, user: UserId, key: ApiKeyId) -> ApiKey | None: ...
-    async def of_user(self, user: UserId) -> list[ApiKey]:
-        """Without sessions, newest first."""
-        ...
-
-    async def sessions_of(self, user: UserId, now: datetime, limit: int) -> list[ApiKey]:
-        """Those that hold, newest first."""
-        ...
-
-    async def revoke(
-        self, user: UserId, key: ApiKeyId, now: datetime, kind: KeyKind = KeyKind.KEY
-    ) -> ApiKey | None:
-        """None when this user has no such key of this kind. Revoking twice keeps the first time."""
-        ...
-
-    async def revoke_sessions(self, user: UserId, now: datetime) -> int:
-        """Every session of this user; returns how many still held."""
-        ...
-
-    async def lock(self, user: UserId, key: ApiKeyId) -> ApiKey | None:
-        """One that is no session; nobody else changes it before this transaction ends."""
-        ...
-
-    async def save(self, key: ApiKey) -> None:
-        """Its name, budget, rate and expiry."""
-        ...
-
-    async def reserve(self, key: ApiKeyId, amount: Ucredits) -> None:
-        """Adds to what the key has used. Raises BudgetExceeded when that would go over its budget."""
-        ...
-
-    async def release(self, key: ApiKeyId, amount: Ucredits) -> None:
-        """Takes back what was reserved and not charged."""
-        ...
-
-
 class Mail(Protocol):
     async def send(self, to: str, subject: str, text: str, html: str) -> None:
         """Takes a message, to be sent soon: returns at once, whatever the mail server does."""

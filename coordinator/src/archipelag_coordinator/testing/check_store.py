@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from archipelag_coordinator.testing.check_batches import CheckBatches
 from archipelag_coordinator.testing.check_cargos import CheckCargos, CheckDocuments
+from archipelag_coordinator.testing.check_conversations import CheckConversations
 from archipelag_coordinator.testing.check_files import CheckFiles
 from archipelag_coordinator.testing.check_items import CheckItems
 from archipelag_coordinator.testing.check_ledger import CheckLedger
@@ -42,6 +43,7 @@ class CheckStore(
     CheckBatches,
     CheckSums,
     CheckOperating,
+    CheckConversations,
     CheckCoordinators,
     CheckDoor,
 ):

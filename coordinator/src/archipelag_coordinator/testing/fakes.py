@@ -22,6 +22,7 @@ from archipelag_contracts.ids import (
 
 from archipelag_coordinator.domain.answer import Answer, Ending
 from archipelag_coordinator.domain.catalogue import Listing
+from archipelag_coordinator.domain.conversation import ConversationId
 from archipelag_coordinator.domain.file import BlobId
 from archipelag_coordinator.services.ports import Accepted, Assignment, Refused, Unreachable
 
@@ -75,6 +76,9 @@ class SequenceIds:
 
     def relay(self, now: datetime) -> RelayId:
         return RelayId(f"rly_{self._body(now)}")
+
+    def conversation(self, now: datetime) -> ConversationId:
+        return ConversationId(f"cnv_{self._body(now)}")
 
     def file(self) -> FileId:
         return FileId(f"file_{self._next():032x}")

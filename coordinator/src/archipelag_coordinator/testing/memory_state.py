@@ -23,6 +23,7 @@ from archipelag_coordinator.domain.audit import Entry
 from archipelag_coordinator.domain.batch import Batch, Member
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.catalogue import Document
+from archipelag_coordinator.domain.conversation import Conversation, ConversationId, Message
 from archipelag_coordinator.domain.file import Blob, BlobId, File, Input
 from archipelag_coordinator.domain.fleet import AttemptKey
 from archipelag_coordinator.domain.identity import Identity
@@ -121,6 +122,8 @@ class State:
         self.blobs: Table[BlobId, Blob] = Table(undo)
         self.files: Table[FileId, File] = Table(undo)
         self.job_files: Table[tuple[JobId, FileId], Input] = Table(undo)
+        self.conversations: Table[ConversationId, Conversation] = Table(undo)
+        self.messages: Table[tuple[ConversationId, int], Message] = Table(undo)
         self.sign_ins: Table[bytes, SignIn] = Table(undo)
         self.identities: Table[tuple[str, str], Identity] = Table(undo)
         self.audit: Table[int, Entry] = Table(undo)

@@ -18,6 +18,7 @@ from archipelag_coordinator.errors import Conflict, IllegalMove, NotFound, Pairi
 from archipelag_coordinator.services.ports import Admission
 from archipelag_coordinator.testing.memory_batches import MemoryBatches
 from archipelag_coordinator.testing.memory_cargos import MemoryCargos
+from archipelag_coordinator.testing.memory_conversations import MemoryConversations
 from archipelag_coordinator.testing.memory_files import MemoryFiles
 from archipelag_coordinator.testing.memory_pay import (
     MemoryKarmaNotes,
@@ -151,6 +152,7 @@ class MemoryTx:
         self.karma = MemoryKarmaNotes(state)
         self.coordinators = MemoryCoordinators(state)
         self.files = MemoryFiles(state)
+        self.conversations = MemoryConversations(state)
         self.sign_ins = MemorySignIns(state)
         self.identities = MemoryIdentities(state)
         self.audit = MemoryAuditLog(state)

@@ -77,3 +77,44 @@ async def test_a_chat_is_answered_once_and_paid_once_and_a_key_is_revoked_at_onc
     assert account["held"] == "0" and account["id"] == user.id
     assert ready.status_code == 200
     assert (before.status_code, after.status_code) == (200, 401)
+
+
+async def test_a_question_clicked_many_times_at_once_is_asked_once(store: PostgresStore) -> None:
+    scene = await a_scene()
+    _, _, secret = await a_customer(store)
+    cargo = await a_stored_cargo(store)
+    world = replace(
+        scene.world, store=store, door=store, ids=SystemIds(), catalogue=Catalogue([cargo])
+    )
+    app = create_app(world, broker_connected=lambda: True)
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app),
+        base_url="http://archipelag.test/api/v1",
+        headers={"Authorization": f"Bearer {secret}"},
+    ) as http:
+        begin = {"Idempotency-Key": "begin"}
+        began = await asyncio.gather(
+            *(
+                http.post("/conversations", json={"model": "small-model"}, headers=begin)
+                for _ in range(5)
+            )
+        )
+        talks = {one.json()["data"]["id"] for one in began}
+        url = f"/conversations/{next(iter(talks))}/messages"
+        same = await asyncio.gather(
+            *(
+                http.post(url, json={"content": "hello"}, headers={"Idempotency-Key": "click"})
+                for _ in range(10)
+            )
+        )
+        others = await asyncio.gather(
+            *(http.post(url, json={"content": f"hello {n}"}) for n in range(5))
+        )
+        jobs = (await http.get("/jobs")).json()["meta"]["total"]
+        kept = (await http.get(f"/conversations/{next(iter(talks))}")).json()["data"]["messages"]
+
+    assert len(talks) == 1
+    assert {one.status_code for one in same} == {201}, [one.text for one in same]
+    assert len({one.json()["data"]["answer"]["job_id"] for one in same}) == 1
+    assert {one.status_code for one in others} == {409}
+    assert jobs == 1 and [one["number"] for one in kept] == [1, 2]

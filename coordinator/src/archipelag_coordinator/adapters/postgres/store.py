@@ -21,6 +21,7 @@ from archipelag_coordinator.adapters.postgres.attempts import PostgresAttempts
 from archipelag_coordinator.adapters.postgres.audit import PostgresAuditLog
 from archipelag_coordinator.adapters.postgres.batches import PostgresBatches
 from archipelag_coordinator.adapters.postgres.cargos import PostgresCargos
+from archipelag_coordinator.adapters.postgres.conversations import PostgresConversations
 from archipelag_coordinator.adapters.postgres.coordinators import PostgresCoordinators
 from archipelag_coordinator.adapters.postgres.files import PostgresFiles
 from archipelag_coordinator.adapters.postgres.flusher import FLUSH, SERVER, Flusher, Witness
@@ -88,6 +89,7 @@ class PostgresTx:
         self.karma = PostgresKarmaNotes(connection)
         self.coordinators = PostgresCoordinators(connection)
         self.files = PostgresFiles(connection)
+        self.conversations = PostgresConversations(connection)
         self.sign_ins = PostgresSignIns(connection)
         self.identities = PostgresIdentities(connection)
         self.audit = PostgresAuditLog(connection)

@@ -45,10 +45,10 @@ ENDINGS: Final = (409, 410, 422, 502, 503, 504)
 """What a request that waits for a job's answer is told where the job ends without one."""
 
 
-def takes(shape: str) -> dict[str, Any]:
+def takes(shape: str, *, required: bool = True) -> dict[str, Any]:
     """A JSON body of this shape."""
     content = {"application/json": {"schema": _ref(shape)}}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": required, "content": content}}
 
 
 def takes_form(shape: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from archipelag_coordinator.apps.api.schemas import (
     within,
 )
 from archipelag_coordinator.apps.api.shapes_of_batches import BATCHES
+from archipelag_coordinator.apps.api.shapes_of_conversations import CONVERSATIONS
 from archipelag_coordinator.apps.api.shapes_of_files import FILES, MODELS
 from archipelag_coordinator.apps.api.shapes_of_money import MONEY
 from archipelag_coordinator.apps.api.shapes_of_operating import OPERATING
@@ -369,6 +370,7 @@ SHAPES: Final[dict[str, Schema]] = (
     | WHY
     | OPERATING
     | _CHAT
+    | CONVERSATIONS
     | FILES
     | MODELS
     | PUBLISHING

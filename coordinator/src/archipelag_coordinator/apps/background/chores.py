@@ -13,6 +13,7 @@ from procrastinate import App, RetryStrategy
 from procrastinate.connector import BaseConnector
 
 from archipelag_coordinator.services.audit import audit_ledger, check_audit
+from archipelag_coordinator.services.conversations import keep_answers
 from archipelag_coordinator.services.files import sweep_files
 from archipelag_coordinator.services.upkeep import expire_reservations, prune_items, prune_links
 from archipelag_coordinator.services.world import World
@@ -95,7 +96,18 @@ def chores_app(connector: BaseConnector, world: World, prune_rates: PruneRates) 
             log.info("audit_whole turn=%s entries=%s hash=%s", timestamp, found.entries, end)
         return 0 if at is None else at
 
+    _keep(app, world)
     return app
+
+
+def _keep(app: App, world: World) -> None:
+    @app.periodic(cron="*/5 * * * *")
+    @app.task(name="keep_answers", queue=QUEUE, retry=RETRY, queueing_lock="answers")
+    async def keep(timestamp: int) -> int:
+        """Found by their words, and there when their jobs are gone, though nobody came back for them."""
+        kept = await keep_answers(world, AT_ONCE_MAX)
+        log.info("answers_kept turn=%s conversations=%s", timestamp, kept)
+        return kept
 
 
 async def run_chores(make: Callable[[], App], again_s: tuple[float, float] = AGAIN_S) -> None:

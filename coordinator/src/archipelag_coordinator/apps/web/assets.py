@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gzip
 import mimetypes
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -17,6 +20,8 @@ KEPT_S: Final = 365 * 24 * 3600
 PRESSED: Final = frozenset({".css", ".js", ".svg", ".txt"})
 """Fonts and pictures are pressed by themselves."""
 HASH_LENGTH: Final = 12
+IMPORT: Final = re.compile(rb'(\bfrom ")(\./[\w./-]+\.js)(")')
+"""How our scripts name each other."""
 _TYPES: Final = {".js": "text/javascript", ".woff2": "font/woff2", ".css": "text/css"}
 
 
@@ -35,9 +40,12 @@ class Assets:
     """All of them, in memory: a few hundred kilobytes."""
 
     def __init__(self, folder: Path = FOLDER) -> None:
+        folder = folder.resolve()
         found = sorted(path for path in folder.rglob("*") if path.is_file())
         # What names others is hashed last, when their names stand.
-        late = [path for path in found if path.suffix in (".css", ".js")]
+        late = [path for path in found if path.suffix == ".css"]
+        late += in_order({path: path.read_text() for path in found if path.suffix == ".js"})
+        self._folder = folder.resolve()
         self._names: dict[str, str] = {}
         self._assets: dict[str, Asset] = {}
         for path in [*(one for one in found if one not in late), *late]:
@@ -59,6 +67,8 @@ class Assets:
         if path.suffix == ".css":
             for known, hashed in self._names.items():
                 data = data.replace(f"url({known})".encode(), f"url(/static/{hashed})".encode())
+        if path.suffix == ".js":
+            data = IMPORT.sub(partial(self._named, path), data)
         digest = sha256(data).hexdigest()[:HASH_LENGTH]
         stem, dot, ending = name.rpartition(".")
         hashed = f"{stem}.{digest}{dot}{ending}" if dot else f"{name}.{digest}"
@@ -71,6 +81,28 @@ class Assets:
             _TYPES.get(path.suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream",
             f'"{digest}"',
         )
+
+    def _named(self, path: Path, found: re.Match[bytes]) -> bytes:
+        """An import by the name that carries the other script's hash. Raises KeyError for what is not there."""
+        wanted = (path.parent / found[2].decode()).resolve().relative_to(self._folder)
+        return found[1] + self.url(wanted.as_posix()).encode() + found[3]
+
+
+def in_order(scripts: Mapping[Path, str]) -> list[Path]:
+    """Scripts after those that they import."""
+    ordered: list[Path] = []
+
+    def take(path: Path, within: frozenset[Path]) -> None:
+        assert path not in within, f"scripts import each other in a ring: {path.name}"
+        if path in ordered or path not in scripts:
+            return
+        for found in IMPORT.finditer(scripts[path].encode()):
+            take((path.parent / found[2].decode()).resolve(), within | {path})
+        ordered.append(path)
+
+    for path in sorted(scripts):
+        take(path, frozenset())
+    return ordered
 
 
 def serve(assets: Assets, request: Request) -> Response | None:

@@ -62,6 +62,7 @@ def openai(method: str, path: str, *what: Any, **more: Any) -> list[Door]:
 
 
 CHECKS = {"checks": [{"name": "license", "passed": True, "said": "Apache-2.0"}], "sbom": {"a": 1}}
+TALK = "/api/v1/conversations/{conversation}"
 DOORS = [
     Door("GET", "/api/v1/health", OPEN),
     Door("GET", "/api/v1/ready", OPEN),
@@ -107,6 +108,15 @@ DOORS = [
     *openai("DELETE", "/files/{file_id}", DOES, own=True),
     Door("GET", "/api/v1/links/{file_id}/{until}/{signature}", OPEN),
     Door("GET", "/api/v1/jobs/{job_id}/files", SEES, own=True),
+    Door("POST", "/api/v1/conversations", DOES, 201, {"model": "small-model"}),
+    Door("GET", "/api/v1/conversations", SEES),
+    Door("GET", f"{TALK}", SEES, own=True),
+    Door("GET", f"{TALK}/export", SEES, own=True),
+    Door("PATCH", f"{TALK}", DOES, body={"title": "Reefs"}, own=True),
+    Door("DELETE", f"{TALK}", DOES, own=True),
+    Door("POST", f"{TALK}/messages", DOES, 201, {"content": "And then?"}, own=True),
+    Door("POST", f"{TALK}/messages/{{number}}/edit", DOES, 201, {"content": "No"}, own=True),
+    Door("POST", f"{TALK}/messages/{{number}}/regenerate", DOES, 201, {}, own=True),
     Door("GET", "/api/v1/api-keys", SEES),
     Door("POST", "/api/v1/api-keys", DOES, 201, KEY),
     Door("DELETE", "/api/v1/api-keys/{key_id}", DOES, own=True),
@@ -234,6 +244,13 @@ async def path_of(api: Api, door: Door, **known: str) -> str:
     (island,) = api.scene.world.fleet.islands()
     async with api.client() as http:
         file = str((await http.post("/files", **FILE)).json()["id"])
+        talk = (await http.post("/conversations", json={"model": "small-model"})).json()["data"][
+            "id"
+        ]
+        asked = await http.post(f"/conversations/{talk}/messages", json={"content": "hello"})
+        assert asked.status_code == 201, asked.text
+    await api.answer("Hello")
+    async with api.client() as http:
         batch = (await http.post("/jobs/batch", json=BATCH)).json()["data"]["id"]
     links: Links = app_of(api.app).state.settings.links
     expires_at = START + timedelta(hours=1)
@@ -250,6 +267,8 @@ async def path_of(api: Api, door: Door, **known: str) -> str:
         session_id=await a_browsers_session(api),
         until=until,
         signature=signature,
+        conversation=talk,
+        number=1,
         **known,
     )
 

@@ -38,6 +38,7 @@ from archipelag_coordinator.testing.builders import (
     an_attempt,
     an_offer,
 )
+from archipelag_coordinator.testing.check_conversations import a_conversation, a_message
 from archipelag_coordinator.testing.fakes import START
 from archipelag_coordinator.testing.worlds import Scene, a_scene
 from starlette.types import ASGIApp
@@ -76,6 +77,8 @@ class House:
     jobs: dict[str, Job] = field(default_factory=dict)
     islands: dict[str, Island] = field(default_factory=dict)
     cargos: dict[str, int] = field(default_factory=dict)
+    talk: str = ""
+    """Ada's conversation."""
 
     def browser(self, who: str | None = None, **headers: str) -> httpx.AsyncClient:
         """Of ada, operator, admin, stranger, or of nobody."""
@@ -145,6 +148,7 @@ async def a_full_house(name: str = "", **changes: Any) -> House:
     await _money(house)
     await _earnings(house)
     await _cargos(house, name)
+    await _talks(house, name)
     said = name or "Open this link to sign in to Archipelag:"
     link = f"{BASE}/sign-in/al_{'l' * 43}"
     house.box.letters.append(
@@ -451,3 +455,13 @@ async def _cargos(house: House, name: str) -> None:
         await tx.cargos.keep_sbom(waiting.id, sbom)
     assert verified.status is CargoStatus.VERIFIED
     house.cargos = {"listed": house.scene.cargo.id, "verified": waiting.id, "submitted": tried.id}
+
+
+async def _talks(house: House, name: str) -> None:
+    """A conversation of ada's with one answer."""
+    talk = a_conversation(house.ada.id, title=name or "On islands", messages=2)
+    async with house.scene.store.begin() as tx:
+        await tx.conversations.add(talk, most=9)
+        said = [a_message(talk, number, text=name or "Hello") for number in (1, 2)]
+        await tx.conversations.say(said)
+    house.talk = talk.id

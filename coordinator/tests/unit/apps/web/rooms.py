@@ -45,6 +45,7 @@ def doors(house: House, *, job: str = "done", island: str = "reef") -> list[Door
         address = (
             route.path.replace("{number}", str(house.cargos["verified"]))
             .replace("{secret}", LINK)
+            .replace("{slug}", "llm-chat")
             .replace("{id}", _id_for(route.path, house, job, island))
         )
         found.append(Door(route.path, address, "POST" in (route.methods or ())))
@@ -52,6 +53,8 @@ def doors(house: House, *, job: str = "done", island: str = "reef") -> list[Door
 
 
 def _id_for(path: str, house: House, job: str, island: str) -> str:
+    if "/chat/" in path:
+        return house.talk
     if "/jobs/" in path:
         return house.jobs[job].id
     if "/islands/" in path:
