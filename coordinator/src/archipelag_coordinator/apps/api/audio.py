@@ -55,7 +55,7 @@ router = APIRouter(tags=["models"])
     "/audio/transcriptions",
     summary="Write down a recording",
     openapi_extra=takes_form("TranscriptionRequest"),
-    responses=answers(200, "Transcription", 400, 402, 404, 413, *ENDINGS),
+    responses=answers(200, "Transcription", 400, 402, 404, 413, *ENDINGS, text="text/plain"),
 )
 async def create_transcription(request: Request, world: TheWorld, caller: Writing) -> Response:
     """A form with `file` and `model`. The recording is kept for as long as the work takes."""

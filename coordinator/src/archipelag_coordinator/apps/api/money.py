@@ -58,7 +58,7 @@ Format = Annotated[str, Query(json_schema_extra={"enum": [*_FORMATS]})]
 @router.get(
     "/usage",
     summary="What one's jobs used, by day, key or workload",
-    responses=openapi.answers(200, "UsageList", 422, csv=True),
+    responses=openapi.answers(200, "UsageList", 422, text="text/csv"),
 )
 async def get_usage(
     world: TheWorld,
@@ -82,7 +82,7 @@ async def get_usage(
 @router.get(
     "/hosts/{host_id}/earnings",
     summary="What an Island earned, by day or workload",
-    responses=openapi.answers(200, "EarningsList", 404, 422, csv=True),
+    responses=openapi.answers(200, "EarningsList", 404, 422, text="text/csv"),
 )
 async def get_earnings(
     host_id: str,
@@ -106,7 +106,7 @@ async def get_earnings(
 @router.get(
     "/account/transfers",
     summary="Every move in one's accounts, newest first",
-    responses=openapi.answers(200, "TransferList", 422, csv=True),
+    responses=openapi.answers(200, "TransferList", 422, text="text/csv"),
 )
 async def get_transfers(
     world: TheWorld,

@@ -63,9 +63,9 @@ def answers(
     *errors: int,
     stream: bool = False,
     binary: bool = False,
-    csv: bool = False,
+    text: str = "",
 ) -> dict[int | str, dict[str, Any]]:
-    """What a route may answer; 401, 403 and 429 are added where a key is needed."""
+    """What a route may answer; 401, 403 and 429 are added where a key is needed. `text`: another media type."""
     content: dict[str, Any] = {}
     parts: dict[int | str, dict[str, Any]] = {}
     if shape is not None:
@@ -73,8 +73,8 @@ def answers(
     if stream:
         # In OpenAPI 3.1 this is the shape of each event.
         content["text/event-stream"] = {"schema": _ref("Event")}
-    if csv:
-        content["text/csv"] = {"schema": {"type": "string"}}
+    if text:
+        content[text] = {"schema": {"type": "string"}}
     if binary:
         bytes_of_it = {"schema": {"type": "string", "format": "binary"}}
         content["application/octet-stream"] = bytes_of_it
