@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright import sync_api
 
-playwright = pytest.importorskip("playwright.sync_api", reason="the browser comes with the pages")
 CHROMIUM = shutil.which("chromium")
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "coordinator/src/archipelag_coordinator/apps/web/static/archipelag.js"
@@ -142,7 +142,7 @@ def site() -> Iterator[Site]:
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
 @pytest.mark.timeout(120)
 def test_in_a_page_with_a_session(site: Site) -> None:
-    with playwright.sync_playwright() as driver:
+    with sync_api.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page()
         said: list[str] = []
@@ -150,7 +150,7 @@ def test_in_a_page_with_a_session(site: Site) -> None:
         page.goto(site.url)
         try:
             told = json.loads(page.locator("#told").text_content(timeout=30_000) or "")
-        except playwright.TimeoutError:
+        except sync_api.TimeoutError:
             pytest.fail(f"the page did not get there: {said}, {site.asked}")
         browser.close()
 

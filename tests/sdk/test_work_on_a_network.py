@@ -22,12 +22,6 @@ def asked(word: str, items: int = 3) -> dict[str, Any]:
     return {"messages": [knobs, {"role": "user", "content": word}]}
 
 
-async def needs(rig: Rig, route: str) -> None:
-    routes = (await rig.http.get("/openapi.json")).json()["paths"]
-    if f"/api/v1{route}" not in routes:
-        pytest.skip(f"this server has no {route} yet")
-
-
 async def test_many_jobs_side_by_side_are_made_once_over_cut_lines(rig: Rig) -> None:
     before = rig.rows("SELECT count(*) FROM jobs")[0][0]
     cutter = Cutter(seed=3, bytes_max=4000)
@@ -48,7 +42,6 @@ async def test_many_jobs_side_by_side_are_made_once_over_cut_lines(rig: Rig) -> 
 
 
 async def test_a_batch_is_submitted_once_over_cut_lines_and_read_to_its_end(rig: Rig) -> None:
-    await needs(rig, "/jobs/batch")
     before = rig.rows("SELECT count(*) FROM batches")[0][0]
     cutter = Cutter(seed=4, bytes_max=3000)
     async with (
@@ -75,7 +68,6 @@ async def test_a_batch_is_submitted_once_over_cut_lines_and_read_to_its_end(rig:
 
 
 async def test_a_batch_under_a_key_of_ones_own_is_one(rig: Rig) -> None:
-    await needs(rig, "/jobs/batch")
     async with AsyncClient(str(rig.http.base_url), rig.key) as one:
         first = await one.submit_batch("slow-chat", [asked("x")], idempotency_key="ours")
         again = await one.submit_batch("slow-chat", [asked("x")], idempotency_key="ours")
@@ -89,7 +81,6 @@ async def test_a_batch_under_a_key_of_ones_own_is_one(rig: Rig) -> None:
 
 
 async def test_the_books_add_up(rig: Rig) -> None:
-    await needs(rig, "/account/transfers")
     async with AsyncClient(str(rig.http.base_url), rig.key) as one:
         await one.wait_for_job((await one.create_job("slow-chat", asked("paid"))).id)
         account = await one.get_account()
@@ -104,7 +95,6 @@ async def test_the_books_add_up(rig: Rig) -> None:
 
 
 async def test_reasons_are_told(rig: Rig) -> None:
-    await needs(rig, "/jobs/{job_id}/why")
     async with AsyncClient(str(rig.http.base_url), rig.key) as one:
         job = await one.wait_for_job((await one.create_job("slow-chat", asked("why"))).id)
         why = await one.why_job(job.id)
