@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from .conftest import ROOT, Network
+from .typed import blocks, environment, typed
 
 PAGE = ROOT / "docs" / "tutorials" / "first-cargo.md"
-BLOCK = re.compile(r"^```(\w+)(?: (\w+)=(\S+))?\n(.*?)^```$", re.S | re.M)
-WHOLE_S = 300.0
-PORT = 5055
-
-
-def blocks(page: str) -> Iterator[str]:
-    """The page as shell commands: what it says to type, and what it says to write."""
-    for language, what, name, text in BLOCK.findall(page):
-        if language == "sh":
-            yield text
-        elif what:
-            sign = ">>" if what == "append" else ">"
-            yield f"cat {sign} {name} <<'THE-END-OF-IT'\n{text}THE-END-OF-IT\n"
 
 
 def needs() -> None:
@@ -41,43 +25,14 @@ def needs() -> None:
         pytest.skip("needs crun, runc or an engine")
 
 
-@contextmanager
-def typed(script: Path, folder: Path, environment: dict[str, str]) -> Iterator[str]:
-    """What it printed; whatever it left running is ended afterwards."""
-    with (folder / "told").open("w+") as told:
-        process = subprocess.Popen(
-            ["bash", "-eux", script],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=told,
-            stderr=told,
-            start_new_session=True,
-        )
-        try:
-            status = process.wait(WHOLE_S)
-            text = (folder / "told").read_text()
-            assert status == 0, text[-6000:]
-            yield text
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)
-
-
 def test_the_tutorial_works_as_it_is_written(network: Network, tmp_path: Path) -> None:
     needs()
     page = PAGE.read_text()
     script = tmp_path / "typed.sh"
     script.write_text("\n".join(blocks(page)))
     assert script.read_text().count("archipelag cargo") >= 9
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "ARCHIPELAG_API_URL": network.api_url,
-        "ARCHIPELAG_API_KEY": network.api_key,
-        "XDG_CONFIG_HOME": str(tmp_path / "config"),
-        "XDG_CACHE_HOME": str(tmp_path / "cache"),
-    }
 
-    with typed(script, tmp_path, environment) as told:
+    with typed(script, tmp_path, environment(network, tmp_path, network.api_key)) as told:
         assert "2 passed" in told
         assert "15 of 15 checks passed" in told
         assert "✓ conformance" in told

@@ -18,7 +18,7 @@ from simulation.planted import HINTS, PLANTED, planted
 from simulation.scenario import Outcome, run
 
 SEEDS_DEFAULT: Final = 1_000
-PLANTED_SEEDS_MAX: Final = 20
+PLANTED_SEEDS_MAX: Final = 60
 TASKS_A_WORKER: Final = 50
 SHOWN_MAX: Final = 30
 SEEDS_FILE: Final = Path(__file__).with_name("seeds.txt")

@@ -206,16 +206,16 @@ PLANTED: Final[dict[str, Callable[[], list[Swap]]]] = {
 
 HINTS: Final[dict[str, int]] = {
     "epoch_check_off": 1,
-    "reservation_not_voided": 1,
+    "reservation_not_voided": 3,
     "position_check_off": 2,
     "outbox_sent_before_commit": 1,
-    "report_of_anybody_settles": 5,
+    "report_of_anybody_settles": 30,
     "requeue_forgets_what_was_accepted": 1,
     "both_islands_are_paid_for_the_same_positions": 1,
     "journal_forgets_once_delivered": 1,
     "seek_off_by_one": 2,
     "heartbeat_extends_anybodys_lease": 31,
-    "another_answer_is_glued_on": 14,
+    "another_answer_is_glued_on": 17,
     "same_key_makes_another_job": 2,
 }
 """A seed that found it lately: where to look first, no more."""
