@@ -17,6 +17,8 @@ ifdef STATE
 export ARCHIPELAG_HOME := $(abspath $(STATE))
 endif
 ARGS ?=
+# Most tests wait for something, so more of them run side by side than there are cores; those that are chosen by hand do not.
+WORKERS ?= $(if $(ARGS),0,4)
 
 .DEFAULT_GOAL := help
 .PHONY: help install model up demo env down status test simulate escape chaos coverage check format lock proto cargos cargos-wasm page-script bench clean
@@ -50,7 +52,7 @@ status: ## say what runs, and where
 # Without debug ranges: CPython 3.11 parses source again to mark columns in a traceback, and when that happens inside
 # another parse (pytest rewriting assertions) it fails with "AST constructor recursion depth mismatch".
 test: $(VENV)/dev.stamp $(VENV)/model.stamp $(VENV)/sandboxes.stamp $(VENV)/javascript.stamp $(VENV)/ecosystem.stamp ## run the tests: real PostgreSQL, NATS and model; ARGS="-k word"
-	PYTHONNODEBUGRANGES=1 $(BIN)/python -m pytest $(ARGS)
+	PYTHONNODEBUGRANGES=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 # One seed: `make simulate SEED=7 TRACE=1`. Planted bugs: `make simulate PLANTED=1`. The fleet alone: `make simulate PROFILE=fleet`.
 SIMULATION := $(BIN)/python tests/simulation $(ARGS)
