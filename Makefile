@@ -70,7 +70,7 @@ escape: $(VENV)/dev.stamp ## try to get out of every sandbox that this host has;
 	PYTHONNODEBUGRANGES=1 $(BIN)/python -m pytest tests/escape $(ARGS)
 
 coverage: ## the tests, and how much of domain and services they run, by branches; fails below 95 %
-	@$(MAKE) test ARGS="--cov $(ARGS)"
+	@$(MAKE) test WORKERS=4 ARGS="--cov $(ARGS)"
 
 check: $(VENV)/dev.stamp $(VENV)/javascript.stamp ## format, lint, types, import rules, tidy tests
 	@failed=; for step in 'ruff format --check .' 'ruff check .' 'mypy $(SOURCES)' 'lint-imports' 'python -m pytest -q tests/tidy'; do \

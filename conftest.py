@@ -9,7 +9,7 @@ import pytest
 pytest_plugins = ["archipelag_embedded.fixtures"]
 ROOT = Path(__file__).parent
 SANDBOXES = ("island/tests/integration", "kit/tests/integration", "tests/escape", "tests/supply")
-"""They count processes, bytes and time in sandboxes and start container engines: one after another, never side by side."""
+"""They count processes and bytes in sandboxes and start container engines: never side by side."""
 LONG = (
     "tests/acceptance",
     "tests/simulation",
