@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -410,15 +411,19 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def engine_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Path]]:
+def engine_socket() -> Iterator[Callable[[str], Path]]:
     """The socket of Docker's or Podman's engine, which is started when it is first asked for."""
     with ExitStack() as stack:
         started: dict[str, Path] = {}
 
         def of(kind: str) -> Path:
             if kind not in started:
-                folder = tmp_path_factory.mktemp(kind)
-                started[kind] = stack.enter_context(containers.engine(kind, folder))
+                # Podman takes 50 characters for its state: more than pytest's own folders leave.
+                folder = tempfile.TemporaryDirectory(
+                    prefix=kind, dir="/tmp", ignore_cleanup_errors=True
+                )
+                place = Path(stack.enter_context(folder))
+                started[kind] = stack.enter_context(containers.engine(kind, place))
             return started[kind]
 
         yield of

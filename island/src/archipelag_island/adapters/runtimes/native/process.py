@@ -24,6 +24,8 @@ SCRIPT: Final = str(Path(launch.__file__).resolve())
 LAST_LINES: Final = 20
 READ_BYTES_MAX: Final = 64 << 10
 LINE_CHARS_MAX: Final = 300
+WORDS_CHARS_MAX: Final = 400
+"""So that the end of them fits into a report, after what it says itself."""
 _SIGNAL_MAX: Final = 64
 REMOVALS_MAX: Final = 20
 REMOVAL_S: Final = 0.02
@@ -141,7 +143,7 @@ class ConfinedProcess:
                 await asyncio.shield(self._reading)
         if self._nested and 128 < status <= 128 + _SIGNAL_MAX:
             status = 128 - status  # As shells and bubblewrap tell of a signal.
-        words = " | ".join(self._lines)[-1000:]
+        words = " | ".join(self._lines)[-WORDS_CHARS_MAX:]
         return how_it_ended(status, words, used, self._memory_bytes, stopped=self._stopped)
 
     async def _read_errors(self) -> None:

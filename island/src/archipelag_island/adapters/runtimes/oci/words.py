@@ -9,7 +9,8 @@ from typing import Final
 LINES_MAX: Final = 20
 LINE_CHARS_MAX: Final = 300
 READ_BYTES: Final = 16 << 10
-WORDS_CHARS_MAX: Final = 1_000
+WORDS_CHARS_MAX: Final = 400
+"""So that the end of them fits into a report, after what it says itself."""
 
 
 class LastWords:
