@@ -31,13 +31,19 @@ from archipelag_coordinator.errors import Conflict, StorageExceeded
 
 _CONVERSATION: Final = tuple(field.name for field in fields(Conversation))
 _MESSAGE: Final = tuple(field.name for field in fields(Message))
+# Not `*`: the words that a search goes by are as large as the text.
+_COLUMNS: Final = ", ".join(_CONVERSATION)
 
 # Whoever adds to a person's conversations counts them first, one after another.
 LOCK_OWNER: Final = "SELECT id FROM users WHERE id = %(owner)s FOR NO KEY UPDATE"
-MADE_BY: Final = "SELECT * FROM conversations WHERE owner_id = %(owner)s AND made_by = %(made_by)s"
+MADE_BY: Final = (
+    f"SELECT {_COLUMNS} FROM conversations WHERE owner_id = %(owner)s AND made_by = %(made_by)s"
+)
 COUNT: Final = "SELECT count(*) AS count FROM conversations WHERE owner_id = %(owner)s"
 ADD: Final = inserts("conversations", _CONVERSATION)
-CONVERSATION: Final = "SELECT * FROM conversations WHERE id = %(id)s AND owner_id = %(owner)s"
+CONVERSATION: Final = (
+    f"SELECT {_COLUMNS} FROM conversations WHERE id = %(id)s AND owner_id = %(owner)s"
+)
 LOCKED: Final = f"{CONVERSATION} FOR UPDATE"
 SAVE: Final = """
     UPDATE conversations SET updated_at = %(updated_at)s, title = %(title)s, model = %(model)s,
@@ -50,13 +56,15 @@ _FOUND: Final = """
         SELECT FROM messages m WHERE m.conversation_id = c.id AND m.words @@ to_tsquery('simple', %(query)s)))
 """
 OF_OWNER: Final = f"""
-    SELECT c.* FROM conversations c WHERE {_FOUND}
+    SELECT {_COLUMNS} FROM conversations c WHERE {_FOUND}
     ORDER BY c.updated_at DESC, c.id DESC LIMIT %(limit)s OFFSET %(offset)s
 """
 COUNT_FOUND: Final = f"SELECT count(*) AS count FROM conversations c WHERE {_FOUND}"
 
 SAY: Final = inserts("messages", _MESSAGE, beyond="ON CONFLICT DO NOTHING")
-MESSAGES: Final = "SELECT * FROM messages WHERE conversation_id = %(id)s ORDER BY number"
+MESSAGES: Final = (
+    f"SELECT {', '.join(_MESSAGE)} FROM messages WHERE conversation_id = %(id)s ORDER BY number"
+)
 SEND: Final = """
     UPDATE messages SET job_id = %(job)s
     WHERE conversation_id = %(conversation_id)s AND number = %(number)s AND job_id IS NULL AND status = 'writing'
