@@ -31,9 +31,12 @@ def user_account(user: UserId) -> AccountId:
     return AccountId(f"user:{user}")
 
 
+OWNER_PREFIX: Final = "island_owner:"
+
+
 def owner_account(user: UserId) -> AccountId:
     """What a person earned with their Islands."""
-    return AccountId(f"island_owner:{user}")
+    return AccountId(f"{OWNER_PREFIX}{user}")
 
 
 class PayKind(StrEnum):

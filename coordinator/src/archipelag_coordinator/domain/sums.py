@@ -10,7 +10,7 @@ from typing import Final
 from archipelag_contracts.ids import ApiKeyId, JobId
 from archipelag_contracts.units import ZERO, Ucredits
 
-from archipelag_coordinator.domain.ledger import AccountId
+from archipelag_coordinator.domain.ledger import OWNER_PREFIX, AccountId
 from archipelag_coordinator.errors import InvalidInput
 
 DAYS_MAX: Final = 366
@@ -136,7 +136,7 @@ class Moved:
     @property
     def is_earnings(self) -> bool:
         """In the account of what a person's Islands earn, not in that which they spend from."""
-        return self.account_id.startswith("island_owner:")
+        return self.account_id.startswith(OWNER_PREFIX)
 
     @property
     def kind(self) -> MoveKind:

@@ -50,8 +50,8 @@ class User:
     created_at: datetime
     suspended: bool = False
 
-    def looks_after(self, owner: UserId) -> bool:
-        """Whether what this owner's Islands do is theirs to see: their own, or, for operators, everybody's."""
+    def looks_after(self, owner: UserId | None) -> bool:
+        """Whether what is this owner's is theirs to see: their own, or, for operators, everybody's and nobody's."""
         return self.id == owner or self.role in (Role.OPERATOR, Role.ADMIN)
 
 

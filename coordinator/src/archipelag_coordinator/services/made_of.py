@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archipelag_coordinator.domain.cargo import Cargo
-from archipelag_coordinator.domain.user import Role, User
+from archipelag_coordinator.domain.user import User
 from archipelag_coordinator.errors import NotFound
 from archipelag_coordinator.services.world import World
 
@@ -13,7 +13,6 @@ async def read_with_sbom(world: World, user: User, number: int) -> tuple[Cargo, 
     async with world.store.begin() as tx:
         cargo = await tx.cargos.get(number)
         sbom = await tx.cargos.sbom(number) if cargo else None
-    looks_after = user.role in (Role.OPERATOR, Role.ADMIN)
-    if cargo is None or not (looks_after or cargo.owner_id == user.id):
+    if cargo is None or not user.looks_after(cargo.owner_id):
         raise NotFound("cargo", str(number))
     return cargo, sbom or b""

@@ -14,7 +14,7 @@ from archipelag_coordinator.domain.job import EVERY_JOB, Job, JobFilter
 from archipelag_coordinator.domain.karma import Karma, Note, fold
 from archipelag_coordinator.domain.ledger import Account, Pay, user_account
 from archipelag_coordinator.domain.usage import UsageRow
-from archipelag_coordinator.domain.user import ApiKey, Role, User
+from archipelag_coordinator.domain.user import ApiKey, User
 from archipelag_coordinator.errors import NotFound
 from archipelag_coordinator.services.ports import Tx
 from archipelag_coordinator.services.world import World
@@ -96,11 +96,10 @@ async def find_cargo(world: World, name: str) -> Cargo:
 
 async def visible_islands(world: World, user: User) -> list[Island]:
     """One's own in every state; other people's while they are here; for operators, all."""
-    everything = user.role in (Role.OPERATOR, Role.ADMIN)
     seen = {
         island.id: island
         for island in world.fleet.islands()
-        if everything or island.owner_id == user.id or island.status in _ONLINE
+        if user.looks_after(island.owner_id) or island.status in _ONLINE
     }
     return sorted((await _own(world, user) | seen).values(), key=lambda island: island.id)
 

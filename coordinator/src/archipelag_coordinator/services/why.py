@@ -79,9 +79,9 @@ async def why_job(world: World, user_id: UserId, job_id: JobId) -> JobWhy:
         if job is None or job.user_id != user_id:
             raise NotFound("job", job_id)
         attempts = tuple(await tx.attempts.of_job(job_id))
+        if job.status is not JobStatus.QUEUED:
+            return JobWhy(job, attempts)
         cargo = await tx.cargos.by_digest(job.cargo_digest)
-    if job.status is not JobStatus.QUEUED:
-        return JobWhy(job, attempts)
     continues = any(attempt.positions for attempt in attempts)
     wanted = wanted_of(world, job, attempts, continues=continues)
     found = outlook(wanted, world.fleet.candidates(wanted.slug, wanted.digest))
@@ -107,10 +107,10 @@ async def why_host(world: World, user: User, island_id: IslandId) -> HostWhy:
 
 
 def _cargos(world: World, island: Island, queued: Mapping[str, int]) -> list[CargoWhy]:
-    asked = world.demand.lately(world.clock.monotonic())
-    found = []
     if world.fleet.get(island.id) is None:
         return []  # Cut off, or not heard of here: it stands nowhere.
+    asked = world.demand.lately(world.clock.monotonic())
+    found = []
     for slug, offer in sorted({offer.slug: offer for offer in island.offers}.items()):
         listed = next((cargo for cargo in world.catalogue.cargos if cargo.slug == slug), None)
         if listed is None:
