@@ -13,7 +13,8 @@ from archipelag_contracts.ids import BatchId, JobId, UserId
 
 from archipelag_coordinator.domain.batch import Batch, BatchStatus, Member, MemberStatus
 from archipelag_coordinator.domain.user import ApiKey, User
-from archipelag_coordinator.errors import CoordinatorError, InsufficientCredits, NotPermitted
+from archipelag_coordinator.errors import CoordinatorError, InsufficientCredits
+from archipelag_coordinator.services.arrival import check_standing
 from archipelag_coordinator.services.asked import Submission
 from archipelag_coordinator.services.ports import Tx
 from archipelag_coordinator.services.world import World
@@ -46,11 +47,12 @@ async def next_turn(world: World, batch_id: BatchId) -> Turn:
         members = await tx.batches.members(batch_id)
         moved = batch.proceed(members, now)
         if moved.status is BatchStatus.FAILING:
-            # What another Coordinator is about to submit of it finds itself dropped here, or is cancelled below.
-            await tx.batches.drop(
-                batch_id, MemberStatus.CANCELLED, f"the batch failed: {moved.error}"
-            )
-            members = await tx.batches.members(batch_id)
+            if any(member.waiting for member in members):
+                # What another Coordinator is about to submit of it finds itself dropped here, or is cancelled below.
+                await tx.batches.drop(
+                    batch_id, MemberStatus.CANCELLED, f"the batch failed: {moved.error}"
+                )
+                members = await tx.batches.members(batch_id)
             moved = moved.proceed(members, now)
         if moved != batch:
             await tx.batches.save(moved, was=batch)
@@ -94,8 +96,7 @@ async def _submissions(
 def _check_may(user: User, key: ApiKey, now: datetime) -> None:
     """Raises what the door would. A batch outlives the request, not the right to ask."""
     key.check_usable(now)
-    if user.suspended:
-        raise NotPermitted("an account that is not suspended")
+    check_standing(user)
 
 
 def _submission(batch: Batch, user: User, key: ApiKey, member: Member) -> Submission:

@@ -16,6 +16,7 @@ from archipelag_coordinator.apps import cookies
 from archipelag_coordinator.domain.session import check_csrf, hash_session
 from archipelag_coordinator.domain.user import ApiKey, KeyKind, Role, Scope, User, hash_secret
 from archipelag_coordinator.errors import NotAuthenticated, NotPermitted, RateLimited
+from archipelag_coordinator.services.arrival import check_standing
 from archipelag_coordinator.services.world import World
 
 HEADERS = "archipelag.headers"
@@ -34,21 +35,6 @@ async def the_world(request: Request) -> World:
     world = request.app.state.world
     assert isinstance(world, World)
     return world
-
-
-async def session_caller(request: Request) -> tuple[Caller, str] | None:
-    """For pages: who is signed in in this browser, and the cookie's secret; None for nobody (any more).
-
-    Raises NotPermitted: suspended; RateLimited. Forms must be checked by `check_csrf` and `check_same_origin`.
-    """
-    world = await the_world(request)
-    try:
-        secret = cookies.session_secret(request, world.public_url)
-        if secret is None:
-            return None
-        return await _known(request, world, hash_session(secret), KeyKind.SESSION), secret
-    except NotAuthenticated:
-        return None
 
 
 async def _admit(request: Request) -> Caller:
@@ -78,8 +64,7 @@ async def _known(request: Request, world: World, hashed: bytes, kind: KeyKind) -
             f"this {'API key' if kind is KeyKind.KEY else 'session'} is not known"
         )
     admission.key.check_usable(now)
-    if admission.user.suspended:
-        raise NotPermitted("an account that is not suspended")
+    check_standing(admission.user)
     request.scope[HEADERS] += [
         (b"x-ratelimit-limit-requests", b"%d" % admission.limit),
         (b"x-ratelimit-remaining-requests", b"%d" % max(0, admission.remaining)),
