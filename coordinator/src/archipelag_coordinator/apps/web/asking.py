@@ -12,13 +12,18 @@ from starlette.requests import Request
 
 from archipelag_coordinator.apps import cookies
 from archipelag_coordinator.apps.web.settings import FORM_COOKIE, PagesSettings, cookie
+from archipelag_coordinator.domain import sign_in
 from archipelag_coordinator.domain.session import csrf_of, hash_session
 from archipelag_coordinator.domain.user import ApiKey, KeyKind, Role, User
-from archipelag_coordinator.errors import CoordinatorError, NotAuthenticated, RateLimited
+from archipelag_coordinator.errors import (
+    CoordinatorError,
+    InvalidInput,
+    NotAuthenticated,
+    RateLimited,
+)
 from archipelag_coordinator.services.ports_of_people import Mailbox
 from archipelag_coordinator.services.world import World
 
-NEXT_MAX: Final = 500
 FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 """By these a proxy says that somebody else asks."""
 _THIS_MACHINE: Final = re.compile(r"(?i:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?")
@@ -173,8 +178,7 @@ def token_of(request: Request) -> str:
 
 def local_path(given: str | None, fallback: str = "/") -> str:
     """A path of these pages, or the fallback: nobody is sent to another host."""
-    if not given or len(given) > NEXT_MAX or not given.startswith("/") or given[1:2] in ("/", "\\"):
+    try:
+        return sign_in.local_path(given or "")
+    except InvalidInput:
         return fallback
-    if not given.isascii() or not given.isprintable() or "\\" in given or " " in given:
-        return fallback
-    return given
