@@ -19,7 +19,7 @@ SAFE: Final = frozenset({"GET", "HEAD"})
 
 def cookie_name(public_url: str) -> str:
     """Over https with the prefix by which browsers refuse a cookie that a neighbouring host has set."""
-    return _prefixed(COOKIE, public_url)
+    return prefixed(COOKIE, public_url)
 
 
 def session_secret(request: Request, public_url: str) -> str | None:
@@ -29,7 +29,7 @@ def session_secret(request: Request, public_url: str) -> str | None:
 
 def journey(request: Request, public_url: str) -> str | None:
     """What the browser carries while its person is away at a provider of sign-in."""
-    return _read(request, _prefixed(JOURNEY, public_url))
+    return _read(request, prefixed(JOURNEY, public_url))
 
 
 def _read(request: Request, name: str) -> str | None:
@@ -62,11 +62,11 @@ def clear_journey(response: Response, public_url: str) -> None:
 
 def _set(response: Response, name: str, value: str, public_url: str, life_s: float) -> None:
     response.set_cookie(
-        _prefixed(name, public_url),
+        prefixed(name, public_url),
         value,
         max_age=int(life_s),
         path="/",
-        secure=_secure(public_url),
+        secure=is_secure(public_url),
         httponly=True,
         # A page of the provider's leads back here, by a link: `strict` would leave the cookie behind.
         samesite="lax",
@@ -92,9 +92,10 @@ def check_looked_at(request: Request) -> None:
         raise NotPermitted("a page of this site to send it")
 
 
-def _prefixed(name: str, public_url: str) -> str:
-    return f"__Host-{name}" if _secure(public_url) else name
+def prefixed(name: str, public_url: str) -> str:
+    """Over https, a name that no neighbouring host can set."""
+    return f"__Host-{name}" if is_secure(public_url) else name
 
 
-def _secure(public_url: str) -> bool:
+def is_secure(public_url: str) -> bool:
     return public_url.startswith("https://")

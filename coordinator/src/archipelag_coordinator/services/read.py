@@ -160,8 +160,13 @@ async def _billed(tx: Tx, rows: Sequence[UsageRow]) -> list[Billed]:
     ]
 
 
+def online_islands(world: World) -> list[Island]:
+    """Those that are here now, as this process heard."""
+    return [island for island in world.fleet.islands() if island.status in _ONLINE]
+
+
 async def network_stats(world: World) -> Stats:
-    online = [island for island in world.fleet.islands() if island.status in _ONLINE]
+    online = online_islands(world)
     async with world.store.begin() as tx:
         completed = await tx.jobs.count_completed()
     regions = len({island.region for island in online if island.region})

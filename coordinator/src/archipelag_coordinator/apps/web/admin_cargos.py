@@ -145,6 +145,7 @@ async def _shown(
 ) -> Response:
     cargo, sbom = await read_with_sbom(world_of(request), visitor.user, _number(request))
     known = {check.name: check for check in cargo.checks}
+    parts = _parts(sbom)
     manifest = json.dumps(json.loads(cargo.manifest.canonical()), indent=2, ensure_ascii=False)
     return page(
         request,
@@ -153,8 +154,8 @@ async def _shown(
         at="admin-cargos",
         cargo=cargo,
         checks=[(name, known.get(name)) for name in CHECKS],
-        parts=_parts(sbom)[:PARTS_SHOWN],
-        parts_count=len(_parts(sbom)),
+        parts=parts[:PARTS_SHOWN],
+        parts_count=len(parts),
         has_sbom=bool(sbom),
         manifest=manifest[:MANIFEST_SHOWN_MAX],
         trusts=[(level, f"{level}: {_tier_of(level)}") for level in range(TRUST_MAX + 1)],

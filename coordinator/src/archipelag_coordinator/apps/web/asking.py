@@ -11,7 +11,7 @@ from urllib.parse import quote
 from starlette.requests import Request
 
 from archipelag_coordinator.apps import cookies
-from archipelag_coordinator.apps.web.settings import FORM_COOKIE, PagesSettings, cookie
+from archipelag_coordinator.apps.web.settings import FORM_COOKIE, PagesSettings
 from archipelag_coordinator.domain import sign_in
 from archipelag_coordinator.domain.session import csrf_of, hash_session
 from archipelag_coordinator.domain.user import ApiKey, KeyKind, Role, User
@@ -162,7 +162,7 @@ def form_secret(request: Request) -> str:
     """What the tokens of a stranger's forms are made from; a new one where they bring none."""
     known: str | None = getattr(request.state, "form_secret", None)
     if known is None:
-        given = request.cookies.get(cookie(FORM_COOKIE, world_of(request).public_url), "")
+        given = request.cookies.get(cookies.prefixed(FORM_COOKIE, world_of(request).public_url), "")
         good = _FORM_SECRET_MIN <= len(given) <= _FORM_SECRET_MAX
         known = given if good else settings_of(request).new_token()
         request.state.form_secret = known

@@ -93,7 +93,7 @@ async def get_job(request: Request) -> Response:
     visitor = await signed_in(request)
     world = world_of(request)
     view = await read.read_job(world, visitor.user.id, known(request))
-    why = await why_job(world, visitor.user.id, view.job.id)
+    why = await _why(world, visitor, view.job)
     files = await files_of_job(world, visitor.user.id, view.job.id)
     return page(
         request,
@@ -106,11 +106,18 @@ async def get_job(request: Request) -> Response:
     )
 
 
+async def _why(world: World, visitor: Visitor, job: Job) -> JobWhy:
+    """Only what waits has one that is shown."""
+    if job.status is not JobStatus.QUEUED:
+        return JobWhy(job, ())
+    return await why_job(world, visitor.user.id, job.id)
+
+
 async def live_job(request: Request) -> Response:
     visitor = await signed_in(request)
     world = world_of(request)
     view = await read.read_job(world, visitor.user.id, known(request))
-    why = await why_job(world, visitor.user.id, view.job.id)
+    why = await _why(world, visitor, view.job)
     return fragment(request, "job_live.html", **_told(world, view, why))
 
 

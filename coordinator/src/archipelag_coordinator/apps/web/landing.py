@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from archipelag_coordinator.apps import cookies
 from archipelag_coordinator.apps.web import chart
 from archipelag_coordinator.apps.web.asking import (
     Visitor,
@@ -19,7 +20,7 @@ from archipelag_coordinator.apps.web.asking import (
 )
 from archipelag_coordinator.apps.web.forms import read_form
 from archipelag_coordinator.apps.web.render import THEMES, fragment, go, page
-from archipelag_coordinator.apps.web.settings import THEME_COOKIE, is_secure
+from archipelag_coordinator.apps.web.settings import THEME_COOKIE
 from archipelag_coordinator.domain.ledger import Account
 from archipelag_coordinator.services import read
 from archipelag_coordinator.services.world import World
@@ -76,7 +77,7 @@ async def post_theme(request: Request) -> Response:
         theme if theme in THEMES else "auto",
         max_age=THEME_KEPT_S,
         path="/",
-        secure=is_secure(world_of(request).public_url),
+        secure=cookies.is_secure(world_of(request).public_url),
         httponly=True,
         samesite="lax",
     )
@@ -97,7 +98,7 @@ async def _overview(world: World, visitor: Visitor) -> dict[str, Any]:
         "jobs": jobs,
         "total": total,
         "account": account,
-        "stats": await read.network_stats(world),
+        "online": len(read.online_islands(world)),
         "marks": [chart.mark_of(island, visitor.user.id) for island in mine],
     }
 

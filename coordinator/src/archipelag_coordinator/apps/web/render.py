@@ -13,6 +13,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from archipelag_coordinator.apps import cookies
 from archipelag_coordinator.apps.web import words
 from archipelag_coordinator.apps.web.asking import (
     Visitor,
@@ -22,7 +23,7 @@ from archipelag_coordinator.apps.web.asking import (
     world_of,
 )
 from archipelag_coordinator.apps.web.assets import Assets
-from archipelag_coordinator.apps.web.settings import FORM_COOKIE, THEME_COOKIE, cookie, is_secure
+from archipelag_coordinator.apps.web.settings import FORM_COOKIE, THEME_COOKIE
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 THEMES: Final = ("auto", "light", "dark")
@@ -32,7 +33,6 @@ DONE: Final = {
     "restored": "Restored. The Island may connect again.",
     "cancelled": "Cancelled. You pay for what was delivered until then.",
     "revoked": "Revoked. The key is refused from now on.",
-    "signed-out": "Signed out.",
     "session-ended": "That session is signed out.",
     "listed": "Listed. Islands hear of it within seconds.",
     "rejected": "Rejected. Its publisher reads why.",
@@ -43,7 +43,6 @@ DONE: Final = {
     "role": "The role has changed.",
     "user-suspended": "Suspended. Their keys and sessions are refused from now on.",
     "user-restored": "Restored. Their keys and sessions work again.",
-    "saved": "Saved.",
 }
 """What a page may be told to say by its address: these words, and no others."""
 
@@ -159,10 +158,10 @@ def _keep_form_secret(request: Request, response: Response) -> None:
     if request.state.new_form_secret:
         public_url = world_of(request).public_url
         response.set_cookie(
-            cookie(FORM_COOKIE, public_url),
+            cookies.prefixed(FORM_COOKIE, public_url),
             secret,
             path="/",
-            secure=is_secure(public_url),
+            secure=cookies.is_secure(public_url),
             httponly=True,
             samesite="lax",
         )

@@ -10,7 +10,6 @@ from typing import Final
 FORM_COOKIE: Final = "archipelag_form"
 """Of somebody who is not signed in: what their forms' token is made from."""
 THEME_COOKIE: Final = "archipelag_theme"
-_HOST: Final = "__Host-"
 
 
 @dataclass(frozen=True)
@@ -24,12 +23,3 @@ class PagesSettings:
     """Whom the sign-in form names on a machine with a local mailbox."""
     unavailable: tuple[type[Exception], ...] = (ConnectionError, TimeoutError)
     new_token: Callable[[], str] = lambda: secrets.token_urlsafe(32)
-
-
-def cookie(name: str, public_url: str) -> str:
-    """Over TLS, a name that no neighbouring host can set."""
-    return f"{_HOST}{name}" if is_secure(public_url) else name
-
-
-def is_secure(public_url: str) -> bool:
-    return public_url.startswith("https://")
