@@ -18,7 +18,7 @@ from archipelag_island.adapters.runtimes.oci.bundle import (
     environment,
     working_dir,
 )
-from archipelag_island.adapters.runtimes.oci.words import LastWords
+from archipelag_island.adapters.runtimes.words import LastWords
 from archipelag_island.errors import StartFailed
 
 BOX = Box(

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,14 +17,11 @@ from archipelag_island.adapters.runtimes.native import launch
 from archipelag_island.adapters.runtimes.native.cgroups import Cgroup
 from archipelag_island.adapters.runtimes.native.launch import Confinement
 from archipelag_island.adapters.runtimes.native.meter import Meter, children
+from archipelag_island.adapters.runtimes.words import LastWords
 from archipelag_island.runtime import Consumption, Exit
 
 SCRIPT: Final = str(Path(launch.__file__).resolve())
-LAST_LINES: Final = 20
 READ_BYTES_MAX: Final = 64 << 10
-LINE_CHARS_MAX: Final = 300
-WORDS_CHARS_MAX: Final = 400
-"""So that the end of them fits into a report, after what it says itself."""
 _SIGNAL_MAX: Final = 64
 REMOVALS_MAX: Final = 20
 REMOVAL_S: Final = 0.02
@@ -44,9 +40,10 @@ class ConfinedProcess:
         self._nested = nested
         self._memory_bytes = memory_bytes
         self._stopped = False
-        self._lines: deque[str] = deque(maxlen=LAST_LINES)
+        self._words = LastWords()
         self._meter = Meter(process.pid, cgroup)
-        self._reading = asyncio.create_task(self._read_errors())
+        assert process.stderr is not None
+        self._reading = asyncio.create_task(self._words.listen(process.stderr))
         self._ending = asyncio.create_task(self._wait_end())
 
     @classmethod
@@ -143,23 +140,9 @@ class ConfinedProcess:
                 await asyncio.shield(self._reading)
         if self._nested and 128 < status <= 128 + _SIGNAL_MAX:
             status = 128 - status  # As shells and bubblewrap tell of a signal.
-        words = " | ".join(self._lines)[-WORDS_CHARS_MAX:]
-        return how_it_ended(status, words, used, self._memory_bytes, stopped=self._stopped)
-
-    async def _read_errors(self) -> None:
-        """Always read, so that a Cargo that writes much never blocks; only the end is kept."""
-        stream = self._process.stderr
-        assert stream is not None
-        while True:
-            data = await stream.read(READ_BYTES_MAX)
-            if not data:
-                return
-            # Cut before it is looked at: whoever writes without end shall not keep the Island busy.
-            for line in data.decode(errors="replace").splitlines()[-LAST_LINES:]:
-                if line.strip():
-                    self._lines.append(
-                        "".join(c for c in line[-LINE_CHARS_MAX:] if c.isprintable())
-                    )
+        return how_it_ended(
+            status, str(self._words), used, self._memory_bytes, stopped=self._stopped
+        )
 
 
 async def _remove(cgroup: Cgroup) -> None:

@@ -19,7 +19,7 @@ from archipelag_island.adapters.runtimes.oci.lifecycle import (
     Container,
     consumption,
 )
-from archipelag_island.adapters.runtimes.oci.words import LastWords
+from archipelag_island.adapters.runtimes.words import LastWords
 from archipelag_island.errors import StartFailed
 from archipelag_island.runtime import CargoSpec, Consumption, Exit
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from archipelag_island.adapters.runtimes.oci import anteroom, cgroups
 from archipelag_island.adapters.runtimes.oci.plan import Plan
-from archipelag_island.adapters.runtimes.oci.words import LastWords
+from archipelag_island.adapters.runtimes.words import LastWords
 from archipelag_island.errors import StartFailed
 
 SCRIPT: Final = str(Path(anteroom.__file__).resolve())
