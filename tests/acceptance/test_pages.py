@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx
 import psutil
-import pytest
+from archipelag_embedded.fixtures import chromium
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from .conftest import Network, address, wait_for
@@ -26,14 +24,10 @@ expect.set_options(timeout=SOON_MS)
 
 @asynccontextmanager
 async def a_browser() -> AsyncIterator[Browser]:
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        assert not os.environ.get("CI"), (
-            "no chromium here: `make .venv/sandboxes.stamp` installs it"
-        )
-        pytest.skip("no chromium here: as root on Debian, apt install chromium")
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = await playwright.chromium.launch(
+            executable_path=chromium(), args=["--no-sandbox"]
+        )
         try:
             yield browser
         finally:
@@ -189,15 +183,13 @@ async def test_pages_outlive_their_coordinator(network: Network) -> None:
         await page.goto("/network")
 
         # The supervisor may bring it back before the page asks again: it stays away until the page has.
-        for _ in range(60):
+        seen = asyncio.create_task(expect(page.get_by_text("reconnecting")).to_be_visible())
+        while not seen.done():
             for coordinator in network.processes("archipelag_coordinator"):
                 with suppress(psutil.NoSuchProcess):
                     coordinator.kill()
-            if await page.get_by_text("reconnecting").is_visible():
-                break
-            await asyncio.sleep(0.25)
-
-        await expect(page.get_by_text("reconnecting")).to_be_visible()
+            await asyncio.wait({seen}, timeout=0.25)
+        await seen
         await expect(page.get_by_text("reconnecting")).to_be_hidden(timeout=2 * SOON_MS)
         # The session stood in the database: nobody signs in again.
         await page.goto("/settings")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from archipelag_embedded.fixtures import chromium
 from playwright import sync_api
 
-CHROMIUM = shutil.which("chromium")
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "coordinator/src/archipelag_coordinator/apps/web/static/archipelag.js"
 WAIT_S = 30
@@ -139,11 +138,10 @@ def site() -> Iterator[Site]:
     one.server_close()
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
 @pytest.mark.timeout(120)
 def test_in_a_page_with_a_session(site: Site) -> None:
     with sync_api.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = driver.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         page = browser.new_page()
         said: list[str] = []
         page.on("pageerror", lambda error: said.append(str(error)))

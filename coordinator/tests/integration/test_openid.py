@@ -112,8 +112,9 @@ async def served(app: Any, listener: socket.socket) -> AsyncIterator[None]:
     # The test's own process: signals are not the server's business.
     task = asyncio.create_task(server._serve([listener]))
     try:
-        while not server.started:  # noqa: ASYNC110 - it has no event for that
-            await asyncio.sleep(0.002)
+        async with asyncio.timeout(10):
+            while not server.started:  # noqa: ASYNC110 - it has no event for that
+                await asyncio.sleep(0.002)
         yield
     finally:
         server.should_exit = True

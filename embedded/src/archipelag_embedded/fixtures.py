@@ -22,6 +22,17 @@ from archipelag_embedded.postgres import Postgres
 _numbers = itertools.count(1)
 
 
+def chromium() -> str:
+    """Debian's browser; without one the test is left out, but never where everything must run."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    if found is None:
+        assert not os.environ.get("CI"), (
+            "no chromium here: `make .venv/sandboxes.stamp` installs it"
+        )
+        pytest.skip("no chromium here: as root on Debian, apt install chromium")
+    return found
+
+
 @pytest.fixture(scope="session")
 def embedded_directory() -> Iterator[Path]:
     """A short path that an unprivileged server can enter, gone after the session."""

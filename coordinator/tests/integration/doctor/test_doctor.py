@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import socketserver
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +23,7 @@ from archipelag_coordinator.adapters.nats import credentials
 from archipelag_coordinator.doctor import Finding, State, mail
 from archipelag_embedded.nats import Nats
 from archipelag_embedded.postgres import Postgres
+from archipelag_embedded.process import free_port
 
 START_S = 30.0
 
@@ -36,12 +37,6 @@ class Clock:
 
     def monotonic(self) -> float:
         return time.monotonic()
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 @dataclass
@@ -96,11 +91,10 @@ def serving(patient: Patient, tmp_path: Path) -> Iterator[Patient]:
             assert process.poll() is None and time.monotonic() < until, (
                 tmp_path / "log"
             ).read_text()
-            try:
+            with suppress(httpx.HTTPError):
                 if httpx.get(url).status_code == 200:
                     break
-            except httpx.HTTPError:
-                time.sleep(0.1)
+            time.sleep(0.1)
         yield patient
     finally:
         process.kill()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import AsyncIterator
 
 import pytest
+from archipelag_embedded.fixtures import chromium
 from playwright.async_api import Browser, async_playwright
 
 from .talking import Talking, talking
@@ -14,15 +13,10 @@ from .talking import Talking, talking
 
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
-    """Debian's; without one the test is left out, but never where everything must run."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        assert not os.environ.get("CI"), (
-            "no chromium here: `make .venv/sandboxes.stamp` installs it"
-        )
-        pytest.skip("no chromium here: as root on Debian, apt install chromium")
     async with async_playwright() as playwright:
-        started = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        started = await playwright.chromium.launch(
+            executable_path=chromium(), args=["--no-sandbox"]
+        )
         yield started
         await started.close()
 

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import pytest
+from archipelag_embedded.fixtures import chromium
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, async_playwright
 
 GRAVE = frozenset({"serious", "critical"})
-
-
-def chromium() -> str:
-    """Debian's; without one the test is left out, but never where everything must run."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None:
-        assert not os.environ.get("CI"), (
-            "no chromium here: `make .venv/sandboxes.stamp` installs it"
-        )
-        pytest.skip("no chromium here: as root on Debian, apt install chromium")
-    return found
 
 
 @asynccontextmanager
