@@ -67,6 +67,9 @@ def test_a_long_conversation_sends_its_newest_part(tmp_path: Path) -> None:
     assert len(sent) <= 101 and len(json.loads(file.read_text())["messages"]) == 162
 
 
+PROMPT = "> "
+
+
 class Answers(BaseHTTPRequestHandler):
     asked: list[Any] = []  # noqa: RUF012 - one server a test, emptied there
 
@@ -107,10 +110,10 @@ class Typed:
         self.seen = ""
 
     def until(self, text: str) -> None:
-        """Reads until this was shown, after what was read before."""
-        self.seen = ""
+        """Reads until this was shown, after what was waited for before."""
         while text not in self.seen:
             self.seen += os.read(self.ours, 1000).decode(errors="replace")
+        self.seen = self.seen.partition(text)[2]
 
     def type(self, text: str) -> None:
         os.write(self.ours, text.encode())
@@ -122,19 +125,20 @@ def test_a_conversation_on_a_terminal(tmp_path: Path) -> None:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         typed = Typed(f"http://127.0.0.1:{server.server_port}", tmp_path)
         try:
+            typed.until(PROMPT)
             for line, shown in [
                 ("first\n", TEXTS[-1]),
-                ("/system be brief\n", "> "),
+                ("/system be brief\n", PROMPT),
                 ("second\n", TEXTS[-1]),
-                ("/new\n", "> "),
-                (f"/save {tmp_path / 'kept.json'}\n", "> "),
+                ("/new\n", PROMPT),
+                (f"/save {tmp_path / 'kept.json'}\n", PROMPT),
                 ("/what\n", "/quit"),
                 ("third\n", TEXTS[-1]),
             ]:
-                if line == "first\n":
-                    typed.until("> ")
                 typed.type(line)
                 typed.until(shown)
+                if shown != PROMPT:
+                    typed.until(PROMPT)
             typed.type("\x04")
             assert typed.process.wait(WAIT_S) == 0
         finally:
