@@ -98,13 +98,7 @@ class JobCalls:
 
     def wait_for_job(self: Calls, job_id: str, *, timeout_s: float = 300.0) -> values.Job:
         """The job once it has completed. Raises JobFailedError, or TimeoutError: it then goes on."""
-        end = time.monotonic() + timeout_s
-        while not (job := self.call(operations.get_job(job_id))).finished:
-            if time.monotonic() >= end:
-                raise errors.TimeoutError(
-                    f"job {job_id} is still {job.status} after {timeout_s:g} s"
-                )
-            self._sleep(POLL_S)
+        job = _ended(self, job_id, time.monotonic() + timeout_s, timeout_s)
         if job.status != "completed":
             raise JobFailedError(job)
         return job
@@ -114,17 +108,8 @@ class JobCalls:
     ) -> tuple[values.Job, ...]:
         """Jobs, or their ids, once each has ended, however it ended: `status` says so. Raises TimeoutError."""
         end = time.monotonic() + timeout_s
-        ended: list[values.Job] = []
-        for one in jobs:
-            job_id = one if isinstance(one, str) else one.id
-            while not (job := self.call(operations.get_job(job_id))).finished:
-                if time.monotonic() >= end:
-                    raise errors.TimeoutError(
-                        f"job {job_id} is still {job.status} after {timeout_s:g} s"
-                    )
-                self._sleep(POLL_S)
-            ended.append(job)
-        return tuple(ended)
+        ids = [one if isinstance(one, str) else one.id for one in jobs]
+        return tuple([_ended(self, one, end, timeout_s) for one in ids])
 
 
 class AsyncJobCalls:
@@ -212,13 +197,7 @@ class AsyncJobCalls:
         self: AsyncCalls, job_id: str, *, timeout_s: float = 300.0
     ) -> values.Job:
         """The job once it has completed. Raises JobFailedError, or TimeoutError: it then goes on."""
-        end = time.monotonic() + timeout_s
-        while not (job := await self.call(operations.get_job(job_id))).finished:
-            if time.monotonic() >= end:
-                raise errors.TimeoutError(
-                    f"job {job_id} is still {job.status} after {timeout_s:g} s"
-                )
-            await self._sleep(POLL_S)
+        job = await _ended_async(self, job_id, time.monotonic() + timeout_s, timeout_s)
         if job.status != "completed":
             raise JobFailedError(job)
         return job
@@ -228,14 +207,26 @@ class AsyncJobCalls:
     ) -> tuple[values.Job, ...]:
         """Jobs, or their ids, once each has ended, however it ended: `status` says so. Raises TimeoutError."""
         end = time.monotonic() + timeout_s
-        ended: list[values.Job] = []
-        for one in jobs:
-            job_id = one if isinstance(one, str) else one.id
-            while not (job := await self.call(operations.get_job(job_id))).finished:
-                if time.monotonic() >= end:
-                    raise errors.TimeoutError(
-                        f"job {job_id} is still {job.status} after {timeout_s:g} s"
-                    )
-                await self._sleep(POLL_S)
-            ended.append(job)
-        return tuple(ended)
+        ids = [one if isinstance(one, str) else one.id for one in jobs]
+        return tuple([await _ended_async(self, one, end, timeout_s) for one in ids])
+
+
+def _ended(client: Calls, job_id: str, end: float, timeout_s: float) -> values.Job:
+    """The job once it has ended. `end`: until when, on the monotonic clock. Raises TimeoutError."""
+    while not (job := client.call(operations.get_job(job_id))).finished:
+        _check_time(job, end, timeout_s)
+        client._sleep(POLL_S)
+    return job
+
+
+async def _ended_async(client: AsyncCalls, job_id: str, end: float, timeout_s: float) -> values.Job:
+    """As `_ended`."""
+    while not (job := await client.call(operations.get_job(job_id))).finished:
+        _check_time(job, end, timeout_s)
+        await client._sleep(POLL_S)
+    return job
+
+
+def _check_time(job: values.Job, end: float, timeout_s: float) -> None:
+    if time.monotonic() >= end:
+        raise errors.TimeoutError(f"job {job.id} is still {job.status} after {timeout_s:g} s")
