@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import ROOT, Network
+from .conftest import ROOT, Network, address
 from .typed import blocks, environment, typed
 
 ENROL = "127.0.0.1:8421"
@@ -31,8 +31,7 @@ def test_whoever_uses_the_network(network: Network, tmp_path: Path) -> None:
     assert (tmp_path / "square.png").read_bytes().startswith(b"\x89PNG")
     results = (tmp_path / "texts.jsonl.results.jsonl").read_text().splitlines()
     assert len(results) == 3 and all('"status": "completed"' in line for line in results)
-    with network.http() as http:
-        http.headers["authorization"] = f"Bearer {key}"
+    with network.http(key) as http:
         names = [one["name"] for one in http.get("/api-keys").json()["data"]]
         done = {one["workload_slug"] for one in http.get("/jobs").json()["data"]}
     assert "laptop" in names
@@ -41,17 +40,15 @@ def test_whoever_uses_the_network(network: Network, tmp_path: Path) -> None:
 
 def test_whoever_lends_a_machine(network: Network, tmp_path: Path) -> None:
     script = script_of("lend-a-machine.md", tmp_path, least=8)
-    where = (network.home / "island" / "coordinator").read_text().strip()
     text = script.read_text()
     assert ENROL in text
-    script.write_text(text.replace(ENROL, where))
+    script.write_text(text.replace(ENROL, address(network)))
     key = network.user("lender@example.org", "10")
 
     with typed(script, tmp_path, environment(network, tmp_path, key)) as told:
         assert "attic" in told
 
-    with network.http() as http:
-        http.headers["authorization"] = f"Bearer {key}"
+    with network.http(key) as http:
         (mine,) = [one for one in http.get("/hosts").json()["data"] if one["name"] == "attic"]
     assert [cargo["slug"] for cargo in mine["cargos"]] == ["hash"]
 

@@ -124,13 +124,13 @@ def node_clients() -> None:
         )
 
 
-def documented(title: str) -> list[tuple[str, str]]:
-    """The code under a heading of the page that customers read: language and text of each block."""
-    found: list[tuple[str, str]] = []
+def documented() -> dict[str, list[tuple[str, str]]]:
+    """The code of the page that customers read: heading → language and text of each block under it."""
+    found: dict[str, list[tuple[str, str]]] = {}
     under = ""
     for match in BLOCK.finditer(PAGE.read_text()):
         if match["title"]:
             under = match["title"]
-        elif under == title:
-            found.append((match["language"], match["code"]))
+        else:
+            found.setdefault(under, []).append((match["language"], match["code"]))
     return found
