@@ -29,8 +29,9 @@ from archipelag_contracts.pb.archipelag.v1 import files_pb2
 from archipelag_contracts.pb.archipelag.v1 import island_pb2 as island_pb
 from archipelag_contracts.pb.archipelag.v1 import job_pb2 as job
 from archipelag_contracts.tiers import TIERS
-from archipelag_island.adapters.runtimes.native import NativeRuntime, cgroups
+from archipelag_island.adapters.runtimes.native import NativeRuntime, group_parent
 from archipelag_island.adapters.runtimes.native import runtime as native
+from archipelag_island.adapters.runtimes.native.cgroups import PREFIX
 from archipelag_island.adapters.runtimes.native.meter import tree
 from archipelag_island.adapters.runtimes.oci import cgroups as oci_cgroups
 from archipelag_island.adapters.runtimes.oci import lifecycle, owner
@@ -239,8 +240,8 @@ class _playing:  # noqa: N801 - reads as a phrase
 
 def _groups() -> list[Path]:
     """Control groups that native Cargos of this process have."""
-    parent = cgroups.find_parent()
-    ours = f"{cgroups.PREFIX}{os.getpid()}-*"
+    parent = group_parent.find_parent()
+    ours = f"{PREFIX}{os.getpid()}-*"
     return [] if parent is None else [p for f in parent.folders.values() for p in f.glob(ours)]
 
 

@@ -11,8 +11,8 @@ from archipelag_island.adapters.runtimes.native.cgroups import (
     SANDBOX_PIDS,
     Cgroup,
     CgroupParent,
-    find_parent,
 )
+from archipelag_island.adapters.runtimes.native.group_parent import OWN, find_parent
 from archipelag_island.runtime import Consumption
 
 TIER = TIERS["restricted"]
@@ -94,6 +94,57 @@ def test_group_that_is_not_delegated_is_not_used(host: Path) -> None:
     switch.mkdir()  # What cannot be written to.
 
     assert find_parent(host) is None
+
+
+def with_living(groups: Path, *pids: int) -> None:
+    (groups / "cgroup.type").write_text("domain\n")
+    (groups / "cgroup.procs").write_text("".join(f"{pid}\n" for pid in pids))
+
+
+def test_island_that_is_alone_in_its_group_steps_down_before_anything_is_turned_on(
+    host: Path,
+) -> None:
+    groups = with_version_2(host, on="")
+    with_living(groups, os.getpid())
+    switch = groups / "cgroup.subtree_control"
+    switch.unlink()
+    switch.symlink_to(
+        groups / OWN / "switched"
+    )  # Writable only once the group of its own is there.
+
+    parent = find_parent(host)
+
+    assert (groups / OWN / "cgroup.procs").read_text() == str(os.getpid())
+    assert parent is not None and set(parent.folders.values()) == {groups}
+
+
+@pytest.mark.parametrize("above", ["cpu memory pids", "pids"], ids=["limits memory", "does not"])
+def test_group_shared_with_others_is_left_as_it_is_for_one_above_that_limits_memory(
+    host: Path, above: str
+) -> None:
+    groups = with_version_2(host, on="")
+    with_living(groups, os.getpid(), 1)
+    (groups.parent / "cgroup.subtree_control").write_text(above)
+
+    parent = find_parent(host)
+
+    assert not (groups / OWN).exists()
+    assert (groups / "cgroup.subtree_control").read_text() == ""
+    if above == "pids":
+        assert parent is None
+    else:
+        assert parent is not None and set(parent.folders.values()) == {groups.parent}
+        assert parent.controllers == ("memory", "pids", "cpu")
+
+
+def test_island_that_stepped_down_finds_the_same_place_again(host: Path) -> None:
+    groups = with_version_2(host, on="cpu memory pids")
+    (host / "proc/self/cgroup").write_text(f"0::/user/island/{OWN}\n")
+    (groups / OWN).mkdir()
+
+    parent = find_parent(host)
+
+    assert parent is not None and set(parent.folders.values()) == {groups}
 
 
 def test_host_without_groups_has_none(tmp_path: Path) -> None:

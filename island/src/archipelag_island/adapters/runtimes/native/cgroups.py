@@ -1,14 +1,12 @@
 """Control groups of native Cargos, in either version's layout: hard limits, and the kernel's own counters.
 
-They are made below the Island's own groups, so that a limit of the Island's is one of its Cargos too. Nothing here
-raises for a host that has none: what can be had is used, and `CgroupParent.controllers` says what that is.
+Nothing here raises for a host that has none: what can be had is used, and `CgroupParent.controllers` says what that is.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -202,75 +200,6 @@ class Cgroup:
             with suppress(OSError):
                 folder.rmdir()
         return not any(folder.exists() for folder in self.own_folders)
-
-
-def find_parent(root: Path = Path("/")) -> CgroupParent | None:
-    """Where this process may make groups; tried by making one. `root` is another than / in tests only."""
-    try:
-        own = dict(_own_groups((root / "proc/self/cgroup").read_text()))
-        mounts = list(_mounts((root / "proc/self/mountinfo").read_text()))
-    except OSError:
-        return None
-    folders: dict[str, Path] = {}
-    for point, inside, names in mounts:
-        for name in names & {*WANTED, *COUNTING} & set(own):
-            at = own[name].removeprefix("" if inside == "/" else inside).lstrip("/")
-            folder = root / point.lstrip("/") / at
-            if _can_make_groups(folder):
-                folders[name] = folder
-    if any(name in folders for name in WANTED):
-        return CgroupParent(folders, unified=False)
-    for point, inside, names in mounts:
-        if "cgroup2" in names and "" in own:
-            at = own[""].removeprefix("" if inside == "/" else inside).lstrip("/")
-            folder = root / point.lstrip("/") / at
-            if found := _delegated(folder):
-                return CgroupParent(dict.fromkeys(found, folder), unified=True)
-    return None
-
-
-def _delegated(folder: Path) -> list[str]:
-    """Turns on what we want for groups below this one, and says what is on."""
-    switch = folder / "cgroup.subtree_control"
-    with suppress(OSError):
-        there = (folder / "cgroup.controllers").read_text().split()
-        for name in WANTED:
-            if name in there and name not in switch.read_text().split():
-                # Refused while processes live in the group itself: then the owner has not made room for ours.
-                with suppress(OSError):
-                    switch.write_text(f"+{name}")
-        on = switch.read_text().replace("+", "").split()
-        return [name for name in WANTED if name in on] if _can_make_groups(folder) else []
-    return []
-
-
-def _can_make_groups(folder: Path) -> bool:
-    tried = folder / f"{PREFIX}{os.getpid()}-probe"
-    try:
-        tried.mkdir()
-        tried.rmdir()
-    except OSError:
-        return False
-    return True
-
-
-def _own_groups(text: str) -> Iterator[tuple[str, str]]:
-    for line in text.splitlines():
-        _, controllers, path = line.split(":", 2)
-        for name in controllers.split(","):
-            yield name, path
-
-
-def _mounts(text: str) -> Iterator[tuple[str, str, set[str]]]:
-    """Mount point, which part of the tree it shows, and its controllers (`cgroup2` for the unified tree)."""
-    for line in text.splitlines():
-        left, _, right = line.partition(" - ")
-        inside, point = left.split()[3:5]
-        kind, _, options = right.split(" ", 2)
-        if kind == "cgroup":
-            yield point, inside, set(options.split(","))
-        elif kind == "cgroup2":
-            yield point, inside, {"cgroup2"}
 
 
 def _table(path: Path) -> dict[str, int]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from subprocess import DEVNULL, PIPE
 from typing import Final
 
-from archipelag_island.adapters.runtimes.native import cgroups
+from archipelag_island.adapters.runtimes.native import group_parent
 from archipelag_island.adapters.runtimes.native.cgroups import CgroupParent
 from archipelag_island.adapters.runtimes.native.rights import Rights, candidates
 from archipelag_island.adapters.runtimes.native.sandbox import Interpreter, find_interpreter
@@ -45,7 +45,7 @@ async def find_host(holds: Callable[[Rights, Interpreter], Awaitable[bool]]) -> 
         if await holds(candidate, interpreter):
             rights = candidate
             break
-    groups = await asyncio.to_thread(cgroups.find_parent) if sys.platform == "linux" else None
+    groups = await asyncio.to_thread(group_parent.find_parent) if sys.platform == "linux" else None
     executor = "confined child process"
     if rights.bubblewrap:
         executor = await _answer(rights.bubblewrap, "--version") or "bubblewrap"

@@ -23,7 +23,7 @@ from typing import Final
 from archipelag_contracts.tiers import TIERS, Tier
 
 from archipelag_island.adapters.runtimes.exchange import INSIDE, Exchange
-from archipelag_island.adapters.runtimes.native import cgroups
+from archipelag_island.adapters.runtimes.native import cgroups, group_parent
 from archipelag_island.adapters.runtimes.native.cgroups import Cgroup
 from archipelag_island.adapters.runtimes.native.host import Host, find_host
 from archipelag_island.adapters.runtimes.native.plan import Plan, arguments_of, filter_file
@@ -87,7 +87,7 @@ class NativeRuntime(ServedCargos):
             if folder.stat().st_uid in (os.getuid(), *range(UID_FIRST, UID_FIRST + UID_COUNT)):
                 shutil.rmtree(folder, ignore_errors=True)
                 removed += 1
-        groups = cgroups.find_parent() if sys.platform == "linux" else None
+        groups = group_parent.find_parent() if sys.platform == "linux" else None
         return removed + (groups.remove_leftovers() if groups else 0)
 
     async def start(self, spec: CargoSpec) -> Handle:
