@@ -1,8 +1,8 @@
 """The last step inside the sandbox: binds this process by Landlock where the kernel has it, then becomes the engine.
 
 Run as a script, in the interpreter that the engine then goes on in, since another one would cost its start again.
-Arguments: the most processes, the folders for sockets and for any files (each ended by a colon), the engine's package
-or a file to run, its arguments.
+Arguments: the most processes, the folders for sockets, for any files and with files that are written to (separated by
+colons), the engine's package or a file to run, its arguments.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _CREATE, _ADD, _RESTRICT = 444, 445, 446  # Alike on every processor.
 _PATH_BENEATH: Final = 1
 _EXECUTE, _WRITE, _READ, _LIST = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _REMOVE_FILE, _MAKE_DEVICE, _MAKE_BLOCK, _MAKE_SOCKET = 1 << 5, 1 << 6, 1 << 11, 1 << 9
-_IOCTL_DEVICE: Final = 1 << 15
+_TRUNCATE, _IOCTL_DEVICE = 1 << 14, 1 << 15
 # Rights over files by version of the interface; those over TCP came with 4, over abstract sockets and signals with 6.
 _FILE_RIGHTS: Final = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}
 _TCP: Final = 0b11
@@ -33,8 +33,11 @@ def landlock_version(libc: ctypes.CDLL | None = None) -> int:
     return max(0, int(libc.syscall(_CREATE, None, ctypes.c_size_t(0), ctypes.c_uint32(1))))
 
 
-def bind(sockets: str, anything: list[str], *, tcp: bool = False) -> int:
+def bind(sockets: str, anything: list[str], written: list[str], *, tcp: bool = False) -> int:
     """What this process and its children may do to files, however they reach them. Returns the interface's version.
+
+    `sockets`: a folder in which sockets are made; `anything`: where any files are; `written`: where those that are
+    there may be written to, and none be made.
 
     Raises OSError when the kernel knows Landlock and refuses it all the same.
     """
@@ -53,6 +56,8 @@ def bind(sockets: str, anything: list[str], *, tcp: bool = False) -> int:
     _allow(libc, ruleset, sockets, _READ | _WRITE | _LIST | _MAKE_SOCKET | _REMOVE_FILE)
     for folder in anything:
         _allow(libc, ruleset, folder, handled & ~(_MAKE_DEVICE | _MAKE_BLOCK))
+    for folder in written:
+        _allow(libc, ruleset, folder, (_WRITE | _TRUNCATE) & handled)
     if libc.prctl(38, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "no new privileges")
     _call(libc, _RESTRICT, ruleset, 0)
@@ -77,12 +82,12 @@ def _call(libc: ctypes.CDLL, number: int, *arguments: int | bytes) -> int:
 
 
 def main() -> None:
-    processes, sockets, anything, target, *arguments = sys.argv[1:]
+    processes, sockets, anything, written, target, *arguments = sys.argv[1:]
     try:
         # Counted in this user namespace alone, so it could not be set before.
         most = int(processes)
         resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
-        bind(sockets, [folder for folder in anything.split(":") if folder])
+        bind(sockets, _folders(anything), _folders(written))
     except OSError as error:
         sys.stderr.write(f"could not be confined: {error}\n")
         sys.stderr.flush()
@@ -92,6 +97,10 @@ def main() -> None:
         runpy.run_path(target, run_name="__main__")
     else:
         runpy.run_module(target, run_name="__main__", alter_sys=True)
+
+
+def _folders(text: str) -> list[str]:
+    return [folder for folder in text.split(":") if folder]
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ _FOUND_BY: Final = ("/etc/ld.so.cache", "/etc/alternatives")
 # Engines choose their number of threads and instructions by it.
 _PROCESSORS: Final = "/sys/devices/system/cpu"
 _DEVICES: Final = ("nvidia*", "dri", "kfd")
+# Where a driver's libraries are mounted into machines that do not have them among the system's own.
+_DRIVERS: Final = ("/usr/local/nvidia/lib64", "/usr/local/nvidia/lib")
 _ACCOUNTS: Final = {
     "passwd": "cargo:x:{uid}:{gid}:Cargo:/tmp:/\n",
     "group": "cargo:x:{gid}:\n",
@@ -91,7 +93,9 @@ class Sandbox:
 
     def command(self, target: str, arguments: list[str]) -> list[str]:
         """`target` is a package, or the path of a script that is seen inside."""
-        entry = [SCRIPT, str(self.tier.pids), SOCKETS, f"{TMP}:{SHARED_MEMORY}", target]
+        # CUDA names its threads there, and gives up where it cannot.
+        written = "/proc" if self.devices else ""
+        entry = [SCRIPT, str(self.tier.pids), SOCKETS, f"{TMP}:{SHARED_MEMORY}", written, target]
         return [*self._bubblewrap(), "--", sys.executable, "-I", *entry, *arguments]
 
     def _bubblewrap(self) -> list[str]:
@@ -128,6 +132,10 @@ class Sandbox:
         if self.devices:
             for path in gpu_devices():
                 options += ["--dev-bind", path, path]
+            if drivers := [path for path in _DRIVERS if Path(path).is_dir()]:
+                for path in drivers:
+                    options += ["--ro-bind", path, path]
+                options += ["--setenv", "LD_LIBRARY_PATH", ":".join(drivers)]
         return [*options, "--remount-ro", "/dev"]
 
     def _own(self) -> list[str]:
