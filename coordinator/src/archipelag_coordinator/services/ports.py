@@ -141,7 +141,7 @@ class Jobs(Protocol):
         ...
 
     async def waiting(self, home: RelayId, limit: int) -> list[JobId]:
-        """Queued jobs of this home: highest priority first, then oldest."""
+        """Queued jobs of this home as they have their turn (`domain/fair.py`); jobs that run count in every home."""
         ...
 
     async def overdue(self, home: RelayId, now: datetime, limit: int) -> list[JobId]:

@@ -237,7 +237,7 @@ async def settled_elsewhere(world: World) -> list[JobId]:
 
 
 async def waiting_jobs(world: World, limit: int) -> list[JobId]:
-    """Queued jobs, oldest first, but for those that a request is finding an Island for at this moment."""
+    """Queued jobs as they have their turn, but for those that a request is finding an Island for at this moment."""
     async with world.store.begin() as tx:
         waiting = await tx.jobs.waiting(world.home, limit)
     return [job_id for job_id in waiting if not _placing(world, job_id)]

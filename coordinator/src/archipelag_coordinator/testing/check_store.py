@@ -23,6 +23,7 @@ from archipelag_coordinator.testing.check_operating import CheckOperating
 from archipelag_coordinator.testing.check_pay import CheckPay
 from archipelag_coordinator.testing.check_people import CheckPeople
 from archipelag_coordinator.testing.check_sums import CheckSums
+from archipelag_coordinator.testing.check_turns import CheckTurns
 from archipelag_coordinator.testing.check_work import CheckAttempts, CheckJobs
 
 
@@ -35,6 +36,7 @@ class CheckStore(
     CheckDocuments,
     CheckIslands,
     CheckJobs,
+    CheckTurns,
     CheckItems,
     CheckAttempts,
     CheckLedger,

@@ -254,18 +254,6 @@ class CheckJobs:
         assert some == ([cancelled], 1)
         assert none == ([], 0)
 
-    async def test_waiting_are_by_priority_then_age(self, store: Store) -> None:
-        scene = await Scene.of(store)
-        young = await scene.job(created_at=START + MINUTE)
-        old = await scene.job()
-        urgent = await scene.job(created_at=START + 2 * MINUTE, priority=5)
-        await scene.job(status=JobStatus.RUNNING)
-        await scene.job(home=RelayId(an_id("rly")))
-
-        async with store.begin() as tx:
-            assert await tx.jobs.waiting(HOME, 10) == [urgent.id, old.id, young.id]
-            assert await tx.jobs.waiting(HOME, 1) == [urgent.id]
-
     async def test_overdue_are_past_deadline_or_too_long_queued(self, store: Store) -> None:
         scene = await Scene.of(store)
         fresh = {"queue_until": START + MINUTE, "deadline_at": START + 2 * MINUTE}

@@ -10,6 +10,7 @@ from archipelag_contracts.ids import ApiKeyId, Epoch, IslandId, JobId, Position,
 from archipelag_contracts.units import ZERO, Ucredits
 
 from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus
+from archipelag_coordinator.domain.fair import in_turn
 from archipelag_coordinator.domain.fleet import AttemptKey
 from archipelag_coordinator.domain.items import Items, joined
 from archipelag_coordinator.domain.job import EVERY_JOB, Job, JobFilter, JobStatus
@@ -87,9 +88,9 @@ class MemoryJobs:
         self._state.jobs.put(job.id, kept)
 
     async def waiting(self, home: RelayId, limit: int) -> list[JobId]:
+        running = [j for j in self._state.jobs if j.status is JobStatus.RUNNING]
         queued = [j for j in self._state.jobs if j.status is JobStatus.QUEUED and j.home == home]
-        queued.sort(key=lambda j: (-j.priority, j.created_at, j.id))
-        return [j.id for j in queued[:limit]]
+        return [j.id for j in in_turn([*running, *queued])[:limit]]
 
     async def overdue(self, home: RelayId, now: datetime, limit: int) -> list[JobId]:
         late = [

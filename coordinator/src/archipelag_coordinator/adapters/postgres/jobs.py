@@ -77,9 +77,31 @@ SAVE_GUARDED: Final = f"""
     UPDATE jobs SET {assigns(_MOVED)}, delivered = greatest(delivered, %(delivered)s)
     WHERE id = %(id)s AND epoch = %(was_epoch)s AND status = %(was_status)s
 """
+# One line for each account and Cargo, found by jumping from one to the next in the index; of each no more than asked.
 WAITING: Final = """
-    SELECT id FROM jobs WHERE status = 'queued' AND home = %(home)s
-    ORDER BY priority DESC, created_at, id LIMIT %(limit)s
+    WITH RECURSIVE lines AS (
+        (SELECT user_id, cargo_digest FROM jobs WHERE status = 'queued' AND home = %(home)s
+            ORDER BY user_id, cargo_digest LIMIT 1)
+        UNION ALL
+        SELECT found.user_id, found.cargo_digest FROM lines CROSS JOIN LATERAL (
+            SELECT user_id, cargo_digest FROM jobs WHERE status = 'queued' AND home = %(home)s
+                AND (user_id, cargo_digest) > (lines.user_id, lines.cargo_digest)
+            ORDER BY user_id, cargo_digest LIMIT 1
+        ) found
+    )
+    SELECT turns.id FROM lines
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS slots FROM jobs WHERE status = 'running'
+            AND user_id = lines.user_id AND cargo_digest = lines.cargo_digest
+    ) taken
+    CROSS JOIN LATERAL (
+        SELECT id, created_at, row_number() OVER (ORDER BY priority DESC, created_at, id) AS place FROM (
+            SELECT id, created_at, priority FROM jobs WHERE status = 'queued' AND home = %(home)s
+                AND user_id = lines.user_id AND cargo_digest = lines.cargo_digest
+            ORDER BY priority DESC, created_at, id LIMIT %(limit)s
+        ) AS first
+    ) turns
+    ORDER BY taken.slots + turns.place, turns.created_at, turns.id LIMIT %(limit)s
 """
 # Two halves, each with an index of its own.
 OVERDUE: Final = """

@@ -30,7 +30,7 @@ UNKNOWN_MAX: Final = 10_000
 
 
 async def dispatch_waiting(world: World) -> None:
-    """Queued jobs, oldest first, as long as somebody takes them."""
+    """Queued jobs as they have their turn, as long as somebody takes them."""
 
     async def one(job_id: JobId) -> None:
         answer = world.answers.get(job_id)

@@ -1,0 +1,10 @@
+"""Jobs wait in a line for each account and Cargo."""
+
+from archipelag_coordinator.adapters.postgres.migrations import sql
+
+revision = "pre_0019_turns"
+down_revision = "pre_0013_conversations"
+
+
+def upgrade() -> None:
+    sql.run_file(revision)
