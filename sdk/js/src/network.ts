@@ -74,7 +74,7 @@ export class NetworkCalls {
     options: CallOptions & { limit?: number } = {},
   ): AsyncGenerator<Transfer, void, undefined> {
     let before: unknown;
-    return walk(options.limit, async ({ limit }) => {
+    const page = async ({ limit }: { limit: number }) => {
       const { signal } = options;
       const query = { limit, before };
       const { body } = await this.http.json({
@@ -85,7 +85,9 @@ export class NetworkCalls {
       });
       before = (body as { meta?: { next?: unknown } } | null)?.meta?.next ?? undefined;
       return { rows: rowsOf<Transfer>(body), more: before !== undefined };
-    });
+    };
+    // One that went from one of the two accounts to the other is an entry in each.
+    return walk(options.limit, page, ({ id, account }) => `${id} ${account}`);
   }
 
   /** One's keys, without their secrets. */
@@ -101,7 +103,7 @@ export class NetworkCalls {
     const json = { name, scopes: options.scopes ?? ["read", "write"], ...keyOf(options) };
     const { idempotencyKey, signal } = options;
     const call: Call = { method: "POST", path: "/api-keys", json, idempotencyKey, signal };
-    const { body } = await this.http.json(call);
+    const { body } = await this.http.json({ ...call, once: true });
     const { key, data } = body as { key?: unknown; data?: unknown };
     if (typeof key !== "string") throw new BadAnswerError("the answer has no key");
     return { ...camel<ApiKey>(data), key };
@@ -115,7 +117,9 @@ export class NetworkCalls {
 
   /** Refused from the next request on, everywhere. */
   async revokeKey(keyId: string, options: WriteOptions = {}): Promise<void> {
-    await this.write("DELETE", `/api-keys/${segment(keyId)}`, options);
+    const { idempotencyKey, signal } = options;
+    const path = `/api-keys/${segment(keyId)}`;
+    await this.http.json({ method: "DELETE", path, idempotencyKey, signal, goneIsDone: true });
   }
 
   /** Models by name; `kind` says what each is good for. */

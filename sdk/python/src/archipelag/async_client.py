@@ -154,7 +154,7 @@ class AsyncClient(
                 await response.aclose()
                 wait = (
                     transport.delay_s(tries, refusal.retry_after, self._chance)
-                    if transport.may_retry(response)
+                    if transport.may_retry(operation, response)
                     else None
                 )
             if wait is None or tries > self.settings.retries_max:

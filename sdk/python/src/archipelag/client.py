@@ -141,7 +141,7 @@ class Client(JobCalls, BatchCalls, FileCalls, NetworkCalls, AccountCalls):
                 response.close()
                 wait = (
                     transport.delay_s(tries, refusal.retry_after, self._chance)
-                    if transport.may_retry(response)
+                    if transport.may_retry(operation, response)
                     else None
                 )
             if wait is None or tries > self.settings.retries_max:

@@ -125,7 +125,9 @@ def get_file(file_id: str) -> Operation[values.File]:
 
 def file_content(file_id: str, offset: int = 0, tag: str = "") -> Operation[None]:
     """From this byte on; from the beginning where the file is not the one that this tag names."""
-    headers = {"Range": f"bytes={offset}-", "If-Range": tag} if offset and tag else {}
+    headers = {"Accept": "*/*"}
+    if offset and tag:
+        headers |= {"Range": f"bytes={offset}-", "If-Range": tag}
     path = f"/files/{segment(file_id)}/content"
     return Operation("GET", path, lambda _, __: None, headers=headers)
 
