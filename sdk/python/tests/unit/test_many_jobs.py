@@ -13,6 +13,7 @@ import archipelag
 import httpx
 import pytest
 from archipelag import AsyncClient
+from archipelag.cli import main
 from stub import JOB, Network, Pieces, job, refused
 
 BATCH = "bat_" + "a" * 32
@@ -348,3 +349,18 @@ def test_a_transfer_between_ones_own_accounts_is_an_entry_in_each() -> None:
 
     assert [one.account for one in found] == ["spending", "earnings"]
     assert network.requests[1].url.params["before"] == "tra_1"
+
+
+def test_batches_are_listed_on_the_command_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    made = {"id": BATCH, "status": "completed", "workload_slug": "echo", "total": 3, "jobs": []}
+    made |= {"counts": {"completed": 2, "failed": 1, "queued": 0}}
+    page = {"data": [made], "meta": {"total": 1, "limit": 20, "offset": 0}}
+    network = Network(httpx.Response(200, json=page))
+
+    status = main(["batches", "--status", "completed"], lambda *_: network.client())
+
+    told = capsys.readouterr().out
+    assert status == 0 and BATCH in told and "3 of 3" in told
+    assert network.requests[0].url.params["status"] == "completed"
