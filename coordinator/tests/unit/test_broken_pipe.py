@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("keys", "init", "--state-dir", "state")], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("keys", "init", "--state-dir", "state")], ids=" ".join
+)
 def test_a_command_whose_reader_has_gone_ends_in_peace(
     arguments: tuple[str, ...], tmp_path: Path
 ) -> None:
