@@ -1,4 +1,4 @@
-"""Exchanges that no server of this branch answers yet, written by hand from the reference of the API."""
+"""Exchanges that the recorder's customer has no right or no history for, written by hand from the API's reference."""
 
 from __future__ import annotations
 
@@ -119,6 +119,33 @@ KEY = {
     "used": "0",
     "rate_per_minute": 10,
 }
+SESSION = {
+    "id": "key_01m8f3session",
+    "user_agent": "Mozilla/5.0",
+    "created_at": "2026-11-27T18:20:00.000Z",
+    "last_used_at": None,
+    "expires_at": "2026-12-27T18:20:00.000Z",
+    "revoked_at": None,
+    "current": False,
+}
+PERSON = {
+    "id": "usr_01m8f3",
+    "email": "ada@example.org",
+    "role": "operator",
+    "suspended": False,
+    "created_at": "2026-11-27T18:20:00.000Z",
+}
+OTHER = PERSON | {"id": "usr_01m8f2", "email": "bob@example.org", "role": "user"}
+GRANTED = {
+    "id": "usr_01m8f3",
+    "email": "ada@example.org",
+    "role": "operator",
+    "credits": "12.5",
+    "held": "0",
+    "available": "12.5",
+    "created_at": "2026-11-27T18:20:00.000Z",
+    "granted": True,
+}
 TOO_MANY = {
     "code": "too_many_batches",
     "message": "too many of your batches have not ended",
@@ -128,7 +155,7 @@ TOO_MANY = {
 
 def exchanges() -> list[dict[str, Any]]:
     """Without their results."""
-    return _work() + _books()
+    return _work() + _books() + _people()
 
 
 def _work() -> list[dict[str, Any]]:
@@ -220,6 +247,46 @@ def _books() -> list[dict[str, Any]]:
                 "workload": "echo",
             },
             meta={"total": 0, "limit": 5, "offset": 0},
+        ),
+    ]
+
+
+def _people() -> list[dict[str, Any]]:
+    given = {"user_id": "usr_01m8f3", "amount": "2.5", "cause": "thanks"}
+    body = {"user_id": "usr_01m8f3", "credits": "2.5", "cause": "thanks"}
+    gone = SESSION | {"revoked_at": "2026-11-27T18:30:00.000Z"}
+    first = {"limit": "100", "offset": "0", "search": "example"}
+    meta = {"total": 2, "limit": 100, "offset": 0}
+    second = _request("GET /admin/users", None, first | {"offset": "1"})
+    return [
+        _one("browsers signed in", "list_sessions", {}, "GET /sessions", [SESSION]),
+        _one(
+            "a browser signed out",
+            "revoke_session",
+            {"session_id": SESSION["id"]},
+            f"DELETE /sessions/{SESSION['id']}",
+            gone,
+        ),
+        _one(
+            "people over two pages",
+            "list_users",
+            {"search": "example"},
+            "GET /admin/users",
+            [PERSON],
+            query=first,
+            meta=meta,
+        )
+        | {
+            "then": [{"request": second, "response": _response(200, [OTHER], meta | {"offset": 1})}]
+        },
+        _one("a grant", "grant_credits", given, "POST /admin/grants", GRANTED, 201, body),
+        _one(
+            "a grant given before",
+            "grant_credits",
+            given,
+            "POST /admin/grants",
+            GRANTED | {"granted": False},
+            body=body,
         ),
     ]
 

@@ -217,6 +217,17 @@ def _rest(call: Callable[..., Any]) -> None:
     call("keys", "list_keys")
     call("a key revoked", "revoke_key", key_id=made.id)
     call("a key that is not valid", "create_key", name="", scopes=["read"])
+    asked = {"workload": "echo", "inputs": [{"text": "first"}, {"text": "second"}]}
+    call("a batch made", "submit_batch", **asked, max_parallelism=1)
+    call("batches", "list_batches", limit=1)
+    call("batches by status", "list_batches", status=["completed", "failed"], limit=1)
+    call("jobs whose time ran out", "list_jobs", status="timeout", limit=1)
+    call("sessions", "list_sessions")
+    call("a session that there is not", "revoke_session", session_id="key_" + "0" * 26)
+    call("sessions ended everywhere", "revoke_sessions")
+    call("people, without the role for it", "list_users", search="a", limit=1)
+    grant = {"user_id": "usr_" + "0" * 26, "amount": "1", "cause": "recorded"}
+    call("a grant, without the role for it", "grant_credits", **grant)
 
 
 def _no_sleep(_: float) -> None: ...

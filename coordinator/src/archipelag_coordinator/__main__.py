@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import nats.errors
@@ -58,9 +59,28 @@ settings, from the environment:
 
 def main(argv: list[str] | None = None) -> int:
     """Exit status: 0 done, 1 failed with a message, 2 wrong usage."""
+    return to_the_end(lambda: _main(argv))
+
+
+def to_the_end(command: Callable[[], int]) -> int:
+    """Runs a command whose output somebody may stop reading (`head`, a pager): that is no failure of ours."""
+    try:
+        try:
+            return command()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would complain of what is left once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _main(argv: list[str] | None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         return _run(arguments)
+    except BrokenPipeError:
+        raise
     except (CoordinatorError, ContractError, KeysUnusable, OSError, ValueError) as error:
         print(f"archipelag-coordinator: {error}", file=sys.stderr)
     except psycopg.Error as error:

@@ -22,6 +22,7 @@ CoordinatorError
 │   ├── TooManyBatches          too many of one's batches have not ended: `limit`
 │   ├── NothingToContinue       a reader's place in an answer that does not stand (any more)
 │   ├── LastAdministrator       somebody must be left who may administer
+│   ├── AlreadyMade             a secret that was shown once was made under this Idempotency-Key: `key_id`
 │   └── AlreadyPosted           a transfer of this id stands, with other entries
 ├── PairingRefused              unknown, used or expired pairing code: `reason`
 ├── LinkNotValid                unknown, used or expired sign-in link: `reason`
@@ -196,6 +197,17 @@ class TooManyBatches(Conflict):
     def __init__(self, limit: int) -> None:
         super().__init__(f"{limit} of your batches have not ended: wait for those, or cancel one")
         self.limit = limit
+
+
+class AlreadyMade(Conflict):
+    code = "already_made"
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(
+            f"{key_id} was made under this Idempotency-Key, and its secret is shown once and not kept: "
+            "if you have not got it, revoke that key and ask under another Idempotency-Key"
+        )
+        self.key_id = key_id
 
 
 class AlreadyPosted(Conflict):

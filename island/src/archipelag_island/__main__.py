@@ -144,6 +144,10 @@ def _seconds(text: str) -> float:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    return live.to_the_end(lambda: _main(arguments))
+
+
+def _main(arguments: list[str] | None) -> int:
     chosen = _parser().parse_args(arguments)
     logging.basicConfig(
         level=logging.DEBUG if getattr(chosen, "verbose", False) else logging.INFO,

@@ -190,6 +190,61 @@ async def test_a_cargo_that_nobody_uses_is_ended(
     assert held(stage).warm is not None
 
 
+async def test_a_run_that_comes_while_a_cargo_makes_room_waits_for_its_next_start(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(offer, "MEMORY_LOOK_S", 0.001)
+    stopping, go = hold_stops(stage, monkeypatch)
+    offer_all(stage, pulled())
+    await stage.until(lambda: held(stage).startable)
+    execute.accept(stage.world, wanted(stage=stage))
+    await stage.until(lambda: stage.link.delivered)
+    stage.world.hold(held(stage).digest).give_way.set()
+    await stopping.wait()
+
+    refusal = execute.accept(stage.world, wanted(2, stage=stage))
+    await asyncio.sleep(0.02)
+    go.set()
+    await stage.until(lambda: len(stage.link.delivered) == 2)
+
+    assert refusal is None
+    assert [r.ending.cause for r in stage.link.delivered_reports()] == [Cause.COMPLETED] * 2
+    assert stage.runtime.starts == 2
+
+
+async def test_no_run_is_given_to_a_cargo_that_died_and_is_cleared_away(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopping, go = hold_stops(stage, monkeypatch)
+    offer_all(stage, pulled())
+    await stage.until(lambda: held(stage).startable)
+    execute.accept(stage.world, wanted(stage=stage))
+    await stage.until(lambda: stage.link.delivered)
+    stage.runtime.kill_all()
+    await stopping.wait()
+
+    refusal = execute.accept(stage.world, wanted(2, stage=stage))
+    go.set()
+
+    assert refusal is not None and "told to die" in refusal.reason
+
+
+def hold_stops(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> tuple[asyncio.Event, asyncio.Event]:
+    """Set once a Cargo is being ended; to be set so that it goes on."""
+    stopping, go = asyncio.Event(), asyncio.Event()
+    stop = stage.runtime.stop
+
+    async def held_stop(handle: Any, grace_s: float) -> None:
+        stopping.set()
+        await go.wait()
+        await stop(handle, grace_s)
+
+    monkeypatch.setattr(stage.runtime, "stop", held_stop)
+    return stopping, go
+
+
 async def test_weights_beside_an_image_are_fetched_by_an_engine_that_is_installed(
     stage: Stage, tmp_path: Path
 ) -> None:

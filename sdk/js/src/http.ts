@@ -60,9 +60,13 @@ export interface Call extends WriteOptions {
   readonly lastEventId?: string | undefined;
   /** That it is not there any more when asked again says that the first try did it. */
   readonly goneIsDone?: boolean | undefined;
+  /** The network would do it again, or refuse the second: it is tried again only where it surely did nothing. */
+  readonly once?: boolean | undefined;
 }
 
 const RETRY_STATUSES = new Set([429, 502, 503, 504]);
+/** Of errors under `fetch`: no connection came about, so nothing arrived. A browser tells none of them. */
+const NOT_ARRIVED = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "UND_ERR_CONNECT_TIMEOUT"]);
 const BACKOFF_S = 0.5;
 const BACKOFF_MAX_S = 8;
 /** Told to wait longer than this, a program does better to hear of it than to hang. */
@@ -145,7 +149,7 @@ export class Http {
         if (call.goneIsDone && tries > 1 && refusal.status === 404)
           return await take(new Line(new Response(), watch, 1, false));
         failure = refusal;
-        const again = RETRY_STATUSES.has(line.response.status);
+        const again = mayHelp(call, line.response);
         waitS = again ? this.#delayS(tries, refusal.retryAfter) : null;
       } catch (error) {
         watch.end();
@@ -153,7 +157,7 @@ export class Http {
         this.#turn++;
         if (error instanceof ArchipelagError) throw error;
         failure = unreachable(address, error);
-        waitS = this.#delayS(tries, null);
+        waitS = call.once && !notArrived(error) ? null : this.#delayS(tries, null);
       }
       if (waitS === null || tries > this.retries) throw failure;
       await this.#sleep(waitS * 1000, call.signal);
@@ -251,6 +255,17 @@ async function refusalOf(line: Line): Promise<ApiError> {
   }
   const after = secondsOf(headers.get("Retry-After"));
   return errorOf(status, body, after, headers.get("X-Request-Id"));
+}
+
+/** Whether another try may help. The server knows better where it says so. */
+function mayHelp(call: Call, { status, headers }: Response): boolean {
+  if (headers.get("X-Should-Retry") === "false") return false;
+  return call.once ? status === 429 : RETRY_STATUSES.has(status);
+}
+
+function notArrived(error: unknown): boolean {
+  const { code, cause } = (error ?? {}) as { code?: unknown; cause?: unknown };
+  return NOT_ARRIVED.has(String(code)) || (cause !== undefined && notArrived(cause));
 }
 
 function unreachable(address: string, error: unknown): ConnectionError {

@@ -69,13 +69,7 @@ export class JobCalls extends NetworkCalls {
     const createdAfter = momentOf(filter.createdAfter);
     const createdBefore = momentOf(filter.createdBefore);
     const wanted = snake({ status, workload, createdAfter, createdBefore });
-    return walk(filter.limit, async ({ limit, offset }) => {
-      const query = { limit, offset, ...wanted };
-      const { body } = await this.http.json({ method: "GET", path: "/jobs", query, signal });
-      const rows = rowsOf<Job>(body);
-      const total = (body as { meta?: { total?: unknown } }).meta?.total;
-      return { rows, more: typeof total === "number" && offset + rows.length < total };
-    });
+    return walk(filter.limit, (place) => this.page("/jobs", wanted, place, signal));
   }
 
   /** The whole output, or null while there is none. */
@@ -166,6 +160,17 @@ export class JobCalls extends NetworkCalls {
   /** Where a batch stands, with each of its jobs. */
   getBatchStatus(batchId: string, options: CallOptions = {}): Promise<Batch> {
     return this.read(`/jobs/${segment(batchId)}/batch-status`, options);
+  }
+
+  /** One's batches, newest first, each once and without its items; pages are fetched as they are needed. */
+  listBatches(
+    options: CallOptions & {
+      status?: Batch["status"] | readonly Batch["status"][] | undefined;
+      limit?: number | undefined;
+    } = {},
+  ): AsyncGenerator<Batch, void, undefined> {
+    const { status, limit, signal } = options;
+    return walk(limit, (place) => this.page("/jobs/batches", { status }, place, signal));
   }
 
   /** Cancels what has not ended yet; what has completed stays. */

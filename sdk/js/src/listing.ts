@@ -16,11 +16,12 @@ export interface Place<T> {
   readonly last: T | undefined;
 }
 
-/** Each row once, so many as `limit`; pages are fetched as they are needed. What is new pushes the rest down the list,
+/** Each row once, by its name, so many as `limit`; pages are fetched as they are needed. What is new pushes the rest down the list,
  * where it would be met again. */
 export async function* walk<T extends { readonly id: string }>(
   limit: number | undefined,
   fetchPage: (place: Place<T>) => Promise<Page<T>>,
+  nameOf: (row: T) => string = (row) => row.id,
 ): AsyncGenerator<T, void, undefined> {
   if (limit !== undefined && !(Number.isInteger(limit) && limit >= 0))
     throw new TypeError("limit must be a whole number, 0 or more");
@@ -29,8 +30,9 @@ export async function* walk<T extends { readonly id: string }>(
   for (let offset = 0, left = limit ?? Number.POSITIVE_INFINITY; left > 0; ) {
     const page = await fetchPage({ limit: Math.min(left, PAGE_MAX), offset, last });
     for (const row of page.rows) {
-      if (seen.has(row.id)) continue;
-      seen.add(row.id);
+      const name = nameOf(row);
+      if (seen.has(name)) continue;
+      seen.add(name);
       yield row;
       if (--left <= 0) return;
     }

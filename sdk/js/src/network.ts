@@ -9,13 +9,16 @@ import type {
   Account,
   ApiKey,
   Credits,
+  Grant,
   Island,
   IslandWhy,
   Karma,
   Model,
   NewApiKey,
+  Session,
   Transfer,
   UsageSum,
+  User,
   Workload,
 } from "./types.js";
 
@@ -74,7 +77,7 @@ export class NetworkCalls {
     options: CallOptions & { limit?: number } = {},
   ): AsyncGenerator<Transfer, void, undefined> {
     let before: unknown;
-    return walk(options.limit, async ({ limit }) => {
+    const page = async ({ limit }: { limit: number }) => {
       const { signal } = options;
       const query = { limit, before };
       const { body } = await this.http.json({
@@ -85,7 +88,9 @@ export class NetworkCalls {
       });
       before = (body as { meta?: { next?: unknown } } | null)?.meta?.next ?? undefined;
       return { rows: rowsOf<Transfer>(body), more: before !== undefined };
-    });
+    };
+    // One that went from one of the two accounts to the other is an entry in each.
+    return walk(options.limit, page, ({ id, account }) => `${id} ${account}`);
   }
 
   /** One's keys, without their secrets. */
@@ -101,7 +106,7 @@ export class NetworkCalls {
     const json = { name, scopes: options.scopes ?? ["read", "write"], ...keyOf(options) };
     const { idempotencyKey, signal } = options;
     const call: Call = { method: "POST", path: "/api-keys", json, idempotencyKey, signal };
-    const { body } = await this.http.json(call);
+    const { body } = await this.http.json({ ...call, once: true });
     const { key, data } = body as { key?: unknown; data?: unknown };
     if (typeof key !== "string") throw new BadAnswerError("the answer has no key");
     return { ...camel<ApiKey>(data), key };
@@ -115,7 +120,44 @@ export class NetworkCalls {
 
   /** Refused from the next request on, everywhere. */
   async revokeKey(keyId: string, options: WriteOptions = {}): Promise<void> {
-    await this.write("DELETE", `/api-keys/${segment(keyId)}`, options);
+    const { idempotencyKey, signal } = options;
+    const path = `/api-keys/${segment(keyId)}`;
+    await this.http.json({ method: "DELETE", path, idempotencyKey, signal, goneIsDone: true });
+  }
+
+  /** The browsers that one is signed in with, newest first. */
+  listSessions(options: CallOptions = {}): Promise<readonly Session[]> {
+    return this.read("/sessions", options);
+  }
+
+  /** Signs out in one browser, from its next request on. */
+  revokeSession(sessionId: string, options: WriteOptions = {}): Promise<Session> {
+    return this.write("DELETE", `/sessions/${segment(sessionId)}`, options);
+  }
+
+  /** Signs out in every browser; how many there were. Keys stay. */
+  async revokeSessions(options: WriteOptions = {}): Promise<number> {
+    const path = "/sessions/sign-out-everywhere";
+    return (await this.write<{ signedOut: number }>("POST", path, options)).signedOut;
+  }
+
+  /** People, newest first, for operators and administrators. `search`: a part of an address, or an id. */
+  listUsers(
+    options: CallOptions & { search?: string | undefined; limit?: number | undefined } = {},
+  ): AsyncGenerator<User, void, undefined> {
+    const { search, limit, signal } = options;
+    return walk(limit, (place) => this.page("/admin/users", { search }, place, signal));
+  }
+
+  /** Gives somebody credits, for administrators: once for each `cause`, however often it is asked. */
+  grantCredits(
+    userId: string,
+    credits: Credits,
+    cause: string,
+    options: WriteOptions = {},
+  ): Promise<Grant> {
+    const asked = { user_id: userId, credits, cause };
+    return this.write("POST", "/admin/grants", options, asked);
   }
 
   /** Models by name; `kind` says what each is good for. */
@@ -194,6 +236,20 @@ export class NetworkCalls {
   /** @internal What stands under `data` of a GET. */
   protected async read<T>(path: string, { signal }: CallOptions, query?: object): Promise<T> {
     return dataOf((await this.http.json({ method: "GET", path, query, signal })).body);
+  }
+
+  /** @internal A part of a list that says how long the whole is. */
+  protected async page<T>(
+    path: string,
+    wanted: object,
+    { limit, offset }: { limit: number; offset: number },
+    signal: AbortSignal | undefined,
+  ): Promise<{ rows: readonly T[]; more: boolean }> {
+    const query = { limit, offset, ...wanted };
+    const { body } = await this.http.json({ method: "GET", path, query, signal });
+    const rows = rowsOf<T>(body);
+    const total = (body as { meta?: { total?: unknown } }).meta?.total;
+    return { rows, more: typeof total === "number" && offset + rows.length < total };
   }
 
   /** @internal What stands under `data` of a write's answer. */

@@ -245,6 +245,31 @@ export interface NewApiKey extends ApiKey {
   readonly key: string;
 }
 
+/** A browser that somebody is signed in with. `current` is the one that asks. */
+export interface Session {
+  readonly id: string;
+  readonly userAgent: string | null;
+  readonly createdAt: string;
+  readonly lastUsedAt: string | null;
+  readonly expiresAt: string | null;
+  readonly revokedAt: string | null;
+  readonly current: boolean;
+}
+
+/** Somebody of this network. */
+export interface User {
+  readonly id: string;
+  readonly email: string;
+  readonly role: "user" | "operator" | "admin";
+  readonly suspended: boolean;
+  readonly createdAt: string;
+}
+
+/** Who was given credits. Not `granted`: they had this cause's before. */
+export interface Grant extends Account {
+  readonly granted: boolean;
+}
+
 /** Several inputs for one workload, worked on as ordinary jobs. */
 export interface Batch {
   readonly id: string;

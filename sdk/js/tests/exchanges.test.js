@@ -18,7 +18,7 @@ const isBytes = (/** @type {any} */ value) =>
 
 /** The arguments that stand by themselves, in their order; all others are options. */
 const POSITIONAL = ["messages", "prompt", "texts", "workload", "input", "inputs", "file"];
-const BY_NAME = /^(job|batch|island|file|key)_id$/;
+const BY_NAME = /^(job|batch|island|file|key|session|user)_id$/;
 
 /** How Python calls what stands in our values under another name: ours → its. */
 const RENAMED = {
@@ -36,7 +36,9 @@ function made(client, { method, args }) {
     const given = isBytes(value) ? new Uint8Array(bytes(value.base64)) : value;
     const list = method.startsWith("list_");
     const first = (POSITIONAL.includes(name) && !list) || BY_NAME.test(name) || name === "slug";
-    const named = method === "create_key" && name === "name";
+    const named =
+      (method === "create_key" && name === "name") ||
+      (method === "grant_credits" && (name === "amount" || name === "cause"));
     if (first || named) positional.push(given);
     else options[camel(name)] = given;
   }

@@ -117,6 +117,64 @@ test("an answer that breaks off is asked for again under the same key", async (t
   assert.ok(first && first === second);
 });
 
+test("a key whose answer was lost is not made twice", async (t) => {
+  const { url, requests } = await serve(t, (_, res, count) => {
+    if (count > 1) return refuse(res, count === 2 ? 502 : 503, "bad_gateway");
+    res.destroy();
+  });
+  const client = new Client({ baseUrl: url, sleep: atOnce });
+  await assert.rejects(client.createKey("new"), sdk.ConnectionError);
+  await assert.rejects(client.createKey("new"), sdk.ServerError);
+  await assert.rejects(client.createKey("new"), sdk.ServiceUnavailableError);
+  assert.equal(requests.length, 3);
+});
+
+test("a key is asked for again where nothing arrived, or it was too soon", async (t) => {
+  const { url, requests } = await serve(t, (_, res, count) =>
+    count === 1
+      ? refuse(res, 429, "rate_limited")
+      : json(res, 201, { data: { id: "key_1" }, key: "ak_secret" }),
+  );
+  const dead = await deadPort();
+  const client = new Client({ baseUrl: [`http://127.0.0.1:${dead}`, url], sleep: atOnce });
+  assert.equal((await client.createKey("new")).key, "ak_secret");
+  assert.equal(requests.length, 2);
+});
+
+test("a key that is gone when asked again was revoked by the first try", async (t) => {
+  const { url } = await serve(t, (_, res, count) =>
+    count % 2 ? res.destroy() : refuse(res, 404, "not_found"),
+  );
+  const client = new Client({ baseUrl: url, sleep: atOnce });
+  await client.revokeKey("key_1");
+  await assert.rejects(
+    new Client({ baseUrl: url, sleep: atOnce, retries: 0 }).revokeKey("key_1"),
+    sdk.ConnectionError,
+  );
+  await assert.rejects(client.revokeKey("key_2"), sdk.NotFoundError);
+});
+
+test("where the server says that it will not help, it is not asked again", async (t) => {
+  const { url, requests } = await serve(t, (_, res) =>
+    refuse(res, 502, "bad_result", {}, { "X-Should-Retry": "false" }),
+  );
+  const client = new Client({ baseUrl: url, sleep: atOnce });
+  await assert.rejects(client.getAccount(), sdk.ServerError);
+  assert.equal(requests.length, 1);
+});
+
+test("a transfer between one's own accounts is an entry in each, and met once in each", async (t) => {
+  const [spent, earned] = ["spending", "earnings"].map((account) => ({ id: "tra_1", account }));
+  const { url } = await serve(t, (asked, res) =>
+    asked.query.has("before")
+      ? json(res, 200, { data: [earned], meta: { next: null } })
+      : json(res, 200, { data: [spent, earned], meta: { next: "tra_1" } }),
+  );
+  const accounts = [];
+  for await (const one of new Client({ baseUrl: url }).listTransfers()) accounts.push(one.account);
+  assert.deepEqual(accounts, ["spending", "earnings"]);
+});
+
 test("an answer that never comes is a TimeoutError", async (t) => {
   const { url } = await serve(t, () => {});
   const client = new Client({ baseUrl: url, timeoutMs: 50 });

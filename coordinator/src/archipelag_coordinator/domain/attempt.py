@@ -75,6 +75,9 @@ RETRYABLE: Final = {
 
 # After these the very Island may go on as well as another one, once it is heard and has its Cargo warm again.
 COMING_BACK: Final = {Cause.LEASE_LOST, Cause.CARGO_DIED, Cause.CARGO_STALLED}
+# After these a job may go to the very Island again where there is no other; a reader is not kept waiting,
+# though, for one that stopped on purpose.
+GIVEN_AGAIN: Final = COMING_BACK | {Cause.ISLAND_STOPPED}
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,8 @@ class Member:
     batch_id: BatchId
     number: int
     job_id: JobId
-    input: bytes
+    input: bytes | None
+    """As JSON; None where it was not read."""
     status: MemberStatus = MemberStatus.WAITING
     error: str = ""
     job: Glance | None = None

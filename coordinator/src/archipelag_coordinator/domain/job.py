@@ -46,6 +46,8 @@ class JobFilter:
     """Which jobs a list shows; what is left open shows all."""
 
     statuses: frozenset[JobStatus] = frozenset(JobStatus)
+    timed_out: bool = False
+    """Those whose time ran out too, where failed ones are not asked for."""
     workload: str | None = None
     """A slug."""
     created_after: datetime | None = None

@@ -78,6 +78,8 @@ class ApiKey:
     kind: KeyKind = KeyKind.KEY
     user_agent: str = ""
     """What the browser of a session called itself."""
+    idempotency_key: str | None = None
+    """Of the request that made it: asked again, it makes no other."""
 
     def check_usable(self, now: datetime) -> None:
         """Raises NotAuthenticated."""
@@ -120,6 +122,7 @@ def new_key(
     expires_at: datetime | None = None,
     budget: Ucredits | None = None,
     rate_per_minute: int | None = None,
+    idempotency_key: str | None = None,
 ) -> ApiKey:
     """A key with the given secret. Raises InvalidInput with every problem."""
     errors: dict[str, list[str]] = {}
@@ -146,4 +149,5 @@ def new_key(
         expires_at=expires_at,
         budget=budget,
         rate_per_minute=rate_per_minute,
+        idempotency_key=idempotency_key,
     )

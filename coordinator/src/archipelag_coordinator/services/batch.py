@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -100,7 +101,20 @@ async def submit_batch(world: World, wanted: BatchWanted) -> BatchView:
         stored = await tx.batches.add(batch, members)
         if stored.id != batch.id:
             return await _joined(tx, wanted, stored)
+    world.nudge()
     return BatchView(batch, tuple(members))
+
+
+async def list_batches(
+    world: World, user_id: UserId, *, limit: int, offset: int, statuses: Collection[BatchStatus]
+) -> tuple[list[BatchView], int]:
+    """This user's, newest first, without what came of them; and how many there are in all."""
+    async with world.store.begin() as tx:
+        batches, total = await tx.batches.of_user(
+            user_id, limit=limit, offset=offset, statuses=statuses
+        )
+        members = await tx.batches.members_of([batch.id for batch in batches])
+    return [BatchView(batch, tuple(members[batch.id])) for batch in batches], total
 
 
 async def read_batch(world: World, user_id: UserId, batch_id: BatchId) -> BatchView:
@@ -113,7 +127,8 @@ async def read_batch(world: World, user_id: UserId, batch_id: BatchId) -> BatchV
         if await tx.batches.output_bytes(batch_id) > OUTPUT_BYTES_MAX:
             return BatchView(batch, members, output_omitted=True)
         outputs = await tx.batches.outputs(batch_id)
-    return BatchView(batch, members, merged(batch.merge, outputs))
+    # Beside the loop: reading JSON of some mebibytes takes a while.
+    return BatchView(batch, members, await asyncio.to_thread(merged, batch.merge, outputs))
 
 
 async def cancel_batch(world: World, user_id: UserId, batch_id: BatchId) -> BatchView:
@@ -131,6 +146,7 @@ async def cancel_batch(world: World, user_id: UserId, batch_id: BatchId) -> Batc
             moved = batch.cancel(CANCELLED).proceed(members, world.clock.now())
             await tx.batches.save(moved, was=batch)
             batch = moved
+    world.nudge()
     return BatchView(batch, tuple(members))
 
 

@@ -27,8 +27,9 @@ async def create_key(
     expires_at: datetime | None = None,
     budget: Ucredits | None = None,
     rate_per_minute: int | None = None,
+    idempotency_key: str | None = None,
 ) -> tuple[ApiKey, str]:
-    """The key and its secret, which is shown now and never again. Raises InvalidInput."""
+    """The key and its secret, which is shown now and never again. Raises InvalidInput, AlreadyMade."""
     now = world.clock.now()
     secret = world.ids.secret()
     key = new_key(
@@ -41,6 +42,7 @@ async def create_key(
         expires_at=expires_at,
         budget=budget,
         rate_per_minute=rate_per_minute,
+        idempotency_key=idempotency_key,
     )
     async with world.store.begin() as tx:
         await tx.keys.add(key)

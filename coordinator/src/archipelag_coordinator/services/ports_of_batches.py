@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from archipelag_contracts.ids import BatchId, JobId, UserId
 
-from archipelag_coordinator.domain.batch import Batch, Member, MemberStatus
+from archipelag_coordinator.domain.batch import Batch, BatchStatus, Member, MemberStatus
 
 
 class Batches(Protocol):
@@ -30,11 +30,25 @@ class Batches(Protocol):
         ...
 
     async def members(self, batch: BatchId) -> list[Member]:
-        """By number, each with its job as it stands."""
+        """By number, each with its job as it stands and without its input."""
+        ...
+
+    async def members_of(self, batches: Sequence[BatchId]) -> dict[BatchId, list[Member]]:
+        """The same of several."""
+        ...
+
+    async def inputs(self, jobs: Sequence[JobId]) -> dict[JobId, bytes]:
+        """Of the members whose jobs are to have these ids."""
+        ...
+
+    async def of_user(
+        self, user: UserId, *, limit: int, offset: int, statuses: Collection[BatchStatus]
+    ) -> tuple[list[Batch], int]:
+        """Newest first, and how many there are in all."""
         ...
 
     async def member_of(self, job: JobId) -> Member | None:
-        """The member whose job has this id, or is to have it."""
+        """The member whose job has this id, or is to have it, with its input."""
         ...
 
     async def claim(self, job: JobId) -> bool:

@@ -80,7 +80,10 @@ class Users(Protocol):
 
 
 class Keys(Protocol):
-    async def add(self, key: ApiKey) -> None: ...
+    async def add(self, key: ApiKey) -> None:
+        """Raises AlreadyMade where one stands under the same user and idempotency key, revoked or not."""
+        ...
+
     async def get(self, user: UserId, key: ApiKeyId) -> ApiKey | None: ...
     async def of_user(self, user: UserId) -> list[ApiKey]:
         """Without sessions, newest first."""

@@ -9,17 +9,18 @@ from typing import Final
 from archipelag_contracts.ids import IslandId
 
 from archipelag_coordinator.domain.attempt import (
-    COMING_BACK,
+    GIVEN_AGAIN,
     Attempt,
     AttemptStatus,
+    Cause,
     class_to_continue,
 )
 from archipelag_coordinator.domain.job import Job
 from archipelag_coordinator.domain.placement import Wanted
 from archipelag_coordinator.services.world import World
 
-REFUSED_AVOID_S: Final = 1.0
-"""An Island that just said no is not asked again at once."""
+AVOID_S: Final = 1.0
+"""An Island that just said no, or stopped, is not asked again at once."""
 
 
 def wanted_of(world: World, job: Job, attempts: Sequence[Attempt], *, continues: bool) -> Wanted:
@@ -30,18 +31,18 @@ def wanted_of(world: World, job: Job, attempts: Sequence[Attempt], *, continues:
         prompt_tokens=job.prompt_tokens_max,
         output_items=job.output_items_max,
         avoid=_to_avoid(world, attempts),
-        lost=frozenset(a.island_id for a in attempts if a.cause in COMING_BACK),
+        lost=frozenset(a.island_id for a in attempts if a.cause in GIVEN_AGAIN),
         determinism_class=class_to_continue(attempts) if continues else "",
         same_class_only=world.policy.same_class_only,
     )
 
 
 def _to_avoid(world: World, attempts: Sequence[Attempt]) -> frozenset[IslandId]:
-    lately = world.clock.now() - timedelta(seconds=REFUSED_AVOID_S)
+    lately = world.clock.now() - timedelta(seconds=AVOID_S)
     return frozenset(a.island_id for a in attempts if _is_avoided(a, lately))
 
 
 def _is_avoided(attempt: Attempt, lately: datetime) -> bool:
-    if attempt.status is AttemptStatus.REFUSED:
+    if attempt.status is AttemptStatus.REFUSED or attempt.cause is Cause.ISLAND_STOPPED:
         return (attempt.ended_at or lately) > lately
-    return attempt.cause not in COMING_BACK
+    return attempt.cause not in GIVEN_AGAIN

@@ -90,7 +90,8 @@ async def _submissions(
     except CoordinatorError as error:
         await tx.batches.drop(batch.id, MemberStatus.FAILED, _said(error))
         return ()
-    return tuple(_submission(batch, user, key, member) for member in members)
+    inputs = await tx.batches.inputs([member.job_id for member in members])
+    return tuple(_submission(batch, user, key, one.job_id, inputs[one.job_id]) for one in members)
 
 
 def _check_may(user: User, key: ApiKey, now: datetime) -> None:
@@ -99,15 +100,15 @@ def _check_may(user: User, key: ApiKey, now: datetime) -> None:
     check_standing(user)
 
 
-def _submission(batch: Batch, user: User, key: ApiKey, member: Member) -> Submission:
+def _submission(batch: Batch, user: User, key: ApiKey, job_id: JobId, given: bytes) -> Submission:
     return Submission(
         user=user,
         key=key,
         workload=batch.workload,
-        input=json.loads(member.input),
+        input=json.loads(given),
         interactive=False,
         priority=batch.priority,
-        job_id=member.job_id,
+        job_id=job_id,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from archipelag_contracts.ids import ApiKeyId, BatchId, Epoch, JobId
@@ -65,6 +66,11 @@ class Scene:
             return await tx.batches.to_work_on(10)
 
 
+def unread(members: list[Member]) -> list[Member]:
+    """As a list of them gives them."""
+    return [replace(member, input=None) for member in members]
+
+
 class CheckBatches:
     async def test_batch_is_found_as_it_was_stored(self, store: Store) -> None:
         scene = await Scene.of(store)
@@ -81,7 +87,10 @@ class CheckBatches:
             assert await tx.batches.get(batch.id) == batch
             assert await tx.batches.lock(batch.id) == batch
             assert await tx.batches.lock(batch.id, wait=False) == batch
-            assert await tx.batches.members(batch.id) == members
+            assert await tx.batches.members(batch.id) == unread(members)
+            assert await tx.batches.inputs([members[1].job_id, JobId(an_id("job"))]) == {
+                members[1].job_id: members[1].input
+            }
             assert await tx.batches.member_of(members[1].job_id) == members[1]
             assert await tx.batches.by_idempotency_key(scene.user.id, "key") == batch
             assert await tx.batches.get(BatchId(an_id("bat"))) is None
@@ -133,7 +142,7 @@ class CheckBatches:
 
         assert first.status is MemberStatus.SUBMITTED
         assert first.job == Glance(JobStatus.FAILED, Cause.CARGO_FAILED, "no", 4, 2, Ucredits(9))
-        assert second == members[1]
+        assert [second] == unread(members[1:])
 
     async def test_item_is_claimed_once(self, store: Store) -> None:
         scene = await Scene.of(store)
@@ -160,7 +169,7 @@ class CheckBatches:
             await claim_and_fail()
 
         async with store.begin() as tx:
-            assert await tx.batches.members(batch.id) == members
+            assert await tx.batches.members(batch.id) == unread(members)
             assert await tx.batches.claim(members[0].job_id)
             assert not await tx.batches.claim(JobId(an_id("job")))
 
@@ -229,6 +238,33 @@ class CheckBatches:
         assert found == idle + sorted([begun.id, lost.id])
         assert limited == [fresh.id]
         assert sorted(await scene.to_work_on()) == sorted([fresh.id, begun.id, lost.id, full.id])
+
+    async def test_ones_batches_are_listed_newest_first_with_their_members(
+        self, store: Store
+    ) -> None:
+        scene = await Scene.of(store)
+        await (await Scene.of(store)).batch()
+        old, its = await scene.batch()
+        new, others = await scene.batch(created_at=START + timedelta(minutes=1))
+        async with store.begin() as tx:
+            await tx.batches.save(old.cancel("no"), was=old)
+            old = old.cancel("no")
+
+        async with store.begin() as tx:
+            every = await tx.batches.of_user(
+                scene.user.id, limit=5, offset=0, statuses=[*BatchStatus]
+            )
+            second = await tx.batches.of_user(
+                scene.user.id, limit=1, offset=1, statuses=[*BatchStatus]
+            )
+            running = await tx.batches.of_user(
+                scene.user.id, limit=5, offset=0, statuses=[BatchStatus.RUNNING]
+            )
+            members = await tx.batches.members_of([old.id, new.id])
+            none = await tx.batches.members_of([])
+
+        assert (every, second, running) == (([new, old], 2), ([old], 2), ([new], 1))
+        assert members == {old.id: unread(its), new.id: unread(others)} and none == {}
 
     async def test_outputs_of_what_completed_come_in_order(self, store: Store) -> None:
         scene = await Scene.of(store)

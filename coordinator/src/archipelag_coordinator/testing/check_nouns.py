@@ -9,11 +9,13 @@ from datetime import timedelta
 from typing import Protocol
 
 import pytest
-from archipelag_contracts.ids import IslandId, RelayId
+from archipelag_contracts.ids import ApiKeyId, IslandId, RelayId
 from archipelag_contracts.units import Ucredits
 
 from archipelag_coordinator.domain.island import IslandStatus, PairingCode
+from archipelag_coordinator.domain.user import User
 from archipelag_coordinator.errors import (
+    AlreadyMade,
     BudgetExceeded,
     Conflict,
     IllegalMove,
@@ -111,6 +113,26 @@ class CheckKeys:
         with pytest.raises(Conflict):
             async with store.begin() as tx:
                 await tx.keys.add(a_key(user, secret=secret))
+
+    async def test_same_idempotency_key_at_once_makes_one_key(self, store: Store) -> None:
+        user, _, _ = await a_customer(store)
+        other, _, _ = await a_customer(store)
+
+        async def add(whose: User) -> ApiKeyId:
+            key = a_key(whose, idempotency_key="once")
+            try:
+                async with store.begin() as tx:
+                    await tx.keys.add(key)
+            except AlreadyMade as error:
+                return ApiKeyId(error.key_id)
+            return key.id
+
+        made = await asyncio.gather(*(add(user) for _ in range(5)))
+        async with store.begin() as tx:
+            revoked = await tx.keys.revoke(user.id, made[0], START)
+
+        assert revoked is not None and revoked.idempotency_key == "once"
+        assert {*made, await add(user)} == {revoked.id} != {await add(other)}
 
     async def test_key_of_nobody_is_refused(self, store: Store) -> None:
         with pytest.raises(Conflict):

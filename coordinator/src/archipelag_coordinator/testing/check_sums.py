@@ -211,7 +211,13 @@ class CheckSums:
         scene = await Scene.of(store)
         other = await a_stored_cargo(store, slug="other")
         early = await scene.job(created_at=START, status=JobStatus.RUNNING)
-        late = await scene.job(created_at=START + MINUTE, status=JobStatus.FAILED, ended_at=START)
+        late = await scene.job(
+            created_at=START + MINUTE,
+            status=JobStatus.FAILED,
+            ended_at=START,
+            cause=Cause.DEADLINE,
+        )
+        running = frozenset({JobStatus.RUNNING})
         async with store.begin() as tx:
             theirs = await tx.jobs.add(
                 a_job(scene.user, cargo=other, created_at=START + 2 * MINUTE)
@@ -220,6 +226,9 @@ class CheckSums:
             (JobFilter(), [theirs, late, early]),
             (JobFilter(frozenset({JobStatus.RUNNING, JobStatus.FAILED})), [late, early]),
             (JobFilter(frozenset()), []),
+            (JobFilter(frozenset(), timed_out=True), [late]),
+            (JobFilter(running, timed_out=True), [late, early]),
+            (JobFilter(running), [early]),
             (JobFilter(workload="other"), [theirs]),
             (JobFilter(workload="none"), []),
             (JobFilter(created_after=START + MINUTE), [theirs, late]),

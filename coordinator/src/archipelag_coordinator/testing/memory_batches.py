@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from archipelag_contracts.ids import BatchId, JobId, UserId
 
-from archipelag_coordinator.domain.batch import Batch, FailMode, Glance, Member, MemberStatus
+from archipelag_coordinator.domain.batch import (
+    Batch,
+    BatchStatus,
+    FailMode,
+    Glance,
+    Member,
+    MemberStatus,
+)
 from archipelag_coordinator.errors import Conflict
 from archipelag_coordinator.testing.memory_state import State
 
@@ -53,8 +60,25 @@ class MemoryBatches:
         return sum(1 for b in self._state.batches if b.user_id == user and not b.finished)
 
     async def members(self, batch: BatchId) -> list[Member]:
-        found = [self._seen(i) for i in self._state.batch_members if i.batch_id == batch]
-        return sorted(found, key=lambda member: member.number)
+        return (await self.members_of([batch]))[batch]
+
+    async def members_of(self, batches: Sequence[BatchId]) -> dict[BatchId, list[Member]]:
+        found: dict[BatchId, list[Member]] = {batch: [] for batch in batches}
+        for one in sorted(self._state.batch_members, key=lambda member: member.number):
+            if one.batch_id in found:
+                found[one.batch_id].append(replace(self._seen(one), input=None))
+        return found
+
+    async def inputs(self, jobs: Sequence[JobId]) -> dict[JobId, bytes]:
+        found = {job: self._state.batch_members.get(job) for job in jobs}
+        return {job: one.input for job, one in found.items() if one is not None and one.input}
+
+    async def of_user(
+        self, user: UserId, *, limit: int, offset: int, statuses: Collection[BatchStatus]
+    ) -> tuple[list[Batch], int]:
+        found = [b for b in self._state.batches if b.user_id == user and b.status in statuses]
+        newest = sorted(found, key=lambda batch: (batch.created_at, batch.id), reverse=True)
+        return newest[offset : offset + limit], len(newest)
 
     async def member_of(self, job: JobId) -> Member | None:
         member = self._state.batch_members.get(job)
@@ -72,8 +96,11 @@ class MemoryBatches:
     ) -> int:
         waiting = [i for i in await self.members(batch) if i.waiting and job in (None, i.job_id)]
         for member in waiting:
-            ended = replace(member, status=status, error=error, job=None)
-            self._state.batch_members.put(member.job_id, ended)
+            stored = self._state.batch_members.get(member.job_id)
+            assert stored is not None
+            self._state.batch_members.put(
+                member.job_id, replace(stored, status=status, error=error)
+            )
         return len(waiting)
 
     async def to_work_on(self, limit: int) -> list[BatchId]:

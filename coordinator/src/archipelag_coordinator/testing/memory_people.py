@@ -12,7 +12,7 @@ from archipelag_coordinator.domain.audit import Entry, Head, follow
 from archipelag_coordinator.domain.identity import Identity
 from archipelag_coordinator.domain.sign_in import SignIn
 from archipelag_coordinator.domain.user import ApiKey, KeyKind, Role, User
-from archipelag_coordinator.errors import Conflict, LinkNotValid, NotFound
+from archipelag_coordinator.errors import AlreadyMade, Conflict, LinkNotValid, NotFound
 from archipelag_coordinator.testing.memory_state import State
 
 
@@ -65,6 +65,10 @@ class MemoryKeys:
             raise Conflict(f"{key.id} names a user that is not stored")
         if any(k.hash == key.hash for k in self._state.keys):
             raise Conflict("an API key with this secret stands already")
+        if key.idempotency_key is not None:
+            for one in self._state.keys:
+                if (one.user_id, one.idempotency_key) == (key.user_id, key.idempotency_key):
+                    raise AlreadyMade(one.id)
         self._state.keys.add(key.id, key)
 
     async def get(self, user: UserId, key: ApiKeyId) -> ApiKey | None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from archipelag_contracts.ids import ApiKeyId, Epoch, IslandId, JobId, Position, RelayId, UserId
 from archipelag_contracts.units import ZERO, Ucredits
 
-from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus
+from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus, Cause
 from archipelag_coordinator.domain.fair import in_turn
 from archipelag_coordinator.domain.fleet import AttemptKey
 from archipelag_coordinator.domain.items import Items, joined
@@ -146,11 +146,15 @@ class MemoryJobs:
 
 def _passes(job: Job, only: JobFilter) -> bool:
     return (
-        job.status in only.statuses
+        (job.status in only.statuses or (only.timed_out and _timed_out(job)))
         and only.workload in (None, job.cargo_slug)
         and (only.created_after is None or job.created_at >= only.created_after)
         and (only.created_before is None or job.created_at < only.created_before)
     )
+
+
+def _timed_out(job: Job) -> bool:
+    return job.status is JobStatus.FAILED and job.cause is Cause.DEADLINE
 
 
 class MemoryItems:

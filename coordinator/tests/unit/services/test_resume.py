@@ -19,6 +19,7 @@ from archipelag_coordinator.services.follow import keep_up
 from archipelag_coordinator.services.settled import settled
 from archipelag_coordinator.services.track import track
 from archipelag_coordinator.services.upkeep import overdue_jobs
+from archipelag_coordinator.services.wanting import AVOID_S
 from archipelag_coordinator.services.watch import Reader, watch
 from archipelag_coordinator.testing.builders import CREDIT, a_stored_island, a_user, an_offer
 from archipelag_coordinator.testing.worlds import Scene, a_scene
@@ -278,6 +279,34 @@ async def test_where_there_is_no_other_the_same_island_goes_on_when_its_cargo_is
     assert (waiting.status, again.status) == (JobStatus.QUEUED, JobStatus.RUNNING)
     assert scene.bus.assigned[-1].island_id == only.id
     assert scene.bus.assigned[-1].first_position == 2 and reader.final is None
+
+
+async def test_a_job_goes_back_to_an_island_that_stopped_where_there_is_no_other() -> None:
+    scene = await a_scene()
+    only = await an_island_of(scene, a_user())
+    job = await scene.running(interactive=False)
+    scene.stream(job, "Hel", "lo")
+    await track(scene.world, scene.report(job, "Hel", "lo", cause=Cause.ISLAND_STOPPED))
+
+    at_once = await dispatch(scene.world, job.id)
+    scene.clock.advance(AVOID_S)
+    again = await dispatch(scene.world, job.id)
+
+    assert at_once.status is JobStatus.QUEUED
+    assert again.status is JobStatus.RUNNING
+    assert scene.bus.assigned[-1].island_id == only.id
+    assert scene.bus.assigned[-1].first_position == 2
+
+
+async def test_a_job_goes_from_an_island_that_stopped_to_another_one() -> None:
+    scene, _, job, _ = await a_reading()
+    stopped = scene.bus.assigned[-1].island_id
+    await track(scene.world, scene.report(job, "Hel", "lo", cause=Cause.ISLAND_STOPPED))
+    scene.clock.advance(AVOID_S)
+
+    await dispatch(scene.world, job.id)
+
+    assert scene.bus.assigned[-1].island_id != stopped
 
 
 async def test_an_island_that_fell_silent_gets_nothing_until_it_is_heard() -> None:

@@ -230,9 +230,11 @@ async def _live(world: World, offer: Offer, image: Unpacked, model: Path | None)
             description.slots,
             start_ms,
         )
-        return await _until_ended(world, handle, offer)
+        reason = await _until_ended(world, handle, offer)
+        # Before it is cleared away, so that no run is given to it any more; so where it rests.
+        world.change_offer(offer, partial(Offer.fail, reason=reason))
+        return reason
     except _Rested:
-        # Before it is ended, so that no run is given to it any more.
         world.change_offer(offer, lambda now: now.rest("ending"))
         raise
     except asyncio.CancelledError:

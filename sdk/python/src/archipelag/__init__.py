@@ -54,6 +54,7 @@ from archipelag.values import (
 from archipelag.values_of_batches import Batch, BatchItem, Embeddings, Picture
 from archipelag.values_of_cargos import Cargo, CargoCheck
 from archipelag.values_of_money import Earning, Transfer, UsageSum
+from archipelag.values_of_people import Grant, Session, User
 from archipelag.values_of_why import (
     AttemptWhy,
     IslandReason,
@@ -91,6 +92,7 @@ __all__ = [
     "Embeddings",
     "File",
     "GoneError",
+    "Grant",
     "IdempotencyMismatchError",
     "InsufficientCreditsError",
     "Island",
@@ -111,6 +113,7 @@ __all__ = [
     "RateLimitError",
     "ServerError",
     "ServiceUnavailableError",
+    "Session",
     "Stats",
     "StreamBrokenError",
     "TimeoutError",
@@ -120,6 +123,7 @@ __all__ = [
     "Usage",
     "UsageRow",
     "UsageSum",
+    "User",
     "ValidationError",
     "Waiting",
     "Workload",

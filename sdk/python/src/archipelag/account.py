@@ -9,7 +9,7 @@ from decimal import Decimal
 from archipelag import operations_of_account as operations
 from archipelag import values, values_of_money
 from archipelag.calls import AsyncCalls, Calls
-from archipelag.operations import PAGE_MAX
+from archipelag.listing import Listing
 
 
 class AccountCalls:
@@ -28,16 +28,10 @@ class AccountCalls:
         self: Calls, *, limit: int | None = None
     ) -> Iterator[values_of_money.Transfer]:
         """Every entry in one's accounts, newest first, fetched as they are needed. `limit`: so many at most."""
-        before: str | None = None
-        left = limit
-        while left is None or left > 0:
-            wanted = PAGE_MAX if left is None else min(left, PAGE_MAX)
-            page = self.call(operations.transfers(wanted, before))
-            yield from page.rows
-            if not page.more or not page.rows:
-                return
-            before = page.following
-            left = None if left is None else left - len(page.rows)
+        listing = Listing[values_of_money.Transfer](limit, entry_of)
+        while listing.more:
+            page = self.call(operations.transfers(listing.page_size, listing.following))
+            yield from listing.fresh(page)
 
     def list_keys(self: Calls) -> tuple[values.ApiKey, ...]:
         return self.call(operations.list_keys())
@@ -97,17 +91,11 @@ class AsyncAccountCalls:
         self: AsyncCalls, *, limit: int | None = None
     ) -> AsyncIterator[values_of_money.Transfer]:
         """Every entry in one's accounts, newest first, fetched as they are needed. `limit`: so many at most."""
-        before: str | None = None
-        left = limit
-        while left is None or left > 0:
-            wanted = PAGE_MAX if left is None else min(left, PAGE_MAX)
-            page = await self.call(operations.transfers(wanted, before))
-            for transfer in page.rows:
+        listing = Listing[values_of_money.Transfer](limit, entry_of)
+        while listing.more:
+            page = await self.call(operations.transfers(listing.page_size, listing.following))
+            for transfer in listing.fresh(page):
                 yield transfer
-            if not page.more or not page.rows:
-                return
-            before = page.following
-            left = None if left is None else left - len(page.rows)
 
     async def list_keys(self: AsyncCalls) -> tuple[values.ApiKey, ...]:
         return await self.call(operations.list_keys())
@@ -147,3 +135,8 @@ class AsyncAccountCalls:
     async def revoke_key(self: AsyncCalls, key_id: str) -> None:
         """Refused from the next request on, everywhere."""
         await self.call(operations.revoke_key(key_id))
+
+
+def entry_of(transfer: values_of_money.Transfer) -> str:
+    """One that went from one of the two accounts to the other is an entry in each."""
+    return f"{transfer.id} {transfer.account}"

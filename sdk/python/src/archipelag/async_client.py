@@ -20,6 +20,7 @@ from archipelag.files import AsyncFileCalls
 from archipelag.jobs import AsyncJobCalls
 from archipelag.network import AsyncNetworkCalls
 from archipelag.operations import Messages, Operation
+from archipelag.people import AsyncPeopleCalls
 from archipelag.places import ChatPlace, async_events_of, chat_piece
 from archipelag.publishing import AsyncCargos
 
@@ -27,7 +28,12 @@ T = TypeVar("T")
 
 
 class AsyncClient(
-    AsyncJobCalls, AsyncBatchCalls, AsyncFileCalls, AsyncNetworkCalls, AsyncAccountCalls
+    AsyncJobCalls,
+    AsyncBatchCalls,
+    AsyncFileCalls,
+    AsyncNetworkCalls,
+    AsyncAccountCalls,
+    AsyncPeopleCalls,
 ):
     """Talks to an Archipelag network. Use it as a context manager, or call `close`."""
 
@@ -154,7 +160,7 @@ class AsyncClient(
                 await response.aclose()
                 wait = (
                     transport.delay_s(tries, refusal.retry_after, self._chance)
-                    if transport.may_retry(response)
+                    if transport.may_retry(operation, response)
                     else None
                 )
             if wait is None or tries > self.settings.retries_max:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Final
@@ -13,6 +13,7 @@ from archipelag import errors, values, values_of_batches
 from archipelag import operations_of_jobs as operations
 from archipelag.calls import AsyncCalls, Calls
 from archipelag.errors import ArchipelagError
+from archipelag.listing import Listing
 from archipelag.transport import POLL_S
 
 AT_ONCE_MAX: Final = 8
@@ -75,6 +76,15 @@ class BatchCalls:
 
     def get_batch_status(self: Calls, batch_id: str) -> values_of_batches.Batch:
         return self.call(operations.batch_status(batch_id))
+
+    def list_batches(
+        self: Calls, *, status: str | Iterable[str] | None = None, limit: int | None = None
+    ) -> Iterator[values_of_batches.Batch]:
+        """One's batches, newest first, each once and without its items; pages are fetched as they are needed."""
+        listing = Listing[values_of_batches.Batch](limit)
+        while listing.more:
+            page = self.call(operations.list_batches(listing.offset, listing.page_size, status))
+            yield from listing.fresh(page)
 
     def cancel_batch(self: Calls, batch_id: str) -> values_of_batches.Batch:
         """Cancels what has not ended yet; what has completed stays."""
@@ -153,6 +163,18 @@ class AsyncBatchCalls:
 
     async def get_batch_status(self: AsyncCalls, batch_id: str) -> values_of_batches.Batch:
         return await self.call(operations.batch_status(batch_id))
+
+    async def list_batches(
+        self: AsyncCalls, *, status: str | Iterable[str] | None = None, limit: int | None = None
+    ) -> AsyncIterator[values_of_batches.Batch]:
+        """One's batches, newest first, each once and without its items; pages are fetched as they are needed."""
+        listing = Listing[values_of_batches.Batch](limit)
+        while listing.more:
+            page = await self.call(
+                operations.list_batches(listing.offset, listing.page_size, status)
+            )
+            for batch in listing.fresh(page):
+                yield batch
 
     async def cancel_batch(self: AsyncCalls, batch_id: str) -> values_of_batches.Batch:
         """Cancels what has not ended yet; what has completed stays."""

@@ -19,13 +19,14 @@ from archipelag.files import FileCalls
 from archipelag.jobs import JobCalls
 from archipelag.network import NetworkCalls
 from archipelag.operations import Messages, Operation
+from archipelag.people import PeopleCalls
 from archipelag.places import ChatPlace, chat_piece, events_of
 from archipelag.publishing import Cargos
 
 T = TypeVar("T")
 
 
-class Client(JobCalls, BatchCalls, FileCalls, NetworkCalls, AccountCalls):
+class Client(JobCalls, BatchCalls, FileCalls, NetworkCalls, AccountCalls, PeopleCalls):
     """Talks to an Archipelag network. Use it as a context manager, or call `close`."""
 
     def __init__(
@@ -141,7 +142,7 @@ class Client(JobCalls, BatchCalls, FileCalls, NetworkCalls, AccountCalls):
                 response.close()
                 wait = (
                     transport.delay_s(tries, refusal.retry_after, self._chance)
-                    if transport.may_retry(response)
+                    if transport.may_retry(operation, response)
                     else None
                 )
             if wait is None or tries > self.settings.retries_max:

@@ -46,11 +46,7 @@ class FileCalls:
 
     def file_content(self: Calls, file_id: str) -> bytes:
         """The whole of a file that fits into memory."""
-        response = self._send(operations.file_content(file_id), stream=True)
-        try:
-            return response.read()
-        finally:
-            response.close()
+        return self._send(operations.file_content(file_id), stream=False).content
 
     def download_file(self: Calls, file_id: str, to: str | os.PathLike[str]) -> values.File:
         """To this path once it is there whole and its hash holds; goes on where it broke. Raises StreamBrokenError."""
@@ -97,11 +93,7 @@ class AsyncFileCalls:
 
     async def file_content(self: AsyncCalls, file_id: str) -> bytes:
         """The whole of a file that fits into memory."""
-        response = await self._send(operations.file_content(file_id), stream=True)
-        try:
-            return await response.aread()
-        finally:
-            await response.aclose()
+        return (await self._send(operations.file_content(file_id), stream=False)).content
 
     async def download_file(
         self: AsyncCalls, file_id: str, to: str | os.PathLike[str]

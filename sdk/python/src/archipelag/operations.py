@@ -72,6 +72,17 @@ def listed(read: Callable[[Any], T]) -> Callable[[Any, Headers], tuple[T, ...]]:
     return rows
 
 
+def counted(read: Callable[[Any], T], offset: int) -> Callable[[Any, Headers], Page[T]]:
+    """A part of a list that says how long the whole is."""
+
+    def page(body: Any, headers: Headers) -> Page[T]:
+        rows = listed(read)(body, headers)
+        total = values.table(body.get("meta") or {}, "an object").get("total")
+        return Page(rows, isinstance(total, int) and offset + len(rows) < total)
+
+    return page
+
+
 def segment(text: str) -> str:
     """One part of a path, whatever is in it."""
     return quote(text, safe="")

@@ -13,6 +13,7 @@ from archipelag.operations import (
     Operation,
     Page,
     Upload,
+    counted,
     data,
     given,
     listed,
@@ -44,13 +45,7 @@ def list_jobs(
         created_after=created_after,
         created_before=created_before,
     )
-
-    def read(body: Any, headers: Headers) -> Page[values.Job]:
-        rows = listed(values.job)(body, headers)
-        total = values.table(body.get("meta") or {}, "an object").get("total")
-        return Page(rows, isinstance(total, int) and offset + len(rows) < total)
-
-    return Operation("GET", "/jobs", read, params=params)
+    return Operation("GET", "/jobs", counted(values.job, offset), params=params)
 
 
 def get_job(job_id: str) -> Operation[values.Job]:
@@ -98,6 +93,15 @@ def batch_status(batch_id: str) -> Operation[values_of_batches.Batch]:
     )
 
 
+def list_batches(
+    offset: int, limit: int, status: str | Iterable[str] | None
+) -> Operation[Page[values_of_batches.Batch]]:
+    asked = status if status is None or isinstance(status, str) else list(status)
+    params = {"limit": min(limit, PAGE_MAX), "offset": offset} | given(status=asked)
+    read = counted(values_of_batches.batch, offset)
+    return Operation("GET", "/jobs/batches", read, params=params)
+
+
 def cancel_batch(batch_id: str) -> Operation[values_of_batches.Batch]:
     return Operation("DELETE", f"/jobs/{segment(batch_id)}", data(values_of_batches.batch))
 
@@ -125,7 +129,9 @@ def get_file(file_id: str) -> Operation[values.File]:
 
 def file_content(file_id: str, offset: int = 0, tag: str = "") -> Operation[None]:
     """From this byte on; from the beginning where the file is not the one that this tag names."""
-    headers = {"Range": f"bytes={offset}-", "If-Range": tag} if offset and tag else {}
+    headers = {"Accept": "*/*"}
+    if offset and tag:
+        headers |= {"Range": f"bytes={offset}-", "If-Range": tag}
     path = f"/files/{segment(file_id)}/content"
     return Operation("GET", path, lambda _, __: None, headers=headers)
 

@@ -125,11 +125,11 @@ def may_send_again(operation: Operation[Any], error: httpx.TransportError) -> bo
     return not operation.once or isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
 
 
-def may_retry(response: httpx.Response) -> bool:
-    """Whether another try may help. The server knows better where it says so."""
-    return (
-        response.status_code in RETRY_STATUSES and response.headers.get("x-should-retry") != "false"
-    )
+def may_retry(operation: Operation[Any], response: httpx.Response) -> bool:
+    """Whether another try may help. The server knows better where it says so; a proxy that speaks for it may not know
+    whether it arrived."""
+    helps = RETRY_STATUSES if not operation.once else {429}
+    return response.status_code in helps and response.headers.get("x-should-retry") != "false"
 
 
 def done_before(operation: Operation[Any], response: httpx.Response, tries: int) -> bool:

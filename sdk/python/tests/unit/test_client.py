@@ -478,7 +478,8 @@ def test_both_clients_offer_the_same(waiting: type, async_: type) -> None:
         "wait_for_job stream_job batch wait_all submit_batch get_batch_status wait_for_batch",
         "upload_file download_file list_files delete_file list_workloads get_workload",
         "list_models list_keys create_key update_key revoke_key get_account get_usage",
-        "list_transfers list_islands get_island",
+        "list_transfers list_islands get_island list_batches list_sessions revoke_session",
+        "revoke_sessions list_users grant_credits",
     ],
 )
 def test_the_names_that_are_promised_stand_on_the_client(wanted: str) -> None:

@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import archipelag
 import httpx
 import pytest
 from archipelag import AsyncClient, Client, StreamBrokenError
@@ -113,6 +114,19 @@ def test_files_are_listed_read_and_deleted() -> None:
         assert client.file_content(FILE) == DATA
         assert client.list_job_files(JOB)[0].job_id == JOB
         client.delete_file(FILE)
+
+
+def test_what_is_in_a_file_is_asked_for_again_where_it_broke_and_then_said_so() -> None:
+    def cut() -> httpx.Response:
+        return httpx.Response(200, stream=Pieces(DATA[:9], httpx.ReadError("reset")))
+
+    once = Network(cut(), httpx.Response(200, content=DATA))
+    ever = Network(*(cut() for _ in range(9)))
+
+    assert once.client().file_content(FILE) == DATA
+    with pytest.raises(archipelag.ConnectionError):
+        ever.client().file_content(FILE)
+    assert once.requests[0].headers["accept"] == "*/*"
 
 
 @pytest.mark.parametrize("breaks", [(), (100,), (100, 5000, 1), (0, 0), (10_000,)])

@@ -6,12 +6,14 @@ import asyncio
 import base64
 import json
 import threading
+from contextlib import suppress
 from typing import Any
 
 import archipelag
 import httpx
 import pytest
 from archipelag import AsyncClient
+from archipelag.cli import main
 from stub import JOB, Network, Pieces, job, refused
 
 BATCH = "bat_" + "a" * 32
@@ -321,3 +323,44 @@ def test_a_key_is_not_made_a_second_time_because_an_answer_was_lost() -> None:
         lost.client().create_key("new")
     assert away.client().create_key("new").key == "ak_secret"
     assert (len(lost.requests), len(away.requests)) == (1, 2)
+
+
+@pytest.mark.parametrize(("status", "tries"), [(429, 2), (502, 1), (503, 1), (504, 1)])
+def test_a_key_is_asked_for_again_only_where_it_surely_was_not_made(
+    status: int, tries: int
+) -> None:
+    network = Network(refused(status, "no"))
+
+    with suppress(archipelag.ApiError):
+        network.client().create_key("new")
+
+    assert len(network.requests) == tries
+
+
+def test_a_transfer_between_ones_own_accounts_is_an_entry_in_each() -> None:
+    spent = {"id": "tra_1", "account": "spending", "kind": "other", "amount": "-1"}
+    earned = spent | {"account": "earnings", "amount": "1"}
+    network = Network(
+        httpx.Response(200, json={"data": [spent, earned], "meta": {"next": "tra_1"}}),
+        httpx.Response(200, json={"data": [earned], "meta": {"next": None}}),
+    )
+
+    found = list(network.client().list_transfers())
+
+    assert [one.account for one in found] == ["spending", "earnings"]
+    assert network.requests[1].url.params["before"] == "tra_1"
+
+
+def test_batches_are_listed_on_the_command_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    made = {"id": BATCH, "status": "completed", "workload_slug": "echo", "total": 3, "jobs": []}
+    made |= {"counts": {"completed": 2, "failed": 1, "queued": 0}}
+    page = {"data": [made], "meta": {"total": 1, "limit": 20, "offset": 0}}
+    network = Network(httpx.Response(200, json=page))
+
+    status = main(["batches", "--status", "completed"], lambda *_: network.client())
+
+    told = capsys.readouterr().out
+    assert status == 0 and BATCH in told and "3 of 3" in told
+    assert network.requests[0].url.params["status"] == "completed"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final
 
@@ -57,13 +57,21 @@ SAVE_GUARDED: Final = """
 UNFINISHED_OF: Final = f"""
     SELECT count(*) AS count FROM batches WHERE user_id = %(user)s AND status IN {_UNFINISHED}
 """
-_MEMBERS: Final = """
-    SELECT i.*, j.status AS job_status, j.cause, j.error AS job_error, j.prompt_tokens,
-        j.output_items, j.charged
-    FROM batch_members i LEFT JOIN jobs j ON j.id = i.job_id
+_MEMBER: Final = """
+    i.batch_id, i.number, i.job_id, i.status, i.error, j.status AS job_status, j.cause, j.error AS job_error,
+    j.prompt_tokens, j.output_items, j.charged FROM batch_members i LEFT JOIN jobs j ON j.id = i.job_id
 """
-MEMBERS: Final = f"{_MEMBERS} WHERE i.batch_id = %(batch)s ORDER BY i.number"
-MEMBER_OF: Final = f"{_MEMBERS} WHERE i.job_id = %(job)s"
+# Without the inputs, which may be a mebibyte and are needed once each.
+MEMBERS_OF: Final = f"""
+    SELECT NULL AS input, {_MEMBER} WHERE i.batch_id = ANY(%(batches)s) ORDER BY i.batch_id, i.number
+"""
+MEMBER_OF: Final = f"SELECT i.input, {_MEMBER} WHERE i.job_id = %(job)s"
+INPUTS: Final = "SELECT job_id, input FROM batch_members WHERE job_id = ANY(%(jobs)s)"
+_OF_USER: Final = "FROM batches WHERE user_id = %(user)s AND status = ANY(%(statuses)s)"
+OF_USER: Final = f"""
+    SELECT * {_OF_USER} ORDER BY created_at DESC, id DESC LIMIT %(limit)s OFFSET %(offset)s
+"""
+COUNT_OF_USER: Final = f"SELECT count(*) AS count {_OF_USER}"
 CLAIM: Final = """
     UPDATE batch_members SET status = 'submitted' WHERE job_id = %(job)s AND status = 'waiting'
 """
@@ -142,7 +150,27 @@ class PostgresBatches:
         return int(row["count"])
 
     async def members(self, batch: BatchId) -> list[Member]:
-        return [_member(row) for row in await every(self._connection, MEMBERS, {"batch": batch})]
+        return (await self.members_of([batch])).get(batch, [])
+
+    async def members_of(self, batches: Sequence[BatchId]) -> dict[BatchId, list[Member]]:
+        found: dict[BatchId, list[Member]] = {batch: [] for batch in batches}
+        for row in await every(self._connection, MEMBERS_OF, {"batches": list(batches)}):
+            found[row["batch_id"]].append(_member(row))
+        return found
+
+    async def inputs(self, jobs: Sequence[JobId]) -> dict[JobId, bytes]:
+        rows = await every(self._connection, INPUTS, {"jobs": list(jobs)})
+        return {row["job_id"]: row["input"] for row in rows}
+
+    async def of_user(
+        self, user: UserId, *, limit: int, offset: int, statuses: Collection[BatchStatus]
+    ) -> tuple[list[Batch], int]:
+        words = sorted(status.value for status in statuses)
+        values = {"user": user, "statuses": words, "limit": limit, "offset": offset}
+        rows = await every(self._connection, OF_USER, values)
+        counted = await one(self._connection, COUNT_OF_USER, values)
+        assert counted is not None
+        return [_batch(row) for row in rows], int(counted["count"])
 
     async def member_of(self, job: JobId) -> Member | None:
         row = await one(self._connection, MEMBER_OF, {"job": job})

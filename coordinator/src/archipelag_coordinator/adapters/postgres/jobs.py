@@ -55,7 +55,8 @@ ADD: Final = inserts(
 JOB: Final = "SELECT * FROM jobs WHERE id = %(id)s"
 LOCKED: Final = "SELECT * FROM jobs WHERE id = %(id)s FOR NO KEY UPDATE"
 _OF_USER: Final = """
-    FROM jobs WHERE user_id = %(user)s AND status = ANY(%(statuses)s)
+    FROM jobs WHERE user_id = %(user)s
+        AND (status = ANY(%(statuses)s) OR (%(timed_out)s AND status = 'failed' AND cause = 'deadline'))
         AND cargo_slug = coalesce(%(workload)s::text, cargo_slug)
         AND created_at >= coalesce(%(after)s, '-infinity'::timestamptz)
         AND created_at < coalesce(%(before)s, 'infinity'::timestamptz)
@@ -180,6 +181,7 @@ class PostgresJobs:
         values = {
             "user": user,
             "statuses": sorted(status.value for status in only.statuses),
+            "timed_out": only.timed_out,
             "workload": None if only.workload is None else plain(only.workload),
             "after": only.created_after,
             "before": only.created_before,

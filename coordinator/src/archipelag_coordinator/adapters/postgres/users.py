@@ -18,7 +18,7 @@ from archipelag_coordinator.adapters.postgres.rows import (
     plain,
 )
 from archipelag_coordinator.domain.user import ApiKey, KeyKind, Role, Scope, User
-from archipelag_coordinator.errors import BudgetExceeded, NotFound
+from archipelag_coordinator.errors import AlreadyMade, BudgetExceeded, NotFound
 
 _USER: Final = ("id", "email", "role", "created_at", "suspended")
 _KEY: Final = (
@@ -37,6 +37,7 @@ _KEY: Final = (
     "rate_per_minute",
     "kind",
     "user_agent",
+    "idempotency_key",
 )
 ADD_USER: Final = inserts("users", _USER)
 USER: Final = "SELECT * FROM users WHERE id = %(id)s"
@@ -54,7 +55,14 @@ FIND: Final = f"""
 """
 FIND_ALL: Final = f"SELECT count(*) AS count FROM users WHERE {_FOUND}"
 
-ADD_KEY: Final = inserts("api_keys", _KEY)
+ADD_KEY: Final = inserts(
+    "api_keys",
+    _KEY,
+    beyond="ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING",
+)
+MADE_BY: Final = (
+    "SELECT id FROM api_keys WHERE user_id = %(user_id)s AND idempotency_key = %(idempotency_key)s"
+)
 KEY: Final = "SELECT * FROM api_keys WHERE id = %(id)s AND user_id = %(user)s"
 KEYS_OF: Final = """
     SELECT * FROM api_keys WHERE user_id = %(user)s AND kind = 'key'
@@ -142,7 +150,10 @@ class PostgresKeys:
             "kind": key.kind.value,
             "user_agent": plain(key.user_agent),
         }
-        await changed(self._connection, ADD_KEY, values)
+        if not await changed(self._connection, ADD_KEY, values):
+            standing = await one(self._connection, MADE_BY, values)
+            assert standing is not None, "a key keeps its idempotency key"
+            raise AlreadyMade(standing["id"])
 
     async def get(self, user: UserId, key: ApiKeyId) -> ApiKey | None:
         row = await one(self._connection, KEY, {"user": user, "id": key})

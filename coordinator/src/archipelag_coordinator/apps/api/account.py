@@ -13,6 +13,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from archipelag_coordinator.apps.api import openapi, present
+from archipelag_coordinator.apps.api.asking import idempotency_key
 from archipelag_coordinator.apps.api.auth import Caller, Reading, TheWorld, Writing
 from archipelag_coordinator.apps.api.body import read_object
 from archipelag_coordinator.domain.key_change import KeyChange
@@ -49,13 +50,15 @@ async def get_keys(world: TheWorld, caller: Reading) -> Response:
     "/api-keys",
     summary="Make a key",
     openapi_extra=openapi.takes("KeyRequest"),
-    responses=openapi.answers(201, "NewKey", 400, 413, 422),
+    responses=openapi.answers(201, "NewKey", 400, 409, 413, 422),
 )
 async def post_key(request: Request, world: TheWorld, caller: Writing) -> Response:
-    """The secret under `key` is shown now and never again. A key cannot make one that may do more than itself."""
+    """The secret under `key` is shown now and never again: the same Idempotency-Key again is a 409 that names the key
+    it made. A key cannot make one that may do more than itself."""
     body = await read_object(request, request.app.state.settings.body_bytes_max)
     wanted = _bounded(_wanted(body), caller)
-    key, secret = await create_key(world, caller.user, **wanted)
+    once = idempotency_key(request)
+    key, secret = await create_key(world, caller.user, **wanted, idempotency_key=once)
     return JSONResponse({"data": present.key_object(key), "key": secret}, 201)
 
 

@@ -2,31 +2,50 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 from archipelag_contracts import ids
 from archipelag_contracts.errors import BadId
 from archipelag_contracts.ids import BatchId
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from archipelag_coordinator.apps.api import openapi
 from archipelag_coordinator.apps.api.asking import idempotency_key
 from archipelag_coordinator.apps.api.auth import Caller, Reading, TheWorld, Writing
 from archipelag_coordinator.apps.api.body import read_object
-from archipelag_coordinator.apps.api.present_batch import batch_object, batch_status_object
+from archipelag_coordinator.apps.api.present_batch import (
+    batch_object,
+    batch_status_object,
+    batches_object,
+)
 from archipelag_coordinator.domain.batch import (
     INPUTS_MAX,
     PARALLELISM_DEFAULT,
+    BatchStatus,
     FailMode,
     Merge,
 )
 from archipelag_coordinator.errors import InvalidInput, NotFound
-from archipelag_coordinator.services.batch import BatchWanted, read_batch, submit_batch
+from archipelag_coordinator.services.batch import (
+    BatchWanted,
+    list_batches,
+    read_batch,
+    submit_batch,
+)
 
+OFFSET_MAX: Final = 1_000_000
+_STATUSES: Final = {
+    "running": {BatchStatus.RUNNING},
+    "stopping": {BatchStatus.FAILING, BatchStatus.CANCELLING},
+    "completed": {BatchStatus.COMPLETED},
+    "failed": {BatchStatus.FAILED},
+    "cancelled": {BatchStatus.CANCELLED},
+}
 _FIELDS = ("workload", "inputs", "merge_strategy", "fail_mode", "max_parallelism", "priority")
 
 router = APIRouter(tags=["batches"])
@@ -49,6 +68,25 @@ async def create_batch(request: Request, world: TheWorld, caller: Writing) -> Re
 
 
 @router.get(
+    "/jobs/batches",
+    summary="List one's batches, newest first",
+    responses=openapi.answers(200, "BatchList", 422),
+)
+async def get_batches(
+    world: TheWorld,
+    caller: Reading,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    offset: Annotated[int, Query(ge=0, le=OFFSET_MAX)] = 0,
+    status: Annotated[list[str] | None, Query(description="Once or more")] = None,
+) -> Response:
+    """`status` is `running`, `stopping`, `completed`, `failed` or `cancelled`."""
+    views, total = await list_batches(
+        world, caller.user.id, limit=limit, offset=offset, statuses=_statuses(status)
+    )
+    return JSONResponse(batches_object(views, total, limit, offset))
+
+
+@router.get(
     "/jobs/{batch_id}/batch-status",
     summary="Read how far a batch is",
     responses=openapi.answers(200, "BatchStatusAnswer", 404),
@@ -56,7 +94,16 @@ async def create_batch(request: Request, world: TheWorld, caller: Writing) -> Re
 async def get_batch_status(batch_id: str, world: TheWorld, caller: Reading) -> Response:
     """With each job's status and error, and the merged output once all have ended."""
     view = await read_batch(world, caller.user.id, known_batch(batch_id))
-    return JSONResponse({"data": batch_status_object(view)})
+    # Beside the loop: a merged output may have mebibytes.
+    return await asyncio.to_thread(JSONResponse, {"data": batch_status_object(view)})
+
+
+def _statuses(named: list[str] | None) -> frozenset[BatchStatus]:
+    """Raises InvalidInput."""
+    words = _STATUSES.keys() if named is None else named
+    if not set(words) <= _STATUSES.keys():
+        raise InvalidInput({"status": [f"must be one or more of {', '.join(_STATUSES)}"]})
+    return frozenset().union(*(_STATUSES[word] for word in words))
 
 
 def known_batch(batch_id: str) -> BatchId:

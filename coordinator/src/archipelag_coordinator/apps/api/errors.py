@@ -13,6 +13,7 @@ from archipelag_contracts.units import to_credits
 from archipelag_coordinator.domain.answer import Ending
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.errors import (
+    AlreadyMade,
     CoordinatorError,
     InsufficientCredits,
     InvalidInput,
@@ -44,6 +45,7 @@ STATUS: Final[dict[str, int]] = {
     "slug_taken": 409,
     "too_many_submissions": 409,
     "too_many_batches": 409,
+    "already_made": 409,
     "already_posted": 409,
     "last_administrator": 409,
     "content_lost": 410,
@@ -200,6 +202,8 @@ def problem_of(error: CoordinatorError) -> Problem:
                 details={"reasons": error.reasons},
                 headers=retry_after(error.retry_after_s),
             )
+        case AlreadyMade():
+            return Problem(status, code, message, details={"key_id": error.key_id})
         case BadResult():
             return Problem(status, code, message, headers={"x-should-retry": "false"})
         case RangeUnfit():

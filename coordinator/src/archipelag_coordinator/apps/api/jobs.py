@@ -70,8 +70,8 @@ async def get_jobs(
     created_after: Annotated[str | None, Query(description="A time with its zone")] = None,
     created_before: Annotated[str | None, Query(description="A time with its zone")] = None,
 ) -> Response:
-    """`status` is `queued`, `running`, `completed`, `failed` (with those timed out) or `cancelled`. `created_after`
-    includes that moment, `created_before` does not."""
+    """`status` is `queued`, `running`, `completed`, `failed` (with those timed out), `timeout` (only those) or
+    `cancelled`. `created_after` includes that moment, `created_before` does not."""
     only = _filter(status, workload, created_after, created_before)
     jobs, total = await list_jobs(world, caller.user.id, limit=limit, offset=offset, only=only)
     return JSONResponse(
@@ -163,15 +163,17 @@ def _filter(
     status: list[str] | None, workload: str | None, after: str | None, before: str | None
 ) -> JobFilter:
     errors: dict[str, list[str]] = {}
-    named = [*STATUSES] if status is None else status
-    if not set(named) <= STATUSES.keys():
-        errors["status"] = [f"must be one or more of {', '.join(STATUSES)}"]
+    named = set(STATUSES if status is None else status)
+    timed_out = "timeout" in named
+    named.discard("timeout")
+    if not named <= STATUSES.keys():
+        errors["status"] = [f"must be one or more of {', '.join((*STATUSES, 'timeout'))}"]
     since = time_of("created_after", after, errors)
     until = time_of("created_before", before, errors)
     if errors:
         raise InvalidInput(errors)
     statuses = frozenset(STATUSES[name] for name in named)
-    return JobFilter(statuses, workload, since, until)
+    return JobFilter(statuses, timed_out, workload, since, until)
 
 
 def known(job_id: str) -> JobId:

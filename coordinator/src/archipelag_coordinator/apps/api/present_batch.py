@@ -43,6 +43,15 @@ def batch_object(view: BatchView) -> dict[str, Any]:
     }
 
 
+def batches_object(
+    views: Sequence[BatchView], total: int, limit: int, offset: int
+) -> dict[str, Any]:
+    return {
+        "data": [batch_object(view) for view in views],
+        "meta": {"total": total, "limit": limit, "offset": offset},
+    }
+
+
 def batch_status_object(view: BatchView) -> dict[str, Any]:
     return batch_object(view) | {
         "items": [
@@ -68,6 +77,7 @@ def member_status(member: Member) -> str:
 
 def pending_job_object(batch: Batch, member: Member) -> dict[str, Any]:
     """A job whose turn in its batch has not come, or never will, in the shape of those that stand."""
+    assert member.input is not None
     ended = time_text(batch.ended_at) if not member.waiting else None
     return {
         "id": member.job_id,

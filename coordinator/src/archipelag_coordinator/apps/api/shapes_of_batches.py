@@ -60,6 +60,12 @@ BATCHES: Final[dict[str, Schema]] = {
     ),
     "Batch": shape(_BATCH),
     "BatchAnswer": data(ref("Batch")),
+    "BatchList": shape(
+        {
+            "data": many(ref("Batch")),
+            "meta": shape({"total": WHOLE, "limit": WHOLE, "offset": WHOLE}),
+        }
+    ),
     "CancelAnswer": data({"anyOf": [ref("Job"), ref("Batch")]}),
     "BatchStatusAnswer": data(
         shape(

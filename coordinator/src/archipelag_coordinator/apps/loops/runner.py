@@ -14,13 +14,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Loop:
-    """A verb that is called every `every_s` seconds, and at once when nudged."""
+    """A verb that is called every `every_s` seconds, and when nudged: at once, or `least_s` after the last time."""
 
     name: str
     every_s: float
     verb: Callable[[World], Awaitable[None]]
     leader_only: bool = False
     nudged: bool = False
+    least_s: float = 0.0
     settled_only: bool = False
     """Only under a leader that has led for a while, and so has seen who else is alive."""
 
@@ -72,8 +73,9 @@ class Runner:
         if event is None:
             await asyncio.sleep(loop.every_s)
             return
+        await asyncio.sleep(loop.least_s)
         try:
-            async with asyncio.timeout(loop.every_s):
+            async with asyncio.timeout(loop.every_s - loop.least_s):
                 await event.wait()
         except TimeoutError:
             pass

@@ -137,7 +137,7 @@ async def save_marks(world: World) -> None:
 
 TABLE: Final = (
     Loop("dispatch_waiting", 0.5, dispatch_waiting, nudged=True),
-    Loop("work_on_batches", 0.25, work_on_batches),
+    Loop("work_on_batches", 2.0, work_on_batches, nudged=True, least_s=0.25),
     Loop("watch_silence", 0.25, watch_silence),
     Loop("cancel_left", 0.5, cancel_left),
     Loop("catch_up", 2.0, catch_up),

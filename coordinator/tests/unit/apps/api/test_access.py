@@ -336,6 +336,27 @@ async def test_a_key_is_shown_once_and_listed_by_prefix(api: Api) -> None:
     assert secret not in str(listed)
 
 
+async def test_a_key_asked_for_again_is_named_and_not_made_twice(api: Api) -> None:
+    once = {"Idempotency-Key": "once"}
+    async with api.client() as http:
+        made = (await http.post("/api-keys", json=KEY, headers=once)).json()
+        before = (await http.get("/api-keys")).json()["data"]
+        await http.delete(f"/api-keys/{made['data']['id']}")
+        again = await http.post("/api-keys", json=KEY, headers=once)
+        after = (await http.get("/api-keys")).json()["data"]
+        odd = await http.post("/api-keys", json=KEY, headers={"Idempotency-Key": "two words"})
+    _, _, secret = await api.another()
+    async with api.client(secret) as stranger:
+        theirs = await stranger.post("/api-keys", json=KEY, headers=once)
+
+    assert again.status_code == 409
+    assert again.json()["error"]["code"] == "already_made"
+    assert again.json()["error"]["key_id"] == made["data"]["id"]
+    assert "key" not in again.json() and made["key"] not in again.text
+    assert len(after) == len(before)
+    assert (odd.status_code, theirs.status_code) == (422, 201)
+
+
 async def test_a_bounded_key_cannot_make_an_unbounded_one(api: Api) -> None:
     until_then = START + timedelta(days=1)
     short = await api.another_key(expires_at=until_then, rate_per_minute=50)

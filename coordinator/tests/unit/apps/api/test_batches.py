@@ -128,6 +128,30 @@ async def test_what_waits_for_its_turn_can_be_read_under_its_id(api: Api) -> Non
         assert problems(document, shape, answer.json(), "answer") == []
 
 
+async def test_ones_batches_are_listed_newest_first_and_by_status(api: Api) -> None:
+    old = await made(api, 2)
+    api.scene.clock.advance(1)
+    new = await made(api, 1)
+    _, _, secret = await api.another()
+    async with api.client(secret) as stranger:
+        theirs = (await stranger.get("/jobs/batches")).json()
+    async with api.client() as http:
+        stopping = (await http.delete(f"/jobs/{old['id']}")).json()["data"]
+        every = (await http.get("/jobs/batches")).json()
+        page = (await http.get("/jobs/batches", params={"limit": 1, "offset": 1})).json()
+        running = (await http.get("/jobs/batches", params={"status": "running"})).json()
+        both = (await http.get("/jobs/batches", params={"status": ["running", "stopping"]})).json()
+        odd = await http.get("/jobs/batches", params={"status": ["running", "failing"]})
+    document = await description(api)
+
+    assert theirs == {"data": [], "meta": {"total": 0, "limit": 20, "offset": 0}}
+    assert every["data"] == [new, stopping]
+    assert page["data"] == [stopping] and page["meta"] == {"total": 2, "limit": 1, "offset": 1}
+    assert running["data"] == [new]
+    assert (both["meta"]["total"], odd.status_code) == (1 + (stopping["status"] == "stopping"), 422)
+    assert problems(document, document["components"]["schemas"]["BatchList"], every, "list") == []
+
+
 async def test_a_batch_is_cancelled_under_the_jobs_route(api: Api) -> None:
     batch = await made(api, 3, max_parallelism=1)
     await work_on_batches(api.scene.world)

@@ -72,6 +72,12 @@ async def test_a_missed_deadline_is_called_timeout(api: Api) -> None:
         read = (await http.get(f"/jobs/{job['id']}")).json()["data"]
 
     assert (read["status"], read["cause"]) == ("timeout", "deadline")
+    async with api.client() as http:
+        listed = [
+            (await http.get("/jobs", params={"status": asked})).json()["meta"]["total"]
+            for asked in ("timeout", "failed", ["timeout", "queued"], "queued")
+        ]
+    assert listed == [1, 1, 1, 0]
 
 
 async def test_jobs_are_listed_newest_first_and_by_status(api: Api) -> None:

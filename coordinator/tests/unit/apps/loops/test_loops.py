@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -35,7 +36,7 @@ async def ran(loop: Loop, *, leader: bool = True, nudge: bool = False, turns: in
             enough.set()
         await loop.verb(world)
 
-    counted = Loop(loop.name, loop.every_s, counting, loop.leader_only, loop.nudged)
+    counted = replace(loop, verb=counting)
     runner = Runner([counted], lambda: leader)
     task = asyncio.create_task(runner.run(scene.world))
     await asyncio.sleep(0)
@@ -53,6 +54,14 @@ async def ran(loop: Loop, *, leader: bool = True, nudge: bool = False, turns: in
 
 async def nothing(_: World) -> None:
     """A verb."""
+
+
+async def test_a_nudged_loop_that_has_just_run_waits_for_a_while() -> None:
+    soon = Loop("soon", FOREVER_S, nothing, nudged=True, least_s=0.02)
+    late = Loop("late", FOREVER_S, nothing, nudged=True, least_s=FOREVER_S / 2)
+
+    assert await ran(soon, nudge=True, turns=2) == 2
+    assert await ran(late, nudge=True, turns=3) == 1
 
 
 async def test_a_loop_runs_again_and_again() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
@@ -47,6 +46,10 @@ HINTS = {
 
 def main(argv: Sequence[str] | None = None, client_of: ClientOf = Client) -> int:
     """Runs one command and gives its exit status."""
+    return printing.to_the_end(lambda: _main(argv, client_of))
+
+
+def _main(argv: Sequence[str] | None, client_of: ClientOf) -> int:
     before, name, after = plugins.split(sys.argv[1:] if argv is None else argv)
     if name in plugins.offered():
         return _plugin(name, before, after)
@@ -56,9 +59,7 @@ def main(argv: Sequence[str] | None = None, client_of: ClientOf = Client) -> int
     except KeyboardInterrupt:
         return _say("interrupted", printing.INTERRUPTED)
     except BrokenPipeError:
-        # The reader (`head`, a pager) has had enough. Python would complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        raise
     except (ArchipelagError, ValueError, OSError) as error:
         status = next(status for kind, status in STATUSES if isinstance(error, kind))
         # What a person must do; a refusal for want of a scope or a role says so itself.

@@ -126,7 +126,7 @@ def _jobs(commands: _Commands[argparse.ArgumentParser]) -> None:
         "--status",
         action="append",
         metavar="STATUS",
-        help="queued, running, completed, failed, cancelled",
+        help="queued, running, completed, failed, timeout, cancelled",
     )
     listing.add_argument("--workload", metavar="SLUG", help="only of this one")
     listing.add_argument("--after", metavar="TIME", help="made after this, such as 2026-11-27")
@@ -157,6 +157,14 @@ def _batch(commands: _Commands[argparse.ArgumentParser]) -> None:
     batch.add_argument("--output", "-o", metavar="FILE", help="default: FILE.results.jsonl")
     batch.add_argument(
         "--parallel", type=_parallel, default=8, metavar="N", help="at once; default: 8"
+    )
+    listing = _command(commands, "batches", "list what was handed over whole", working.list_batches)
+    listing.add_argument("--limit", type=_positive, default=20, metavar="N", help="default: 20")
+    listing.add_argument(
+        "--status",
+        action="append",
+        metavar="STATUS",
+        help="running, stopping, completed, failed, cancelled",
     )
 
 

@@ -100,3 +100,16 @@ def plain(value: Any) -> Any:
     if isinstance(value, (datetime, date)):
         return value.isoformat()
     raise TypeError(f"not JSON: {type(value).__name__}")
+
+
+def to_the_end(command: Callable[[], int]) -> int:
+    """Runs a command whose output somebody may stop reading (`head`, a pager): that is no failure of ours."""
+    try:
+        try:
+            return command()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would complain of what is left once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

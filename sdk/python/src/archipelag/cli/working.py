@@ -33,6 +33,25 @@ def list_jobs(client: Client, arguments: argparse.Namespace) -> None:
     printing.table(("JOB", "STATUS", "WORKLOAD", "CREATED"), rows, "No jobs.")
 
 
+def list_batches(client: Client, arguments: argparse.Namespace) -> None:
+    found = tuple(client.list_batches(status=arguments.status, limit=arguments.limit))
+    if arguments.format == "json":
+        printing.as_json(found)
+        return
+    rows = [
+        (
+            one.id,
+            one.status,
+            one.workload,
+            f"{one.ended} of {one.total}",
+            printing.moment(one.created_at),
+        )
+        for one in found
+    ]
+    heading = ("BATCH", "STATUS", "WORKLOAD", "ENDED", "CREATED")
+    printing.table(heading, rows, "No batches.")
+
+
 def _moment(name: str, given: str | None) -> datetime | None:
     if given is None:
         return None

@@ -109,6 +109,10 @@ class Slot:
         self.memory_bytes = 0
         """How much the last run had in the end."""
 
+    def prepare(self) -> None:
+        """For the next run, before its thread begins: an interrupt from here on is meant for it."""
+        self._interrupted.clear()
+
     def run(
         self,
         data: bytes,
@@ -121,7 +125,6 @@ class Slot:
         self._input, self._read_to = data, 0
         self._chance, self._drawn = chance, 0
         self._wrote, self._complained = wrote, complained
-        self._interrupted.clear()
         store = wasmtime.Store(self._engine)
         store.set_limits(limits.memory_bytes, TABLE_ELEMENTS_MAX, 1, 8, 1)
         store.set_fuel(limits.fuel)
@@ -131,10 +134,11 @@ class Slot:
         store.set_wasi(wasi)
         self._memory = None
         try:
-            exports = self._ready.instantiate(store).exports(store)
-            self._memory = exports["memory"]
+            # What interrupts from here on goes beyond the store's epoch.
             if self._interrupted.is_set():
                 raise Stopped
+            exports = self._ready.instantiate(store).exports(store)
+            self._memory = exports["memory"]
             exports["_start"](store)  # type: ignore[operator]
         finally:
             if self._memory is not None:

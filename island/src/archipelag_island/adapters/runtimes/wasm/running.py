@@ -55,12 +55,15 @@ class Running:
         self._why = ""
         """Why we ended it, for the customer."""
         self._stopping = False
+        self._work: asyncio.Future[None] | None = None
         self._told_end = False
         self._words = b""
 
     async def events(self, data: bytes, chance: bytes) -> AsyncGenerator[list[Event], None]:
         """Some at a time; the last is an End. Closing it stops the module, which may take a moment more."""
-        work = self._loop.run_in_executor(None, self._work, data, chance)
+        self._slot.prepare()
+        work = self._loop.run_in_executor(None, self._in_thread, data, chance)
+        self._work = work
         work.add_done_callback(lambda _: self._ended())
         deadline = self._loop.call_later(
             self._limits.seconds, self._stop, f"it took longer than {self._limits.seconds} s"
@@ -99,11 +102,13 @@ class Running:
                 self._why = why
             self._stopping = True
             self._room.notify()
-        self._slot.interrupt()
+        if self._work is not None and not self._work.done():
+            # Else the slot is free, and what runs in it by now is another's.
+            self._slot.interrupt()
 
     # From here on: in the thread.
 
-    def _work(self, data: bytes, chance: bytes) -> None:
+    def _in_thread(self, data: bytes, chance: bytes) -> None:
         end = End(error="the runtime failed")
         try:
             end = self._to_the_end(data, chance)

@@ -1,0 +1,36 @@
+"""Whoever stops reading what a command prints sees no traceback of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--help",), ("status", "--once"), ("doctor",)],
+    ids=" ".join,
+)
+def test_a_command_whose_reader_has_gone_ends_in_peace(
+    arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ARCHIP")}
+    done = subprocess.run(
+        [sys.executable, "-m", "archipelag_island", *arguments],
+        env=kept | {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)},
+        cwd=tmp_path,
+        stdout=writes,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    os.close(writes)
+
+    assert (done.returncode, done.stderr) == (0, "")
