@@ -83,7 +83,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     sub = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     sub.add_parser("serve", help="run the Coordinator until SIGTERM")
-    sub.add_parser("migrate", help="bring the database to the newest schema")
+    migrate = sub.add_parser("migrate", help="bring the database to the newest schema")
+    migrate.add_argument(
+        "--post", action="store_true", help="also what must wait until no older Coordinator runs"
+    )
     sub.add_parser("doctor", help="what is wrong with this network, and what to do about it")
     _add_backup(sub)
     _add_admin(sub.add_parser("admin", help="Islands, people and credits of the running network"))
@@ -173,7 +176,7 @@ def _run(arguments: argparse.Namespace) -> int:
         case "broker-config":
             print(commands.broker_config(arguments.state_dir.absolute()))
         case "migrate":
-            print(commands.migrate_database(config.read(os.environ)))
+            print(commands.migrate_database(config.read(os.environ), post=arguments.post))
         case "bootstrap":
             wanted = commands.Wanted(
                 arguments.new_key,
