@@ -11,7 +11,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Final
 
-BLOCK: Final = re.compile(r"^```(?:sh|bash|shell|console)[^\n]*\n(.*?)^```$", re.S | re.M)
+BLOCK: Final = re.compile(r"^ *```(?:sh|bash|shell|console)[^\n]*\n(.*?)^ *```$", re.S | re.M)
 HERE_DOCUMENT: Final = re.compile(r"<<-?\s*'?(\w+)'?\n.*?^\1$", re.S | re.M)
 SUBSTITUTED: Final = re.compile(r"\$\((?!\()([^()]*)\)")
 COMMENT: Final = re.compile(r"(^|\s)#.*$", re.M)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,7 +42,12 @@ NOT_TYPED: Mapping[str, str] = {
     "docs/how-to/run-external.md": "names servers elsewhere; tests/trouble/rig.py starts the same parts",
     "docs/how-to/sign-in.md": "names a mail server and a provider elsewhere",
     "docs/how-to/simulate.md": "minutes of virtual time; tests/simulation runs the same with few seeds",
+    "docs/how-to/upgrade.md": "replaces Coordinators of two versions; tests/upgrade does so",
     "docs/how-to/use-the-openai-client.md": "needs other people's clients; tests/acceptance/ecosystem runs them",
+}
+# Page that is typed → which of its blocks are `shell` instead of `sh`, and so read but not typed, and why.
+READ_ONLY: Mapping[str, str] = {
+    "docs/how-to/back-up.md": "`restore` wants an empty database: tests/upgrade/test_restored.py has one",
 }
 # Whatever observes and deploys is named here by its own page's author.
 ELSEWHERE = ("docs/runbooks/", "docs/how-to/deploy", "docs/how-to/observe")
@@ -60,6 +66,32 @@ def test_every_page_with_commands_is_typed_or_says_why_not() -> None:
 
     assert silent == [], "type them in a test, or say in NOT_TYPED why not"
     assert [one for one in named if not (ROOT / one).is_file()] == []
+
+
+def test_a_typed_page_leaves_nothing_untyped_without_a_reason() -> None:
+    partly = [
+        page for page in TYPED if re.search(r"^ *```(bash|shell|console)", pages()[page], re.M)
+    ]
+
+    assert partly == list(READ_ONLY)
+
+
+def test_no_command_hides_in_a_block_without_a_language() -> None:
+    fence = re.compile(r"^ *```(\w*)[^\n]*\n(.*?)^ *```$", re.S | re.M)
+    ours = re.compile(r"^ *(archipelag[\w-]* [a-z]|make [a-z]|pytest )", re.M)
+    texts = {
+        path: path.read_text("utf-8")
+        for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    }
+
+    hidden = [
+        str(path.relative_to(ROOT))
+        for path, text in texts.items()
+        for language, block in fence.findall(text)
+        if not language and ours.search(block)
+    ]
+
+    assert hidden == [], "call the block `sh`, or `text` where it shows what is printed"
 
 
 @pytest.mark.parametrize(("page", "test"), TYPED.items())
