@@ -15,7 +15,7 @@ from typing import BinaryIO, Final
 from archipelag_contracts.ids import UserId
 
 from archipelag_coordinator.adapters.postgres.dump import READ_BYTES, dump, load
-from archipelag_coordinator.adapters.postgres.migrate import migrate
+from archipelag_coordinator.adapters.postgres.migrate import migrate, missing
 from archipelag_coordinator.adapters.postgres.picture import picture
 from archipelag_coordinator.adapters.postgres.restored import Restoring, server_major, take_back
 from archipelag_coordinator.adapters.postgres.store import PostgresStore
@@ -69,7 +69,8 @@ async def restore(
 ) -> dict[str, object]:
     """Brings the file into an empty database, makes it safe to run on (see `restored`), and checks it.
 
-    Raises NotEmpty, BackupRefused, NotOpened, DumpFailed and OSError; then nothing is in the database.
+    Raises NotEmpty, BackupRefused, NotOpened, DumpFailed and OSError; then nothing is in the database, unless the
+    message says so.
     """
     summed = await asyncio.to_thread(_sha256, path)
     with _pieces(path, passphrase) as pieces:
@@ -78,6 +79,7 @@ async def restore(
             await asyncio.to_thread(load, dsn, major, pieces)
     async with picture(dsn) as came:
         figures = await came.figures()
+    _check_known(figures.schema)
     await asyncio.to_thread(migrate, dsn)
     async with PostgresStore(dsn, pool_max=2) as store:
         async with store.begin() as tx:
@@ -92,6 +94,16 @@ async def restore(
 def whole(told: dict[str, object]) -> bool:
     """Whether what was restored is as it should be."""
     return bool(told["books_exact"] and told["audit_whole"])
+
+
+def _check_known(schema: str) -> None:
+    try:
+        missing(set(schema.split()))
+    except KeyError as unknown:
+        raise BackupRefused(
+            f"the backup is of a newer version, which has {unknown.args[0]}: drop this database, and restore into "
+            "another one with that version's program"
+        ) from None
 
 
 @contextmanager

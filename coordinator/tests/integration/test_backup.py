@@ -256,6 +256,15 @@ async def test_a_file_that_was_cut_off_leaves_nothing(store, postgres_dsn, empty
     assert tables(empty) == 0
 
 
+async def test_a_backup_of_a_newer_version_names_it(store, postgres_dsn, empty, database, tmp_path):
+    await a_network(store)
+    database.execute("UPDATE alembic_version SET version_num = 'pre_9999_newer'")
+    await backups.backup(postgres_dsn, tmp_path / "file")
+
+    with pytest.raises(backups.BackupRefused, match="pre_9999_newer: drop this database"):
+        await backups.restore(empty, tmp_path / "file", FakeClock())
+
+
 async def test_a_backup_that_fails_leaves_no_file(store, postgres_dsn, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -312,9 +321,12 @@ async def test_a_backup_is_of_one_moment_while_others_write(store, postgres_dsn,
         return number
 
     load = [asyncio.create_task(pays()) for _ in range(2)]
-    written = await backups.backup(postgres_dsn, tmp_path / "file")
-    stop.set()
-    assert sum(await asyncio.gather(*load)) > 2
+    try:
+        written = await backups.backup(postgres_dsn, tmp_path / "file")
+    finally:
+        stop.set()
+        paid = await asyncio.gather(*load)
+    assert sum(paid) > 2
 
     told = await backups.restore(empty, tmp_path / "file", FakeClock())
     assert (told["transfers"], told["drifted"]) == (written["transfers"], ())

@@ -16,8 +16,9 @@ from archipelag_coordinator.adapters.postgres.store import PostgresTx
 BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 EXPORT: Final = "SELECT pg_export_snapshot() AS name"
 COUNTS: Final = """
-    SELECT (SELECT max(version_num) FROM alembic_version) AS schema, (SELECT count(*) FROM users) AS users,
-        (SELECT count(*) FROM jobs) AS jobs, (SELECT count(*) FROM transfers) AS transfers
+    SELECT (SELECT string_agg(version_num, ' ' ORDER BY version_num) FROM alembic_version) AS schema,
+        (SELECT count(*) FROM users) AS users, (SELECT count(*) FROM jobs) AS jobs,
+        (SELECT count(*) FROM transfers) AS transfers
 """
 
 
