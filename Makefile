@@ -51,7 +51,7 @@ status: ## say what runs, and where
 
 # Without debug ranges: CPython 3.11 parses source again to mark columns in a traceback, and when that happens inside
 # another parse (pytest rewriting assertions) it fails with "AST constructor recursion depth mismatch".
-test: $(VENV)/dev.stamp $(VENV)/model.stamp $(VENV)/sandboxes.stamp $(VENV)/javascript.stamp $(VENV)/ecosystem.stamp ## run the tests: real PostgreSQL, NATS and model; ARGS="-k word"
+test: $(VENV)/dev.stamp $(VENV)/model.stamp $(VENV)/sandboxes.stamp $(VENV)/javascript.stamp $(VENV)/ecosystem.stamp $(VENV)/site.stamp ## run the tests: real PostgreSQL, NATS and model; ARGS="-k word"
 	PYTHONNODEBUGRANGES=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 # One seed: `make simulate SEED=7 TRACE=1`. Planted bugs: `make simulate PLANTED=1`. The fleet alone: `make simulate PROFILE=fleet`.

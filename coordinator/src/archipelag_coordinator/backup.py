@@ -17,7 +17,13 @@ from archipelag_contracts.ids import UserId
 from archipelag_coordinator.adapters.postgres.dump import READ_BYTES, dump, load
 from archipelag_coordinator.adapters.postgres.migrate import migrate, missing
 from archipelag_coordinator.adapters.postgres.picture import picture
-from archipelag_coordinator.adapters.postgres.restored import Restoring, server_major, take_back
+from archipelag_coordinator.adapters.postgres.restored import (
+    Restoring,
+    opening,
+    server_major,
+    take_back,
+    writable,
+)
 from archipelag_coordinator.adapters.postgres.store import PostgresStore
 from archipelag_coordinator.adapters.sealed_stream import SALT_BYTES, Sealing, is_sealed, opened
 from archipelag_coordinator.clock import Clock
@@ -76,16 +82,16 @@ async def restore(
     with _pieces(path, passphrase) as pieces:
         major = await asyncio.to_thread(server_major, dsn)
         with Restoring(dsn):
-            await asyncio.to_thread(load, dsn, major, pieces)
+            await asyncio.to_thread(load, writable(dsn), major, pieces)
     async with picture(dsn) as came:
         figures = await came.figures()
     _check_known(figures.schema)
-    await asyncio.to_thread(migrate, dsn)
+    await asyncio.to_thread(migrate, writable(dsn))
+    async with opening(dsn) as tx:
+        taken = await take_back(tx, end_sessions=end_sessions)
+        detail = f"sha256 {summed}, {taken.attempts_taken_back} attempts taken back"
+        await tx.audit.note(clock.now(), OPERATOR, "database.restored", path.name, detail)
     async with PostgresStore(dsn, pool_max=2) as store:
-        async with store.begin() as tx:
-            taken = await take_back(tx.connection, end_sessions=end_sessions)
-            detail = f"sha256 {summed}, {taken.attempts_taken_back} attempts taken back"
-            await tx.audit.note(clock.now(), OPERATOR, "database.restored", path.name, detail)
         log = await check_log(store)
     told = {"file": str(path), "sha256": summed} | asdict(figures) | asdict(taken)
     return told | {"books_exact": not figures.drifted, "audit_whole": log.broken_at is None}

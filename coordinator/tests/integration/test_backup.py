@@ -256,6 +256,37 @@ async def test_a_file_that_was_cut_off_leaves_nothing(store, postgres_dsn, empty
     assert tables(empty) == 0
 
 
+async def test_until_all_of_it_is_done_nobody_else_can_write(
+    store, postgres_dsn, empty, tmp_path, monkeypatch
+):
+    async def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    await a_network(store)
+    await backups.backup(postgres_dsn, tmp_path / "file")
+    with monkeypatch.context() as during:
+        during.setattr(backups, "take_back", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            await backups.restore(empty, tmp_path / "file", FakeClock())
+
+    assert tables(empty) > 20
+    with psycopg.connect(empty) as database, pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        database.execute("INSERT INTO coordinators VALUES ('rly_1', now())")
+
+
+async def test_what_did_not_come_leaves_the_database_as_it_was(
+    store, postgres_dsn, empty, tmp_path
+):
+    await a_network(store)
+    (tmp_path / "file").write_bytes(b"no backup at all")
+
+    with pytest.raises(dump.DumpFailed):
+        await backups.restore(empty, tmp_path / "file", FakeClock())
+
+    with psycopg.connect(empty) as database:
+        database.execute("CREATE TABLE anything (x int)")
+
+
 async def test_a_backup_of_a_newer_version_names_it(store, postgres_dsn, empty, database, tmp_path):
     await a_network(store)
     database.execute("UPDATE alembic_version SET version_num = 'pre_9999_newer'")

@@ -6,14 +6,19 @@ know.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
 import psycopg
+from psycopg import AsyncConnection, sql
+from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
 from archipelag_coordinator.adapters.postgres.migrate import LOCK
-from archipelag_coordinator.adapters.postgres.rows import Connection, changed
+from archipelag_coordinator.adapters.postgres.rows import changed
+from archipelag_coordinator.adapters.postgres.store import PostgresTx
 from archipelag_coordinator.domain.attempt import TAKEN_BACK
 from archipelag_coordinator.domain.job import EPOCHS_APART
 
@@ -48,6 +53,9 @@ CATALOGUE_APART: Final = """
     SELECT max(version) + %(apart)s, ''::bytea, decode(repeat('00', 32), 'hex'), now(), now() + interval '1 ms'
     FROM catalogue_documents HAVING count(*) > 0
 """
+# New sessions cannot write, a Coordinator's least of all, until all of it is done; those that restore say otherwise.
+CLOSE: Final = sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on")
+OPEN: Final = sql.SQL("ALTER DATABASE {} RESET default_transaction_read_only")
 GUARD_OFF: Final = "ALTER TABLE catalogue_documents DISABLE TRIGGER catalogue_rises"
 GUARD_ON: Final = "ALTER TABLE catalogue_documents ENABLE TRIGGER catalogue_rises"
 
@@ -72,11 +80,17 @@ def server_major(dsn: str) -> int:
         return int(row["major"])
 
 
+def writable(dsn: str) -> str:
+    """The address, for those who write while the database is closed to others."""
+    return make_conninfo(dsn, options="-c default_transaction_read_only=off")
+
+
 class Restoring:
-    """Held while a backup comes back: no migration begins meanwhile. Raises NotEmpty where something is there."""
+    """Held while a backup comes back: no migration begins meanwhile, and nobody else may write, until `opening` ends.
+    Raises NotEmpty where something is there."""
 
     def __init__(self, dsn: str) -> None:
-        self._guard = psycopg.connect(dsn, autocommit=True, row_factory=dict_row)
+        self._guard = psycopg.connect(writable(dsn), autocommit=True, row_factory=dict_row)
 
     def __enter__(self) -> None:
         self._guard.execute("SELECT pg_advisory_lock(%s)", [LOCK])
@@ -88,13 +102,30 @@ class Restoring:
                 f"the database is not empty ({row['count']} tables, indexes and sequences): restore into one that is, "
                 "made by `CREATE DATABASE`; nothing was changed"
             )
+        self._guard.execute(CLOSE.format(self._name))
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, failed: object, *_: object) -> None:
+        if failed:
+            self._guard.execute(OPEN.format(self._name))
         self._guard.close()
 
+    @property
+    def _name(self) -> sql.Identifier:
+        return sql.Identifier(self._guard.info.dbname)
 
-async def take_back(connection: Connection, *, end_sessions: bool) -> Taken:
-    """In one transaction with what is noted of it: see the statements."""
+
+@asynccontextmanager
+async def opening(dsn: str) -> AsyncIterator[PostgresTx]:
+    """One transaction, at whose end the database is open to others."""
+    connection = await AsyncConnection.connect(writable(dsn), autocommit=True, row_factory=dict_row)
+    async with connection, connection.transaction():
+        yield PostgresTx(connection)
+        await connection.execute(OPEN.format(sql.Identifier(connection.info.dbname)))
+
+
+async def take_back(tx: PostgresTx, *, end_sessions: bool) -> Taken:
+    """What of the backup must not stay as it was: see the statements."""
+    connection = tx.connection
     values = {"apart": EPOCHS_APART, "taken_back": TAKEN_BACK}
     attempts = await changed(connection, TAKE_BACK, values)
     jobs = await changed(connection, COUNT_ON, values)
