@@ -144,7 +144,7 @@ def python_sdk() -> str:
     kinds = [getattr(archipelag, name) for name in names]
     errors = [one for one in kinds if inspect.isclass(one) and issubclass(one, Exception)]
     shown = "\n".join(
-        f"| `{one.__name__}` | `{one.__base__.__name__ if one.__base__ else ''}` | {cell(inspect.getdoc(one) or '')} |"
+        f"| `{one.__name__}` | {bases_of(one)} | {cell(inspect.getdoc(one) or '')} |"
         for one in errors
     )
     parts += ["| error | is a | |\n|---|---|---|\n" + shown, "## Values"]
@@ -153,6 +153,12 @@ def python_sdk() -> str:
         if inspect.isclass(one) and one not in errors and one not in clients:
             parts += [f"### {one.__name__}", own_doc(one), value_of(one)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def bases_of(kind: type) -> str:
+    """Some are the builtin ones of the same name, too."""
+    alike = {one: "builtins." if one.__module__ == "builtins" else "" for one in kind.__bases__}
+    return ", ".join(f"`{where}{one.__name__}`" for one, where in alike.items())
 
 
 def class_of(kind: type) -> str:
@@ -183,9 +189,11 @@ def value_of(kind: type) -> str:
 
 
 def signature(name: str, thing: Any) -> str:
-    text = re.sub(r"'([^']*)'", r"\1", str(inspect.signature(thing)))
-    text = re.sub(r"<object object at \w+>", "…", text)
-    text = re.sub(r"\(self(, )?", "(", text)
+    whole = inspect.signature(thing)
+    kept = [one for one in whole.parameters.values() if one.name != "self"]
+    text = re.sub(r"'([^']*)'", r"\1", str(whole.replace(parameters=kept)))
+    # A default that is a function or an object tells nothing but where it lay in memory.
+    text = re.sub(r"<[^<>]*(?:<[^<>]*>[^<>]*)*>", "…", text)
     if len(text) > 80:
         inside, _, after = text[1:].rpartition(")")
         text = "(\n    " + ",\n    ".join(split(inside)) + f",\n){after}"

@@ -83,6 +83,7 @@ def test_the_reference_names_every_route_command_message_and_operation(work: Pat
         assert route in shown["http-api.md"], route
     for name in ("chat_stream", "submit_batch", "RateLimitError", "InsufficientCreditsError"):
         assert re.search(rf"\b{name}\b", shown["python-sdk.md"]), name
+    assert not re.search(r"\(\s*:|\bself\b|0x[0-9a-f]{6}", shown["python-sdk.md"])
     for path in (ROOT / reference.PROTO).glob("*.proto"):
         for kind, name in re.findall(r"^(message|service|enum) (\w+)", path.read_text(), re.M):
             assert f"### {kind} {name}\n" in shown["messages.md"], name
