@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -41,11 +42,15 @@ def last_release(cache: Path) -> Release:
         pytest.skip(said)
     sources, environment = cache / commit[:12] / "sources", cache / commit[:12] / "environment"
     python = environment / "bin" / "python"
-    if not (environment / "complete").exists():
-        shutil.rmtree(cache / commit[:12], ignore_errors=True)
-        unpack(commit, sources)
-        install(sources, environment)
-        (environment / "complete").touch()
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as lock:
+        # Several workers may want it at once.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (environment / "complete").exists():
+            shutil.rmtree(cache / commit[:12], ignore_errors=True)
+            unpack(commit, sources)
+            install(sources, environment)
+            (environment / "complete").touch()
     return Release(commit, sources, str(python))
 
 
