@@ -65,6 +65,7 @@ def test_every_post_migration_names_the_pre_one_that_it_follows() -> None:
         "drop view whole_accounts",
         "TRUNCATE rates",
         "CREATE UNIQUE INDEX once ON jobs (user_id)",
+        "ALTER TABLE jobs ADD COLUMN n text DEFAULT ''; CREATE UNIQUE INDEX once ON jobs (n)",
         "CREATE TRIGGER no BEFORE INSERT ON jobs FOR EACH ROW EXECUTE FUNCTION no()",
     ],
 )
@@ -82,6 +83,7 @@ def test_what_the_old_code_would_stumble_over_is_found(sql: str) -> None:
         "ALTER TABLE jobs ADD CONSTRAINT short CHECK (length(output) < 9) NOT VALID",
         "CREATE TABLE new (a text NOT NULL); ALTER TABLE new ADD b text NOT NULL; CREATE UNIQUE INDEX i ON new (a)",
         "CREATE INDEX slow ON jobs (home)",
+        "ALTER TABLE jobs ADD COLUMN wish text; CREATE UNIQUE INDEX once ON jobs (user_id, wish)",
         "-- DROP TABLE jobs\nSELECT 1",
         "CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS $$ BEGIN DROP TABLE jobs; END $$",
         "INSERT INTO notes VALUES ('a; DROP TABLE jobs')",
