@@ -21,7 +21,7 @@ ARGS ?=
 WORKERS ?= $(if $(ARGS),0,2)
 
 .DEFAULT_GOAL := help
-.PHONY: help install model up demo env down status test simulate escape chaos coverage check format lock proto cargos cargos-wasm page-script bench clean
+.PHONY: help install model up demo env down status test simulate escape chaos coverage check format lock proto cargos cargos-wasm page-script site site-serve bench clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,7 +51,7 @@ status: ## say what runs, and where
 
 # Without debug ranges: CPython 3.11 parses source again to mark columns in a traceback, and when that happens inside
 # another parse (pytest rewriting assertions) it fails with "AST constructor recursion depth mismatch".
-test: $(VENV)/dev.stamp $(VENV)/model.stamp $(VENV)/sandboxes.stamp $(VENV)/javascript.stamp $(VENV)/ecosystem.stamp ## run the tests: real PostgreSQL, NATS and model; ARGS="-k word"
+test: $(VENV)/dev.stamp $(VENV)/model.stamp $(VENV)/sandboxes.stamp $(VENV)/javascript.stamp $(VENV)/ecosystem.stamp $(VENV)/site.stamp ## run the tests: real PostgreSQL, NATS and model; ARGS="-k word"
 	PYTHONNODEBUGRANGES=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 # One seed: `make simulate SEED=7 TRACE=1`. Planted bugs: `make simulate PLANTED=1`. The fleet alone: `make simulate PROFILE=fleet`.
@@ -96,6 +96,12 @@ page-script: $(VENV)/node.stamp ## build the scripts that pages use, from sdk/js
 	$(BIN)/node sdk/build.mjs --page
 	$(BIN)/node coordinator/pages/build.mjs
 
+site: $(VENV)/dev.stamp $(VENV)/site.stamp ## build the website into build/site, and check every link in it
+	$(BIN)/python website build $(ARGS)
+
+site-serve: site ## show the website on http://127.0.0.1:8080
+	$(BIN)/python website serve $(ARGS)
+
 bench: $(VENV)/dev.stamp $(VENV)/model.stamp ## run the benchmarks, or one: ARGS=benchmarks/NAME.py
 	@for file in $(or $(ARGS),$(BENCHMARKS)); do \
 		echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
@@ -128,6 +134,10 @@ $(VENV)/dev.stamp: $(VENV)/packages.stamp requirements/dev.txt requirements/carg
 
 $(VENV)/ecosystem.stamp: $(VENV)/dev.stamp requirements/ecosystem.txt tests/acceptance/ecosystem/node/package-lock.json
 	@$(PYTHON) embedded/bootstrap.py ecosystem
+	@touch $@
+
+$(VENV)/site.stamp: $(VENV)/runtime.stamp requirements/site.txt
+	@$(PYTHON) embedded/bootstrap.py site
 	@touch $@
 
 $(VENV)/sandboxes.stamp: $(VENV)/runtime.stamp embedded/bootstrap.py

@@ -2,7 +2,7 @@
 
 Also where the system's Python has no `ensurepip` and its pip is managed by the distribution, as Debian's.
 Run by the Makefile: `python embedded/bootstrap.py GROUP`, where a group is runtime, packages, dev, cargos, model,
-sandboxes, node, ecosystem or lock.
+sandboxes, node, ecosystem, site or lock.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 ECOSYSTEM = VENV / "ecosystem"
 """Other people's clients, which the tests run as programs: apart, since their pins are not ours."""
+SITE = VENV / "site"
+"""The builder of the website, apart for the same reason."""
 REQUIREMENTS = ROOT / "requirements"
 NODE_CLIENTS = ROOT / "tests" / "acceptance" / "ecosystem" / "node"
 PACKAGES = (
@@ -52,6 +54,7 @@ LOCKS = {
     "model": ["--no-deps"],
     "pip": [],
     "ecosystem": [],
+    "site": [],
     # What images of Cargos hold.
     "../cargos/llm-chat/requirements": ["-c", "runtime.txt"],
     "../cargos/embeddings/requirements": IN_IMAGES,
@@ -104,6 +107,8 @@ def main(group: str) -> int:
                 install(progress, "Archipelag's own packages", [*options, *editable])
             case "ecosystem":
                 ecosystem(progress)
+            case "site":
+                apart(progress, "The builder of the website", SITE, "site.txt")
             case "sandboxes":
                 sandboxes(progress)
             case "node":
@@ -152,13 +157,18 @@ def install(progress: Progress, name: str, arguments: Sequence[str]) -> None:
     progress.done()
 
 
-def ecosystem(progress: Progress) -> None:
-    progress.begin("Other people's clients (Python)")
-    run(progress, [str(PYTHON), "-m", "venv", "--clear", "--without-pip", str(ECOSYSTEM)])
-    there = ["--python", str(ECOSYSTEM / "bin" / "python")]
+def apart(progress: Progress, name: str, folder: Path, lock_file: str) -> None:
+    """An environment of its own."""
+    progress.begin(name)
+    run(progress, [str(PYTHON), "-m", "venv", "--clear", "--without-pip", str(folder)])
+    there = ["--python", str(folder / "bin" / "python")]
     pip = [str(PYTHON), "-m", "pip", *there, "install", *QUIET]
-    run(progress, [*pip, *hashed("ecosystem.txt")])
+    run(progress, [*pip, *hashed(lock_file)])
     progress.done()
+
+
+def ecosystem(progress: Progress) -> None:
+    apart(progress, "Other people's clients (Python)", ECOSYSTEM, "ecosystem.txt")
     progress.begin("Other people's clients (Node)")
     for name in ("package.json", "package-lock.json"):
         shutil.copy(NODE_CLIENTS / name, ECOSYSTEM / name)

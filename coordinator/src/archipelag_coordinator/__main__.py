@@ -16,8 +16,10 @@ import psycopg
 from archipelag_contracts.errors import ContractError
 from archipelag_contracts.tiers import TRUST_MAX
 
-from archipelag_coordinator import __version__, commands, config
+from archipelag_coordinator import __version__, backup, commands, config
 from archipelag_coordinator.adapters.nats.credentials import KeysUnusable
+from archipelag_coordinator.adapters.postgres.dump import DumpFailed
+from archipelag_coordinator.adapters.postgres.restored import NotEmpty
 from archipelag_coordinator.admin import COLUMNS, Admin, cell, table
 from archipelag_coordinator.clock import SystemClock
 from archipelag_coordinator.domain.user import Role
@@ -55,6 +57,7 @@ settings, from the environment:
   ARCHIPELAG_POLICY_<NAME>       every limit and interval of domain/policy.py, for example
                                  ARCHIPELAG_POLICY_REQUESTS_PER_MINUTE=600
 """
+UNDONE = (backup.BackupRefused, DumpFailed, NotEmpty)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -81,7 +84,7 @@ def _main(argv: list[str] | None) -> int:
         return _run(arguments)
     except BrokenPipeError:
         raise
-    except (CoordinatorError, ContractError, KeysUnusable, OSError, ValueError) as error:
+    except (CoordinatorError, ContractError, KeysUnusable, OSError, ValueError, *UNDONE) as error:
         print(f"archipelag-coordinator: {error}", file=sys.stderr)
     except psycopg.Error as error:
         print(f"archipelag-coordinator: PostgreSQL: {error}", file=sys.stderr)
@@ -100,8 +103,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     sub = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     sub.add_parser("serve", help="run the Coordinator until SIGTERM")
-    sub.add_parser("migrate", help="bring the database to the newest schema")
+    migrate = sub.add_parser("migrate", help="bring the database to the newest schema")
+    migrate.add_argument(
+        "--post", action="store_true", help="also what must wait until no older Coordinator runs"
+    )
     sub.add_parser("doctor", help="what is wrong with this network, and what to do about it")
+    _add_backup(sub)
     _add_admin(sub.add_parser("admin", help="Islands, people and credits of the running network"))
     keys = sub.add_parser("keys", help="the network's private keys")
     keys.add_argument("action", choices=["init"], help="make those that are missing")
@@ -141,6 +148,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_backup(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    out = sub.add_parser("backup", help="write the database to a file while the network runs")
+    back = sub.add_parser("restore", help="bring such a file into an empty database, and check it")
+    for one in (out, back):
+        one.add_argument("file", type=Path, metavar="FILE")
+        one.add_argument(
+            "--passphrase-file", type=Path, metavar="PATH",
+            help="its first line encrypts the backup",
+        )  # fmt: skip
+    back.add_argument(
+        "--keep-sessions",
+        action="store_true",
+        help="leave people signed in, those too who signed out since the backup",
+    )
+
+
 def _add_admin(parser: argparse.ArgumentParser) -> None:
     """Over the HTTP API: ARCHIPELAG_API_URL, and ARCHIPELAG_API_KEY of an administrator."""
     parser.description = _add_admin.__doc__
@@ -173,7 +196,7 @@ def _run(arguments: argparse.Namespace) -> int:
         case "broker-config":
             print(commands.broker_config(arguments.state_dir.absolute()))
         case "migrate":
-            print(commands.migrate_database(config.read(os.environ)))
+            print(commands.migrate_database(config.read(os.environ), post=arguments.post))
         case "bootstrap":
             wanted = commands.Wanted(
                 arguments.new_key,
@@ -199,6 +222,8 @@ def _run(arguments: argparse.Namespace) -> int:
             print(asyncio.run(published))
         case "admin":
             print("\n".join(_admin(arguments, Admin(config.read_admin(os.environ)))))
+        case "backup" | "restore":
+            return _back_up(arguments, config.read(os.environ).database_url)
         case "doctor":
             return asyncio.run(_doctor())
         case "serve":
@@ -228,6 +253,21 @@ def _admin(arguments: argparse.Namespace, admin: Admin) -> list[str]:
     if arguments.json:
         return [json.dumps(rows, indent=2)]
     return table(COLUMNS[arguments.act], rows)
+
+
+def _back_up(arguments: argparse.Namespace, dsn: str) -> int:
+    passphrase = backup.passphrase_of(arguments.passphrase_file)
+    if arguments.command == "backup":
+        print(json.dumps(asyncio.run(backup.backup(dsn, arguments.file, passphrase)), indent=2))
+        return 0
+    ending = not arguments.keep_sessions
+    asked = backup.restore(dsn, arguments.file, SystemClock(), passphrase, end_sessions=ending)
+    told = asyncio.run(asked)
+    print(json.dumps(told, indent=2))
+    if not backup.whole(told):
+        print("archipelag-coordinator: the books or the log are not whole", file=sys.stderr)
+        return 1
+    return 0
 
 
 async def _doctor() -> int:

@@ -12,7 +12,7 @@ from archipelag_contracts.tiers import TRUST_MAX
 from archipelag_contracts.units import from_credits
 
 from archipelag_coordinator.adapters.nats import credentials
-from archipelag_coordinator.adapters.postgres.migrate import migrate
+from archipelag_coordinator.adapters.postgres.migrate import Stage, heads, migrate
 from archipelag_coordinator.adapters.postgres.store import PostgresStore
 from archipelag_coordinator.clock import SystemClock
 from archipelag_coordinator.config import Settings
@@ -53,8 +53,10 @@ def broker_config(state_dir: Path) -> str:
     return credentials.broker_config(keys, resolver_dir=state_dir / "accounts")
 
 
-def migrate_database(settings: Settings) -> str:
-    migrate(settings.database_url)
+def migrate_database(settings: Settings, *, post: bool = False) -> str:
+    migrate(settings.database_url, stage=Stage.POST if post else Stage.PRE)
+    if not post and heads(Stage.POST):
+        return "the database has the newest schema; `migrate --post` once no older Coordinator runs"
     return "the database has the newest schema"
 
 

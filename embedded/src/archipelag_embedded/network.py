@@ -76,7 +76,7 @@ class Network:
             Service("NATS", self._start_nats, self._nats.answers),
             Service("Registry", self._registry.spawn, self._registry.answers),
             self._shelving_modules(),
-            self._command("Database schema", lambda: ["migrate"]),
+            self._command("Database schema", lambda: ["migrate", "--post"]),
             self._command("Account, key and Cargos", self._bootstrap, take=self._take_bootstrap),
             self._fetching_models(),
             Service("Coordinator", self._start_coordinator, self._coordinator_ready),

@@ -7,11 +7,9 @@ from datetime import timedelta
 from typing import Any, Final
 
 import psycopg
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from psycopg.rows import dict_row
 
-from archipelag_coordinator.adapters.postgres.migrate import HERE
+from archipelag_coordinator.adapters.postgres.migrate import Stage, heads, missing
 from archipelag_coordinator.adapters.postgres.store import PostgresStore
 from archipelag_coordinator.clock import Clock
 from archipelag_coordinator.config import Settings
@@ -143,24 +141,19 @@ async def _schema(connection: Asked, settings: Settings, clock: Clock) -> list[F
         await _all(connection, "SELECT version_num FROM alembic_version") if exists["there"] else []
     )
     standing = {str(row["version_num"]) for row in rows}
-    config = Config()
-    config.set_main_option("script_location", str(HERE).replace("%", "%%"))
-    scripts = ScriptDirectory.from_config(config)
-    heads, known = set(scripts.get_heads()), {one.revision for one in scripts.walk_revisions()}
-    if standing - known:
-        named = ", ".join(sorted(standing - known))
+    try:
+        lacking = missing(standing)
+    except KeyError as unknown:
         advice = "a newer Coordinator has migrated it: update this one"
-        return [fail("schema", f"{named} is not known to this version", advice)]
-    if standing != heads:
-        named = ", ".join(sorted(standing)) or "none"
-        return [
-            fail(
-                "schema",
-                f"{named}, not {', '.join(sorted(heads))}",
-                "`archipelag-coordinator migrate`",
-            )
-        ]
-    found = [ok("schema", f"the newest, {', '.join(sorted(heads))}")]
+        return [fail("schema", f"{unknown.args[0]} is not known to this version", advice)]
+    named = ", ".join(sorted(standing)) or "none"
+    newest = ", ".join(heads(Stage.PRE))
+    if lacking[Stage.PRE]:
+        return [fail("schema", f"{named}, not {newest}", "`archipelag-coordinator migrate`")]
+    found = [ok("schema", f"the newest, {newest}")]
+    if late := lacking[Stage.POST]:
+        advice = "`archipelag-coordinator migrate --post`, once no older Coordinator runs"
+        found = [warn("schema", f"{newest}, without {', '.join(late)}", advice)]
     return [*found, await _chores(connection), *await _books(settings, clock)]
 
 

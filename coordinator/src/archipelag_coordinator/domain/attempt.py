@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -79,6 +79,9 @@ COMING_BACK: Final = {Cause.LEASE_LOST, Cause.CARGO_DIED, Cause.CARGO_STALLED}
 # though, for one that stopped on purpose.
 GIVEN_AGAIN: Final = COMING_BACK | {Cause.ISLAND_STOPPED}
 
+TAKEN_BACK: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""The lease of an attempt that was under way when a backup was made, and that its restoring took back."""
+
 
 @dataclass(frozen=True)
 class Usage:
@@ -115,6 +118,11 @@ class Attempt:
     @property
     def finished(self) -> bool:
         return not MOVES[self.status]
+
+    @property
+    def taken_back(self) -> bool:
+        """Whether a backup was restored under it: that it ends is nobody's fault."""
+        return self.lease_until == TAKEN_BACK
 
     @property
     def positions(self) -> int:

@@ -39,6 +39,8 @@ MOVES: Final = {
 
 EPOCHS_MAX: Final = 1_000
 """A job that was refused so often is not going to be taken."""
+EPOCHS_APART: Final = 10_000
+"""A restored network counts on from the next multiple of this: above all epochs that Islands may have seen."""
 
 
 @dataclass(frozen=True)
@@ -211,7 +213,8 @@ class Job:
 
         `tries` counts the attempts that an Island accepted; a refusal costs nothing.
         """
-        return cause in RETRYABLE and tries < self.attempts_max and self.epoch < EPOCHS_MAX
+        given = self.epoch % EPOCHS_APART
+        return cause in RETRYABLE and tries < self.attempts_max and given < EPOCHS_MAX
 
     def _move(self, to: JobStatus) -> Job:
         if to not in MOVES[self.status]:

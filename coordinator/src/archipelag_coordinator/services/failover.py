@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Final
 
 from archipelag_contracts.ids import Epoch, JobId
 
@@ -14,6 +15,8 @@ from archipelag_coordinator.services.ending import Closed
 from archipelag_coordinator.services.ports import Tx
 from archipelag_coordinator.services.recall import recall
 from archipelag_coordinator.services.world import World
+
+RESTORED: Final = "the network was restored from a backup that was made while this ran"
 
 
 async def failover(world: World, job_id: JobId, epoch: Epoch, cause: Cause, reason: str) -> Job:
@@ -28,6 +31,8 @@ async def failover(world: World, job_id: JobId, epoch: Epoch, cause: Cause, reas
         if job is None or attempt is None or job.home != world.home:
             raise StaleAttempt(job_id, epoch)
         job.check_current(epoch)
+        if attempt.taken_back and cause is Cause.LEASE_LOST:
+            cause, reason = Cause.ISLAND_STOPPED, RESTORED
         answer = await recall(world, tx, job)
         silent_s = max(0.0, world.clock.monotonic() - answer.heard_at)
         closed = await ending.end_attempt(

@@ -8,7 +8,7 @@ from archipelag_contracts.ids import Epoch, Position
 from archipelag_contracts.units import Ucredits
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.items import Items
-from archipelag_coordinator.domain.job import EPOCHS_MAX, MOVES, JobStatus
+from archipelag_coordinator.domain.job import EPOCHS_APART, EPOCHS_MAX, MOVES, JobStatus
 from archipelag_coordinator.errors import IllegalMove, StaleAttempt
 from archipelag_coordinator.testing.builders import a_job
 from archipelag_coordinator.testing.fakes import START
@@ -101,6 +101,8 @@ def test_other_epochs_are_stale(epoch, status):
         (Cause.BAD_OUTPUT, 1, 1, True),
         (Cause.LEASE_LOST, 3, 3, False),
         (Cause.LEASE_LOST, 1, EPOCHS_MAX, False),
+        (Cause.LEASE_LOST, 1, EPOCHS_APART + 1, True),
+        (Cause.LEASE_LOST, 1, EPOCHS_APART + EPOCHS_MAX, False),
         (Cause.CARGO_FAILED, 1, 1, False),
         (Cause.BAD_INPUT, 1, 1, False),
     ],

@@ -77,6 +77,7 @@ class PostgresTx:
 
     def __init__(self, connection: Connection) -> None:
         self.relied_upon = False
+        self.connection = connection
         self.users = PostgresUsers(connection)
         self.keys = PostgresKeys(connection)
         self.cargos = PostgresCargos(connection)

@@ -1,0 +1,161 @@
+"""A network's database in one file, and its way back: with the books and the audit log checked on both sides."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from archipelag_contracts.ids import UserId
+
+from archipelag_coordinator.adapters.postgres.dump import READ_BYTES, dump, load
+from archipelag_coordinator.adapters.postgres.migrate import migrate, missing
+from archipelag_coordinator.adapters.postgres.picture import picture
+from archipelag_coordinator.adapters.postgres.restored import (
+    Restoring,
+    opening,
+    server_major,
+    take_back,
+    writable,
+)
+from archipelag_coordinator.adapters.postgres.store import PostgresStore
+from archipelag_coordinator.adapters.sealed_stream import SALT_BYTES, Sealing, is_sealed, opened
+from archipelag_coordinator.clock import Clock
+from archipelag_coordinator.services.audit import check_log
+
+OPERATOR: Final = UserId("operator")
+"""Who acts at the database itself, in the audit log."""
+PASSPHRASE_MIN: Final = 12
+
+
+class BackupRefused(RuntimeError):
+    """Nothing was written: the message says why, and what to do."""
+
+
+def passphrase_of(path: Path | None) -> bytes | None:
+    """The first line of the file. Raises BackupRefused where it is too short to keep anybody out."""
+    if path is None:
+        return None
+    passphrase = path.read_bytes().partition(b"\n")[0].strip()
+    if len(passphrase) < PASSPHRASE_MIN:
+        raise BackupRefused(
+            f"the first line of {path} must be a passphrase of {PASSPHRASE_MIN} characters or more"
+        )
+    return passphrase
+
+
+async def backup(dsn: str, path: Path, passphrase: bytes | None = None) -> dict[str, object]:
+    """Writes the file, readable by its owner only, and returns what is in it. The network goes on meanwhile.
+
+    Raises BackupRefused, DumpFailed and OSError; then no file is left.
+    """
+    major = await asyncio.to_thread(server_major, dsn)
+    with _made_whole(path) as partial:
+        async with picture(dsn) as now:
+            figures = await now.figures()
+            await asyncio.to_thread(_write, partial, dsn, major, now.name, passphrase)
+        summed = await asyncio.to_thread(_sha256, partial)
+    told = {"file": str(path), "sha256": summed, "encrypted": passphrase is not None}
+    return told | asdict(figures)
+
+
+async def restore(
+    dsn: str,
+    path: Path,
+    clock: Clock,
+    passphrase: bytes | None = None,
+    *,
+    end_sessions: bool = True,
+) -> dict[str, object]:
+    """Brings the file into an empty database, makes it safe to run on (see `restored`), and checks it.
+
+    Raises NotEmpty, BackupRefused, NotOpened, DumpFailed and OSError; then nothing is in the database, unless the
+    message says so.
+    """
+    summed = await asyncio.to_thread(_sha256, path)
+    with _pieces(path, passphrase) as pieces:
+        major = await asyncio.to_thread(server_major, dsn)
+        with Restoring(dsn):
+            await asyncio.to_thread(load, writable(dsn), major, pieces)
+    async with picture(dsn) as came:
+        figures = await came.figures()
+    _check_known(figures.schema)
+    await asyncio.to_thread(migrate, writable(dsn))
+    async with opening(dsn) as tx:
+        taken = await take_back(tx, end_sessions=end_sessions)
+        detail = f"sha256 {summed}, {taken.attempts_taken_back} attempts taken back"
+        await tx.audit.note(clock.now(), OPERATOR, "database.restored", path.name, detail)
+    async with PostgresStore(dsn, pool_max=2) as store:
+        log = await check_log(store)
+    told = {"file": str(path), "sha256": summed} | asdict(figures) | asdict(taken)
+    return told | {"books_exact": not figures.drifted, "audit_whole": log.broken_at is None}
+
+
+def whole(told: dict[str, object]) -> bool:
+    """Whether what was restored is as it should be."""
+    return bool(told["books_exact"] and told["audit_whole"])
+
+
+def _check_known(schema: str) -> None:
+    try:
+        missing(set(schema.split()))
+    except KeyError as unknown:
+        raise BackupRefused(
+            f"the backup is of a newer version, which has {unknown.args[0]}: drop this database, and restore into "
+            "another one with that version's program"
+        ) from None
+
+
+@contextmanager
+def _made_whole(path: Path) -> Iterator[Path]:
+    """Where to write: it becomes `path` once it is complete, and is gone otherwise."""
+    if path.exists():
+        raise BackupRefused(f"{path} is there already: name a file that is not")
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        yield partial
+        partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write(path: Path, dsn: str, major: int, snapshot: str, passphrase: bytes | None) -> None:
+    with _private(path) as file:
+        if passphrase is None:
+            dump(dsn, major, snapshot, file.write)
+        else:
+            sealing = Sealing(file, passphrase, secrets.token_bytes(SALT_BYTES))
+            dump(dsn, major, snapshot, sealing.write)
+            sealing.end()
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _private(path: Path) -> Iterator[BinaryIO]:
+    made = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    with os.fdopen(made, "wb") as file:
+        yield file
+
+
+@contextmanager
+def _pieces(path: Path, passphrase: bytes | None) -> Iterator[Iterator[bytes]]:
+    with path.open("rb") as file:
+        sealed = is_sealed(file.read(32))
+        file.seek(0)
+        if sealed and passphrase is None:
+            raise BackupRefused(f"{path} is encrypted: give --passphrase-file")
+        if not sealed and passphrase is not None:
+            raise BackupRefused(f"{path} is not encrypted: leave --passphrase-file out")
+        yield opened(file, passphrase) if passphrase else iter(lambda: file.read(READ_BYTES), b"")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
