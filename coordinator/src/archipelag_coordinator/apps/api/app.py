@@ -6,6 +6,8 @@ import secrets
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -77,18 +79,34 @@ def create_app(
 ) -> ASGIApp:
     """`broker_connected` is what readiness asks beside the database. `stream_says` tells in words how what is kept at
     the broker stands, and raises where it does not answer. `pages` answers whatever is not the API's."""
+    app = _routed(world.version)
+    app.state.world = world
+    app.state.settings = settings or ApiSettings()
+    app.state.checks = {"broker": broker_connected} if broker_connected is not None else {}
+    app.state.stream = stream_says
+    app.openapi_schema = _described(world.version)
+    app.include_router(openid.router, include_in_schema=False)
+    app.include_router(docs.router, prefix=BASE, include_in_schema=False)
+    _answer_errors(app)
+    return Envelope(app if pages is None else Beside(app, pages), new_request_id)
+
+
+@cache
+def _described(version: str) -> dict[str, Any]:
+    """The same for every application of a process, and dear to make."""
+    return describe(_routed(version))
+
+
+def _routed(version: str) -> FastAPI:
+    """With the doors that the description tells of."""
     app = FastAPI(
         title="Archipelag",
-        version=world.version,
+        version=version,
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
     )
-    app.state.world = world
-    app.state.settings = settings or ApiSettings()
-    app.state.checks = {"broker": broker_connected} if broker_connected is not None else {}
-    app.state.stream = stream_says
     openai = (chat, embeddings, images, audio, files)
     for router in (*(one.router for one in openai), network.models):
         app.include_router(router, prefix=BASE)
@@ -110,11 +128,7 @@ def create_app(
         health.router,
     ):
         app.include_router(router, prefix=BASE)
-    app.include_router(openid.router, include_in_schema=False)
-    app.openapi_schema = describe(app)
-    app.include_router(docs.router, prefix=BASE, include_in_schema=False)
-    _answer_errors(app)
-    return Envelope(app if pages is None else Beside(app, pages), new_request_id)
+    return app
 
 
 class Beside:
