@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from archipelag_coordinator.apps.api import (
@@ -79,34 +80,21 @@ def create_app(
 ) -> ASGIApp:
     """`broker_connected` is what readiness asks beside the database. `stream_says` tells in words how what is kept at
     the broker stands, and raises where it does not answer. `pages` answers whatever is not the API's."""
-    app = _routed(world.version)
+    app = _bare(world.version)
     app.state.world = world
     app.state.settings = settings or ApiSettings()
     app.state.checks = {"broker": broker_connected} if broker_connected is not None else {}
     app.state.stream = stream_says
-    app.openapi_schema = _described(world.version)
-    app.include_router(openid.router, include_in_schema=False)
-    app.include_router(docs.router, prefix=BASE, include_in_schema=False)
+    routes, app.openapi_schema = _doors(world.version)
+    app.router.routes.extend(routes)
     _answer_errors(app)
     return Envelope(app if pages is None else Beside(app, pages), new_request_id)
 
 
 @cache
-def _described(version: str) -> dict[str, Any]:
-    """The same for every application of a process, and dear to make."""
-    return describe(_routed(version))
-
-
-def _routed(version: str) -> FastAPI:
-    """With the doors that the description tells of."""
-    app = FastAPI(
-        title="Archipelag",
-        version=version,
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
-        redirect_slashes=False,
-    )
+def _doors(version: str) -> tuple[list[BaseRoute], dict[str, Any]]:
+    """Routes and their description: the same for every application of a process, and dear to make."""
+    app = _bare(version)
     openai = (chat, embeddings, images, audio, files)
     for router in (*(one.router for one in openai), network.models):
         app.include_router(router, prefix=BASE)
@@ -128,7 +116,20 @@ def _routed(version: str) -> FastAPI:
         health.router,
     ):
         app.include_router(router, prefix=BASE)
-    return app
+    app.include_router(openid.router, include_in_schema=False)
+    app.include_router(docs.router, prefix=BASE, include_in_schema=False)
+    return app.routes, describe(app)
+
+
+def _bare(version: str) -> FastAPI:
+    return FastAPI(
+        title="Archipelag",
+        version=version,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
 
 
 class Beside:
