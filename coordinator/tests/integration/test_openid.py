@@ -19,8 +19,8 @@ from archipelag_coordinator.apps.api.app import create_app
 from archipelag_coordinator.apps.cookies import COOKIE, JOURNEY
 from archipelag_coordinator.domain.policy import Policy
 from archipelag_coordinator.services.sessions import list_sessions
-from archipelag_coordinator.testing.serving import served
 from archipelag_coordinator.testing.worlds import Scene, a_scene
+from archipelag_embedded.serving import served
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from joserfc import jwt

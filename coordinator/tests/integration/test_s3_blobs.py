@@ -13,7 +13,7 @@ from archipelag_coordinator.adapters.s3.signing import Access
 from archipelag_coordinator.domain.file import BlobId
 from archipelag_coordinator.testing.builders import an_id
 from archipelag_coordinator.testing.check_files import CheckBlobs
-from archipelag_coordinator.testing.serving import served
+from archipelag_embedded.serving import served
 from nanio.app import build_app
 from nanio.auth.credentials import StaticCredentialResolver
 from nanio.config import Settings

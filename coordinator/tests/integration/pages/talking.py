@@ -16,8 +16,8 @@ from archipelag_coordinator.domain.job import Job
 from archipelag_coordinator.domain.policy import Policy
 from archipelag_coordinator.services.track import track
 from archipelag_coordinator.testing.builders import CREDIT, a_session
-from archipelag_coordinator.testing.serving import served
 from archipelag_coordinator.testing.worlds import Scene, a_scene
+from archipelag_embedded.serving import served
 from playwright.async_api import Browser, BrowserContext, Page
 from starlette.types import ASGIApp
 

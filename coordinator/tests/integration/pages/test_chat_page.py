@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.services.dispatch import dispatch
-from archipelag_coordinator.testing.serving import served
+from archipelag_embedded.serving import served
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, expect
 

@@ -19,7 +19,7 @@ from archipelag_coordinator.domain.user import Role
 from archipelag_coordinator.errors import CoordinatorError
 from archipelag_coordinator.services.track import track
 from archipelag_coordinator.testing.builders import CREDIT, a_grant, a_stored_cargo, an_offer
-from archipelag_coordinator.testing.serving import served
+from archipelag_embedded.serving import served
 
 from .conftest import Api, a_submitted_cargo, an_api
 

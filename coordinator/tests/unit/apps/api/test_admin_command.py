@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from archipelag_coordinator.__main__ import main
 from archipelag_coordinator.domain.user import Role
-from archipelag_coordinator.testing.serving import served
+from archipelag_embedded.serving import served
 
 from .conftest import Api, a_submitted_cargo
 

@@ -18,7 +18,7 @@ from archipelag_coordinator.domain.policy import Policy
 from archipelag_coordinator.errors import NotFound
 from archipelag_coordinator.services.files import sweep_files
 from archipelag_coordinator.testing.fakes import START
-from archipelag_coordinator.testing.serving import served
+from archipelag_embedded.serving import served
 
 from .conftest import Api, an_api
 

@@ -14,7 +14,7 @@ from archipelag_coordinator.apps.loops import table
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.job import JobStatus
 from archipelag_coordinator.services.track import track
-from archipelag_coordinator.testing.serving import served
+from archipelag_embedded.serving import served
 
 from .conftest import READ, Api, an_api, chat, until
 

@@ -11,7 +11,7 @@ import pytest
 from archipelag_coordinator.apps.api.app import create_app
 from archipelag_coordinator.apps.cookies import COOKIE
 from archipelag_coordinator.domain.user import Role
-from archipelag_coordinator.testing.serving import served
+from archipelag_embedded.serving import served
 from playwright.async_api import Browser, ConsoleMessage, Page, Response
 
 from .browsing import a_browser, grave_findings

@@ -9,14 +9,13 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import uvicorn
-from starlette.types import ASGIApp
 
 START_S: Final = 15.0
 
 
 @asynccontextmanager
 async def served(
-    app: ASGIApp, listener: socket.socket | None = None, *, hangs_up: bool = False, **settings: Any
+    app: Any, listener: socket.socket | None = None, *, hangs_up: bool = False, **settings: Any
 ) -> AsyncIterator[str]:
     """In this process, at a free port of loopback where no listener is given: `http://127.0.0.1:PORT`.
 
