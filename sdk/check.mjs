@@ -1,5 +1,7 @@
-// Format, lint, types and packaging of the JavaScript packages; `--write` repairs what it can.
+// Format, lint, types and packaging of the JavaScript packages, and lint of the pages' own scripts; `--write` repairs
+// what it can.
 import { spawnSync } from "node:child_process";
+import { readdirSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -20,12 +22,25 @@ function command(name) {
   throw new Error(`${name} is not installed: make .venv/node.stamp`);
 }
 
+const pages = fileURLToPath(new URL("../coordinator/", import.meta.url));
+const scripts = join(pages, "src/archipelag_coordinator/apps/web/static");
+/** By hand: one built file of the SDK lies beside them. */
+const own = readdirSync(scripts).filter((name) => name.endsWith(".js") && name !== "archipelag.js");
+
 const steps = [
   [
     "@biomejs/biome",
     write ? "check" : "ci",
     ...(write ? ["--write"] : ["--error-on-warnings"]),
     ".",
+  ],
+  [
+    "@biomejs/biome",
+    "lint",
+    "--error-on-warnings",
+    "--config-path=biome.json",
+    ...["pages/build.mjs", "pages/parts.mjs"].map((name) => join(pages, name)),
+    ...own.map((name) => join(scripts, name)),
   ],
   ...["js", "react", "js/tests", "react/tests"].map((one) => ["typescript", "-p", one]),
   ...["js", "react"].map((one) => ["publint", one, "--strict", "--pack", "false"]),

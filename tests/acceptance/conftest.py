@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from archipelag_embedded.process import free_port
 
 from .raw_island import RawIsland
 
@@ -135,12 +135,6 @@ def ready(base: str) -> bool:
         return False
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
 def environment(home: Path) -> dict[str, str]:
     echo = "archipelag_island.testing.echo_engine"
     kept = home / "ports-of-the-test"
@@ -160,12 +154,13 @@ def environment(home: Path) -> dict[str, str]:
     }
 
 
-def start(home: Path) -> Network:
+def start(home: Path, **settings: str) -> Network:
     """`make up` without make: the same program, in a folder of its own."""
+    env = environment(home) | settings
     with (home / "up.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "archipelag_embedded", "up"],
-            env=environment(home),
+            env=env,
             stdout=log,
             stderr=log,
             cwd=home,
@@ -176,7 +171,7 @@ def start(home: Path) -> Network:
             break
         told = subprocess.run(
             [sys.executable, "-m", "archipelag_embedded", "env"],
-            env=environment(home),
+            env=env,
             capture_output=True,
             text=True,
             check=False,
@@ -207,22 +202,22 @@ def network() -> Iterator[Network]:
     home.chmod(0o755)
     running = start(home)
     try:
-        running.coordinator("cargo", "publish", str(_echo_manifest()))
-        wait_for(lambda: "echo" in _warm(running), "the echo Cargo is warm")
+        running.coordinator("cargo", "publish", str(echo_manifest()))
+        wait_for(lambda: "echo" in warm(running), "the echo Cargo is warm")
         yield running
     finally:
         stop(running)
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _echo_manifest() -> Path:
+def echo_manifest() -> Path:
     import archipelag_island.testing.echo_engine as echo
 
     assert echo.__file__ is not None
     return Path(echo.__file__).parent / "manifest.toml"
 
 
-def _warm(network: Network) -> list[str]:
+def warm(network: Network) -> list[str]:
     with network.http() as client:
         hosts = client.get("/hosts").json()["data"]
     return [offer["slug"] for host in hosts for offer in host["cargos"] if offer["state"] == "warm"]

@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from archipelag_embedded.process import free_port
+
 CALL_S = 0.05
 
 
@@ -40,12 +42,6 @@ def _own_address() -> str:
         for _, _, _, _, address in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET):
             return str(address[0])
     return "127.0.0.1"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _doors(folder: Path, token: str) -> tuple[list[socket.socket], dict[str, Any]]:
@@ -82,7 +78,7 @@ def a_world() -> Iterator[dict[str, Any]]:
     )
     doors, places = _doors(folder, token)
     over = threading.Event()
-    call_back = _free_port()
+    call_back = free_port()
     caller = threading.Thread(target=_call, args=(call_back, over), daemon=True)
     caller.start()
     try:

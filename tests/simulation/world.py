@@ -141,7 +141,9 @@ class World:
             await tx.ledger.transfer(grant(self.user.id, CREDIT, "simulation", now))
             await tx.ledger.transfer(fund_insurance(CREDIT, "simulation", now))
         for manifest in (RESUMABLE, FIXED):
-            await publish(self.memory, self.clock, manifest, self.keys.signatures())
+            await publish(
+                self.memory, self.clock, manifest, self.keys.signatures(), by="simulation"
+            )
         for slot in range(self.size.islands):
             await self._enrol(slot, ids)
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import pwd
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from archipelag_contracts import manifest as manifests
 from archipelag_contracts.tiers import TRUST_MAX
@@ -16,12 +19,12 @@ from archipelag_coordinator.adapters.postgres.migrate import Stage, heads, migra
 from archipelag_coordinator.adapters.postgres.store import PostgresStore
 from archipelag_coordinator.clock import SystemClock
 from archipelag_coordinator.config import Settings
+from archipelag_coordinator.domain.audit import at_command_line
 from archipelag_coordinator.domain.cargo import Cargo
-from archipelag_coordinator.domain.island import PairingCode
-from archipelag_coordinator.domain.user import Role, Scope, User, new_key
+from archipelag_coordinator.domain.user import Role
 from archipelag_coordinator.errors import Conflict
 from archipelag_coordinator.ids import SystemIds
-from archipelag_coordinator.services.bootstrap import FIRST_USER
+from archipelag_coordinator.services.bootstrap import FIRST_USER, add_key
 from archipelag_coordinator.services.bootstrap import add_user as add_user_verb
 from archipelag_coordinator.services.bootstrap import bootstrap as bootstrap_verb
 from archipelag_coordinator.services.keys import make_pairing_code
@@ -30,6 +33,9 @@ from archipelag_coordinator.services.publish import Signatures, publish
 
 FIRST_KEY_RATE = 100_000
 """Requests a minute: whoever starts a network of their own is not held to a stranger's limit."""
+
+LOGIN_UID: Final = Path("/proc/self/loginuid")
+NOBODY_CAME: Final = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,27 @@ class Wanted:
     cargos: tuple[Path, ...] = ()
     trust: int = TRUST_MAX
     email: str = FIRST_USER
+
+
+def operator() -> str:
+    """Who runs this, for the audit log: by the kernel's word, since the environment says whatever it is told to.
+
+    Behind `sudo` the kernel still knows who came in, where it counts logins; in a container it does not.
+    """
+    runs = os.getuid()
+    try:
+        came = int(LOGIN_UID.read_text())
+    except (OSError, ValueError):
+        came = NOBODY_CAME
+    name = _login(runs)
+    return at_command_line(name if came in (runs, NOBODY_CAME) else f"{_login(came)} as {name}")
+
+
+def _login(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
 
 
 def init_keys(state_dir: Path) -> str:
@@ -62,15 +89,17 @@ def migrate_database(settings: Settings, *, post: bool = False) -> str:
 
 async def bootstrap(settings: Settings, wanted: Wanted) -> dict[str, str]:
     """The first user, and what else is wanted of: a key, a pairing code, Cargos."""
-    clock, ids = SystemClock(), SystemIds()
+    clock, ids, by = SystemClock(), SystemIds(), operator()
     made: dict[str, str] = {}
     async with PostgresStore(settings.database_url, pool_max=2) as store:
-        user = await bootstrap_verb(store, clock, ids, settings.policy, wanted.email)
+        user = await bootstrap_verb(store, clock, ids, settings.policy, wanted.email, by=by)
         made |= {"user_id": user.id, "email": user.email}
         if wanted.new_key:
-            made["api_key"] = await _new_key(store, user, "first key", FIRST_KEY_RATE)
+            made["api_key"] = await add_key(
+                store, clock, ids, user, rate_per_minute=FIRST_KEY_RATE, by=by
+            )
         if wanted.pairing_code:
-            code = await _pairing_code(store, settings, user)
+            code = await make_pairing_code(store, clock, ids, settings.policy, user, by=by)
             made["pairing_code"] = code.code
         for path in wanted.cargos:
             cargo = await _publish(store, settings, path, wanted.trust)
@@ -87,17 +116,15 @@ async def add_user(
 ) -> dict[str, str]:
     """A user with credits and a key; the user who stands under this address gets another key, and no other role."""
     amount = from_credits(credit)
-    clock, ids = SystemClock(), SystemIds()
+    clock, ids, by = SystemClock(), SystemIds(), operator()
     async with PostgresStore(settings.database_url, pool_max=2) as store:
-        user = await add_user_verb(store, clock, ids, email, role=role, credit=amount)
+        user = await add_user_verb(store, clock, ids, email, role=role, credit=amount, by=by)
         if role is not Role.USER and user.role is not role:
             raise Conflict(
                 f"{email} stands already, as {user.role.value}: an administrator may change that"
             )
-        return {
-            "user_id": user.id,
-            "api_key": await _new_key(store, user, "first key", rate_per_minute),
-        }
+        key = await add_key(store, clock, ids, user, rate_per_minute=rate_per_minute, by=by)
+        return {"user_id": user.id, "api_key": key}
 
 
 async def publish_cargo(settings: Settings, path: Path, trust: int) -> str:
@@ -106,27 +133,6 @@ async def publish_cargo(settings: Settings, path: Path, trust: int) -> str:
     return json.dumps(
         {"slug": cargo.slug, "version": cargo.manifest.version, "digest": cargo.digest}
     )
-
-
-async def _new_key(store: Store, user: User, name: str, rate_per_minute: int | None) -> str:
-    now, ids = SystemClock().now(), SystemIds()
-    secret = ids.secret()
-    key = new_key(
-        ids.api_key(now),
-        user.id,
-        secret,
-        name=name,
-        scopes=frozenset(Scope),
-        now=now,
-        rate_per_minute=rate_per_minute,
-    )
-    async with store.begin() as tx:
-        await tx.keys.add(key)
-    return secret
-
-
-async def _pairing_code(store: Store, settings: Settings, user: User) -> PairingCode:
-    return await make_pairing_code(store, SystemClock(), SystemIds(), settings.policy, user)
 
 
 async def _publish(store: Store, settings: Settings, path: Path, trust: int) -> Cargo:
@@ -143,4 +149,4 @@ async def _publish(store: Store, settings: Settings, path: Path, trust: int) -> 
         sign=keys.publisher.sign,
         public_key=keys.publisher.public,
     )
-    return await publish(store, SystemClock(), manifest, signatures, trust=trust)
+    return await publish(store, SystemClock(), manifest, signatures, by=operator(), trust=trust)

@@ -8,20 +8,19 @@ import hashlib
 import hmac
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-import uvicorn
 from archipelag_coordinator.adapters.openid import ASK_AGAIN, OpenIdProvider, check_issuer
 from archipelag_coordinator.apps.api.app import create_app
 from archipelag_coordinator.apps.cookies import COOKIE, JOURNEY
 from archipelag_coordinator.domain.policy import Policy
 from archipelag_coordinator.services.sessions import list_sessions
 from archipelag_coordinator.testing.worlds import Scene, a_scene
+from archipelag_embedded.serving import served
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from joserfc import jwt
@@ -103,22 +102,6 @@ class Provider:
 
     async def whoami(self) -> dict[str, Any]:
         return self.userinfo or {}
-
-
-@asynccontextmanager
-async def served(app: Any, listener: socket.socket) -> AsyncIterator[None]:
-    config = uvicorn.Config(app, lifespan="off", log_config=None)
-    server = uvicorn.Server(config)
-    # The test's own process: signals are not the server's business.
-    task = asyncio.create_task(server._serve([listener]))
-    try:
-        async with asyncio.timeout(10):
-            while not server.started:  # noqa: ASYNC110 - it has no event for that
-                await asyncio.sleep(0.002)
-        yield
-    finally:
-        server.should_exit = True
-        await task
 
 
 @dataclass

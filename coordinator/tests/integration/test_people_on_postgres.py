@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import pwd
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from archipelag_contracts.units import Ucredits
+from archipelag_coordinator import commands
 from archipelag_coordinator.adapters.postgres.store import PostgresStore
+from archipelag_coordinator.config import Settings
 from archipelag_coordinator.domain.policy import Policy
 from archipelag_coordinator.domain.user import Role
 from archipelag_coordinator.errors import Conflict, LastAdministrator, LinkNotValid
 from archipelag_coordinator.services import people
-from archipelag_coordinator.services.audit import check_audit
+from archipelag_coordinator.services.audit import check_audit, read_audit
 from archipelag_coordinator.services.sign_in import ask_for_link, sign_in
 from archipelag_coordinator.services.world import World
 from archipelag_coordinator.testing.builders import HOME, a_session, a_user
@@ -51,6 +56,24 @@ def world(store: PostgresStore, mail: FakeMail) -> World:
         mail=mail,
         policy=Policy(sign_in_mails_per_minute=1_000, sign_up_ucredits=Ucredits(500)),
     )
+
+
+async def test_who_adds_somebody_at_the_command_line_stands_in_the_log(
+    postgres_dsn: str, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("USER", "LOGNAME", "LNAME", "USERNAME", "SUDO_USER"):
+        monkeypatch.setenv(name, "mallory")
+
+    settings = Settings(postgres_dsn, "", Path())
+    await commands.add_user(settings, "ada@example.org", "5", None, Role.OPERATOR)
+    await commands.add_user(settings, "ada@example.org", "5", None)
+
+    noted = (await read_audit(world, limit=10))[::-1]
+    assert [one.act for one in noted] == ["user.add", "user.grant", "key.add", "key.add"]
+    by = {one.actor for one in noted}
+    assert by == {commands.operator()} and pwd.getpwuid(os.getuid()).pw_name in str(by)
+    assert "mallory" not in str(by)
+    assert (await check_audit(world)).broken_at is None
 
 
 async def a_log(world: World, count: int = 6) -> None:

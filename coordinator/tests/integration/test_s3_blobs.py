@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-import uvicorn
 from archipelag_coordinator.adapters.s3.blobs import Bucket, S3Blobs, bucket_of
 from archipelag_coordinator.adapters.s3.signing import Access
 from archipelag_coordinator.domain.file import BlobId
 from archipelag_coordinator.testing.builders import an_id
 from archipelag_coordinator.testing.check_files import CheckBlobs
+from archipelag_embedded.serving import served
 from nanio.app import build_app
 from nanio.auth.credentials import StaticCredentialResolver
 from nanio.config import Settings
@@ -31,16 +30,8 @@ async def bucket(tmp_path: Path) -> AsyncIterator[Bucket]:
     (tmp_path / "files").mkdir()
     known = StaticCredentialResolver({ACCESS.key_id: ACCESS.secret})
     app = build_app(Settings(data_dir=tmp_path, credentials=known))
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, lifespan="off", log_config=None, ws="none")
-    server = uvicorn.Server(config)
-    task = asyncio.create_task(server._serve([listener]))
-    while not server.started:  # noqa: ASYNC110 - it has no event
-        await asyncio.sleep(0.01)
-    port = listener.getsockname()[1]
-    yield bucket_of(f"s3://files/some where?endpoint=http://127.0.0.1:{port}")
-    server.should_exit = True
-    await task
+    async with served(app) as address:
+        yield bucket_of(f"s3://files/some where?endpoint={address}")
 
 
 @pytest.fixture

@@ -178,7 +178,9 @@ class Postgres:
 
     def create_database(self, name: str, *, template: str = "template0") -> str:
         """Makes a database, a copy of `template`, and returns its address."""
-        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        # Where nothing must reach the disk first, files are copied in half the time of their pages.
+        strategy = "FILE_COPY" if self._fast else "WAL_LOG"
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY " + strategy)
         self._administer(statement.format(sql.Identifier(name), sql.Identifier(template)))
         return self.dsn(name)
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from archipelag_embedded.api import Api
+from archipelag_embedded.network import Network
+from archipelag_embedded.settings import Settings
+from archipelag_embedded.state import State
 
 
 class Coordinator(BaseHTTPRequestHandler):
@@ -38,3 +42,22 @@ def test_a_coordinator_that_is_ready_is_ours_only_if_it_knows_our_key(url: str) 
     assert Api(url, "ak_ours").ready() and Api(url, "ak_ours").knows_us()
     assert Api(url, "ak_others").ready() and not Api(url, "ak_others").knows_us()
     assert not Api(url).knows_us()
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({}, "ada@example.org"),
+        ({"ARCHIPELAG_SMTP_URL": "smtp://127.0.0.1"}, ""),
+        ({"ARCHIPELAG_PUBLIC_URL": "https://net.example.org"}, ""),
+        ({"ARCHIPELAG_LOCAL_MAILBOX": "no"}, ""),
+    ],
+)
+def test_the_banner_names_the_mailbox_where_mail_comes_into_it(
+    given: dict[str, str], named: str, tmp_path: Path
+) -> None:
+    network = Network(Settings(home=tmp_path, inherited=given), State(tmp_path))
+    (tmp_path / "postgres").mkdir()
+    network._take_bootstrap('{"email": "ada@example.org"}')
+
+    assert network.facts({}).sign_in_as == named

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -22,6 +21,7 @@ from archipelag_contracts.manifest import Manifest
 from archipelag_contracts.pb.archipelag.v1 import island_pb2 as island
 from archipelag_contracts.pb.archipelag.v1 import job_pb2 as job
 from archipelag_contracts.signing import MANIFEST_PREFIX, SigningKey, open_sealed
+from archipelag_embedded.process import free_port
 from archipelag_island.adapters.identity import Home
 from archipelag_island.adapters.runtimes.oci.lifecycle import ContainerRuntime
 from archipelag_island.agent import Agent
@@ -42,12 +42,6 @@ from . import containers
 from .doors import Desk, JwtBroker, a_desk, a_jwt_broker
 
 WAIT_S = 60.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

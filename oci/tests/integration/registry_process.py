@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from archipelag_embedded.process import free_port
 
 READY_S = 30.0
 
@@ -47,12 +48,6 @@ def running(command: list[str], port: int, environment: dict[str, str]) -> Itera
     finally:
         started.send_signal(signal.SIGKILL)
         started.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

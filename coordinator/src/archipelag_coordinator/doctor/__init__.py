@@ -27,4 +27,4 @@ async def examine(environ: Mapping[str, str], clock: Clock) -> list[Finding]:
     held = keys.loaded(settings.state_dir)
     found += await broker.examine(settings, held, clock) if held is not None else []
     found += await doors.examine(settings)
-    return [*found, *await mail.examine(getattr(settings, "smtp_url", ""))]
+    return [*found, *await mail.examine(settings)]

@@ -6,37 +6,38 @@ import asyncio
 import smtplib
 import ssl
 from typing import Final
-from urllib.parse import SplitResult, unquote, urlsplit
 
+from archipelag_coordinator.adapters.mail.smtp import Security, SmtpServer, server_of
+from archipelag_coordinator.config import Settings
 from archipelag_coordinator.doctor.finding import Finding, fail, ok, warn
 
 ANSWER_S: Final = 10.0
-PORTS: Final = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 ADVICE: Final = "check ARCHIPELAG_SMTP_URL, and that this machine may send mail out by that port"
 
 
-async def examine(url: str) -> list[Finding]:
-    """Sends nothing. `url` as ARCHIPELAG_SMTP_URL: smtp://, smtp+starttls:// or smtps://, user and password in it."""
-    if not url:
+async def examine(settings: Settings) -> list[Finding]:
+    """Sends nothing."""
+    if settings.local_mailbox:
+        return [ok("mail", f"is kept on this machine, to be read at {settings.people_url}/mailbox")]
+    if not settings.smtp_url:
         advice = "set ARCHIPELAG_SMTP_URL, or people cannot sign in by mail"
         return [warn("mail", "no server is set", advice)]
-    return [await asyncio.to_thread(_ask, url)]
+    try:
+        server = server_of(settings.smtp_url)
+    except ValueError as error:
+        return [fail("mail", "ARCHIPELAG_SMTP_URL cannot be used", f"it {error}")]
+    return [await asyncio.to_thread(_ask, server)]
 
 
-def _ask(url: str) -> Finding:
+def _ask(server: SmtpServer) -> Finding:
+    where = f"{server.host}:{server.port}"
     try:
-        parts = urlsplit(url)
-        port = parts.port or PORTS[parts.scheme]
-    except (ValueError, KeyError):
-        return fail("mail", "ARCHIPELAG_SMTP_URL cannot be read", ADVICE)
-    where = f"{parts.hostname}:{port}"
-    try:
-        with _connection(parts, port) as server:
-            if parts.scheme == "smtp+starttls":
-                server.starttls(context=ssl.create_default_context())
-            if parts.username:
-                server.login(unquote(parts.username), unquote(parts.password or ""))
-            server.noop()
+        with _connection(server) as connection:
+            if server.security is Security.STARTTLS:
+                connection.starttls(context=ssl.create_default_context())
+            if server.username:
+                connection.login(server.username, server.password or "")
+            connection.noop()
     except smtplib.SMTPAuthenticationError as error:
         return fail(
             "mail",
@@ -53,12 +54,11 @@ def _ask(url: str) -> Finding:
     return ok("mail", f"{where} takes mail from us")
 
 
-def _connection(parts: SplitResult, port: int) -> smtplib.SMTP:
-    host = parts.hostname or ""
-    if parts.scheme == "smtps":
+def _connection(server: SmtpServer) -> smtplib.SMTP:
+    if server.security is Security.TLS:
         context = ssl.create_default_context()
-        return smtplib.SMTP_SSL(host, port, timeout=ANSWER_S, context=context)
-    return smtplib.SMTP(host, port, timeout=ANSWER_S)
+        return smtplib.SMTP_SSL(server.host, server.port, timeout=ANSWER_S, context=context)
+    return smtplib.SMTP(server.host, server.port, timeout=ANSWER_S)
 
 
 def _said(error: smtplib.SMTPResponseException) -> str:

@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from archipelag_contracts.ids import UserId
-
+ACTOR_MAX: Final = 100
 SUBJECT_MAX: Final = 200
 DETAIL_MAX: Final = 1_000
 START: Final = bytes(32)
@@ -19,11 +18,14 @@ START: Final = bytes(32)
 
 @dataclass(frozen=True)
 class Entry:
-    """`act` is `noun.verb`, `subject` what it was done to; `hash` is over all of it and `previous`."""
+    """`act` is `noun.verb`, `subject` what it was done to; `hash` is over all of it and `previous`.
+
+    `actor` is a user's id, or who sat `at_command_line`.
+    """
 
     number: int
     at: datetime
-    actor: UserId
+    actor: str
     act: str
     subject: str
     detail: str
@@ -45,14 +47,17 @@ class Head:
     hash: bytes = START
 
 
-def follow(
-    head: Head, at: datetime, actor: UserId, act: str, subject: str, detail: str = ""
-) -> Entry:
+def at_command_line(login: str) -> str:
+    """Who acts with the database's password and as no user of the network: by the operating system's name for them."""
+    return f"command line: {login}"
+
+
+def follow(head: Head, at: datetime, actor: str, act: str, subject: str, detail: str = "") -> Entry:
     """The entry that comes after `head`."""
     entry = Entry(
         number=head.number + 1,
         at=at,
-        actor=actor,
+        actor=_kept(actor, ACTOR_MAX),
         act=act,
         subject=_kept(subject, SUBJECT_MAX),
         detail=_kept(detail, DETAIL_MAX),

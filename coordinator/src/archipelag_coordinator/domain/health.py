@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from archipelag_contracts.ids import RelayId
+
+COORDINATOR_DEAD_S: Final = 10.0
+"""A Coordinator that has not been seen for so long is dead: others take its jobs over."""
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
 
-from archipelag_coordinator.domain.health import Part, Seen, chores_part
+from archipelag_coordinator.domain.health import COORDINATOR_DEAD_S, Part, Seen, chores_part
 from archipelag_coordinator.services.world import World
-
-ALIVE_S: Final = 10.0
-"""A Coordinator that has not been seen for so long is dead."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +28,8 @@ async def network_health(world: World) -> Health:
         leader = await tx.coordinators.has_leader()
         chores = await tx.sums.chores()
     took_ms = 1000 * (world.clock.monotonic() - began)
-    alive = frozenset(one.relay for one in seen if now - one.at <= timedelta(seconds=ALIVE_S))
+    silent = timedelta(seconds=COORDINATOR_DEAD_S)
+    alive = frozenset(one.relay for one in seen if now - one.at <= silent)
     hears = world.bus.connected and await world.relay.hears()
     takers = sum(island.accepts_work for island in world.fleet.islands())
     parts = (

@@ -79,11 +79,14 @@ async def create_pairing_code(world: World, user: User) -> PairingCode:
 
 
 async def make_pairing_code(
-    store: Store, clock: Clock, ids: Ids, policy: Policy, user: User
+    store: Store, clock: Clock, ids: Ids, policy: Policy, user: User, *, by: str | None = None
 ) -> PairingCode:
-    """The same without a running Coordinator."""
-    expires_at = clock.now() + timedelta(seconds=policy.pairing_code_s)
+    """The same without a running Coordinator. `by`: the operator who makes it instead, for the audit log."""
+    now = clock.now()
+    expires_at = now + timedelta(seconds=policy.pairing_code_s)
     code = PairingCode(ids.pairing_code(), user.id, expires_at)
     async with store.begin() as tx:
         await tx.islands.add_code(code)
+        if by is not None:
+            await tx.audit.note(now, by, "island.code", user.id, user.email)
     return code

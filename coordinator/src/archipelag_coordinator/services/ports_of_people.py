@@ -145,7 +145,7 @@ class AuditLog(Protocol):
     """Entries that nobody changes. Part of a transaction: what was done and its note stand or fall together."""
 
     async def note(
-        self, at: datetime, actor: UserId, act: str, subject: str, detail: str = ""
+        self, at: datetime, actor: str, act: str, subject: str, detail: str = ""
     ) -> Entry:
         """Appends; one transaction at a time, until it ends."""
         ...

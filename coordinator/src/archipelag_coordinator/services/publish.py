@@ -40,10 +40,12 @@ async def publish(
     manifest: Manifest,
     signatures: Signatures,
     *,
+    by: str,
     trust: int = tiers.TRUST_MAX,
 ) -> Cargo:
     """Lists this version. The same manifest twice is listed once; one from before there were such signatures gets one.
 
+    `by` is the operator, for the audit log.
     Raises InvalidInput where the trust does not permit its tier, SlugTaken, IllegalMove for one that was revoked.
     """
     now = clock.now()
@@ -72,6 +74,8 @@ async def publish(
             stored = stored.retrust(trust, review)
         if stored != before:
             await tx.cargos.save(stored)
+            told = f"cargo {stored.id} {stored.slug} {stored.manifest.version}"
+            await tx.audit.note(now, by, "cargo.publish", told, f"trust {trust}")
     return stored
 
 

@@ -9,6 +9,7 @@ from archipelag_contracts.ids import Epoch, IslandId, JobId, Position
 
 from archipelag_coordinator.domain.answer import Answer
 from archipelag_coordinator.domain.fleet import AttemptKey
+from archipelag_coordinator.domain.health import COORDINATOR_DEAD_S
 from archipelag_coordinator.domain.island import Island, IslandStatus
 from archipelag_coordinator.services import ending, recall
 from archipelag_coordinator.services.ports import Mark
@@ -17,7 +18,6 @@ from archipelag_coordinator.services.world import World
 _COUNTED_SILENT = (IslandStatus.READY, IslandStatus.DRAINING)
 REPORT_WAIT_S = 10.0
 """How long the report may take after the last chunk before the stream counts as silent."""
-COORDINATOR_DEAD_S = 10.0
 BEATS_BACK_S = 8.0
 """An Island whose heartbeat was not answered notices it after 3 s, and beats again 5 s later at most."""
 

@@ -178,7 +178,7 @@ class MemoryAuditLog:
         self._state = state
 
     async def note(
-        self, at: datetime, actor: UserId, act: str, subject: str, detail: str = ""
+        self, at: datetime, actor: str, act: str, subject: str, detail: str = ""
     ) -> Entry:
         entry = follow(await self.head(), at, actor, act, subject, detail)
         self._state.audit.add(entry.number, entry)

@@ -20,6 +20,7 @@ import psycopg
 import pytest
 from archipelag_coordinator import doctor
 from archipelag_coordinator.adapters.nats import credentials
+from archipelag_coordinator.config import Settings
 from archipelag_coordinator.doctor import Finding, State, mail
 from archipelag_embedded.nats import Nats
 from archipelag_embedded.postgres import Postgres
@@ -387,7 +388,7 @@ def mail_port() -> Iterator[int]:
 
 async def test_mail_server_is_asked_without_a_mail_being_sent(mail_port: int) -> None:
     async def told(url: str) -> Finding:
-        (finding,) = await mail.examine(url)
+        (finding,) = await mail.examine(Settings("", "", Path(), smtp_url=url))
         return finding
 
     at = f"127.0.0.1:{mail_port}"
@@ -399,6 +400,20 @@ async def test_mail_server_is_asked_without_a_mail_being_sent(mail_port: int) ->
     assert wrong.state is State.FAIL and "does not take our password" in wrong.found
     assert secure.state is State.FAIL and "STARTTLS" in secure.found
     assert gone.state is State.FAIL and "refused" in gone.found
-    assert nonsense.state is State.FAIL and "cannot be read" in nonsense.found
+    assert nonsense.state is State.FAIL and "must be smtps://" in nonsense.advice
     assert (await told("")).state is State.WARN
     assert not any("good" in one.found or "bad" in one.found for one in (right, wrong))
+
+
+async def test_what_the_coordinator_would_not_take_for_a_mail_server_is_no_good_here_either() -> (
+    None
+):
+    (finding,) = await mail.examine(Settings("", "", Path(), smtp_url="smtp://a:b@mail.example"))
+
+    assert finding.state is State.FAIL and "password in the clear" in finding.advice
+
+
+async def test_mail_that_stays_on_this_machine_needs_no_server() -> None:
+    (finding,) = await mail.examine(Settings("", "", Path(), local_mailbox=True))
+
+    assert finding.state is State.OK and "http://127.0.0.1:8420/mailbox" in finding.found

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import secrets
 import shutil
-import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from archipelag_coordinator.adapters.nats.connection import Connection, Identity
 from archipelag_coordinator.adapters.nats.jwt import base64url
 from archipelag_coordinator.adapters.nats.wire import Wire
 from archipelag_coordinator.clock import SystemClock
+from archipelag_embedded.process import free_port
 from nats.aio.client import Client
 
 START_TIMEOUT_S = 10.0
@@ -34,12 +34,6 @@ START_TIMEOUT_S = 10.0
 
 def new_id(prefix: str) -> str:
     return f"{prefix}_{ids.encode(1, secrets.token_bytes(10))}"
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 @dataclass

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
-import uvicorn
 from archipelag_contracts.ids import JobId
 from archipelag_coordinator.apps.api.app import create_app
 from archipelag_coordinator.apps.cookies import COOKIE
@@ -18,6 +17,7 @@ from archipelag_coordinator.domain.policy import Policy
 from archipelag_coordinator.services.track import track
 from archipelag_coordinator.testing.builders import CREDIT, a_session
 from archipelag_coordinator.testing.worlds import Scene, a_scene
+from archipelag_embedded.serving import served
 from playwright.async_api import Browser, BrowserContext, Page
 from starlette.types import ASGIApp
 
@@ -86,28 +86,12 @@ async def talking(
         async with scene.store.begin() as tx:
             await tx.keys.add(a_session(scene.user, secret=SECRET))
         app = app_of(scene)
-        async with served(app, listener):
+        async with served(app, listener, hangs_up=True):
             yield Talking(scene, url)
 
 
 def app_of(scene: Scene) -> ASGIApp:
     return create_app(scene.world, pages=create_pages(scene.world))
-
-
-@asynccontextmanager
-async def served(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
-    config = uvicorn.Config(
-        app, http="httptools", ws="none", lifespan="off", log_config=None, server_header=False
-    )
-    server = uvicorn.Server(config)
-    server.force_exit = True
-    task = asyncio.create_task(server._serve([listener]))
-    try:
-        await until(lambda: server.started)
-        yield
-    finally:
-        server.should_exit = True
-        await task
 
 
 async def until(holds: Callable[[], object], timeout_s: float = 15) -> None:

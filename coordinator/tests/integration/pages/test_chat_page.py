@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.services.dispatch import dispatch
+from archipelag_embedded.serving import served
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, expect
 
-from .talking import Talking, app_of, served, talking, until
+from .talking import Talking, app_of, talking, until
 
 ARTIFACTS = Path(__file__).parents[4] / "artifacts" / "pages"
 SCRIPT_BYTES_MAX = 100_000
@@ -102,7 +103,7 @@ async def test_it_says_so_when_the_line_is_lost_and_goes_on_after_a_restart(
             net.scene.world = replace(net.scene.world, public_url=url)
             net.url = url
             app = app_of(net.scene)
-            async with served(app, first):
+            async with served(app, first, hangs_up=True):
                 page = await opened(net, browser)
                 await asks(page, "Count.")
                 job = await net.assigned()
@@ -111,7 +112,7 @@ async def test_it_says_so_when_the_line_is_lost_and_goes_on_after_a_restart(
         await expect(page.locator("#line")).to_be_visible(timeout=15_000)
         net.scene.stream(job, "two ")
         with socket.create_server(("127.0.0.1", port)) as second:
-            async with served(app, second):
+            async with served(app, second, hangs_up=True):
                 await expect(page.locator(".answered .prose")).to_have_text(
                     "one two", timeout=20_000
                 )

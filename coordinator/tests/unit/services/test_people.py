@@ -10,6 +10,7 @@ from archipelag_contracts.cosign import CosignKey
 from archipelag_contracts.ids import ApiKeyId, IslandId
 from archipelag_contracts.signing import MANIFEST_PREFIX, SigningKey, verify
 from archipelag_contracts.units import Ucredits
+from archipelag_coordinator.domain.audit import at_command_line
 from archipelag_coordinator.domain.cargo import CargoStatus
 from archipelag_coordinator.domain.island import IslandStatus
 from archipelag_coordinator.domain.ledger import INSURANCE, user_account
@@ -18,9 +19,14 @@ from archipelag_coordinator.domain.user import Role, Scope
 from archipelag_coordinator.errors import InvalidInput, NotAuthenticated, NotFound
 from archipelag_coordinator.services import read
 from archipelag_coordinator.services.audit import audit_ledger
-from archipelag_coordinator.services.bootstrap import FIRST_GRANT, add_user, bootstrap
+from archipelag_coordinator.services.bootstrap import FIRST_GRANT, add_key, add_user, bootstrap
 from archipelag_coordinator.services.grant import grant_credit
-from archipelag_coordinator.services.keys import create_key, revoke_key
+from archipelag_coordinator.services.keys import (
+    create_key,
+    create_pairing_code,
+    make_pairing_code,
+    revoke_key,
+)
 from archipelag_coordinator.services.publish import Signatures, publish
 from archipelag_coordinator.services.track import track
 from archipelag_coordinator.testing.builders import a_manifest, a_user, an_id
@@ -28,6 +34,7 @@ from archipelag_coordinator.testing.worlds import a_scene
 
 SIGNER = SigningKey.from_seed(b"s" * 32)
 COSIGNER = CosignKey.generate()
+OPERATOR = at_command_line("ada")
 SIGNATURES = Signatures(COSIGNER.sign, COSIGNER.public, SIGNER.sign, SIGNER.public)
 
 
@@ -61,8 +68,8 @@ async def test_publishing_signs_lists_and_does_so_once() -> None:
     scene = await a_scene()
     manifest = a_manifest(slug="echo")
 
-    first = await publish(scene.store, scene.clock, manifest, SIGNATURES)
-    second = await publish(scene.store, scene.clock, manifest, SIGNATURES)
+    first = await publish(scene.store, scene.clock, manifest, SIGNATURES, by=OPERATOR)
+    second = await publish(scene.store, scene.clock, manifest, SIGNATURES, by=OPERATOR)
 
     # Such a signature is another one each time that it is made; the one that stands stays or is replaced by a good one.
     assert replace(first, cosigned=None) == replace(second, cosigned=None)
@@ -75,12 +82,43 @@ async def test_publishing_signs_lists_and_does_so_once() -> None:
         cosign.verify(signed.public_key, signed.payload, signed.signature, digest)
 
 
+async def test_each_thing_published_is_noted_once_with_who_did_it() -> None:
+    scene = await a_scene()
+    manifest = a_manifest(slug="echo")
+
+    for trust in (2, 2, 3):
+        await publish(scene.store, scene.clock, manifest, SIGNATURES, by=OPERATOR, trust=trust)
+
+    async with scene.store.begin() as tx:
+        noted = await tx.audit.after(0, 10)
+    assert {(one.actor, one.act) for one in noted} == {(OPERATOR, "cargo.publish")}
+    assert [one.detail for one in noted] == ["trust 2", "trust 3"]
+    assert all("echo" in one.subject for one in noted)
+
+
+async def test_keys_and_codes_that_an_operator_makes_for_somebody_are_noted_without_the_secret() -> (
+    None
+):
+    scene = await a_scene()
+    outside = (scene.store, scene.clock, scene.world.ids)
+
+    secret = await add_key(*outside, scene.user, by=OPERATOR)
+    code = await make_pairing_code(*outside, scene.world.policy, scene.user, by=OPERATOR)
+    await create_pairing_code(scene.world, scene.user)
+
+    async with scene.store.begin() as tx:
+        noted = await tx.audit.after(0, 10)
+    told = [(one.actor, one.act, one.subject) for one in noted]
+    assert told == [(OPERATOR, act, scene.user.id) for act in ("key.add", "island.code")]
+    assert not any(said in one.detail for one in noted for said in (secret, code.code))
+
+
 async def test_publishing_again_lists_what_was_withdrawn() -> None:
     scene = await a_scene()
     async with scene.store.begin() as tx:
         await tx.cargos.save(scene.cargo.withdraw())
 
-    again = await publish(scene.store, scene.clock, scene.cargo.manifest, SIGNATURES)
+    again = await publish(scene.store, scene.clock, scene.cargo.manifest, SIGNATURES, by=OPERATOR)
 
     assert again.status is CargoStatus.LISTED
 
@@ -90,14 +128,20 @@ async def test_the_first_administrator_gets_credits_and_the_insurance_its_seed_o
     policy = Policy(insurance_seed=Ucredits(500))
     arguments = (scene.store, scene.clock, scene.world.ids, policy, "Admin@Example.org ")
 
-    first = await bootstrap(*arguments)
+    first = await bootstrap(*arguments, by=OPERATOR)
     scene.clock.advance(60)
-    second = await bootstrap(*arguments)
+    second = await bootstrap(*arguments, by=OPERATOR)
 
     async with scene.store.begin() as tx:
         account = await tx.ledger.account(user_account(first.id))
         insurance = await tx.ledger.account(INSURANCE)
+        noted = await tx.audit.after(0, 10)
     assert first == second
+    assert [(one.act, one.actor) for one in noted] == [
+        ("user.add", OPERATOR),
+        ("user.grant", OPERATOR),
+        ("insurance.seed", OPERATOR),
+    ]
     assert (first.email, first.role) == ("admin@example.org", Role.ADMIN)
     assert account.balance == FIRST_GRANT
     assert insurance.balance == 1_000_000 + 500
@@ -107,24 +151,37 @@ async def test_a_network_without_a_seed_for_the_insurance_starts_all_the_same() 
     scene = await a_scene()
     policy = Policy(insurance_seed=Ucredits(0))
 
-    await bootstrap(scene.store, scene.clock, scene.world.ids, policy, "admin@example.org")
+    await bootstrap(
+        scene.store, scene.clock, scene.world.ids, policy, "admin@example.org", by=OPERATOR
+    )
 
     async with scene.store.begin() as tx:
         assert (await tx.ledger.account(INSURANCE)).balance == 1_000_000
 
 
-@pytest.mark.parametrize("email", ["", "nobody", "@example.org", "ada@", "a b@example.org"])
+@pytest.mark.parametrize(
+    "email",
+    [
+        "",
+        "nobody",
+        "@example.org",
+        "ada@",
+        "a b@example.org",
+        "ada@localhost",
+        "ada@example.org\nBcc: eve@example.org",
+    ],
+)
 async def test_an_address_must_be_one(email: str) -> None:
     scene = await a_scene()
 
     with pytest.raises(InvalidInput):
-        await add_user(scene.store, scene.clock, scene.world.ids, email)
+        await add_user(scene.store, scene.clock, scene.world.ids, email, by=OPERATOR)
 
 
 async def test_a_user_added_without_credits_has_none() -> None:
     scene = await a_scene()
 
-    user = await add_user(scene.store, scene.clock, scene.world.ids, "ada@example.org")
+    user = await add_user(scene.store, scene.clock, scene.world.ids, "ada@example.org", by=OPERATOR)
 
     assert (await read.read_account(scene.world, user)).available == 0
 

@@ -13,6 +13,7 @@ from archipelag_contracts.ids import RelayId
 from archipelag_contracts.manifest import Limits
 from archipelag_contracts.signing import SigningKey
 from archipelag_coordinator.domain.attempt import AttemptStatus, Cause
+from archipelag_coordinator.domain.audit import at_command_line
 from archipelag_coordinator.domain.cargo import Cargo, CargoStatus
 from archipelag_coordinator.domain.job import JobStatus
 from archipelag_coordinator.domain.policy import Policy
@@ -51,6 +52,7 @@ from archipelag_coordinator.testing.worlds import Scene, a_scene
 
 KEY = CosignKey.generate()
 REVIEWER = a_user().id
+OPERATOR = at_command_line("ada")
 PASSED = [Check(name, passed=True) for name in CHECKS]
 
 
@@ -434,9 +436,13 @@ async def test_operator_publishes_at_once_and_old_versions_get_a_cosign_signatur
     signatures = Signatures(KEY.sign, KEY.public, old.sign, old.public)
     manifest = scene.cargo.manifest
 
-    again = await publish(scene.store, scene.clock, manifest, signatures)
-    new = await publish(scene.store, scene.clock, a_manifest(slug="new"), signatures, trust=1)
-    raised = await publish(scene.store, scene.clock, a_manifest(slug="new"), signatures, trust=2)
+    again = await publish(scene.store, scene.clock, manifest, signatures, by=OPERATOR)
+    new = await publish(
+        scene.store, scene.clock, a_manifest(slug="new"), signatures, by=OPERATOR, trust=1
+    )
+    raised = await publish(
+        scene.store, scene.clock, a_manifest(slug="new"), signatures, by=OPERATOR, trust=2
+    )
 
     assert again.id == scene.cargo.id and again.signature == scene.cargo.signature
     assert again.cosigned is not None
@@ -445,4 +451,6 @@ async def test_operator_publishes_at_once_and_old_versions_get_a_cosign_signatur
     assert (new.status, new.trust, raised.trust) == (CargoStatus.LISTED, 1, 2)
     assert new.cosigned == raised.cosigned
     with pytest.raises(InvalidInput):
-        await publish(scene.store, scene.clock, a_manifest(slug="wide"), signatures, trust=0)
+        await publish(
+            scene.store, scene.clock, a_manifest(slug="wide"), signatures, by=OPERATOR, trust=0
+        )

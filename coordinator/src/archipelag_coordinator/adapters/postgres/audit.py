@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from archipelag_contracts.ids import UserId
-
 from archipelag_coordinator.adapters.postgres.rows import (
     Connection,
     Row,
@@ -37,7 +35,7 @@ class PostgresAuditLog:
         self._connection = connection
 
     async def note(
-        self, at: datetime, actor: UserId, act: str, subject: str, detail: str = ""
+        self, at: datetime, actor: str, act: str, subject: str, detail: str = ""
     ) -> Entry:
         entry = follow(await self._head(LOCK_HEAD), at, actor, act, subject, detail)
         values = {name: getattr(entry, name) for name in _ENTRY}
@@ -63,5 +61,4 @@ class PostgresAuditLog:
 
 
 def _entry(row: Row) -> Entry:
-    values = {name: row[name] for name in _ENTRY}
-    return Entry(**values | {"actor": UserId(row["actor"])})
+    return Entry(**{name: row[name] for name in _ENTRY})

@@ -6,10 +6,13 @@ import secrets
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from archipelag_coordinator.apps.api import (
@@ -77,18 +80,21 @@ def create_app(
 ) -> ASGIApp:
     """`broker_connected` is what readiness asks beside the database. `stream_says` tells in words how what is kept at
     the broker stands, and raises where it does not answer. `pages` answers whatever is not the API's."""
-    app = FastAPI(
-        title="Archipelag",
-        version=world.version,
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
-        redirect_slashes=False,
-    )
+    app = _bare(world.version)
     app.state.world = world
     app.state.settings = settings or ApiSettings()
     app.state.checks = {"broker": broker_connected} if broker_connected is not None else {}
     app.state.stream = stream_says
+    routes, app.openapi_schema = _doors(world.version)
+    app.router.routes.extend(routes)
+    _answer_errors(app)
+    return Envelope(app if pages is None else Beside(app, pages), new_request_id)
+
+
+@cache
+def _doors(version: str) -> tuple[list[BaseRoute], dict[str, Any]]:
+    """Routes and their description: the same for every application of a process, and dear to make."""
+    app = _bare(version)
     openai = (chat, embeddings, images, audio, files)
     for router in (*(one.router for one in openai), network.models):
         app.include_router(router, prefix=BASE)
@@ -111,10 +117,19 @@ def create_app(
     ):
         app.include_router(router, prefix=BASE)
     app.include_router(openid.router, include_in_schema=False)
-    app.openapi_schema = describe(app)
     app.include_router(docs.router, prefix=BASE, include_in_schema=False)
-    _answer_errors(app)
-    return Envelope(app if pages is None else Beside(app, pages), new_request_id)
+    return app.routes, describe(app)
+
+
+def _bare(version: str) -> FastAPI:
+    return FastAPI(
+        title="Archipelag",
+        version=version,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
 
 
 class Beside:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import cache
 from typing import Any, Final
 
+from jinja2 import Environment
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -96,7 +98,7 @@ _STATUS: Final[tuple[tuple[type[CoordinatorError], int], ...]] = (
 def create_pages(world: World, settings: PagesSettings | None = None) -> ASGIApp:
     """Everything that stands at `/` beside the API."""
     chosen = settings or PagesSettings()
-    assets = Assets()
+    assets, templates = _drawn()
 
     async def get_asset(request: Request) -> Response:
         return serve(assets, request) or _plain_not_found()
@@ -114,8 +116,15 @@ def create_pages(world: World, settings: PagesSettings | None = None) -> ASGIApp
     app.state.world = world
     app.state.settings = chosen
     app.state.assets = assets
-    app.state.templates = make_templates(assets)
+    app.state.templates = templates
     return _Headers(app)
+
+
+@cache
+def _drawn() -> tuple[Assets, Environment]:
+    """Read, pressed and compiled once, however many applications there are in a process."""
+    assets = Assets()
+    return assets, make_templates(assets)
 
 
 class _Headers:

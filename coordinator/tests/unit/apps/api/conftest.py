@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from archipelag_contracts import cosign
 from archipelag_contracts.cosign import CosignKey
 from archipelag_contracts.ids import JobId
@@ -149,24 +146,6 @@ async def an_api(policy: Policy | None = None, **cargo: Any) -> Api:
         await tx.keys.add(a_key(scene.user, secret=secret))
     scene.world = replace(scene.world, publisher_keys=(bytes(32),), version="1.2.3", ids=Ids())
     return Api(scene, create_app(scene.world, broker_connected=lambda: True), secret)
-
-
-@asynccontextmanager
-async def served(app: ASGIApp) -> AsyncIterator[str]:
-    """A real server on a free port of loopback."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        app, http="httptools", ws="none", lifespan="off", log_config=None, server_header=False
-    )
-    server = uvicorn.Server(config)
-    # The test's own process: signals are not the server's business.
-    task = asyncio.create_task(server._serve([listener]))
-    try:
-        await until(lambda: server.started)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        await task
 
 
 READ = frozenset({Scope.READ})

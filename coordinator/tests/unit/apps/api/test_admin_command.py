@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from archipelag_coordinator.__main__ import main
 from archipelag_coordinator.domain.user import Role
+from archipelag_embedded.serving import served
 
-from .conftest import Api, a_submitted_cargo, served
+from .conftest import Api, a_submitted_cargo
 
 Run = Callable[..., Awaitable[tuple[int, str, str]]]
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
-import uvicorn
 from archipelag_coordinator.apps.api.app import create_app
 from archipelag_coordinator.apps.cookies import COOKIE
 from archipelag_coordinator.domain.user import Role
+from archipelag_embedded.serving import served
 from playwright.async_api import Browser, ConsoleMessage, Page, Response
 
 from .browsing import a_browser, grave_findings
@@ -28,23 +26,11 @@ INTERACTIVE_MS_MAX = 10_000
 """Far above what it takes, since test machines are shared; the figure itself is noted, not tested."""
 
 
-@asynccontextmanager
-async def served(house: House) -> AsyncIterator[str]:
-    """The pages beside the API, on a free port of loopback."""
-    app = create_app(house.scene.world, pages=house.app)
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, http="httptools", ws="none", lifespan="off", log_config=None)
-    server = uvicorn.Server(config)
-    task = asyncio.create_task(server._serve([listener]))
-    try:
-        async with asyncio.timeout(10):
-            while not server.started:  # noqa: ASYNC110 - the server has no event for it
-                await asyncio.sleep(0.01)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+def open_house(
+    house: House, listener: socket.socket | None = None
+) -> AbstractAsyncContextManager[str]:
+    """The pages beside the API."""
+    return served(create_app(house.scene.world, pages=house.app), listener)
 
 
 def tour(house: House) -> dict[str, tuple[str | None, str]]:
@@ -120,7 +106,7 @@ async def test_every_page_is_open_to_everybody(scheme: str, size: str) -> None:
     house = await a_full_house()
     ARTIFACTS.mkdir(parents=True, exist_ok=True)
     found: list[str] = []
-    async with served(house) as base, a_browser() as browser:
+    async with open_house(house) as base, a_browser() as browser:
         windows = {
             who: await open_page(browser, base, house, who, scheme=scheme, size=size)
             for who in (None, "ada", "stranger", "admin")
@@ -148,7 +134,7 @@ async def test_the_first_view_is_light_and_soon_there() -> None:
         if response.request.resource_type == "script":
             sizes.append((await response.request.sizes())["responseBodySize"])
 
-    async with served(house) as base, a_browser() as browser:
+    async with open_house(house) as base, a_browser() as browser:
         page, _ = await open_page(browser, base, house, None)
         waits: list[asyncio.Task[None]] = []
         page.on("response", lambda response: waits.append(asyncio.create_task(weigh(response))))
@@ -170,7 +156,7 @@ async def test_the_first_view_is_light_and_soon_there() -> None:
 async def test_pages_keep_to_this_host() -> None:
     house = await a_full_house()
     asked: set[str] = set()
-    async with served(house) as base, a_browser() as browser:
+    async with open_house(house) as base, a_browser() as browser:
         page, complaints = await open_page(browser, base, house, "ada")
         page.on("request", lambda request: asked.add(request.url))
         for _, path in tour(house).values():
@@ -184,7 +170,7 @@ async def test_pages_keep_to_this_host() -> None:
 async def test_live_parts_change_by_themselves_and_say_when_the_line_is_lost() -> None:
     house = await a_full_house()
     async with a_browser() as browser:
-        async with served(house) as base:
+        async with open_house(house) as base:
             page, _ = await open_page(browser, base, house, "ada")
             await page.goto(f"{base}/network")
             assert await page.locator(".line-lost").is_hidden()
@@ -194,24 +180,13 @@ async def test_live_parts_change_by_themselves_and_say_when_the_line_is_lost() -
         # The Coordinator comes back at the same address.
         port = int(base.rpartition(":")[2])
         listener = socket.create_server(("127.0.0.1", port))
-        config = uvicorn.Config(
-            create_app(house.scene.world, pages=house.app),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-        )
-        server = uvicorn.Server(config)
-        task = asyncio.create_task(server._serve([listener]))
-        try:
+        async with open_house(house, listener):
             await page.get_by_text("reconnecting").wait_for(state="hidden", timeout=40_000)
-        finally:
-            server.should_exit = True
-            await task
 
 
 async def test_colours_are_chosen_without_a_script() -> None:
     house = await a_full_house()
-    async with served(house) as base, a_browser() as browser:
+    async with open_house(house) as base, a_browser() as browser:
         context = await browser.new_context(java_script_enabled=False, color_scheme="light")
         await context.add_cookies([{"name": COOKIE, "value": house.secrets["ada"], "url": base}])
         page = await context.new_page()
@@ -230,7 +205,7 @@ async def test_colours_are_chosen_without_a_script() -> None:
 
 async def test_the_keyboard_reaches_what_matters() -> None:
     house = await a_full_house()
-    async with served(house) as base, a_browser() as browser:
+    async with open_house(house) as base, a_browser() as browser:
         page, _ = await open_page(browser, base, house, "admin")
         await page.goto(f"{base}/admin/islands")
         await page.keyboard.press("Tab")

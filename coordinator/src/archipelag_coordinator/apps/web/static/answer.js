@@ -30,11 +30,20 @@ function editing(item, text, message, acts) {
   const send = make("button", "slim", "Ask anew");
   const leave = make("button", "quiet slim", "Never mind");
   leave.type = "button";
-  const close = () => (form.remove(), (text.hidden = false));
+  const close = () => {
+    form.remove();
+    text.hidden = false;
+  };
   leave.addEventListener("click", close);
   area.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") (event.stopPropagation(), close());
-    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) (event.preventDefault(), form.requestSubmit());
+    if (event.key === "Escape") {
+      event.stopPropagation();
+      close();
+    }
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+      event.preventDefault();
+      form.requestSubmit();
+    }
   });
   form.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -138,7 +147,11 @@ export class Answer {
     for (;;) {
       await new Promise((done) => {
         const timer = setTimeout(done, this.island ? LOOK_MS : 400);
-        signal.addEventListener("abort", () => (clearTimeout(timer), done()), { once: true });
+        const over = () => {
+          clearTimeout(timer);
+          done();
+        };
+        signal.addEventListener("abort", over, { once: true });
       });
       if (signal.aborted) return;
       try {

@@ -223,7 +223,10 @@ function nearEnd() {
 let following = true;
 function toEnd(force) {
   if (force) following = true;
-  if (!following) return void ($("to-end").hidden = nearEnd());
+  if (!following) {
+    $("to-end").hidden = nearEnd();
+    return;
+  }
   requestAnimationFrame(() => {
     scroller.scrollTop = scroller.scrollHeight;
     $("to-end").hidden = true;

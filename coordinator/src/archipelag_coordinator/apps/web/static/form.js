@@ -82,7 +82,8 @@ export class SchemaForm {
     for (const [where, reasons] of Object.entries(errors)) {
       const name = where.replace(/^input\./, "").split(".")[0];
       const field = this.#fields.find((one) => one.name === name);
-      field ? (field.wrong.textContent = reasons.join("; ")) : rest.push(`${where} ${reasons.join("; ")}`);
+      if (field) field.wrong.textContent = reasons.join("; ");
+      else rest.push(`${where} ${reasons.join("; ")}`);
     }
     const first = this.#fields.find((one) => one.wrong.textContent)?.input;
     const folded = first?.closest("details");

@@ -12,7 +12,11 @@ export const say = (lost) => {
 const pause = (ms, signal) =>
   new Promise((done, fail) => {
     const timer = setTimeout(done, ms);
-    signal?.addEventListener("abort", () => (clearTimeout(timer), fail(signal.reason)), { once: true });
+    const over = () => {
+      clearTimeout(timer);
+      fail(signal.reason);
+    };
+    signal?.addEventListener("abort", over, { once: true });
   });
 
 /** The network, as this page's person. While it is out of reach, the page says so and tries again. */
