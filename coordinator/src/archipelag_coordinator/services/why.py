@@ -117,7 +117,9 @@ def _cargos(world: World, island: Island, queued: Mapping[str, int]) -> list[Car
             gone = InLine("is_listed", f"{slug} is not listed (any more)", None, 0, None, None)
             found.append(CargoWhy(offer, gone, 0, 0))
             continue
-        wanted = Wanted(slug, listed.digest, _PROMPT_TOKENS, _OUTPUT_ITEMS)
+        wanted = Wanted(
+            slug, listed.digest, _PROMPT_TOKENS, _OUTPUT_ITEMS, price=listed.manifest.price
+        )
         stands = in_line(wanted, world.fleet.candidates(slug, listed.digest), island.id)
         found.append(CargoWhy(offer, stands, queued.get(slug, 0), asked[slug]))
     return found
@@ -131,8 +133,8 @@ def _hindrances(island: Island, cargos: Sequence[CargoWhy]) -> list[Hindrance]:
         return [Hindrance("suspended", f"it was {island.status.value} {by}")]
     if not island.approved:
         found.append(Hindrance("not_approved", "an operator has not approved it yet"))
-    if island.status in _STATES:
-        found.append(Hindrance("not_ready", _STATES[island.status]))
+    if island.standing in _STATES:
+        found.append(Hindrance("not_ready", _STATES[island.standing]))
     if any(one.in_line.rule == "was_heard_since" for one in cargos):
         reason = "it lost work or did not answer a moment ago, and has not been heard since"
         found.append(Hindrance("in_doubt", reason))
