@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
@@ -18,6 +18,8 @@ LEAST_PRICES_MAX: Final = 64
 SLUG: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 LEAST_UCREDITS_MAX: Final = 1_000_000 * UCREDITS_PER_CREDIT
 NOTHING: Final = Price()
+DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+DAY_HOURS: Final = 24
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,23 @@ class Wishes:
 
 
 NO_WISHES: Final = Wishes()
+
+
+def by_day(hours: int) -> dict[str, list[int]]:
+    """The hours of each day, 0 to 23."""
+    return {
+        day: [hour for hour in range(DAY_HOURS) if hours >> number * DAY_HOURS + hour & 1]
+        for number, day in enumerate(DAYS)
+    }
+
+
+def hours_of(days: Mapping[str, Iterable[int]]) -> int:
+    """The other way round; a day that is left out has none."""
+    return sum(
+        1 << DAYS.index(day) * DAY_HOURS + hour
+        for day, hours in days.items()
+        for hour in set(hours)
+    )
 
 
 @dataclass(frozen=True)

@@ -158,6 +158,8 @@ def _dismiss(world: World, held: Sequence[HeldNow], notice: str) -> BeatAnswer:
 def _notice(island: Island) -> str:
     if not island.approved:
         return "awaiting approval by an operator"
-    if island.standing is IslandStatus.DRAINING:
+    if island.wishes.draining:
+        return "drained by its owner's order on its page: no new work"
+    if island.status is IslandStatus.DRAINING:
         return "draining: no new work"
     return ""
