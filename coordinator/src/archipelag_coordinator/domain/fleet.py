@@ -111,6 +111,11 @@ class Fleet:
         berth = self._berths.get(island)
         return berth.busy() if berth else 0
 
+    def candidate(self, island: IslandId, slug: str, digest: str) -> Candidate | None:
+        """One of `candidates`; None where it was not heard of."""
+        berth = self._berths.get(island)
+        return _candidate(berth, slug, digest) if berth else None
+
     def candidates(self, slug: str, digest: str) -> list[Candidate]:
         """Every Island as a candidate for this Cargo; the right version where it offers several."""
         return [_candidate(berth, slug, digest) for berth in self._berths.values()]

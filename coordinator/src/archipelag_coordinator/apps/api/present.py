@@ -12,7 +12,7 @@ from archipelag_contracts.manifest import Price
 from archipelag_contracts.units import ZERO, to_credits
 from archipelag_contracts.week import EVERY_HOUR
 
-from archipelag_coordinator.domain.attempt import Cause
+from archipelag_coordinator.apps.job_words import job_status_text
 from archipelag_coordinator.domain.audit import Entry
 from archipelag_coordinator.domain.cargo import Cargo, CargoStatus
 from archipelag_coordinator.domain.island import Island
@@ -28,15 +28,6 @@ def time_text(at: datetime | None) -> str | None:
     if at is None:
         return None
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def job_status_text(status: JobStatus, cause: Cause | None) -> str:
-    """The edge knows two more words: `completed` for what succeeded, `timeout` for a deadline missed."""
-    if status is JobStatus.SUCCEEDED:
-        return "completed"
-    if status is JobStatus.FAILED and cause is Cause.DEADLINE:
-        return "timeout"
-    return status.value
 
 
 def job_object(job: Job, attempts: Sequence[AttemptView] | None = None) -> dict[str, Any]:

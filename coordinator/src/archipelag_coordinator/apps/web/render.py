@@ -67,6 +67,7 @@ def make_templates(assets: Assets) -> jinja2.Environment:
         "tone": words.tone,
         "points": words.points,
         "snippet": words.snippet,
+        "sentence": words.sentence,
     }
     environment.globals |= {
         "asset": assets.url,

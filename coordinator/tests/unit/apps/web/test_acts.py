@@ -346,10 +346,10 @@ async def test_only_what_the_network_knows_is_said_as_done(house: House) -> None
 
 async def test_islands_say_why_they_get_no_work(house: House) -> None:
     wanted = {
-        "motu": "waits for an operator",
+        "motu": "An operator has not approved it yet.",
         "cay": "It is draining",
-        "sandbank": "archipelag-island doctor",
-        "inchkeith": "It is suspended",
+        "sandbank": "is the machine on and connected?",
+        "inchkeith": "It was suspended by an operator.",
     }
     async with house.browser("admin") as http:
         shown = (await http.get("/admin/islands")).text
