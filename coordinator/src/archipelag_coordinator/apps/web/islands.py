@@ -64,14 +64,9 @@ async def post_code(request: Request) -> Response:
     return page(request, "islands.html", at="islands", code=code, **await _mine(request, visitor))
 
 
-async def get_island(request: Request) -> Response:
-    visitor = await signed_in(request)
-    return page(request, "island.html", at="islands", **await _one(request, visitor))
-
-
 async def live_island(request: Request) -> Response:
     visitor = await signed_in(request)
-    return fragment(request, "island_live.html", **await _one(request, visitor))
+    return fragment(request, "island_live.html", **await one_island(request, visitor))
 
 
 def known(request: Request) -> IslandId:
@@ -98,7 +93,8 @@ async def _mine(request: Request, visitor: Visitor) -> dict[str, Any]:
     }
 
 
-async def _one(request: Request, visitor: Visitor) -> dict[str, Any]:
+async def one_island(request: Request, visitor: Visitor) -> dict[str, Any]:
+    """What its page and the part of it that looks again show. Raises NotFound."""
     world = world_of(request)
     async with one_look(world) as seen:
         return await _looked_at(seen, visitor, known(request))
@@ -149,7 +145,6 @@ def _paid(row: read.Billed) -> int:
 ROUTES: Final = (
     Route("/islands", get_islands),
     Route("/islands/pair", post_code, methods=["POST"]),
-    Route("/islands/{id}", get_island),
     Route("/live/islands", live_islands),
     Route("/live/islands/{id}", live_island),
 )
