@@ -36,6 +36,7 @@ DONE: Final = {
     "resumed": "Resumed. It may take work again, unless the machine's own rules say no.",
     "scheduled": "Kept. The machine goes by these hours from its next heartbeat on.",
     "priced": "Kept. It is asked only for what pays at least that.",
+    "key-changed": "Changed. It counts from the next request on.",
     "revoked": "Revoked. The key is refused from now on.",
     "session-ended": "That session is signed out.",
     "listed": "Listed. Islands hear of it within seconds.",
