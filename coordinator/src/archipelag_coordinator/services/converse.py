@@ -62,7 +62,7 @@ class Asking:
 
 async def say(world: World, owner: UserId, conversation_id: ConversationId, wish: Wish) -> Asking:
     """Goes on with the newest branch, or with the one that ends in `after`. Raises NotFound (the conversation, the
-    model, that answer), InvalidInput, TooLarge, IdempotencyMismatch, and Conflict while that answer is being written."""
+    model, that answer), InvalidInput, TooLarge, IdempotencyMismatch, and Conflict while that answer is being made."""
     async with world.store.begin() as tx:
         conversation, messages = await _standing(world, tx, owner, conversation_id)
         if before := _asked_before(messages, wish):
