@@ -18,6 +18,7 @@ from archipelag_contracts.pb.archipelag.v1 import (
     job_pb2,
 )
 from archipelag_contracts.signing import SigningKey, chain
+from archipelag_contracts.week import packed_hours
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
@@ -134,6 +135,13 @@ def _of_islands() -> dict[str, Message]:
             accepts_work=True,
             sequence=9,
             island_id=ISLAND,
+        ),
+        "wishes": island_pb2.Wishes(
+            island_id=ISLAND,
+            version=1_700_000_000_000,
+            draining=True,
+            hours=packed_hours(0xFF << 160 | 1),
+            least_prices=[island_pb2.LeastPrice(cargo_slug="echo", output_item_ucredits=120)],
         ),
         "challenge": enrolment_pb2.ChallengeReply(nonce=b"nonce", at_ms=1767268800000),
         "enrol": enrolment_pb2.EnrolRequest(

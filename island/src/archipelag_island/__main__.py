@@ -53,6 +53,7 @@ DRAIN_GRACE_S: Final = 15.0
 DAYS_MAX: Final = 366
 STILL_RUNS: Final = 3
 RESUMED: Final = 4
+DRAINED_AFAR: Final = 5
 
 
 def _help() -> str:
@@ -304,7 +305,14 @@ def _earnings(settings: Settings, days: int, *, as_json: bool) -> int:
 
 
 def _resume(home: Path) -> int:
-    orders.order(home, "resume")
+    far = orders.order(home, "resume")
+    if far.afar:
+        print(
+            "it stays drained: so it was ordered on its page in the network; resume it there, "
+            "or start it with ARCHIPELAG_ISLAND_REMOTE_ORDERS=no",
+            file=sys.stderr,
+        )
+        return DRAINED_AFAR
     print("takes work again, unless a rule pauses it; see `archipelag-island status`")
     return 0
 

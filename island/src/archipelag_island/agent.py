@@ -29,6 +29,7 @@ from archipelag_island.adapters.runtimes.found import found_runtimes
 from archipelag_island.adapters.runtimes.several import Runtimes
 from archipelag_island.adapters.senses import HostSenses
 from archipelag_island.adapters.shelf import FileShelf
+from archipelag_island.adapters.wishes import FileWishes
 from archipelag_island.clock import Clock, SystemClock
 from archipelag_island.config import Settings
 from archipelag_island.domain.backoff import Backoff
@@ -47,6 +48,7 @@ from archipelag_island.services import (
     drain,
     enrol,
     execute,
+    heed,
     measure,
     offer,
     reconcile,
@@ -191,6 +193,7 @@ class Agent:
             sent=lambda size_bytes: self.bucket.spend(size_bytes, self.clock.monotonic()),
         )
         world = self.world = self._world(link, journal, infos)
+        heed.load_wishes(world)
         reconcile.load_catalogue(world)
         control = ControlServer(self.settings.home, partial(orders.obey, world))
         await control.start()
@@ -295,6 +298,7 @@ class Agent:
                 trust_min=settings.trust_min,
                 idle_s=settings.idle_s,
                 keep_warm=settings.keep_warm,
+                remote_orders=settings.remote_orders,
             ),
             clock=self.clock,
             chance=self.chance,
@@ -313,6 +317,10 @@ class Agent:
             publisher_keys=self._publisher_keys,
             catalogue_keys=self._catalogue_keys,
             read_document=codec.read_document,
+            read_wishes=lambda sealed: codec.read_wishes(
+                sealed, self._credentials().assignment_keys
+            ),
+            kept_wishes=FileWishes(settings.home / "wishes.signed"),
             capabilities=self._current_capabilities,
             load=partial(probe.load, cpu.cores()),
             spawn=self._spawn,
@@ -355,6 +363,7 @@ class Agent:
             tuple(engines.installed(self.settings.extra_engines)),
             self.settings.region,
             self.settings.caps,
+            takes_orders=self.settings.remote_orders,
         )
 
     async def _probe_again(self, infos: tuple[RuntimeInfo, ...]) -> None:

@@ -113,6 +113,11 @@ SETTINGS: Final = (
         "lend at these times only, by the clock of this machine: `mon-fri 18:00-08:00, sat, sun`",
     ),
     (
+        "ISLAND_REMOTE_ORDERS",
+        "yes",
+        "heed what its owner asks for on the network's pages (drain, schedule), in addition to what is set here",
+    ),
+    (
         "ISLAND_QUIET_S",
         f"{QUIET_DEFAULT_S:g}",
         "seconds without any reason to pause before work is taken again",
@@ -146,6 +151,7 @@ class Settings:
     trust_min: int = 0
     idle_s: int = IDLE_S_DEFAULT
     keep_warm: bool = False
+    remote_orders: bool = True
     container_engine: Path | None = None
     """Its socket; None: where such an engine usually listens."""
     registry: str = ""
@@ -196,6 +202,7 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
             value("ISLAND_IDLE_S"), "ISLAND_IDLE_S", IDLE_S_DEFAULT, 30 * 86_400, problems
         ),
         keep_warm=_flag(value("ISLAND_KEEP_WARM"), "ISLAND_KEEP_WARM", problems),
+        remote_orders=_flag(value("ISLAND_REMOTE_ORDERS", "yes"), "ISLAND_REMOTE_ORDERS", problems),
         container_engine=_socket(value("ISLAND_CONTAINER_ENGINE"), problems),
         registry=value("REGISTRY"),
         registry_user=value("REGISTRY_USER"),

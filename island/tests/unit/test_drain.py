@@ -129,6 +129,6 @@ async def test_order_without_a_time_takes_the_owners_default(stage: Stage) -> No
     far = orders.obey(stage.world, {"op": "drain"})
 
     assert far == {
-        "draining": True, "runs": 1, "handed_over": 0, "left_s": 60.0, "undelivered": 0,
+        "draining": True, "runs": 1, "handed_over": 0, "left_s": 60.0, "undelivered": 0, "afar": False,
     }  # fmt: skip
     assert not orders.obey(stage.world, {"op": "resume"})["draining"]

@@ -28,7 +28,8 @@ from archipelag_island.testing.builders import a_key, an_assignment, the_echo_ma
 
 Stage = Any
 MONDAY_NOON = datetime(2026, 6, 1, 12)  # noqa: DTZ001
-ALL = Rules(25, True, True, True, parse("mon-fri 18:00-08:00"), quiet_s=60)
+NIGHTS = parse("mon-fri 18:00-08:00")
+ALL = Rules(25, True, True, True, NIGHTS, quiet_s=60, wished=NIGHTS)
 BUSY = Readings(0.5, 0.1, True, True, MONDAY_NOON)
 CALM = Readings(0.1, 999.0, False, False, MONDAY_NOON.replace(hour=20))
 

@@ -194,9 +194,22 @@ def conversation_id(text: str) -> ConversationId:
 
 def shown(messages: Sequence[Message]) -> list[Message]:
     """The newest branch, from its first question on. `messages` are all of a conversation, by number."""
+    return _path(messages, max((message.number for message in messages), default=0))
+
+
+def branch_through(messages: Sequence[Message], number: int) -> list[Message]:
+    """The newest branch in which this message stands; empty where there is none of this number."""
+    below = {number}
+    for message in messages:
+        if message.parent in below:
+            below.add(message.number)
+    return _path(messages, max(below))
+
+
+def _path(messages: Sequence[Message], end: int) -> list[Message]:
     by_number = {message.number: message for message in messages}
     path: list[Message] = []
-    at = max(by_number, default=0)
+    at = end
     while at in by_number:
         path.append(by_number[at])
         at = by_number[at].parent

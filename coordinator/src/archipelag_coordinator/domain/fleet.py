@@ -66,14 +66,16 @@ class Fleet:
     def load(self, islands: Iterable[Island]) -> None:
         """Takes over what PostgreSQL says where it is newer than what this process has heard itself."""
         for island in islands:
-            berth = self._berths.get(island.id)
-            if berth is None:
-                self._berths[island.id] = Berth(island)
-            elif _seen(island) >= _seen(berth.island):
+            berth = self._berths.setdefault(island.id, Berth(island))
+            # Heartbeats bring none, and what was read before a change may be loaded after it.
+            wishes = max(island.wishes, berth.island.wishes, key=lambda one: one.version)
+            if _seen(island) >= _seen(berth.island):
                 berth.island = island
             elif _standing(island) != _standing(berth.island):
                 # An operator's word is newer than any heartbeat, be it to cut off or to restore.
                 berth.island = replace(berth.island, status=island.status, approved=island.approved)
+            if berth.island.wishes is not wishes:
+                berth.island = replace(berth.island, wishes=wishes)
 
     def assigned(self, island: IslandId, key: AttemptKey) -> None:
         if (berth := self._berths.get(island)) is not None:
@@ -109,6 +111,11 @@ class Fleet:
         berth = self._berths.get(island)
         return berth.busy() if berth else 0
 
+    def candidate(self, island: IslandId, slug: str, digest: str) -> Candidate | None:
+        """One of `candidates`; None where it was not heard of."""
+        berth = self._berths.get(island)
+        return _candidate(berth, slug, digest) if berth else None
+
     def candidates(self, slug: str, digest: str) -> list[Candidate]:
         """Every Island as a candidate for this Cargo; the right version where it offers several."""
         return [_candidate(berth, slug, digest) for berth in self._berths.values()]
@@ -123,7 +130,7 @@ def _candidate(berth: Berth, slug: str, digest: str) -> Candidate:
     return Candidate(
         island_id=island.id,
         name=island.name,
-        status=island.status.value,
+        status=island.standing.value,
         approved=island.approved,
         digest=offer.digest if offer else None,
         state=shown.state,
@@ -139,6 +146,7 @@ def _candidate(berth: Berth, slug: str, digest: str) -> Candidate:
         broker_rtt_ms=island.broker_rtt_ms,
         load=island.load,
         in_doubt=berth.in_doubt,
+        wishes=island.wishes,
     )
 
 

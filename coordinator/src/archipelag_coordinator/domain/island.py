@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from archipelag_contracts.ids import IslandId, UserId
 
+from archipelag_coordinator.domain.wishes import NO_WISHES, Wishes
 from archipelag_coordinator.errors import IllegalMove, IslandRefused
 
 
@@ -98,10 +99,23 @@ class Island:
     slots: int = 0
     broker_rtt_ms: float = 0.0
     load: float = 0.0
+    wishes: Wishes = NO_WISHES
+
+    @property
+    def standing(self) -> IslandStatus:
+        """Its status as placement takes it: an order to drain holds before the Island has heard of it."""
+        if self.status is IslandStatus.READY and self.wishes.draining:
+            return IslandStatus.DRAINING
+        return self.status
 
     @property
     def accepts_work(self) -> bool:
-        return self.approved and self.status is IslandStatus.READY
+        return self.approved and self.standing is IslandStatus.READY
+
+    @property
+    def takes_orders(self) -> bool:
+        """Whether its agent does what is asked for here; older ones do not, nor where their owner said so."""
+        return self.capabilities.get("takes_orders") is True
 
     @property
     def may_connect(self) -> bool:

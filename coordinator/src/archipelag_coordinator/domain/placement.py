@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from archipelag_contracts.ids import IslandId
+from archipelag_contracts.manifest import Price
 
+from archipelag_coordinator.domain.wishes import NO_WISHES, Wishes
 from archipelag_coordinator.errors import NoPlacement
 
 # Candidates whose scores differ by less are equals; one of two drawn at random takes the job, so that several
@@ -35,6 +37,8 @@ class Wanted:
     """Of the Island whose answer is to be continued; empty for one that begins, or where that Island did not say."""
     same_class_only: bool = False
     """Better to wait than to continue an answer in another class."""
+    price: Price | None = None
+    """Of this Cargo; None: no Island minds."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ class Candidate:
     start_ms: float = 0.0
     in_doubt: bool = False
     """It was silent a moment ago and has not been heard since."""
+    wishes: Wishes = NO_WISHES
 
 
 @dataclass(frozen=True)
@@ -148,6 +153,12 @@ def can_run_cargo(wanted: Wanted, island: Candidate) -> str | None:
     return f"has {wanted.slug} {island.state}" + (f": {island.reason}" if island.reason else "")
 
 
+def is_paid_enough(wanted: Wanted, island: Candidate) -> str | None:
+    if wanted.price is None or not island.wishes.refuse(wanted.slug, wanted.price):
+        return None
+    return f"asks for more than {wanted.slug} pays"
+
+
 def not_tried_before(wanted: Wanted, island: Candidate) -> str | None:
     return "already refused or spoilt this job" if island.island_id in wanted.avoid else None
 
@@ -170,6 +181,7 @@ RULES: Final[tuple[Rule, ...]] = (
     was_heard_since,
     offers_cargo,
     can_run_cargo,
+    is_paid_enough,
     not_tried_before,
     continues_in_its_class,
     has_free_slot,

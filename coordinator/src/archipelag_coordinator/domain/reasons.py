@@ -23,6 +23,7 @@ MEANINGS: Final = {
     "was_heard_since": "was silent a moment ago and has not been heard since",
     "offers_cargo": "does not offer this workload, or another version of it",
     "can_run_cargo": "has this workload, but not ready to run",
+    "is_paid_enough": "asks for more than this workload pays",
     "not_tried_before": "refused or spoilt this job before",
     "continues_in_its_class": "computes in another determinism class than the answer began in",
     "has_free_slot": "is busy: all slots are taken",
@@ -34,6 +35,10 @@ _HINTS: Final = (
     ("not_lost_before", "wait: an Island that lost this job may have it again"),
     ("continues_in_its_class", "wait for an Island of the class in which the answer began"),
     ("not_tried_before", "wait for another Island: those that have it refused this job"),
+    (
+        "is_paid_enough",
+        "ask for another workload: the owners of those that have this one ask for more",
+    ),
     ("can_run_cargo", "wait until the workload is loaded; its Islands' owners see what hinders it"),
     ("offers_cargo", "ask for another workload, or lend a machine that offers this one"),
     ("was_heard_since", "wait a moment: the Island is expected back"),

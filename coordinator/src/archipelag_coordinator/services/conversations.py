@@ -15,6 +15,7 @@ from archipelag_coordinator.domain.conversation import (
     ConversationId,
     Message,
     MessageStatus,
+    branch_through,
     checked_model,
     checked_parameters,
     checked_title,
@@ -39,6 +40,13 @@ class ConversationView:
     @property
     def branch(self) -> list[Message]:
         return shown(self.messages)
+
+    def through(self, number: int) -> list[Message]:
+        """The newest branch with this message in it. Raises NotFound."""
+        found = branch_through(self.messages, number)
+        if not found:
+            raise NotFound("message", str(number))
+        return found
 
 
 async def begin_conversation(

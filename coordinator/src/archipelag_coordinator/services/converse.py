@@ -44,6 +44,8 @@ class Wish:
     model: Any = None
     parameters: Any = None
     key: str | None = None
+    after: Any = None
+    """The number of the answer that is gone on with; None: the newest branch's."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,13 @@ class Asking:
 
 
 async def say(world: World, owner: UserId, conversation_id: ConversationId, wish: Wish) -> Asking:
-    """Goes on with the newest branch. Raises NotFound (the conversation, or the model), InvalidInput, TooLarge,
-    IdempotencyMismatch, and Conflict while the answer before is still being written."""
+    """Goes on with the newest branch, or with the one that ends in `after`. Raises NotFound (the conversation, the
+    model, that answer), InvalidInput, TooLarge, IdempotencyMismatch, and Conflict while that answer is being made."""
     async with world.store.begin() as tx:
         conversation, messages = await _standing(world, tx, owner, conversation_id)
         if before := _asked_before(messages, wish):
             return _again(world, conversation, messages, before, wish)
-        path = shown(messages)
+        path = shown(messages) if wish.after is None else _up_to(messages, wish.after)
         if path and path[-1].status is MessageStatus.WRITING:
             raise Conflict("the answer before is still being written: wait for it, or stop it")
         parent = path[-1].number if path else 0
@@ -216,6 +218,15 @@ def _again(
     path = path_to(messages, question.number)
     request = _request(world, _chat_cargo(world, conversation.model), conversation, path)
     return Asking(conversation, question, answer, request, new)
+
+
+def _up_to(messages: list[Message], number: Any) -> list[Message]:
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise InvalidInput({"after": ["must be the number of an answer"]})
+    found = _found(messages, number)
+    if found.said is not Said.ASSISTANT:
+        raise InvalidInput({"after": ["is a question: one goes on after an answer"]})
+    return path_to(messages, number)
 
 
 def _found(messages: list[Message], number: int) -> Message:

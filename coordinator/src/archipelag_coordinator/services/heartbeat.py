@@ -14,6 +14,7 @@ from archipelag_coordinator.domain.catalogue import Document
 from archipelag_coordinator.domain.demand import recommended
 from archipelag_coordinator.domain.fleet import AttemptKey
 from archipelag_coordinator.domain.island import Beat, Island, IslandStatus
+from archipelag_coordinator.domain.wishes import Wishes
 from archipelag_coordinator.errors import IslandRefused, NotFound
 from archipelag_coordinator.services.world import World
 
@@ -40,6 +41,8 @@ class BeatAnswer:
     """None: the Island has the newest already, or reads documents."""
     document: Document | None = None
     """The newest signed catalogue, for an Island that reads such and holds another."""
+    wishes: Wishes | None = None
+    """Its owner's, for an Island that takes orders and goes by older ones."""
     recommended: tuple[str, ...] = ()
     """Slugs worth fetching ahead."""
 
@@ -62,6 +65,7 @@ async def heartbeat(
     beat: Beat,
     held: Sequence[HeldNow],
     holds: HeldCatalogue = NO_CATALOGUE,
+    wishes_version: int = 0,
 ) -> BeatAnswer:
     """Notes the sign of life in the fleet (saved with others once a second) and extends the leases it holds.
 
@@ -88,8 +92,13 @@ async def heartbeat(
         catalogue_version=world.catalogue.version,
         catalogue=listed,
         document=document,
+        wishes=_wishes(island, wishes_version),
         recommended=recommended(world.demand.ranked, island),
     )
+
+
+def _wishes(island: Island, version: int) -> Wishes | None:
+    return island.wishes if island.takes_orders and island.wishes.version > version else None
 
 
 def _news(world: World, holds: HeldCatalogue) -> tuple[tuple[Cargo, ...] | None, Document | None]:
@@ -149,6 +158,8 @@ def _dismiss(world: World, held: Sequence[HeldNow], notice: str) -> BeatAnswer:
 def _notice(island: Island) -> str:
     if not island.approved:
         return "awaiting approval by an operator"
+    if island.wishes.draining:
+        return "drained by its owner's order on its page: no new work"
     if island.status is IslandStatus.DRAINING:
         return "draining: no new work"
     return ""

@@ -99,6 +99,10 @@ class Islands(Protocol):
         ...
 
     async def save(self, island: Island) -> None: ...
+    async def save_wishes(self, island: Island) -> None:
+        """Its wishes and nothing else; `save` and `save_beats` leave them as they are. Raises NotFound."""
+        ...
+
     async def save_beats(self, islands: Sequence[Island]) -> None:
         """Many heartbeats in one statement. Never moves an Island out of suspended, retired or banned."""
         ...
@@ -118,15 +122,24 @@ class Jobs(Protocol):
         """Stores a new job, or returns the one that stands under the same user and idempotency key."""
         ...
 
-    async def get(self, job: JobId) -> Job | None: ...
+    async def get(self, job: JobId, *, outputs: bool = True) -> Job | None:
+        """`outputs` False: without what it said, which may be large, and must not be saved again."""
+        ...
+
     async def lock(self, job: JobId) -> Job | None:
         """As `get`, and nobody else changes it before this transaction ends."""
         ...
 
     async def of_user(
-        self, user: UserId, *, limit: int, offset: int, only: JobFilter = EVERY_JOB
+        self,
+        user: UserId,
+        *,
+        limit: int,
+        offset: int,
+        only: JobFilter = EVERY_JOB,
+        outputs: bool = True,
     ) -> tuple[list[Job], int]:
-        """Newest first, and how many there are in all that pass the filter."""
+        """Newest first, and how many there are in all that pass the filter. `outputs` as in `get`."""
         ...
 
     async def by_idempotency_key(self, user: UserId, key: str) -> Job | None: ...

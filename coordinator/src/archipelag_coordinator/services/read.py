@@ -20,6 +20,7 @@ from archipelag_coordinator.services.ports import Tx
 from archipelag_coordinator.services.world import World
 
 _ONLINE = (IslandStatus.READY, IslandStatus.DRAINING)
+_GONE = (IslandStatus.RETIRED, IslandStatus.BANNED)
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,13 @@ class Stats:
     jobs_completed: int
 
 
-async def read_job(world: World, user_id: UserId, job_id: JobId) -> JobView:
-    """Raises NotFound, also for somebody else's job: whether it exists is nobody's business."""
+async def read_job(
+    world: World, user_id: UserId, job_id: JobId, *, outputs: bool = True
+) -> JobView:
+    """Raises NotFound, also for somebody else's job: whether it exists is nobody's business. `outputs` False leaves
+    what it said in the database."""
     async with world.store.begin() as tx:
-        job = await tx.jobs.get(job_id)
+        job = await tx.jobs.get(job_id, outputs=outputs)
         if job is None or job.user_id != user_id:
             raise NotFound("job", job_id)
         attempts = await tx.attempts.of_job(job_id)
@@ -73,11 +77,19 @@ async def read_job(world: World, user_id: UserId, job_id: JobId) -> JobView:
 
 
 async def list_jobs(
-    world: World, user_id: UserId, *, limit: int, offset: int, only: JobFilter = EVERY_JOB
+    world: World,
+    user_id: UserId,
+    *,
+    limit: int,
+    offset: int,
+    only: JobFilter = EVERY_JOB,
+    outputs: bool = True,
 ) -> tuple[list[Job], int]:
-    """Newest first, and how many there are in all that pass the filter."""
+    """Newest first, and how many there are in all that pass the filter. `outputs` as in `read_job`."""
     async with world.store.begin() as tx:
-        return await tx.jobs.of_user(user_id, limit=limit, offset=offset, only=only)
+        return await tx.jobs.of_user(
+            user_id, limit=limit, offset=offset, only=only, outputs=outputs
+        )
 
 
 async def read_account(world: World, user: User) -> Account:
@@ -118,27 +130,36 @@ async def all_islands(world: World) -> list[Island]:
 
 async def read_island(world: World, user: User, island_id: IslandId) -> Island:
     """Raises NotFound, also for one that this user may not see."""
-    for island in await visible_islands(world, user):
-        if island.id == island_id:
-            return island
-    raise NotFound("host", island_id)
+    async with world.store.begin() as tx:
+        return await _visible(world, tx, user, island_id)
+
+
+async def _visible(world: World, tx: Tx, user: User, island_id: IslandId) -> Island:
+    """One of `visible_islands`."""
+    heard = world.fleet.get(island_id)
+    if heard is not None and (user.looks_after(heard.owner_id) or heard.status in _ONLINE):
+        return heard
+    stored = await tx.islands.get(island_id)
+    if stored is None or stored.owner_id != user.id or stored.status in _GONE:
+        raise NotFound("host", island_id)
+    return stored
 
 
 async def read_usage(
     world: World, user: User, island_id: IslandId, *, limit: int, offset: int
 ) -> list[Billed]:
     """What an Island did and was paid, newest first; for its owner and for operators. Raises NotFound."""
-    if not owns(user, await read_island(world, user, island_id)):
-        raise NotFound("host", island_id)
     async with world.store.begin() as tx:
+        if not owns(user, await _visible(world, tx, user, island_id)):
+            raise NotFound("host", island_id)
         rows = await tx.usage.of_island(island_id, limit=limit, offset=offset)
         return await _billed(tx, rows)
 
 
 async def read_karma(world: World, user: User, island_id: IslandId, *, limit: int) -> KarmaView:
     """Raises NotFound, also for an Island that this user may not see."""
-    owner = owns(user, await read_island(world, user, island_id))
     async with world.store.begin() as tx:
+        owner = owns(user, await _visible(world, tx, user, island_id))
         karma = fold(await tx.karma.tally(island_id))
         notes = await tx.karma.of_island(island_id, limit=limit, offset=0) if owner else None
     return KarmaView(karma, None if notes is None else tuple(notes))

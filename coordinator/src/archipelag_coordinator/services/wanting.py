@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from archipelag_contracts.ids import IslandId
+from archipelag_contracts.manifest import Price
 
 from archipelag_coordinator.domain.attempt import (
     GIVEN_AGAIN,
@@ -34,7 +35,14 @@ def wanted_of(world: World, job: Job, attempts: Sequence[Attempt], *, continues:
         lost=frozenset(a.island_id for a in attempts if a.cause in GIVEN_AGAIN),
         determinism_class=class_to_continue(attempts) if continues else "",
         same_class_only=world.policy.same_class_only,
+        price=price_of(world, job.cargo_digest),
     )
+
+
+def price_of(world: World, digest: str) -> Price | None:
+    """None for a Cargo that is not listed (any more): what was begun at its price goes on."""
+    cargo = world.catalogue.by_digest(digest)
+    return cargo.manifest.price if cargo else None
 
 
 def _to_avoid(world: World, attempts: Sequence[Attempt]) -> frozenset[IslandId]:

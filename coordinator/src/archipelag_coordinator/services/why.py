@@ -9,9 +9,10 @@ from typing import Final
 from archipelag_contracts.ids import IslandId, JobId, UserId
 
 from archipelag_coordinator.domain.attempt import Attempt
+from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.island import Island, IslandStatus, Offer
 from archipelag_coordinator.domain.job import Job, JobStatus
-from archipelag_coordinator.domain.placement import Wanted
+from archipelag_coordinator.domain.placement import Wanted, first_refusal
 from archipelag_coordinator.domain.reasons import InLine, Outlook, in_line, outlook
 from archipelag_coordinator.domain.user import User
 from archipelag_coordinator.errors import NotFound
@@ -20,13 +21,15 @@ from archipelag_coordinator.services.world import World
 
 BROKER_AWAY: Final = "the message fabric cannot be reached: wait until it is back"
 CARGO_GONE: Final = "the workload is no longer offered: ask for another"
+_HARMLESS: Final = ("behind_others", "no_demand")
+"""Codes of what does not keep a job that comes now from going there."""
 _CUT_OFF: Final = (IslandStatus.SUSPENDED, IslandStatus.RETIRED, IslandStatus.BANNED)
 _PROMPT_TOKENS: Final = 100
 _OUTPUT_ITEMS: Final = 100
 """Of the job that an Island's standing is measured by."""
 _STATES: Final = {
-    IslandStatus.ENROLLED: "it has not been heard from since it joined: is the agent running?",
-    IslandStatus.DRAINING: "it is draining, as its owner said: it finishes what runs and takes no more",
+    IslandStatus.ENROLLED: "it has not been heard from since it joined: start it with archipelag-island run",
+    IslandStatus.DRAINING: "it is draining, as its owner said: it takes no more work until it is resumed",
     IslandStatus.SILENT: "it has not been heard from for a while: is the machine on and connected?",
     IslandStatus.LOST: "it has not been heard from for long: is the machine on and connected?",
 }
@@ -69,13 +72,13 @@ class HostWhy:
     @property
     def gets_work(self) -> bool:
         """Whether a job that came now could be given to it."""
-        return all(one.code in ("behind_others", "no_demand") for one in self.reasons)
+        return all(one.code in _HARMLESS for one in self.reasons)
 
 
 async def why_job(world: World, user_id: UserId, job_id: JobId) -> JobWhy:
     """Raises NotFound, also for somebody else's job."""
     async with world.store.begin() as tx:
-        job = await tx.jobs.get(job_id)
+        job = await tx.jobs.get(job_id, outputs=False)
         if job is None or job.user_id != user_id:
             raise NotFound("job", job_id)
         attempts = tuple(await tx.attempts.of_job(job_id))
@@ -106,6 +109,19 @@ async def why_host(world: World, user: User, island_id: IslandId) -> HostWhy:
     return HostWhy(island, tuple(_hindrances(island, cargos)), cargos)
 
 
+def hindrances_of(world: World, island: Island) -> list[Hindrance]:
+    """What keeps a job that came now from this Island, the gravest first. For lists: no other Island is looked at."""
+    cargos = []
+    for slug, offer in sorted({offer.slug: offer for offer in island.offers}.items()):
+        listed = next((cargo for cargo in world.catalogue.cargos if cargo.slug == slug), None)
+        stands = _unlisted(slug)
+        if listed is not None and (here := world.fleet.candidate(island.id, slug, listed.digest)):
+            rule, reason = first_refusal(_measure(listed), here) or (None, None)
+            stands = InLine(rule, reason, None, 0, None, None)
+        cargos.append(CargoWhy(offer, stands, 0, 0))
+    return [one for one in _hindrances(island, cargos) if one.code not in _HARMLESS]
+
+
 def _cargos(world: World, island: Island, queued: Mapping[str, int]) -> list[CargoWhy]:
     if world.fleet.get(island.id) is None:
         return []  # Cut off, or not heard of here: it stands nowhere.
@@ -114,13 +130,22 @@ def _cargos(world: World, island: Island, queued: Mapping[str, int]) -> list[Car
     for slug, offer in sorted({offer.slug: offer for offer in island.offers}.items()):
         listed = next((cargo for cargo in world.catalogue.cargos if cargo.slug == slug), None)
         if listed is None:
-            gone = InLine("is_listed", f"{slug} is not listed (any more)", None, 0, None, None)
-            found.append(CargoWhy(offer, gone, 0, 0))
+            found.append(CargoWhy(offer, _unlisted(slug), 0, 0))
             continue
-        wanted = Wanted(slug, listed.digest, _PROMPT_TOKENS, _OUTPUT_ITEMS)
+        wanted = _measure(listed)
         stands = in_line(wanted, world.fleet.candidates(slug, listed.digest), island.id)
         found.append(CargoWhy(offer, stands, queued.get(slug, 0), asked[slug]))
     return found
+
+
+def _unlisted(slug: str) -> InLine:
+    return InLine("is_listed", f"{slug} is not listed (any more)", None, 0, None, None)
+
+
+def _measure(cargo: Cargo) -> Wanted:
+    """A job of usual size, to see who could take it."""
+    price = cargo.manifest.price
+    return Wanted(cargo.slug, cargo.digest, _PROMPT_TOKENS, _OUTPUT_ITEMS, price=price)
 
 
 def _hindrances(island: Island, cargos: Sequence[CargoWhy]) -> list[Hindrance]:
@@ -131,8 +156,8 @@ def _hindrances(island: Island, cargos: Sequence[CargoWhy]) -> list[Hindrance]:
         return [Hindrance("suspended", f"it was {island.status.value} {by}")]
     if not island.approved:
         found.append(Hindrance("not_approved", "an operator has not approved it yet"))
-    if island.status in _STATES:
-        found.append(Hindrance("not_ready", _STATES[island.status]))
+    if island.standing in _STATES:
+        found.append(Hindrance("not_ready", _STATES[island.standing]))
     if any(one.in_line.rule == "was_heard_since" for one in cargos):
         reason = "it lost work or did not answer a moment ago, and has not been heard since"
         found.append(Hindrance("in_doubt", reason))

@@ -10,10 +10,12 @@ from typing import Protocol
 
 import pytest
 from archipelag_contracts.ids import ApiKeyId, IslandId, RelayId
+from archipelag_contracts.manifest import Price
 from archipelag_contracts.units import Ucredits
 
 from archipelag_coordinator.domain.island import IslandStatus, PairingCode
 from archipelag_coordinator.domain.user import User
+from archipelag_coordinator.domain.wishes import Wishes
 from archipelag_coordinator.errors import (
     AlreadyMade,
     BudgetExceeded,
@@ -301,6 +303,24 @@ class CheckIslands:
             found = await tx.islands.get(island.id)
 
         assert found == replace(island, load=0.7)
+
+    async def test_wishes_are_kept_and_neither_a_beat_nor_a_move_touches_them(
+        self, store: Store
+    ) -> None:
+        owner, _, _ = await a_customer(store)
+        island = await a_stored_island(store, owner)
+        wishes = Wishes(1_800_000_000_000, True, 1 << 167 | 1, {"llm-chat": Price(Ucredits(7))})
+
+        async with store.begin() as tx:
+            await tx.islands.save_wishes(replace(island, wishes=wishes, name="not this"))
+            await tx.islands.save_beats([replace(island, seen_at=START + MINUTE)])
+            await tx.islands.save(island.suspend())
+            found = await tx.islands.get(island.id)
+            with pytest.raises(NotFound):
+                await tx.islands.save_wishes(an_island(owner))
+
+        assert found is not None
+        assert (found.wishes, found.name) == (wishes, island.name)
 
     async def test_pairing_code_lets_one_island_in(self, store: Store) -> None:
         owner, _, _ = await a_customer(store)

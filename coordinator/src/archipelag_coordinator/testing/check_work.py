@@ -254,6 +254,23 @@ class CheckJobs:
         assert some == ([cancelled], 1)
         assert none == ([], 0)
 
+    async def test_outputs_are_left_where_nobody_asks_for_them(self, store: Store) -> None:
+        scene = await Scene.of(store)
+        job = await scene.job(
+            status=JobStatus.SUCCEEDED, ended_at=START, output="said \0 much", cuts=b"\x0b"
+        )
+
+        async with store.begin() as tx:
+            whole = await tx.jobs.get(job.id)
+            light = await tx.jobs.get(job.id, outputs=False)
+            listed = await tx.jobs.of_user(scene.user.id, limit=9, offset=0, outputs=False)
+            nobody = await tx.jobs.get(JobId(an_id("job")), outputs=False)
+
+        assert whole == job
+        assert light == replace(job, output=None, cuts=b"")
+        assert listed == ([light], 1)
+        assert nobody is None
+
     async def test_overdue_are_past_deadline_or_too_long_queued(self, store: Store) -> None:
         scene = await Scene.of(store)
         fresh = {"queue_until": START + MINUTE, "deadline_at": START + 2 * MINUTE}

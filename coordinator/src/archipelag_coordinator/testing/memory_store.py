@@ -76,7 +76,13 @@ class MemoryIslands:
             raise IllegalMove("island", stored.status, island.status)
         if stored.may_connect and not island.may_connect:
             self._state.cut_off_at.put(island.id, self._clock.now())
-        self._state.islands.put(island.id, island)
+        self._state.islands.put(island.id, replace(island, wishes=stored.wishes))
+
+    async def save_wishes(self, island: Island) -> None:
+        stored = self._state.islands.get(island.id)
+        if stored is None:
+            raise NotFound("Island", island.id)
+        self._state.islands.put(island.id, replace(stored, wishes=island.wishes))
 
     async def save_beats(self, islands: Sequence[Island]) -> None:
         for island in islands:
@@ -85,7 +91,9 @@ class MemoryIslands:
                 continue
             if stored.seen_at and island.seen_at and stored.seen_at > island.seen_at:
                 continue
-            beaten = replace(island, name=stored.name, approved=stored.approved)
+            beaten = replace(
+                island, name=stored.name, approved=stored.approved, wishes=stored.wishes
+            )
             self._state.islands.put(island.id, beaten)
 
     async def cut_off(self) -> Mapping[bytes, datetime]:

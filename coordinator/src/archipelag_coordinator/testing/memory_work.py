@@ -48,18 +48,26 @@ class MemoryJobs:
         self._state.jobs.add(job.id, job)
         return job
 
-    async def get(self, job: JobId) -> Job | None:
-        return self._state.jobs.get(job)
+    async def get(self, job: JobId, *, outputs: bool = True) -> Job | None:
+        found = self._state.jobs.get(job)
+        return found if outputs or found is None else _without_output(found)
 
     async def lock(self, job: JobId) -> Job | None:
         return self._state.jobs.get(job)
 
     async def of_user(
-        self, user: UserId, *, limit: int, offset: int, only: JobFilter = EVERY_JOB
+        self,
+        user: UserId,
+        *,
+        limit: int,
+        offset: int,
+        only: JobFilter = EVERY_JOB,
+        outputs: bool = True,
     ) -> tuple[list[Job], int]:
         jobs = [j for j in self._state.jobs if j.user_id == user and _passes(j, only)]
         jobs.sort(key=lambda j: (j.created_at, j.id), reverse=True)
-        return jobs[offset : offset + limit], len(jobs)
+        shown = jobs[offset : offset + limit]
+        return shown if outputs else [_without_output(job) for job in shown], len(jobs)
 
     async def by_idempotency_key(self, user: UserId, key: str) -> Job | None:
         return next(
@@ -142,6 +150,10 @@ class MemoryJobs:
 
     async def count_completed(self) -> int:
         return sum(1 for j in self._state.jobs if j.status is JobStatus.SUCCEEDED)
+
+
+def _without_output(job: Job) -> Job:
+    return replace(job, output=None, cuts=b"")
 
 
 def _passes(job: Job, only: JobFilter) -> bool:

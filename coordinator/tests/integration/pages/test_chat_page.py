@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -160,6 +161,41 @@ async def test_another_answer_and_another_question_take_their_places(
     assert "version 2 of 2" in again
     assert await page.locator(".bubble").all_inner_texts() == ["Second?"]
     assert await page.locator(".message").count() == 2
+
+
+async def test_earlier_versions_are_turned_to_and_gone_on_with(
+    net: Talking, browser: Browser
+) -> None:
+    page = await opened(net, browser)
+    await asks(page, "First?")
+    await net.answer("one")
+    await settled(page)
+    await asks(page, "More?")
+    await net.answer("two", 2)
+    await expect(page.locator(".answered.settled")).to_have_count(2)
+    await page.get_by_role("button", name="Regenerate").first.click()
+    await net.answer("uno", 3)
+    await settled(page)
+    newest = await page.locator(".prose").all_inner_texts()
+
+    await page.get_by_role("button", name="The version before").click()
+    await expect(page.locator(".answered.settled")).to_have_count(2)
+    earlier = await page.locator(".prose").all_inner_texts()
+    await asks(page, "And then?")
+    job = await net.assigned(4)
+    await net.answer("three", 4)
+    await expect(page.locator(".answered.settled")).to_have_count(3)
+    await page.get_by_role("button", name="The version after").click()
+    await expect(page.locator(".answered.settled")).to_have_count(1)
+    later = await page.locator(".prose").all_inner_texts()
+    grave = await _axe(page)
+    await page.reload()
+    await expect(page.locator(".answered.settled")).to_have_count(3)
+
+    asked = [one["content"] for one in json.loads(job.input)["messages"]]
+    assert (newest, earlier, later) == (["uno"], ["one", "two"], ["uno"])
+    assert asked == ["First?", "one", "More?", "two", "And then?"]
+    assert grave == []
 
 
 async def test_a_double_click_asks_once(net: Talking, browser: Browser) -> None:

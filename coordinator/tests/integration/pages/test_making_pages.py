@@ -6,11 +6,15 @@ import base64
 import json
 import struct
 import zlib
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from archipelag_coordinator.domain.answer import Progress
+from archipelag_coordinator.domain.job import JobStatus
+from archipelag_coordinator.testing.builders import a_job
+from archipelag_coordinator.testing.fakes import START
 from playwright.async_api import Browser, expect
 
 from .talking import Talking, talking
@@ -156,3 +160,73 @@ async def test_without_a_painter_the_page_says_so(net: Talking, browser: Browser
     await page.goto("/images")
 
     await expect(page.locator("main")).to_contain_text("Nobody draws here yet")
+
+
+def wav(seconds: float) -> bytes:
+    """Silence: 8 bits, one channel, 8,000 samples a second."""
+    data = b"\x80" * int(8000 * seconds)
+    form = struct.pack("<IHHIIHH", 16, 1, 1, 8000, 8000, 1, 8)
+    body = b"WAVEfmt " + form + b"data" + struct.pack("<I", len(data)) + data
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+async def test_sound_is_played_where_it_stands_and_nothing_else_is(browser: Browser) -> None:
+    def made(number: int, name: str, kind: str) -> dict[str, Any]:
+        given = {"id": f"file_{number}", "object": "file", "filename": name, "media_type": kind}
+        return given | {"bytes": 9, "created_at": 1, "purpose": "output", "expires_at": 2}
+
+    files = [made(1, "speech.wav", "audio/wav"), made(2, "page.html", "text/html")]
+    async with talking(**PAINTER) as net:
+        page = await net.page(browser)
+        await page.route(
+            "**/api/v1/jobs/*/files*", lambda route: route.fulfill(json={"data": files})
+        )
+        sound = {"body": wav(1.5), "content_type": "audio/wav"}
+        await page.route("**/files/file_1/content", lambda route: route.fulfill(**sound))
+        await page.goto("/playground/painter")
+        await page.get_by_label("Prompt").fill("say it")
+        await page.click("#run")
+        job = await net.assigned()
+        await net.finish(job.id, json.dumps({"seconds": 1.5}))
+        player = page.get_by_label("speech.wav")
+        await expect(player).to_have_js_property("duration", 1.5)
+
+        assert await page.locator(".made audio, .made video").count() == 1
+        assert await _axe(page) == []
+        await page.context.close()
+
+
+async def test_the_gallery_asks_for_no_picture_that_is_out_of_sight_and_goes_back_by_pages(
+    browser: Browser,
+) -> None:
+    async with talking(**PAINTER) as net:
+        jobs = [
+            a_job(
+                net.scene.user,
+                cargo=net.scene.cargo,
+                status=JobStatus.SUCCEEDED,
+                created_at=START + timedelta(seconds=number),
+                ended_at=START + timedelta(seconds=number),
+                input=json.dumps({"prompt": f"number {number}"}).encode(),
+                output=drawn((number, 0, 0)),
+            )
+            for number in range(30)
+        ]
+        async with net.scene.store.begin() as tx:
+            for job in jobs:
+                await tx.jobs.add(job)
+        page = await net.page(browser)
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        await page.goto("/images")
+        shown = page.locator("#gallery img")
+        await expect(shown).to_have_count(24)
+        newest = await shown.first.get_attribute("alt")
+        await page.get_by_role("button", name="Older pictures").click()
+        await expect(shown).to_have_count(30)
+        await expect(page.get_by_role("button", name="Older pictures")).to_be_hidden()
+
+        assert newest == "number 29"
+        assert await shown.last.get_attribute("alt") == "number 0"
+        assert not [url for url in asked if "/api/v1/jobs?" in url]
+        await page.context.close()

@@ -8,6 +8,7 @@ from archipelag_contracts.ids import Epoch
 from archipelag_coordinator.domain.fleet import Fleet
 from archipelag_coordinator.domain.island import IslandStatus
 from archipelag_coordinator.domain.policy import Policy
+from archipelag_coordinator.domain.wishes import Wishes
 from archipelag_coordinator.testing.builders import a_cargo, a_job, an_island, an_offer
 from archipelag_coordinator.testing.fakes import START
 
@@ -92,6 +93,19 @@ def test_who_was_restored_is_not_held_for_suspended_because_its_last_heartbeat_w
 
     restored = fleet.get(island.id)
     assert restored is not None and restored.status is IslandStatus.ENROLLED
+
+
+@pytest.mark.parametrize("seen_at", [START, START + timedelta(minutes=9)])
+def test_newest_wishes_are_kept_whoever_heard_the_island_last(seen_at):
+    ordered = an_island(wishes=Wishes(5, draining=True), seen_at=START)
+    fleet = Fleet()
+    fleet.load([replace(ordered, wishes=Wishes(4), seen_at=START + timedelta(minutes=1))])
+
+    fleet.load([ordered])
+    fleet.load([replace(ordered, wishes=Wishes(4), seen_at=seen_at)])
+
+    assert only(fleet).wishes == ordered.wishes
+    assert only(fleet).status == "draining"
 
 
 def test_candidate_shows_the_right_version():

@@ -1,7 +1,16 @@
 """Who gets a job: rules that refuse with a reason, preferences that rank."""
 
 import pytest
-from archipelag_coordinator.domain.placement import REASONS_MAX, Wanted, place, score
+from archipelag_contracts.manifest import Price
+from archipelag_contracts.units import Ucredits
+from archipelag_coordinator.domain.placement import (
+    REASONS_MAX,
+    Wanted,
+    first_refusal,
+    place,
+    score,
+)
+from archipelag_coordinator.domain.wishes import Wishes
 from archipelag_coordinator.errors import NoPlacement
 from archipelag_coordinator.testing.builders import a_candidate, a_cargo, an_id
 
@@ -32,6 +41,29 @@ def test_rule_refuses_with_a_reason(changes, reason):
 
     assert len(refused.value.reasons) == 1
     assert refused.value.reasons[0].startswith("here ") and reason in refused.value.reasons[0]
+
+
+CHEAP = Price(Ucredits(0), Ucredits(20), Ucredits(100))
+
+
+@pytest.mark.parametrize(
+    ("least", "refused"),
+    [
+        ({}, False),
+        ({CARGO.slug: CHEAP}, False),
+        ({CARGO.slug: Price(output_item_ucredits=Ucredits(101))}, True),
+        ({CARGO.slug: Price(prompt_token_ucredits=Ucredits(21))}, True),
+        ({CARGO.slug: Price(job_ucredits=Ucredits(1))}, True),
+        ({"another": Price(job_ucredits=Ucredits(1))}, False),
+    ],
+)
+def test_nobody_works_for_less_than_they_ask_for_in_any_part(least, refused):
+    island = a_candidate(name="here", wishes=Wishes(1, least=least))
+
+    refusal = first_refusal(wanted(price=CHEAP), island)
+
+    told = ("is_paid_enough", "asks for more than llm-chat pays")
+    assert refusal == (told if refused else None)
 
 
 def test_island_that_lost_the_job_is_avoided():

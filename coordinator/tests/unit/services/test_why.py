@@ -11,7 +11,13 @@ from archipelag_coordinator.domain.placement import Obstacle
 from archipelag_coordinator.domain.user import Role
 from archipelag_coordinator.errors import NotFound
 from archipelag_coordinator.services.dispatch import dispatch
-from archipelag_coordinator.services.why import BROKER_AWAY, CARGO_GONE, why_host, why_job
+from archipelag_coordinator.services.why import (
+    BROKER_AWAY,
+    CARGO_GONE,
+    hindrances_of,
+    why_host,
+    why_job,
+)
 from archipelag_coordinator.testing.builders import a_cargo, a_user, an_offer
 from archipelag_coordinator.testing.worlds import Scene, a_scene
 
@@ -158,3 +164,26 @@ async def test_a_cargo_that_is_listed_no_more_is_said_to_be() -> None:
 
     assert why.cargos[0].in_line.rule == "is_listed"
     assert [one.code for one in why.reasons] == ["none_fitting"]
+
+
+async def test_a_list_of_islands_names_the_same_hindrances_but_for_ranks() -> None:
+    scene = await a_scene()
+    best = await scene.island(name="best")
+    worse = await scene.island(name="worse", broker_rtt_ms=900.0)
+    away = await scene.island(status=IslandStatus.SILENT)
+    busy = await scene.island(slots=0)
+    empty = await scene.island(offers=())
+    stranger = await scene.island(offers=(an_offer(a_cargo(slug="unlisted")),))
+
+    listed, alone = {}, {}
+    for island in (best, worse, away, busy, empty, stranger):
+        why = await why_host(scene.world, scene.owner, island.id)
+        listed[island.id] = [
+            one for one in why.reasons if one.code not in ("no_demand", "behind_others")
+        ]
+        alone[island.id] = hindrances_of(scene.world, island)
+
+    assert alone == listed
+    assert [len(alone[one.id]) for one in (best, worse, away, busy, empty, stranger)] == [
+        *(0, 0, 1, 1, 1, 1)
+    ]

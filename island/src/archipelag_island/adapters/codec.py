@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Iterable
 from typing import Final
 
 from archipelag_contracts import ids
+from archipelag_contracts.errors import BadMessage
 from archipelag_contracts.ids import Epoch
+from archipelag_contracts.manifest import Price
 from archipelag_contracts.pb.archipelag.v1 import common_pb2 as common
 from archipelag_contracts.pb.archipelag.v1 import island_pb2 as island
 from archipelag_contracts.pb.archipelag.v1 import job_pb2 as job
 from archipelag_contracts.signing import SigningKey, open_sealed
 from archipelag_contracts.tiers import TRUST_MAX
+from archipelag_contracts.units import Ucredits
+from archipelag_contracts.week import unpacked_hours
 
 from archipelag_island.domain import attempt as a
 from archipelag_island.domain.beat import Beat, BeatReply
 from archipelag_island.domain.capability import Capabilities
 from archipelag_island.domain.catalogue import Document
 from archipelag_island.domain.offer import Entry, Offer, OfferState
+from archipelag_island.domain.schedule import of_hours
+from archipelag_island.domain.wishes import Wishes
 
 RECOMMENDED_MAX: Final = 16
+LEAST_PRICES_MAX: Final = 64
+_SLUG: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 _CAUSES: Final = {cause: common.Cause.Value(f"CAUSE_{cause.name}") for cause in a.Cause}
 _CODES: Final = {code: job.Refusal.Code.Value(f"CODE_{code.name}") for code in a.RefusalCode}
@@ -122,6 +131,7 @@ def seal_beat(key: SigningKey, beat: Beat) -> bytes:
         catalogue_version=beat.catalogue_version,
         catalogue_number=beat.catalogue_number,
         reads_documents=beat.reads_documents,
+        wishes_version=beat.wishes_version,
         broker_rtt_us=beat.broker_rtt_us,
         load=beat.load,
     )
@@ -157,6 +167,30 @@ def read_beat_reply(data: bytes, trusted: Container[bytes]) -> BeatReply:
         catalogue=tuple(Entry(e.manifest, e.signature, e.public_key) for e in pb.catalogue),
         recommended=frozenset(slug[:63] for slug in pb.recommended[:RECOMMENDED_MAX]),
         document=pb.catalogue_document,
+        wishes=pb.wishes,
+    )
+
+
+def read_wishes(data: bytes, trusted: Container[bytes]) -> Wishes:
+    """Raises BadSignature, BadMessage or BadId."""
+    pb = open_sealed(data, island.Wishes, trusted)
+    if len(pb.least_prices) > LEAST_PRICES_MAX:
+        raise BadMessage(f"least prices of more than {LEAST_PRICES_MAX} Cargos")
+    if not all(_SLUG.fullmatch(one.cargo_slug) for one in pb.least_prices):
+        raise BadMessage("a least price of what cannot be a Cargo")
+    return Wishes(
+        island_id=ids.island_id(pb.island_id),
+        version=pb.version,
+        draining=pb.draining,
+        schedule=of_hours(unpacked_hours(pb.hours)),
+        least={
+            one.cargo_slug: Price(
+                Ucredits(one.job_ucredits),
+                Ucredits(one.prompt_token_ucredits),
+                Ucredits(one.output_item_ucredits),
+            )
+            for one in pb.least_prices
+        },
     )
 
 
@@ -203,6 +237,7 @@ def capabilities(value: Capabilities) -> common.Capabilities:
         ],
         engines=value.engines,
         region=value.region,
+        takes_orders=value.takes_orders,
     )
 
 

@@ -37,6 +37,7 @@ def order(home: Path, op: str, **details: Any) -> Progress:
             int(said["handed_over"]),
             float(said["left_s"]),
             int(said["undelivered"]),
+            bool(said.get("afar")),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ControlFailed(f"the agent answered what nobody understands: {error}") from error

@@ -9,6 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from archipelag_contracts.units import to_credits
+
 from archipelag_island.domain.owner import Readings, Rules
 from archipelag_island.services import drain
 from archipelag_island.services.world import World
@@ -42,9 +44,10 @@ def snapshot(world: World, name: str, link_up: bool) -> dict[str, Any]:
         "pause": {
             "paused": now.owner.paused,
             "reason": now.owner.reason,
-            "quiet_left_s": now.owner.quiet_left_s(world.host.rules, world.clock.monotonic()),
+            "quiet_left_s": now.owner.quiet_left_s(world.rules, world.clock.monotonic()),
         },
         "rules": _rules(world.host.rules, now.readings),
+        "wishes": _wishes(world),
         "caps": _caps(world),
         "cargos": [
             {"slug": o.slug, "state": o.state.value, "reason": o.reason, "digest": o.digest}
@@ -76,6 +79,26 @@ def _rules(rules: Rules, seen: Readings) -> dict[str, dict[str, Any]]:
         "metered": {"on": rules.on_metered, "metered": seen.metered},
         "schedule": {"times": rules.schedule.text or None, "open": is_open},
         "quiet_s": {"after": rules.quiet_s},
+    }
+
+
+def _wishes(world: World) -> dict[str, Any]:
+    """What was asked for from afar; `taken` is whether this machine's owner lets that count."""
+    wishes, local = world.now.wishes, world.now.readings.local
+    return {
+        "taken": world.host.remote_orders,
+        "version": wishes.version,
+        "draining": wishes.draining,
+        "times": wishes.schedule.text or None,
+        "open": None if local is None else wishes.schedule.is_open(local),
+        "least_prices": {
+            slug: {
+                "per_job": to_credits(price.job_ucredits),
+                "per_prompt_token": to_credits(price.prompt_token_ucredits),
+                "per_output_item": to_credits(price.output_item_ucredits),
+            }
+            for slug, price in wishes.least.items()
+        },
     }
 
 

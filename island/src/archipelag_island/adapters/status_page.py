@@ -38,7 +38,8 @@ def page(told: Told, now: datetime) -> list[str]:
         lines.append(_line("Cargo", "none: no Cargo of the catalogue has an engine here"))
     for run in told["runs"]:
         lines.append(_line("runs", f"{run['job']} ({run['cargo']}), {_speed(run)}"))
-    return [*lines, "", *_rules(told["rules"]), "", *_caps(told["caps"])]
+    asked = _wishes(told["wishes"]) if "wishes" in told else []
+    return [*lines, "", *_rules(told["rules"]), *asked, "", *_caps(told["caps"])]
 
 
 def of_account(karma: Told, why: list[str]) -> list[str]:
@@ -64,6 +65,8 @@ def _work(told: Told) -> str:
     """The nearest reason first: what the owner ordered, what the rules say, what is wrong, what others say."""
     drain, pause = told["drain"], told["pause"]
     if drain["draining"]:
+        if not drain["runs"] and drain.get("afar"):
+            return "no, drained on its page in the network; it takes work again when resumed there"
         if not drain["runs"]:
             return "no, drained; `archipelag-island resume` takes work again"
         left = f", the rest is handed over in {drain['left_s']:.0f} s" if drain["left_s"] else ""
@@ -92,6 +95,29 @@ def _rules(rules: Told) -> list[str]:
         _row("metered", _on(rules["metered"]), _either(rules["metered"]["metered"], "metered", "not metered")),
         _row("schedule", "on" if times else "off", f"{_either(is_open, 'open now', 'closed now')}{_in_words(times)}"),
     ]  # fmt: skip
+
+
+def _wishes(wishes: Told) -> list[str]:
+    """What else the owner asked for, and where: one of the network's pages, not this machine."""
+    if not wishes["taken"]:
+        return [
+            "",
+            "Asked on its page in the network: nothing counts, ARCHIPELAG_ISLAND_REMOTE_ORDERS is no",
+        ]
+    if not wishes["version"]:
+        return []
+    times, drained = wishes["times"], wishes["draining"]
+    open_now = _either(wishes["open"], "open now", "closed now")
+    lines = [
+        "",
+        "Asked on its page in the network, beside the rules of this machine: the stricter wins",
+        _row("drain", "on" if drained else "off", "takes no work" if drained else "-"),
+        _row("schedule", "on" if times else "off", f"{open_now}{_in_words(times)}"),
+    ]
+    for slug, least in wishes["least_prices"].items():
+        parts = ", ".join(f"{least[part]} {part.replace('_', ' ')}" for part in least)
+        lines.append(_row("least price", slug, f"credits: {parts}"))
+    return lines
 
 
 def _caps(caps: Told) -> list[str]:

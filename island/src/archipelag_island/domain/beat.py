@@ -38,6 +38,8 @@ class Beat:
     catalogue_number: int = 0
     """Version of the signed catalogue that is held and still good; 0: none."""
     reads_documents: bool = False
+    wishes_version: int = 0
+    """Of the owner's wishes that are gone by; 0: none."""
 
 
 @dataclass(frozen=True)
@@ -56,3 +58,5 @@ class BeatReply:
     """Slugs worth fetching ahead."""
     document: bytes = b""
     """A signed catalogue, not yet looked at; empty: ours is the newest."""
+    wishes: bytes = b""
+    """The owner's, signed and not yet looked at; empty: nothing newer."""

@@ -27,3 +27,5 @@ class Capabilities:
     runtimes: tuple[RuntimeInfo, ...]
     engines: tuple[str, ...]
     region: str = ""
+    takes_orders: bool = False
+    """Does what its owner asks for on the network's pages, too."""

@@ -30,6 +30,8 @@ class Rules:
     on_metered: bool = False
     schedule: Schedule = field(default_factory=Schedule)
     quiet_s: float = QUIET_DEFAULT_S
+    wished: Schedule = field(default_factory=Schedule)
+    """The one set on the network's pages; it only ever pauses."""
 
     @property
     def any(self) -> bool:
@@ -39,6 +41,7 @@ class Rules:
             or self.on_battery
             or self.on_metered
             or self.schedule.windows
+            or self.wished.windows
         )
 
 
@@ -82,9 +85,17 @@ def line_is_metered(rules: Rules, seen: Readings) -> str | None:
 
 
 def is_outside_the_schedule(rules: Rules, seen: Readings) -> str | None:
-    if seen.local is None or rules.schedule.is_open(seen.local):
+    return _closed("the schedule", rules.schedule, seen)
+
+
+def is_outside_the_wished_schedule(rules: Rules, seen: Readings) -> str | None:
+    return _closed("the schedule of its page", rules.wished, seen)
+
+
+def _closed(name: str, schedule: Schedule, seen: Readings) -> str | None:
+    if seen.local is None or schedule.is_open(seen.local):
         return None
-    return f"it is outside the schedule until {rules.schedule.opens(seen.local)}"
+    return f"it is outside {name} until {schedule.opens(seen.local)}"
 
 
 RULES: Final[tuple[Rule, ...]] = (
@@ -93,6 +104,7 @@ RULES: Final[tuple[Rule, ...]] = (
     runs_on_battery,
     line_is_metered,
     is_outside_the_schedule,
+    is_outside_the_wished_schedule,
 )
 
 

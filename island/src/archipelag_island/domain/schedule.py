@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from archipelag_contracts.week import EVERY_HOUR, HOURS
+
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DAY_MINUTES: Final = 24 * 60
 WEEK_MINUTES: Final = len(DAYS) * DAY_MINUTES
@@ -38,8 +40,7 @@ class Schedule:
         assert self.windows
         now = _minute(local)
         start = min((start for start, _ in self.windows), key=lambda s: (s - now) % WEEK_MINUTES)
-        day, minute = divmod(start, DAY_MINUTES)
-        return f"{DAYS[day]} {minute // 60:02d}:{minute % 60:02d}"
+        return _stamp(start)
 
 
 def parse(text: str) -> Schedule:
@@ -55,6 +56,29 @@ def parse(text: str) -> Schedule:
         spans = [_span(one) for one in times] or [(0, DAY_MINUTES)]
         windows += [(day * DAY_MINUTES + start, length) for day in days for start, length in spans]
     return Schedule(", ".join(" ".join(entry.split()) for entry in entries), tuple(windows))
+
+
+def of_hours(hours: int) -> Schedule:
+    """From the bits of a week, see `archipelag_contracts.week`: a window for each stretch of hours."""
+    assert 0 < hours <= EVERY_HOUR
+    if hours == EVERY_HOUR:
+        return Schedule()
+
+    def lent(hour: int) -> bool:
+        return bool(hours >> hour % HOURS & 1)
+
+    windows = []
+    for start in range(HOURS):
+        if lent(start) and not lent(start - 1):
+            length = next(n for n in range(1, HOURS) if not lent(start + n))
+            windows.append((start * 60, length * 60))
+    said = [f"{_stamp(start)} to {_stamp(start + length)}" for start, length in windows]
+    return Schedule(", ".join(said), tuple(windows))
+
+
+def _stamp(minute: int) -> str:
+    day, rest = divmod(minute % WEEK_MINUTES, DAY_MINUTES)
+    return f"{DAYS[day]} {rest // 60:02d}:{rest % 60:02d}"
 
 
 def _days(text: str) -> list[int]:

@@ -103,6 +103,7 @@ def _beat(world: World, voice: Voice, capabilities: Capabilities) -> Beat:
         capabilities=None if capabilities == voice.told else capabilities,
         catalogue_number=world.now.document.version if world.now.document else 0,
         reads_documents=world.reads_documents,
+        wishes_version=world.now.wishes.version,
     )
 
 

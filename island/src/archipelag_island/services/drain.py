@@ -7,6 +7,7 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
+from archipelag_island.domain.wishes import Wishes
 from archipelag_island.services.world import World
 
 log = logging.getLogger(__name__)
@@ -25,30 +26,50 @@ class Progress:
     """Until what still runs is handed over."""
     undelivered: int
     """Reports that the broker has not acknowledged."""
+    afar: bool = False
+    """Ordered on the network's pages, so that only they can take it back."""
 
 
 def begin(world: World, within_s: float) -> None:
     """No more work from this instant. A second call moves the time, also forward."""
-    now = world.now
-    if not now.draining:
-        now.handed_over = 0
-    now.draining = True
-    now.hand_over_at = world.clock.monotonic() + within_s
-    world.beat_soon.set()
-    world.drain_changed.set()
-    log.info("drain_begun runs=%d within_s=%g", len(now.runs), within_s)
+    if not world.drained:
+        world.now.handed_over = 0
+    world.now.draining = True
+    _hand_over_within(world, within_s)
 
 
 def resume(world: World) -> bool:
-    """Takes work again; what was handed over stays with the others. False: it was not drained."""
+    """Takes work again, unless it was drained from afar; what was handed over stays with the others. False: it was not
+    drained here."""
     was = world.now.draining
     world.now.draining = False
-    world.now.hand_over_at = None
+    _changed(world)
+    return was
+
+
+def follow(world: World, wishes: Wishes) -> None:
+    """Goes by these wishes from now on; an order given here stands beside them."""
+    drained = world.drained
+    world.now.wishes = wishes
+    if world.drained and not drained:
+        world.now.handed_over = 0
+        _hand_over_within(world, world.host.drain_s)
+    else:
+        _changed(world)
+
+
+def _hand_over_within(world: World, within_s: float) -> None:
+    world.now.hand_over_at = world.clock.monotonic() + within_s
+    log.info("drain_begun runs=%d within_s=%g", len(world.now.runs), within_s)
+    _changed(world)
+
+
+def _changed(world: World) -> None:
+    if not world.drained:
+        world.now.hand_over_at = None
+        log.info("not_drained")
     world.beat_soon.set()
     world.drain_changed.set()
-    if was:
-        log.info("drain_ended")
-    return was
 
 
 def progress(world: World) -> Progress:
@@ -56,7 +77,14 @@ def progress(world: World) -> Progress:
     at = now.hand_over_at
     left_s = max(0.0, at - world.clock.monotonic()) if at is not None else 0.0
     undelivered = sum(r.sealed is not None and not r.delivered for r in world.journal.all())
-    return Progress(now.draining, len(now.runs), now.handed_over, left_s, undelivered)
+    return Progress(
+        world.drained,
+        len(now.runs),
+        now.handed_over,
+        left_s,
+        undelivered,
+        afar=now.wishes.draining,
+    )
 
 
 async def drain_for_ever(world: World) -> None:

@@ -85,7 +85,7 @@ def _situation(world: World, assignment: Assignment) -> Situation:
     return Situation(
         island=world.host.island_id,
         now_ms=milliseconds(world.clock),
-        draining=world.now.draining,
+        draining=world.drained,
         slots=world.host.slots,
         running=len(runs),
         running_this_cargo=sum(r.slug == assignment.cargo_slug for r in runs),

@@ -107,6 +107,18 @@ class Journal(Protocol):
         ...
 
 
+class KeptWishes(Protocol):
+    """The owner's newest wishes on this disk, as they were signed."""
+
+    def load(self) -> bytes:
+        """Empty where there are none, or none that can be read."""
+        ...
+
+    def save(self, sealed: bytes) -> None:
+        """Without room there they hold until a restart."""
+        ...
+
+
 class Shelf(Protocol):
     """The catalogue on this disk."""
 

@@ -16,6 +16,7 @@ from archipelag_island.domain.beat import BeatReply
 from archipelag_island.domain.catalogue import check_entry, judge
 from archipelag_island.domain.offer import Entry, Offer
 from archipelag_island.errors import BadCatalogue, BadEntry
+from archipelag_island.services.heed import take_wishes
 from archipelag_island.services.world import World
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,8 @@ def reconcile(world: World, reply: BeatReply) -> None:
         log.info("standing_changed accepts_work=%s notice=%s", reply.accepts_work, reply.notice)
     world.now.accepts_work = reply.accepts_work
     world.now.notice = reply.notice
+    if reply.wishes:
+        take_wishes(world, reply.wishes)
     if reply.recommended != world.now.recommended:
         world.now.recommended = reply.recommended
         world.moved()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Container, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Final
 
@@ -21,8 +21,17 @@ from archipelag_island.domain.offer import Offer
 from archipelag_island.domain.owner import Owner, Readings, Rules
 from archipelag_island.domain.run import Run
 from archipelag_island.domain.usage import Share
+from archipelag_island.domain.wishes import NO_WISHES, Wishes
 from archipelag_island.runtime import Runtime, RuntimeInfo
-from archipelag_island.services.ports import Files, Images, Journal, Link, Models, Shelf
+from archipelag_island.services.ports import (
+    Files,
+    Images,
+    Journal,
+    KeptWishes,
+    Link,
+    Models,
+    Shelf,
+)
 
 AGAIN_S: Final = (0.5, 1.5, 3.5, 7.5)
 """After the line broke, what runs is said again at once and then so often: a broker that was restarted has forgotten
@@ -58,6 +67,8 @@ class Host:
     """A Cargo that nobody used for so long is ended."""
     keep_warm: bool = False
     """Every Cargo is started before anybody asks, and stays."""
+    remote_orders: bool = True
+    """What the owner asks for on the network's pages counts as well."""
 
 
 @dataclass
@@ -125,6 +136,8 @@ class Now:
     recommended: frozenset[str] = frozenset()
     """Slugs that the Coordinator would like to have fetched ahead, by demand."""
     draining: bool = False
+    """Ordered on this machine; an order from afar stands in `wishes`."""
+    wishes: Wishes = NO_WISHES
     hand_over_at: float | None = None
     """When a drain hands over what still runs, in monotonic seconds; None: no drain, or done."""
     handed_over: int = 0
@@ -173,6 +186,9 @@ class World:
     """Whose catalogues are believed; none where the Coordinator that enrolled us has no such key."""
     read_document: Callable[[bytes, Container[bytes]], Document] | None = None
     """A catalogue that one of these keys signed; raises a ContractError."""
+    read_wishes: Callable[[bytes], Wishes] | None = None
+    """An owner's wishes that a trusted Coordinator signed; raises a ContractError. None: none are taken."""
+    kept_wishes: KeptWishes | None = None
     now: Now = field(default_factory=Now)
     beat_soon: asyncio.Event = field(default_factory=asyncio.Event)
     """Set: something changed that placement should know at once."""
@@ -189,8 +205,18 @@ class World:
         return self.read_document is not None and bool(self.catalogue_keys())
 
     @property
+    def drained(self) -> bool:
+        """By an order given here, or by one from afar: neither takes the other back."""
+        return self.now.draining or self.now.wishes.draining
+
+    @property
+    def rules(self) -> Rules:
+        """The owner's, those from afar beside those set here."""
+        return replace(self.host.rules, wished=self.now.wishes.schedule)
+
+    @property
     def takes_work(self) -> bool:
-        return not self.now.draining and not self.now.owner.paused
+        return not self.drained and not self.now.owner.paused
 
     @property
     def slots_free(self) -> int:

@@ -20,12 +20,12 @@ SHOW_S: Final = 2.0
 async def yield_for_ever(world: World, senses: Senses) -> None:
     while True:
         look(world, senses.read())
-        await asyncio.sleep(LOOK_S if world.host.rules.any else SHOW_S)
+        await asyncio.sleep(LOOK_S if world.rules.any else SHOW_S)
 
 
 def look(world: World, seen: Readings) -> None:
     """What runs is handed over when a pause begins; the Coordinator hears of its begin and its end at once."""
-    now, rules = world.now, world.host.rules
+    now, rules = world.now, world.rules
     before, now.readings = now.owner, seen
     now.owner = before.look(rules, seen, world.clock.monotonic())
     if now.owner.mode is before.mode:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from archipelag_contracts.ids import IslandId, UserId
+from archipelag_contracts.manifest import Price
 
 from archipelag_coordinator.adapters.postgres.rows import (
     BIGINT_MAX,
@@ -30,6 +31,7 @@ from archipelag_coordinator.domain.island import (
     Offer,
     PairingCode,
 )
+from archipelag_coordinator.domain.wishes import NO_WISHES, Wishes
 from archipelag_coordinator.errors import IllegalMove, NotFound, PairingRefused
 
 _BEAT: Final = (
@@ -80,6 +82,7 @@ SAVE_BEATS: Final = f"""
     UPDATE islands i SET {", ".join(f"{name} = b.{name}" for name in _BEAT)}
     FROM locked, beats b WHERE i.id = locked.id AND b.id = i.id COLLATE "C"
 """
+SAVE_WISHES: Final = "UPDATE islands SET wishes = %(wishes)s WHERE id = %(id)s"
 CUT_OFF: Final = "SELECT public_key, cut_off_at FROM islands WHERE cut_off_at IS NOT NULL"
 
 ADD_CODE: Final = inserts("pairing_codes", ("code", "owner_id", "expires_at", "used_by"))
@@ -124,6 +127,11 @@ class PostgresIslands:
         if stored is None:
             raise NotFound("Island", island.id)
         raise IllegalMove("island", stored.status, island.status)
+
+    async def save_wishes(self, island: Island) -> None:
+        values = {"id": island.id, "wishes": jsonb(_told(island.wishes))}
+        if not await changed(self._connection, SAVE_WISHES, values):
+            raise NotFound("Island", island.id)
 
     async def save_beats(self, islands: Sequence[Island]) -> None:
         beats = [_beat(island) for island in islands if island.may_connect]
@@ -182,4 +190,23 @@ def _island(row: Mapping[str, Any]) -> Island:
         Offer(**{name: value for name, value in offer.items() if name in _OFFER})
         for offer in row["offers"]
     )
-    return Island(**values | {"status": IslandStatus(row["status"]), "offers": offers})
+    known = {"status": IslandStatus(row["status"]), "offers": offers, "wishes": _wishes(row)}
+    return Island(**values | known)
+
+
+def _told(wishes: Wishes) -> dict[str, Any]:
+    """`hours` as a hexadecimal number: JSON's own are too small for a week."""
+    return {
+        "version": wishes.version,
+        "draining": wishes.draining,
+        "hours": f"{wishes.hours:x}",
+        "least": {slug: asdict(price) for slug, price in wishes.least.items()},
+    }
+
+
+def _wishes(row: Mapping[str, Any]) -> Wishes:
+    told = row.get("wishes")
+    if told is None:
+        return NO_WISHES
+    least = {slug: Price(**price) for slug, price in told["least"].items()}
+    return Wishes(told["version"], told["draining"], int(told["hours"], 16), least)

@@ -52,7 +52,12 @@ ADD: Final = inserts(
     beyond="ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL "
     "DO NOTHING RETURNING id",
 )
+_WITHOUT_OUTPUT: Final = ", ".join(
+    {"output": "NULL::bytea AS output", "cuts": "''::bytea AS cuts"}.get(name, name)
+    for name in _FIELDS
+)
 JOB: Final = "SELECT * FROM jobs WHERE id = %(id)s"
+JOB_WITHOUT_OUTPUT: Final = f"SELECT {_WITHOUT_OUTPUT} FROM jobs WHERE id = %(id)s"
 LOCKED: Final = "SELECT * FROM jobs WHERE id = %(id)s FOR NO KEY UPDATE"
 _OF_USER: Final = """
     FROM jobs WHERE user_id = %(user)s
@@ -61,9 +66,9 @@ _OF_USER: Final = """
         AND created_at >= coalesce(%(after)s, '-infinity'::timestamptz)
         AND created_at < coalesce(%(before)s, 'infinity'::timestamptz)
 """
-OF_USER: Final = f"""
-    SELECT * {_OF_USER} ORDER BY created_at DESC, id DESC LIMIT %(limit)s OFFSET %(offset)s
-"""
+_PAGE: Final = "ORDER BY created_at DESC, id DESC LIMIT %(limit)s OFFSET %(offset)s"
+OF_USER: Final = f"SELECT * {_OF_USER} {_PAGE}"
+OF_USER_WITHOUT_OUTPUT: Final = f"SELECT {_WITHOUT_OUTPUT} {_OF_USER} {_PAGE}"
 COUNT_OF_USER: Final = f"SELECT count(*) AS count {_OF_USER}"
 BY_IDEMPOTENCY_KEY: Final = """
     SELECT * FROM jobs WHERE user_id = %(user)s AND idempotency_key = %(key)s
@@ -167,8 +172,9 @@ class PostgresJobs:
             # It failed between the two statements and gave its key up: now there is room.
         raise Conflict(f"the idempotency key of {job.id} is contended; try again")
 
-    async def get(self, job: JobId) -> Job | None:
-        row = await one(self._connection, JOB, {"id": job})
+    async def get(self, job: JobId, *, outputs: bool = True) -> Job | None:
+        statement = JOB if outputs else JOB_WITHOUT_OUTPUT
+        row = await one(self._connection, statement, {"id": job})
         return _job(row) if row else None
 
     async def lock(self, job: JobId) -> Job | None:
@@ -176,7 +182,13 @@ class PostgresJobs:
         return _job(row) if row else None
 
     async def of_user(
-        self, user: UserId, *, limit: int, offset: int, only: JobFilter = EVERY_JOB
+        self,
+        user: UserId,
+        *,
+        limit: int,
+        offset: int,
+        only: JobFilter = EVERY_JOB,
+        outputs: bool = True,
     ) -> tuple[list[Job], int]:
         values = {
             "user": user,
@@ -188,7 +200,8 @@ class PostgresJobs:
             "limit": limit,
             "offset": offset,
         }
-        rows = await every(self._connection, OF_USER, values)
+        statement = OF_USER if outputs else OF_USER_WITHOUT_OUTPUT
+        rows = await every(self._connection, statement, values)
         counted = await one(self._connection, COUNT_OF_USER, values)
         assert counted is not None
         return [_job(row) for row in rows], counted["count"]

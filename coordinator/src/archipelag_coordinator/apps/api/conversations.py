@@ -39,6 +39,8 @@ OFFSET_MAX: Final = 10_000
 SEARCH_CHARS_MAX: Final = 500
 _SETTINGS: Final = frozenset({"title", "model", "parameters"})
 _WISH: Final = frozenset({"content", "model", "parameters"})
+NUMBER_MAX: Final = 999_999_999
+_QUESTION: Final = _WISH | {"after"}
 
 router = APIRouter(tags=["conversations"])
 
@@ -85,12 +87,19 @@ async def get_conversations(
 @router.get(
     "/conversations/{conversation}",
     summary="Read a conversation",
-    responses=openapi.answers(200, "WholeConversation", 404),
+    responses=openapi.answers(200, "WholeConversation", 404, 422),
 )
-async def get_conversation(conversation: str, world: TheWorld, caller: Reading) -> Response:
-    """Its newest branch; `versions` of a message are the numbers of those that stand in the same place."""
+async def get_conversation(
+    conversation: str,
+    world: TheWorld,
+    caller: Reading,
+    through: Annotated[int | None, Query(ge=1, le=NUMBER_MAX)] = None,
+) -> Response:
+    """Its newest branch, or the newest one `through` the message of this number; `versions` of a message are the
+    numbers of those that stand in the same place."""
     view = await read_conversation(world, caller.user.id, conversation_id(conversation))
-    return JSONResponse({"data": _whole(view, view.branch)})
+    branch = view.branch if through is None else view.through(through)
+    return JSONResponse({"data": _whole(view, branch)})
 
 
 @router.get(
@@ -153,7 +162,7 @@ async def post_message(
     request: Request, conversation: str, world: TheWorld, caller: Writing
 ) -> Response:
     """What was said before goes along as far as it fits the model. Follow the answer at `/jobs/{job_id}/stream`."""
-    wish = await _wish(request, caller)
+    wish = await _wish(request, caller, _QUESTION)
     known = conversation_id(conversation)
     asking = await converse.say(world, caller.user.id, known, wish)
     return await _sent(request, world, caller, asking)
@@ -162,14 +171,14 @@ async def post_message(
 @router.post(
     "/conversations/{conversation}/messages/{number}/edit",
     summary="Ask something else in a question's place",
-    openapi_extra=openapi.takes("QuestionRequest"),
+    openapi_extra=openapi.takes("EditRequest"),
     responses=openapi.answers(201, "Asked", 400, 402, 404, 409, 413, 422),
 )
 async def edit_message(
     request: Request, conversation: str, number: str, world: TheWorld, caller: Writing
 ) -> Response:
     """Begins another branch; the old one is kept, and the newest is shown."""
-    wish = await _wish(request, caller)
+    wish = await _wish(request, caller, _WISH)
     known = conversation_id(conversation)
     asking = await converse.edit(world, caller.user.id, known, _number(number), wish)
     return await _sent(request, world, caller, asking)
@@ -185,7 +194,7 @@ async def regenerate_message(
     request: Request, conversation: str, number: str, world: TheWorld, caller: Writing
 ) -> Response:
     """`number` is that of the answer, or of its question."""
-    wish = await _wish(request, caller, again=True)
+    wish = await _wish(request, caller, _WISH - {"content"}, again=True)
     known = conversation_id(conversation)
     asking = await converse.regenerate(world, caller.user.id, known, _number(number), wish)
     return await _sent(request, world, caller, asking)
@@ -287,14 +296,17 @@ async def _body(
     return body
 
 
-async def _wish(request: Request, caller: Caller, *, again: bool = False) -> converse.Wish:
-    body = await _body(request, _WISH - {"content"} if again else _WISH, may_be_empty=again)
+async def _wish(
+    request: Request, caller: Caller, fields: frozenset[str], *, again: bool = False
+) -> converse.Wish:
+    body = await _body(request, fields, may_be_empty=again)
     key = submission_of(request, caller, "", {}, interactive=True).idempotency_key
     return converse.Wish(
         content=None if again else body.get("content"),
         model=body.get("model"),
         parameters=body.get("parameters"),
         key=key,
+        after=body.get("after"),
     )
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from archipelag_contracts.units import to_credits
 
-from archipelag_coordinator.apps.api import present
 from archipelag_coordinator.apps.api.errors import problem_of_ending
 from archipelag_coordinator.apps.api.sse import event, finish_reason_of, usage_of
+from archipelag_coordinator.apps.job_words import job_status_text
 from archipelag_coordinator.domain.answer import Ending, Progress
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.job import Job
@@ -21,7 +21,7 @@ class JobFrames:
     """Remembers what one reader was told, so that nothing is said twice."""
 
     def __init__(self, job: Job, after: int) -> None:
-        self._status = present.job_status_text(job.status, job.cause)
+        self._status = job_status_text(job.status, job.cause)
         self._waiting = job.waiting_for
         self._note: Progress | None = None
         self._after = after

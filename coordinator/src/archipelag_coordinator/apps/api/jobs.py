@@ -20,7 +20,8 @@ from archipelag_coordinator.apps.api.files import file_object
 from archipelag_coordinator.apps.api.job_frames import JobFrames
 from archipelag_coordinator.apps.api.present_batch import batch_object, pending_job_object
 from archipelag_coordinator.apps.api.relay_response import RelayResponse
-from archipelag_coordinator.domain.job import JobFilter, JobStatus
+from archipelag_coordinator.apps.job_words import STATUSES
+from archipelag_coordinator.domain.job import JobFilter
 from archipelag_coordinator.errors import InvalidInput, NotFound
 from archipelag_coordinator.services.batch import cancel_batch, cancel_member, read_member
 from archipelag_coordinator.services.cancel import cancel
@@ -29,13 +30,6 @@ from archipelag_coordinator.services.read import list_jobs, read_job
 from archipelag_coordinator.services.watch import note_reader, watch
 
 OFFSET_MAX: Final = 1_000_000
-STATUSES: Final = {
-    "queued": JobStatus.QUEUED,
-    "running": JobStatus.RUNNING,
-    "completed": JobStatus.SUCCEEDED,
-    "failed": JobStatus.FAILED,
-    "cancelled": JobStatus.CANCELLED,
-}
 
 router = APIRouter(tags=["jobs"])
 

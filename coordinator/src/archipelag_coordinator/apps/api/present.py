@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from archipelag_contracts.cosign import fingerprint, public_pem
+from archipelag_contracts.manifest import Price
 from archipelag_contracts.units import ZERO, to_credits
+from archipelag_contracts.week import EVERY_HOUR
 
-from archipelag_coordinator.domain.attempt import Cause
+from archipelag_coordinator.apps.job_words import job_status_text
 from archipelag_coordinator.domain.audit import Entry
 from archipelag_coordinator.domain.cargo import Cargo, CargoStatus
 from archipelag_coordinator.domain.island import Island
@@ -18,6 +20,7 @@ from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.domain.karma import POINT_MS
 from archipelag_coordinator.domain.ledger import Account, PayKind
 from archipelag_coordinator.domain.user import ApiKey, User
+from archipelag_coordinator.domain.wishes import Wishes, by_day
 from archipelag_coordinator.services.read import AttemptView, Billed, KarmaView
 
 
@@ -25,15 +28,6 @@ def time_text(at: datetime | None) -> str | None:
     if at is None:
         return None
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def job_status_text(status: JobStatus, cause: Cause | None) -> str:
-    """The edge knows two more words: `completed` for what succeeded, `timeout` for a deadline missed."""
-    if status is JobStatus.SUCCEEDED:
-        return "completed"
-    if status is JobStatus.FAILED and cause is Cause.DEADLINE:
-        return "timeout"
-    return status.value
 
 
 def job_object(job: Job, attempts: Sequence[AttemptView] | None = None) -> dict[str, Any]:
@@ -157,11 +151,7 @@ def cargo_object(cargo: Cargo) -> dict[str, Any]:
         "required_vram_mb": manifest.needs.vram_mb,
         "required_ram_mb": manifest.needs.memory_mb,
         "price_per_job": to_credits(manifest.price.job_ucredits),
-        "price": {
-            "per_job": to_credits(manifest.price.job_ucredits),
-            "per_prompt_token": to_credits(manifest.price.prompt_token_ucredits),
-            "per_output_item": to_credits(manifest.price.output_item_ucredits),
-        },
+        "price": price_object(manifest.price),
         "publisher": publisher_of(cargo),
         "trust": cargo.trust,
         "tier": manifest.limits.tier,
@@ -245,8 +235,27 @@ def island_object(island: Island, *, whole: bool) -> dict[str, Any]:
             "created_at": time_text(island.created_at),
             "capabilities": dict(island.capabilities),
             "broker_rtt_ms": island.broker_rtt_ms,
+            "wishes": wishes_object(island.wishes),
         }
     return shown
+
+
+def wishes_object(wishes: Wishes) -> dict[str, Any]:
+    """`schedule` is null where there is none: always."""
+    return {
+        "version": wishes.version,
+        "draining": wishes.draining,
+        "schedule": None if wishes.hours == EVERY_HOUR else by_day(wishes.hours),
+        "least_prices": {slug: price_object(price) for slug, price in sorted(wishes.least.items())},
+    }
+
+
+def price_object(price: Price) -> dict[str, str]:
+    return {
+        "per_job": to_credits(price.job_ucredits),
+        "per_prompt_token": to_credits(price.prompt_token_ucredits),
+        "per_output_item": to_credits(price.output_item_ucredits),
+    }
 
 
 def key_object(key: ApiKey) -> dict[str, Any]:

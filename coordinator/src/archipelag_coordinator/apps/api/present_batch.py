@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from archipelag_contracts.units import ZERO, to_credits
 
-from archipelag_coordinator.apps.api.present import job_status_text, time_text
+from archipelag_coordinator.apps.api.present import time_text
+from archipelag_coordinator.apps.job_words import job_status_text
 from archipelag_coordinator.domain.batch import Batch, Member, MemberStatus
 from archipelag_coordinator.domain.job import JobStatus
 from archipelag_coordinator.services.batch import BatchView

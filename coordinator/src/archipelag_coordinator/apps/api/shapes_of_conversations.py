@@ -93,6 +93,16 @@ CONVERSATIONS: Final[dict[str, Schema]] = {
     ),
     "ConversationDeleted": data(shape({"id": TEXT, "deleted": TRUTH})),
     "QuestionRequest": shape(
+        {
+            "content": _CONTENT,
+            "model": maybe(_MODEL),
+            "parameters": maybe(_PARAMETERS),
+            "after": maybe(WHOLE),
+        },
+        *("model", "parameters", "after"),
+        closed=True,
+    ),
+    "EditRequest": shape(
         {"content": _CONTENT, "model": maybe(_MODEL), "parameters": maybe(_PARAMETERS)},
         *("model", "parameters"),
         closed=True,

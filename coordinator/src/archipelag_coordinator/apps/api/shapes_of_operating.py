@@ -17,10 +17,51 @@ from archipelag_coordinator.apps.api.schemas import (
     maybe,
     one_of,
     shape,
+    within,
 )
+from archipelag_coordinator.domain.wishes import DAY_HOURS, DAYS
 
 _BALANCE: Final = shape({"balance": CREDITS, "held": CREDITS})
-OPERATING: Final[dict[str, Schema]] = {
+_SCHEDULE: Final = {
+    "anyOf": [
+        {"type": "null"},
+        {
+            "type": "object",
+            "properties": {day: many(within(0, DAY_HOURS - 1)) for day in DAYS},
+            "additionalProperties": False,
+        },
+    ]
+}
+_PARTS: Final = ("per_job", "per_prompt_token", "per_output_item")
+_WISHES: Final[dict[str, Schema]] = {
+    "Wishes": shape(
+        {
+            "version": WHOLE,
+            "draining": TRUTH,
+            "schedule": _SCHEDULE,
+            "least_prices": {
+                "type": "object",
+                "additionalProperties": shape(dict.fromkeys(_PARTS, CREDITS)),
+            },
+        }
+    ),
+    "HostOrder": shape(
+        {
+            "draining": TRUTH,
+            "schedule": _SCHEDULE,
+            "least_prices": {
+                "type": "object",
+                "additionalProperties": shape(
+                    {part: {"anyOf": [CREDITS, NUMBER]} for part in _PARTS}, *_PARTS, closed=True
+                ),
+            },
+        },
+        *("draining", "schedule", "least_prices"),
+        closed=True,
+    )
+    | {"minProperties": 1},
+}
+OPERATING: Final[dict[str, Schema]] = _WISHES | {
     "KeyChange": shape(
         {
             "name": {"type": "string", "minLength": 1, "maxLength": 100},

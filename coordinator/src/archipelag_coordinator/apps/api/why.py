@@ -12,7 +12,8 @@ from archipelag_coordinator.apps.api import openapi
 from archipelag_coordinator.apps.api.auth import Reading, TheWorld
 from archipelag_coordinator.apps.api.jobs import known
 from archipelag_coordinator.apps.api.network import known_island
-from archipelag_coordinator.apps.api.present import job_status_text, time_text
+from archipelag_coordinator.apps.api.present import time_text
+from archipelag_coordinator.apps.job_words import job_status_text
 from archipelag_coordinator.domain.attempt import Attempt
 from archipelag_coordinator.domain.placement import Obstacle
 from archipelag_coordinator.domain.reasons import MEANINGS

@@ -142,6 +142,7 @@ def capabilities_of(message: common_pb2.Capabilities) -> dict[str, Any]:
         ],
         "engines": _words(message.engines),
         "region": _plain(message.region, WORD_MAX),
+        "takes_orders": message.takes_orders,
     }
 
 

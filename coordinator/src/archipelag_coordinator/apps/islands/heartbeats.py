@@ -8,10 +8,12 @@ from archipelag_contracts.errors import BadMessage, ContractError
 from archipelag_contracts.ids import IslandId
 from archipelag_contracts.pb.archipelag.v1 import island_pb2 as pb
 from archipelag_contracts.signing import SigningKey, open_sealed
+from archipelag_contracts.week import packed_hours
 
 from archipelag_coordinator.apps.islands.decode import beat_of, held_of
 from archipelag_coordinator.apps.islands.known import KnownKeys
 from archipelag_coordinator.domain.fleet import AttemptKey
+from archipelag_coordinator.domain.wishes import Wishes
 from archipelag_coordinator.errors import CoordinatorError
 from archipelag_coordinator.services.heartbeat import BeatAnswer, HeldCatalogue, heartbeat
 from archipelag_coordinator.services.world import World
@@ -42,11 +44,17 @@ class Heartbeats:
             holds = HeldCatalogue(
                 message.catalogue_version[:128], message.catalogue_number, message.reads_documents
             )
-            answer = await heartbeat(self._world, island, beat, held, holds)
+            answer = await heartbeat(
+                self._world, island, beat, held, holds, wishes_version=message.wishes_version
+            )
         except CoordinatorError as error:
             log.warning("heartbeat_not_taken island=%s error=%s", island, error)
             return None
-        return self._signing.seal(_reply(answer, island, message.sequence))
+        reply = _reply(answer, island, message.sequence)
+        if answer.wishes is not None:
+            # Sealed on its own: it is kept there, and outlives this answer.
+            reply.wishes = self._signing.seal(_wishes(answer.wishes, island))
+        return self._signing.seal(reply)
 
 
 def _reply(answer: BeatAnswer, island: IslandId, sequence: int) -> pb.HeartbeatReply:
@@ -74,6 +82,24 @@ def _reply(answer: BeatAnswer, island: IslandId, sequence: int) -> pb.HeartbeatR
         recommended=answer.recommended,
         sequence=sequence,
         island_id=island,
+    )
+
+
+def _wishes(wishes: Wishes, island: IslandId) -> pb.Wishes:
+    return pb.Wishes(
+        island_id=island,
+        version=wishes.version,
+        draining=wishes.draining,
+        hours=packed_hours(wishes.hours),
+        least_prices=[
+            pb.LeastPrice(
+                cargo_slug=slug,
+                job_ucredits=price.job_ucredits,
+                prompt_token_ucredits=price.prompt_token_ucredits,
+                output_item_ucredits=price.output_item_ucredits,
+            )
+            for slug, price in sorted(wishes.least.items())
+        ],
     )
 
 

@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from archipelag_coordinator.apps.web.asking import administering, looking_after, world_of
 from archipelag_coordinator.apps.web.forms import read_form
-from archipelag_coordinator.apps.web.islands import known, why_idle
+from archipelag_coordinator.apps.web.islands import known
 from archipelag_coordinator.apps.web.queries import text_in, word_in
 from archipelag_coordinator.apps.web.render import fragment, go, page
 from archipelag_coordinator.domain.island import Island, IslandStatus
@@ -24,6 +24,7 @@ from archipelag_coordinator.services.suspend import (
     restore_island,
     suspend_island,
 )
+from archipelag_coordinator.services.why import hindrances_of
 
 ISLANDS_SHOWN_MAX: Final = 200
 
@@ -94,7 +95,7 @@ async def _islands(request: Request) -> dict[str, Any]:
     # What waits for a decision comes first.
     found.sort(key=lambda i: (i.approved, i.status is not IslandStatus.SUSPENDED, i.name))
     return {
-        "islands": [(island, why_idle(world, island)) for island in found[:ISLANDS_SHOWN_MAX]],
+        "islands": [(island, hindrances_of(world, island)) for island in found[:ISLANDS_SHOWN_MAX]],
         "count": len(found),
         "limit": ISLANDS_SHOWN_MAX,
         "status": status,

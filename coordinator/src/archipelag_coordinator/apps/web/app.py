@@ -26,6 +26,7 @@ from archipelag_coordinator.apps.web import (
     landing,
     money,
     network,
+    orders,
     quickstart,
     sessions,
     sign_in,
@@ -53,7 +54,7 @@ from archipelag_coordinator.services.world import World
 
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
-    "connect-src 'self'; font-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    "media-src 'self'; connect-src 'self'; font-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
 HEADERS: Final = {
     "content-security-policy": POLICY,
@@ -73,6 +74,7 @@ _ROOMS: Final = (
     chat,
     jobs,
     islands,
+    orders,
     network,
     money,
     keys,

@@ -81,7 +81,7 @@ class Chart:
 def draw(islands: Sequence[Island], mine: UserId | None = None) -> Chart:
     """One's own first, then those that work, then the others."""
     here = [island for island in islands if island.status in _SHOWN]
-    here.sort(key=lambda one: (one.owner_id != mine, _SHOWN[one.status], one.id))
+    here.sort(key=lambda one: (one.owner_id != mine, _SHOWN[one.standing], one.id))
     drawn = here[:DRAWN_MAX]
     regions: dict[str, list[Island]] = {}
     for island in drawn:
@@ -230,7 +230,7 @@ def _mark(island: Island, number: int, spread: float, alone: bool, mine: UserId 
     return Mark(
         id=island.id,
         name=island.name,
-        state=island.status.value,
+        state=island.standing.value,
         x=round(distance * math.cos(angle), 1),
         y=round(distance * math.sin(angle) * 0.86, 1),
         radius=round(radius, 1),

@@ -3,21 +3,29 @@ Cargos; their scripts do the rest over the public API, as any program does."""
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from archipelag_coordinator.apps.web.asking import signed_in, world_of
+from archipelag_coordinator.apps.web.queries import count_in
 from archipelag_coordinator.apps.web.render import page
 from archipelag_coordinator.apps.web.words import credits_text
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.conversation import conversation_id
+from archipelag_coordinator.domain.job import Job, JobFilter, JobStatus
+from archipelag_coordinator.domain.placement import Wanted, first_refusal
 from archipelag_coordinator.errors import NotFound
 from archipelag_coordinator.services import conversations, read
+from archipelag_coordinator.services.one_look import one_look
 from archipelag_coordinator.services.world import World
 
+DRAWN_SHOWN: Final = 24
+DRAWN_MAX: Final = 600
+"""As far back as the gallery goes; the list of jobs has the rest."""
 IDEAS: Final = (
     ("Explain", "How do islands form? Tell it in three short paragraphs."),
     ("Write", "Write a short letter to a friend about a rainy day at the sea."),
@@ -48,7 +56,7 @@ async def get_chat(request: Request) -> Response:
                     world.policy.output_items_default, cargo.manifest.limits.output_items_max
                 ),
             }
-            for cargo in _of_kind(world, "chat")
+            for cargo in sorted(_of_kind(world, "chat"), key=lambda one: not _taken_now(world, one))
         ],
         ideas=IDEAS,
         available=account.available,
@@ -59,6 +67,29 @@ async def get_images(request: Request) -> Response:
     await signed_in(request)
     painters = _of_kind(world_of(request), "image")
     return page(request, "images.html", at="images", painters=[_told(cargo) for cargo in painters])
+
+
+async def get_drawn(request: Request) -> Response:
+    """Of the newest pictures, what was asked for; each comes from its job's own address when it is looked at."""
+    visitor = await signed_in(request)
+    world = world_of(request)
+    offset = count_in(request, "offset", DRAWN_MAX)
+    end = offset + DRAWN_SHOWN
+    found: list[Job] = []
+    async with one_look(world) as seen:
+        for cargo in _of_kind(world, "image"):
+            only = JobFilter(frozenset({JobStatus.SUCCEEDED}), workload=cargo.slug)
+            found += (
+                await read.list_jobs(
+                    seen, visitor.user.id, limit=end + 1, offset=0, only=only, outputs=False
+                )
+            )[0]
+    found.sort(key=lambda job: (job.created_at, job.id), reverse=True)
+    shown = [
+        {"id": job.id, "workload": job.cargo_slug, "input": json.loads(job.input)}
+        for job in found[offset:end]
+    ]
+    return JSONResponse({"pictures": shown, "more": len(found) > end and end < DRAWN_MAX})
 
 
 async def get_playground(request: Request) -> Response:
@@ -89,6 +120,13 @@ async def get_playground_of(request: Request) -> Response:
 
 def _of_kind(world: World, kind: str) -> list[Cargo]:
     return [cargo for cargo in world.catalogue.cargos if cargo.manifest.kind == kind]
+
+
+def _taken_now(world: World, cargo: Cargo) -> bool:
+    """Whether some Island could take a question for it at this moment."""
+    wanted = Wanted(cargo.slug, cargo.digest, 0, 0, price=cargo.manifest.price)
+    candidates = world.fleet.candidates(cargo.slug, cargo.digest)
+    return any(first_refusal(wanted, island) is None for island in candidates)
 
 
 def _prices(cargo: Cargo) -> list[str]:
@@ -153,6 +191,7 @@ ROUTES: Final = (
     Route("/chat", get_chat),
     Route("/chat/{id}", get_chat),
     Route("/images", get_images),
+    Route("/images/drawn", get_drawn),
     Route("/playground", get_playground),
     Route("/playground/{slug}", get_playground_of),
 )

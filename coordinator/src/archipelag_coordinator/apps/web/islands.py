@@ -17,16 +17,16 @@ from archipelag_coordinator.apps.web import chart, plots
 from archipelag_coordinator.apps.web.asking import Visitor, settings_of, signed_in, world_of
 from archipelag_coordinator.apps.web.forms import read_form
 from archipelag_coordinator.apps.web.render import fragment, page
-from archipelag_coordinator.apps.web.words import credits_text
-from archipelag_coordinator.domain.island import Island, IslandStatus
+from archipelag_coordinator.domain.island import Island
 from archipelag_coordinator.domain.ledger import PayKind
 from archipelag_coordinator.domain.sums import EarnedBy, EarnedSum, days_of
 from archipelag_coordinator.errors import NotFound
 from archipelag_coordinator.services import read
 from archipelag_coordinator.services.keys import create_pairing_code
+from archipelag_coordinator.services.one_look import one_look
 from archipelag_coordinator.services.own_accounts import read_own_accounts
 from archipelag_coordinator.services.statement import earnings_of
-from archipelag_coordinator.services.why import why_host
+from archipelag_coordinator.services.why import hindrances_of, why_host
 from archipelag_coordinator.services.world import World
 
 USAGE_SHOWN: Final = 20
@@ -64,14 +64,9 @@ async def post_code(request: Request) -> Response:
     return page(request, "islands.html", at="islands", code=code, **await _mine(request, visitor))
 
 
-async def get_island(request: Request) -> Response:
-    visitor = await signed_in(request)
-    return page(request, "island.html", at="islands", **await _one(request, visitor))
-
-
 async def live_island(request: Request) -> Response:
     visitor = await signed_in(request)
-    return fragment(request, "island_live.html", **await _one(request, visitor))
+    return fragment(request, "island_live.html", **await one_island(request, visitor))
 
 
 def known(request: Request) -> IslandId:
@@ -85,19 +80,28 @@ def known(request: Request) -> IslandId:
 
 async def _mine(request: Request, visitor: Visitor) -> dict[str, Any]:
     world = world_of(request)
-    visible = await read.visible_islands(world, visitor.user)
+    async with one_look(world) as seen:
+        visible = await read.visible_islands(seen, visitor.user)
+        earned = (await read_own_accounts(seen, visitor.user)).earned
     mine = [island for island in visible if island.owner_id == visitor.user.id]
-    earned = (await read_own_accounts(world, visitor.user)).earned
     return {
-        "islands": [(island, chart.mark_of(island), why_idle(world, island)) for island in mine],
+        "islands": [
+            (island, chart.mark_of(island), hindrances_of(world, island)) for island in mine
+        ],
         "earned": earned,
         "enrol_address": settings_of(request).enrol_address,
     }
 
 
-async def _one(request: Request, visitor: Visitor) -> dict[str, Any]:
+async def one_island(request: Request, visitor: Visitor) -> dict[str, Any]:
+    """What its page and the part of it that looks again show. Raises NotFound."""
     world = world_of(request)
-    island = await read.read_island(world, visitor.user, known(request))
+    async with one_look(world) as seen:
+        return await _looked_at(seen, visitor, known(request))
+
+
+async def _looked_at(world: World, visitor: Visitor, island_id: IslandId) -> dict[str, Any]:
+    island = await read.read_island(world, visitor.user, island_id)
     karma = await read.read_karma(world, visitor.user, island.id, limit=NOTES_SHOWN)
     whole = read.owns(visitor.user, island)
     shown: dict[str, Any] = {
@@ -118,63 +122,14 @@ async def _one(request: Request, visitor: Visitor) -> dict[str, Any]:
     return shown
 
 
-def why_idle(world: World, island: Island) -> list[str]:
-    """Why this Island gets no work now, in words with what would help; empty where it may."""
-    if island.status is IslandStatus.SUSPENDED:
-        return ["It is suspended: ask whoever runs this network."]
-    reasons = []
-    if not island.approved:
-        reasons.append("It waits for an operator's approval.")
-    match island.status:
-        case IslandStatus.ENROLLED:
-            reasons.append(
-                "It has not been heard from yet: start its agent with archipelag-island run."
-            )
-        case IslandStatus.DRAINING:
-            reasons.append(
-                "It is draining: it finishes what runs. archipelag-island resume takes it back."
-            )
-        case IslandStatus.SILENT | IslandStatus.LOST:
-            reasons.append(
-                "It has not been heard from for a while. archipelag-island doctor says what is wrong."
-            )
-        case _:
-            pass
-    if island.status is IslandStatus.READY:
-        reasons += _idle_offers(world, island)
-    return reasons
-
-
-def _idle_offers(world: World, island: Island) -> list[str]:
-    listed = {cargo.slug: cargo.digest for cargo in world.catalogue.cargos}
-    usable = [
-        offer
-        for offer in island.offers
-        if listed.get(offer.slug) == offer.digest
-        and (offer.state == "warm" or (offer.startable and offer.state != "failed"))
-    ]
-    if not usable:
-        failed = [f"{o.slug}: {o.reason}" for o in island.offers if o.state == "failed"]
-        told = "It has no Cargo that it could start now."
-        return [told, *failed] if failed else [f"{told} It may still be loading one."]
-    if island.slots and world.fleet.busy(island.id) >= island.slots:
-        return ["All of its slots are busy: it works as much as it can."]
-    return []
-
-
 async def _earnings(world: World, visitor: Visitor, island: Island) -> Earnings:
     last = world.clock.now().astimezone(UTC).date()
     days = days_of(plots.days_back(last, DAYS), last, now=world.clock.now())
     by_day = await earnings_of(world, visitor.user, island.id, days, EarnedBy.DAY)
     by_workload = await earnings_of(world, visitor.user, island.id, days, EarnedBy.WORKLOAD)
     paid = {row.group: row.charged + row.insured for row in by_day}
-    points = [
-        plots.Point(f"{day:%d %b}", value, credits_text(value))
-        for day in plots.days(days.first, days.last)
-        for value in [paid.get(day.isoformat(), 0)]
-    ]
     return Earnings(
-        plots.bars(points),
+        plots.by_day(paid, days),
         sum(paid.values()),
         sum(row.owed for row in by_day),
         tuple(sorted(by_workload, key=lambda row: -(row.charged + row.insured))),
@@ -190,7 +145,6 @@ def _paid(row: read.Billed) -> int:
 ROUTES: Final = (
     Route("/islands", get_islands),
     Route("/islands/pair", post_code, methods=["POST"]),
-    Route("/islands/{id}", get_island),
     Route("/live/islands", live_islands),
     Route("/live/islands/{id}", live_island),
 )

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from archipelag_coordinator.apps.job_words import STATUSES
 from archipelag_coordinator.apps.web.asking import Visitor, signed_in, world_of
 from archipelag_coordinator.apps.web.forms import read_form
 from archipelag_coordinator.apps.web.queries import count_in, text_in, word_in
@@ -29,6 +30,7 @@ from archipelag_coordinator.errors import NotFound
 from archipelag_coordinator.services import read
 from archipelag_coordinator.services.cancel import cancel
 from archipelag_coordinator.services.files import files_of_job
+from archipelag_coordinator.services.one_look import one_look
 from archipelag_coordinator.services.why import JobWhy, why_job
 from archipelag_coordinator.services.world import World
 
@@ -37,13 +39,6 @@ OFFSET_MAX: Final = 1_000_000
 OUTPUT_SHOWN_MAX: Final = 200_000
 """Characters; the whole of a longer one can be saved."""
 PICTURE_MAX: Final = 24 * 1024 * 1024
-STATUSES: Final = {
-    "queued": JobStatus.QUEUED,
-    "running": JobStatus.RUNNING,
-    "completed": JobStatus.SUCCEEDED,
-    "failed": JobStatus.FAILED,
-    "cancelled": JobStatus.CANCELLED,
-}
 SINCE: Final = {
     "hour": timedelta(hours=1),
     "day": timedelta(days=1),
@@ -116,8 +111,9 @@ async def _why(world: World, visitor: Visitor, job: Job) -> JobWhy:
 async def live_job(request: Request) -> Response:
     visitor = await signed_in(request)
     world = world_of(request)
-    view = await read.read_job(world, visitor.user.id, known(request))
-    why = await _why(world, visitor, view.job)
+    async with one_look(world) as seen:
+        view = await read.read_job(seen, visitor.user.id, known(request), outputs=False)
+        why = await _why(seen, visitor, view.job)
     return fragment(request, "job_live.html", **_told(world, view, why))
 
 
@@ -169,7 +165,7 @@ async def _listed(request: Request, visitor: Visitor) -> dict[str, Any]:
         created_after=world.clock.now() - SINCE[since] if since else None,
     )
     jobs, total = await read.list_jobs(
-        world, visitor.user.id, limit=LIMIT, offset=offset, only=only
+        world, visitor.user.id, limit=LIMIT, offset=offset, only=only, outputs=False
     )
     asked = urlencode({"status": status, "workload": workload, "since": since})
     return {

@@ -23,6 +23,7 @@ from archipelag_coordinator.apps.web.render import THEMES, fragment, go, page
 from archipelag_coordinator.apps.web.settings import THEME_COOKIE
 from archipelag_coordinator.domain.ledger import Account
 from archipelag_coordinator.services import read
+from archipelag_coordinator.services.one_look import one_look
 from archipelag_coordinator.services.world import World
 
 RECENT: Final = 5
@@ -89,11 +90,13 @@ async def get_robots(request: Request) -> Response:  # noqa: ARG001
 
 
 async def _overview(world: World, visitor: Visitor) -> dict[str, Any]:
-    jobs, total = await read.list_jobs(world, visitor.user.id, limit=RECENT, offset=0)
-    mine = [
-        i for i in await read.visible_islands(world, visitor.user) if i.owner_id == visitor.user.id
-    ]
-    account: Account = await read.read_account(world, visitor.user)
+    async with one_look(world) as seen:
+        jobs, total = await read.list_jobs(
+            seen, visitor.user.id, limit=RECENT, offset=0, outputs=False
+        )
+        visible = await read.visible_islands(seen, visitor.user)
+        account: Account = await read.read_account(seen, visitor.user)
+    mine = [island for island in visible if island.owner_id == visitor.user.id]
     return {
         "jobs": jobs,
         "total": total,

@@ -16,9 +16,8 @@ from archipelag_coordinator.apps.web import plots
 from archipelag_coordinator.apps.web.asking import signed_in, world_of
 from archipelag_coordinator.apps.web.queries import count_in, text_in
 from archipelag_coordinator.apps.web.render import page
-from archipelag_coordinator.apps.web.words import credits_text
 from archipelag_coordinator.domain.ledger import AccountId
-from archipelag_coordinator.domain.sums import Days, Place, Spent, SpentBy, days_of
+from archipelag_coordinator.domain.sums import Place, Spent, SpentBy, days_of
 from archipelag_coordinator.services.own_accounts import read_own_accounts
 from archipelag_coordinator.services.read import list_keys
 from archipelag_coordinator.services.statement import transfers_of, usage_of
@@ -60,7 +59,7 @@ async def get_credits(request: Request) -> Response:
         spans=[(one, f"{one} days") for one in SPANS],
         first=days.first,
         last=days.last,
-        plot=_plot(by_day, days),
+        plot=plots.by_day({row.group or "": row.charged for row in by_day}, days),
         used=sum(row.charged for row in by_day),
         by_key=_shares(by_key, "without a key"),
         by_workload=_shares(by_workload, "unknown"),
@@ -68,17 +67,6 @@ async def get_credits(request: Request) -> Response:
         older=f"/credits?{_place_text(more)}#transfers" if more else "",
         newest=_place(request) is None,
         keys=[key for key in keys if key.revoked_at is None],
-    )
-
-
-def _plot(rows: Sequence[Spent], days: Days) -> plots.Plot:
-    charged = {row.group: row.charged for row in rows}
-    return plots.bars(
-        [
-            plots.Point(f"{day:%d %b}", value, credits_text(value))
-            for day in plots.days(days.first, days.last)
-            for value in [charged.get(day.isoformat(), 0)]
-        ]
     )
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
+
+from archipelag_coordinator.apps.web.words import credits_text
+from archipelag_coordinator.domain.sums import Days
 
 WIDTH: Final = 640
 HEIGHT: Final = 160
@@ -89,11 +92,19 @@ def _bar(number: int, point: Point, room: float, floor: float, top: float) -> Ba
     )
 
 
+def by_day(amounts: Mapping[str, int], days: Days) -> Plot:
+    """Micro-credits of each day, under its ISO date; a day without any is shown as none."""
+    count = (days.last - days.first).days + 1
+    shown = [days.first + timedelta(days=number) for number in range(count)]
+    return bars(
+        [
+            Point(f"{day:%d %b}", value, credits_text(value))
+            for day in shown
+            for value in [amounts.get(day.isoformat(), 0)]
+        ]
+    )
+
+
 def days_back(last: date, count: int) -> date:
     """The first of so many days up to the last."""
     return last - timedelta(days=count - 1)
-
-
-def days(first: date, last: date) -> list[date]:
-    """Each day from the first to the last."""
-    return [first + timedelta(days=number) for number in range((last - first).days + 1)]

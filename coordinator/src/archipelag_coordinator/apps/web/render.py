@@ -32,6 +32,11 @@ DONE: Final = {
     "suspended": "Suspended. The Island is cut off, and its work goes to others.",
     "restored": "Restored. The Island may connect again.",
     "cancelled": "Cancelled. You pay for what was delivered until then.",
+    "drained": "Draining. It is given nothing more; what runs may finish for a while, then others go on with it.",
+    "resumed": "Resumed. It may take work again, unless the machine's own rules say no.",
+    "scheduled": "Kept. The machine goes by these hours from its next heartbeat on.",
+    "priced": "Kept. It is asked only for what pays at least that.",
+    "key-changed": "Changed. It counts from the next request on.",
     "revoked": "Revoked. The key is refused from now on.",
     "session-ended": "That session is signed out.",
     "listed": "Listed. Islands hear of it within seconds.",
@@ -67,6 +72,7 @@ def make_templates(assets: Assets) -> jinja2.Environment:
         "tone": words.tone,
         "points": words.points,
         "snippet": words.snippet,
+        "sentence": words.sentence,
     }
     environment.globals |= {
         "asset": assets.url,

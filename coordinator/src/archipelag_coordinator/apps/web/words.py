@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from archipelag_contracts.units import UCREDITS_PER_CREDIT, to_credits
 
-from archipelag_coordinator.domain.attempt import Cause
+from archipelag_coordinator.apps.job_words import job_status_text
 from archipelag_coordinator.domain.island import Island
-from archipelag_coordinator.domain.job import Job, JobStatus
+from archipelag_coordinator.domain.job import Job
 from archipelag_coordinator.domain.karma import POINT_MS
 
 SNIPPET_MAX: Final = 140
@@ -58,12 +58,7 @@ def tone(state: str) -> str:
 
 
 def status_of(job: Job) -> str:
-    """In the API's words."""
-    if job.status is JobStatus.SUCCEEDED:
-        return "completed"
-    if job.status is JobStatus.FAILED and job.cause is Cause.DEADLINE:
-        return "timeout"
-    return job.status.value
+    return job_status_text(job.status, job.cause)
 
 
 def credits_text(amount: int, *, signed: bool = False) -> str:
@@ -147,6 +142,11 @@ def size(count: float) -> str:
 def points(points_ms: int) -> str:
     """Karma: one point is an hour of good work."""
     return f"{points_ms / POINT_MS:.2f}"
+
+
+def sentence(told: str) -> str:
+    """With a capital and an end, unless it has one."""
+    return f"{told[:1].upper()}{told[1:]}{'' if told.endswith(('?', '.', '!')) else '.'}"
 
 
 def snippet(raw: bytes) -> str:

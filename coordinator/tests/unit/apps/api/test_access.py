@@ -90,6 +90,7 @@ DOORS = [
     Door("GET", "/api/v1/jobs/{job_id}/stream", SEES, own=True),
     Door("GET", "/api/v1/jobs/{job_id}/why", SEES, own=True),
     Door("GET", "/api/v1/hosts/{host_id}/why", SEES, owners=True),
+    Door("PATCH", "/api/v1/hosts/{host_id}", DOES, body={"draining": True}, owners=True),
     Door("DELETE", "/api/v1/jobs/{job_id}", DOES, own=True),
     Door("POST", "/api/v1/jobs", DOES, 201, JOB),
     Door("POST", "/api/v1/jobs/batch", DOES, 201, BATCH),
@@ -182,6 +183,8 @@ def expected(door: Door, caller: str) -> int:
         return 404
     if door.owners and caller in ("reader", "full", "stranger"):
         return 404
+    if door.owners and door.needs == DOES and caller == "operator":
+        return 403
     return door.status
 
 

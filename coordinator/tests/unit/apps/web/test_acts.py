@@ -14,6 +14,7 @@ from archipelag_coordinator.domain.island import IslandStatus
 from archipelag_coordinator.domain.job import JobStatus
 from archipelag_coordinator.domain.ledger import user_account
 from archipelag_coordinator.domain.user import ApiKey, Role, Scope, User
+from archipelag_coordinator.testing.builders import a_cargo, an_offer
 
 from .house import House
 
@@ -346,10 +347,10 @@ async def test_only_what_the_network_knows_is_said_as_done(house: House) -> None
 
 async def test_islands_say_why_they_get_no_work(house: House) -> None:
     wanted = {
-        "motu": "waits for an operator",
+        "motu": "An operator has not approved it yet.",
         "cay": "It is draining",
-        "sandbank": "archipelag-island doctor",
-        "inchkeith": "It is suspended",
+        "sandbank": "is the machine on and connected?",
+        "inchkeith": "It was suspended by an operator.",
     }
     async with house.browser("admin") as http:
         shown = (await http.get("/admin/islands")).text
@@ -442,3 +443,19 @@ async def test_operators_see_queues_and_parts(house: House) -> None:
         assert word in shown
     row = shown[shown.index("Queues") :]
     assert re.search(r"<td>llm-chat</td><td class=\"num\">2</td><td class=\"num\">1</td>", row)
+
+
+async def test_the_first_model_of_the_chat_is_one_that_somebody_can_take(house: House) -> None:
+    world = house.scene.world
+    taken = a_cargo(slug="taken", model=None)
+    lonely = [a_cargo(slug=f"lonely-{n}", model=None) for n in range(2)]
+    world.catalogue.load([lonely[0], taken, lonely[1]])
+    for island in world.fleet.islands():
+        world.fleet.forget(island.id)
+    await house.scene.island(offers=(an_offer(taken),))
+
+    async with house.browser("ada") as http:
+        page = (await http.get("/chat")).text
+
+    models = re.findall(r'<option value="([^"]+)" data-tokens', page)
+    assert models == [taken.model_name, *(one.model_name for one in lonely)]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from archipelag_coordinator.apps.web import chart, plots, words
 from archipelag_coordinator.domain.island import IslandStatus
+from archipelag_coordinator.domain.sums import days_of
 from archipelag_coordinator.testing.builders import a_job, a_user, an_island, an_offer
 from archipelag_coordinator.testing.fakes import START
 
@@ -54,13 +55,15 @@ def test_a_plot_of_nothing_is_empty() -> None:
 
 
 def test_every_day_is_there_once() -> None:
-    days = plots.days(date(2028, 2, 27), date(2028, 3, 1))
+    days = days_of(date(2028, 2, 27), date(2028, 3, 1), now=datetime(2028, 3, 1, tzinfo=UTC))
 
-    assert [one.isoformat() for one in days] == [
-        "2028-02-27",
-        "2028-02-28",
-        "2028-02-29",
-        "2028-03-01",
+    plot = plots.by_day({"2028-02-29": 2_000_000, "2027-01-01": 9}, days)
+
+    assert [(bar.label, bar.text) for bar in plot.bars] == [
+        ("27 Feb", "0"),
+        ("28 Feb", "0"),
+        ("29 Feb", "2"),
+        ("01 Mar", "0"),
     ]
 
 

@@ -24,6 +24,9 @@ RULES_ADVICE: Final = (
 )
 BLIND_ADVICE: Final = "use another rule, for example ARCHIPELAG_ISLAND_SCHEDULE"
 TROUBLE_ADVICE: Final = "nothing has to be started again: work is taken as soon as it is mended"
+AFAR_ADVICE: Final = (
+    "resume it on its page in the network, or set ARCHIPELAG_ISLAND_REMOTE_ORDERS=no"
+)
 SOCKET_ADVICE: Final = "start the agent again; until then `drain` and `resume` do not reach it"
 
 
@@ -41,7 +44,8 @@ def agent(home: Path) -> list[Finding]:
     except (NotRunning, ControlFailed) as error:
         found = [Finding("agent", False, f"it cannot be asked: {error}", SOCKET_ADVICE)]
     if told["drain"]["draining"]:
-        advice = "take work again with `archipelag-island resume`"
+        afar = told["drain"].get("afar")
+        advice = AFAR_ADVICE if afar else "take work again with `archipelag-island resume`"
         found.append(Finding("drain", False, "it was drained and takes no work", advice))
     if told["pause"]["paused"]:
         after = f"it works again after {told['pause']['quiet_left_s']:.0f} s without a reason"

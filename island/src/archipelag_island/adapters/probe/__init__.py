@@ -25,6 +25,8 @@ def capabilities(
     engines: tuple[str, ...],
     region: str,
     caps: Caps,
+    *,
+    takes_orders: bool = False,
 ) -> Capabilities:
     """What the owner lends of this host."""
     cores, memory_bytes = cpu.cores(), memory.usable_bytes()
@@ -40,6 +42,7 @@ def capabilities(
         runtimes=runtimes,
         engines=tuple(sorted(engines)),
         region=region,
+        takes_orders=takes_orders,
     )
 
 

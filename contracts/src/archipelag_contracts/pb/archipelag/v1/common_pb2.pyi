@@ -128,6 +128,7 @@ class Capabilities(_message.Message):
     RUNTIMES_FIELD_NUMBER: _builtins.int
     ENGINES_FIELD_NUMBER: _builtins.int
     REGION_FIELD_NUMBER: _builtins.int
+    TAKES_ORDERS_FIELD_NUMBER: _builtins.int
     agent_version: _builtins.str
     os: _builtins.str
     """"linux", "darwin", "windows" """
@@ -138,6 +139,8 @@ class Capabilities(_message.Message):
     memory_bytes: _builtins.int
     disk_free_bytes: _builtins.int
     region: _builtins.str
+    takes_orders: _builtins.bool
+    """does what its owner asks for on the network's side, too"""
     @_builtins.property
     def cpu_features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """"avx2", "fma", …"""
@@ -164,10 +167,11 @@ class Capabilities(_message.Message):
         runtimes: _abc.Iterable[Global___RuntimeInfo] | None = ...,
         engines: _abc.Iterable[_builtins.str] | None = ...,
         region: _builtins.str = ...,
+        takes_orders: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "arch", b"arch", "cores", b"cores", "cpu_features", b"cpu_features", "disk_free_bytes", b"disk_free_bytes", "engines", b"engines", "gpus", b"gpus", "memory_bytes", b"memory_bytes", "os", b"os", "region", b"region", "runtimes", b"runtimes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "arch", b"arch", "cores", b"cores", "cpu_features", b"cpu_features", "disk_free_bytes", b"disk_free_bytes", "engines", b"engines", "gpus", b"gpus", "memory_bytes", b"memory_bytes", "os", b"os", "region", b"region", "runtimes", b"runtimes", "takes_orders", b"takes_orders"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

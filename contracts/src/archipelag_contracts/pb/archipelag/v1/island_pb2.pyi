@@ -40,6 +40,7 @@ class Heartbeat(_message.Message):
     LOAD_FIELD_NUMBER: _builtins.int
     CATALOGUE_NUMBER_FIELD_NUMBER: _builtins.int
     READS_DOCUMENTS_FIELD_NUMBER: _builtins.int
+    WISHES_VERSION_FIELD_NUMBER: _builtins.int
     island_id: _builtins.str
     sequence: _builtins.int
     """rises by one; a lower one is a replay and is ignored"""
@@ -59,6 +60,8 @@ class Heartbeat(_message.Message):
     """version of the signed catalogue it holds; 0: none"""
     reads_documents: _builtins.bool
     """understands the signed catalogue"""
+    wishes_version: _builtins.int
+    """of its owner's wishes that it goes by; 0: none"""
     @_builtins.property
     def capabilities(self) -> _common_pb2.Capabilities:
         """only when changed since the last answered heartbeat, and at the first"""
@@ -86,10 +89,11 @@ class Heartbeat(_message.Message):
         load: _builtins.float = ...,
         catalogue_number: _builtins.int = ...,
         reads_documents: _builtins.bool = ...,
+        wishes_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot_id", b"boot_id", "broker_rtt_us", b"broker_rtt_us", "capabilities", b"capabilities", "cargos", b"cargos", "catalogue_number", b"catalogue_number", "catalogue_version", b"catalogue_version", "draining", b"draining", "held", b"held", "island_id", b"island_id", "load", b"load", "reads_documents", b"reads_documents", "sequence", b"sequence", "slots", b"slots", "slots_free", b"slots_free"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot_id", b"boot_id", "broker_rtt_us", b"broker_rtt_us", "capabilities", b"capabilities", "cargos", b"cargos", "catalogue_number", b"catalogue_number", "catalogue_version", b"catalogue_version", "draining", b"draining", "held", b"held", "island_id", b"island_id", "load", b"load", "reads_documents", b"reads_documents", "sequence", b"sequence", "slots", b"slots", "slots_free", b"slots_free", "wishes_version", b"wishes_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -242,6 +246,7 @@ class HeartbeatReply(_message.Message):
     CATALOGUE_DOCUMENT_FIELD_NUMBER: _builtins.int
     CATALOGUE_NUMBER_FIELD_NUMBER: _builtins.int
     RECOMMENDED_FIELD_NUMBER: _builtins.int
+    WISHES_FIELD_NUMBER: _builtins.int
     next_interval_ms: _builtins.int
     accepts_work: _builtins.bool
     """false: no new work for you now; `notice` says why"""
@@ -254,6 +259,8 @@ class HeartbeatReply(_message.Message):
     catalogue_document: _builtins.bytes
     """Signed(Catalogue); only when the Island's number differed"""
     catalogue_number: _builtins.int
+    wishes: _builtins.bytes
+    """Signed(Wishes); only to an Island that takes orders and goes by older ones"""
     @_builtins.property
     def stop(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptRef]:
         """no longer yours: end them, do not report"""
@@ -290,14 +297,87 @@ class HeartbeatReply(_message.Message):
         catalogue_document: _builtins.bytes = ...,
         catalogue_number: _builtins.int = ...,
         recommended: _abc.Iterable[_builtins.str] | None = ...,
+        wishes: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepts_work", b"accepts_work", "catalogue", b"catalogue", "catalogue_document", b"catalogue_document", "catalogue_number", b"catalogue_number", "catalogue_version", b"catalogue_version", "forget", b"forget", "island_id", b"island_id", "next_interval_ms", b"next_interval_ms", "notice", b"notice", "recommended", b"recommended", "resend", b"resend", "sequence", b"sequence", "stop", b"stop"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepts_work", b"accepts_work", "catalogue", b"catalogue", "catalogue_document", b"catalogue_document", "catalogue_number", b"catalogue_number", "catalogue_version", b"catalogue_version", "forget", b"forget", "island_id", b"island_id", "next_interval_ms", b"next_interval_ms", "notice", b"notice", "recommended", b"recommended", "resend", b"resend", "sequence", b"sequence", "stop", b"stop", "wishes", b"wishes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HeartbeatReply: _TypeAlias = HeartbeatReply  # noqa: Y015
+
+@_typing.final
+class Wishes(_message.Message):
+    """What the owner asked for on the network's side, in addition to what is set on the machine: the stricter wins. Travels as
+    Signed(Wishes) with an assignment key. Versions rise; whoever holds one refuses an older one.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ISLAND_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
+    HOURS_FIELD_NUMBER: _builtins.int
+    LEAST_PRICES_FIELD_NUMBER: _builtins.int
+    island_id: _builtins.str
+    """so that it cannot be given to another Island"""
+    version: _builtins.int
+    draining: _builtins.bool
+    hours: _builtins.bytes
+    """21 bytes: bit h % 8 of byte h / 8 is the week's hour h, from Monday 0:00 on by the machine's own"""
+    @_builtins.property
+    def least_prices(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeastPrice]:
+        """clock; set: it may work. Empty: always
+        shown there; the Coordinator places by them
+        """
+
+    def __init__(
+        self,
+        *,
+        island_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        draining: _builtins.bool = ...,
+        hours: _builtins.bytes = ...,
+        least_prices: _abc.Iterable[Global___LeastPrice] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "hours", b"hours", "island_id", b"island_id", "least_prices", b"least_prices", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Wishes: _TypeAlias = Wishes  # noqa: Y015
+
+@_typing.final
+class LeastPrice(_message.Message):
+    """The least that a Cargo must pay for this Island to work for it, part by part, in micro-credits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CARGO_SLUG_FIELD_NUMBER: _builtins.int
+    JOB_UCREDITS_FIELD_NUMBER: _builtins.int
+    PROMPT_TOKEN_UCREDITS_FIELD_NUMBER: _builtins.int
+    OUTPUT_ITEM_UCREDITS_FIELD_NUMBER: _builtins.int
+    cargo_slug: _builtins.str
+    job_ucredits: _builtins.int
+    prompt_token_ucredits: _builtins.int
+    output_item_ucredits: _builtins.int
+    def __init__(
+        self,
+        *,
+        cargo_slug: _builtins.str = ...,
+        job_ucredits: _builtins.int = ...,
+        prompt_token_ucredits: _builtins.int = ...,
+        output_item_ucredits: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cargo_slug", b"cargo_slug", "job_ucredits", b"job_ucredits", "output_item_ucredits", b"output_item_ucredits", "prompt_token_ucredits", b"prompt_token_ucredits"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeastPrice: _TypeAlias = LeastPrice  # noqa: Y015
 
 @_typing.final
 class AttemptRef(_message.Message):

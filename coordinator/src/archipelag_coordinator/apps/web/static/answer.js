@@ -13,7 +13,7 @@ export function question(message, acts) {
   const edit = make("button", "plain small", "Edit");
   edit.type = "button";
   edit.addEventListener("click", () => editing(item, text, message, acts));
-  row.append(copyButton(() => message.content), edit, versionsOf(message));
+  row.append(copyButton(() => message.content), edit, versionsOf(message, acts));
   item.append(make("span", "only-read", "You asked:"), text, row);
   return item;
 }
@@ -127,7 +127,7 @@ export class Answer {
     again.addEventListener("click", () => this.#acts.again(message.number));
     this.#foot.replaceChildren();
     if (this.text) this.#foot.append(copyButton(() => this.text));
-    this.#foot.append(again, versionsOf(message), figuresOf(message, this.firstMs));
+    this.#foot.append(again, versionsOf(message, this.#acts), figuresOf(message, this.firstMs));
   }
 
   #doing() {
@@ -178,10 +178,23 @@ export class Answer {
   }
 }
 
-function versionsOf(message) {
+/** Which of several in the same place this one is, and the way to the others; nothing where it is alone. */
+function versionsOf(message, acts) {
   const numbers = message.versions ?? [];
   if (numbers.length < 2) return "";
-  return make("span", "soft small", `version ${numbers.indexOf(message.number) + 1} of ${numbers.length}`);
+  const at = numbers.indexOf(message.number);
+  const line = make("span", "versions soft small", `version ${at + 1} of ${numbers.length}`);
+  const step = (sign, name, number) => {
+    const button = make("button", "plain small", sign);
+    button.type = "button";
+    button.setAttribute("aria-label", name);
+    button.disabled = number === undefined;
+    button.addEventListener("click", () => acts.version(number));
+    return button;
+  };
+  line.prepend(step("‹", "The version before", numbers[at - 1]));
+  line.append(step("›", "The version after", numbers[at + 1]));
+  return line;
 }
 
 function figuresOf({ figures, job_id }, firstMs) {

@@ -47,7 +47,7 @@ async function open(id, { push = false } = {}) {
   }
 }
 
-function draw(data) {
+function draw(data, { stay = false } = {}) {
   talk = data;
   parameters = data.parameters;
   if (data.model) choose(data.model);
@@ -59,7 +59,7 @@ function draw(data) {
   });
   said.replaceChildren(...items);
   shown();
-  toEnd(true);
+  if (!stay) toEnd(true);
 }
 
 function shown() {
@@ -85,6 +85,7 @@ function state() {
 const acts = {
   edit: (number, text) => asking(`messages/${number}/edit`, text, number),
   again: (number) => asking(`messages/${number}/regenerate`, null, number),
+  version: (number) => turnTo(number),
   grown: () => toEnd(false),
   told: (text) => heard(text),
 };
@@ -107,6 +108,8 @@ async function asking(path, text, number = 0) {
     }
     const json = { model: model.value, parameters };
     if (text !== null) json.content = text;
+    const before = Number(said.lastElementChild?.dataset.number ?? 0);
+    if (!number && before) json.after = before;
     const { data } = await ask("POST", `/conversations/${talk.id}/${path}`, { json, key: pending.key });
     pending = null;
     talk = { ...talk, ...data.conversation };
@@ -130,6 +133,23 @@ async function asking(path, text, number = 0) {
   }
 }
 
+/** Shows the branch in which another version stands; what is asked next goes on from there. */
+async function turnTo(number) {
+  if (busy || running) return;
+  trouble("");
+  try {
+    const { data } = await ask("GET", `/conversations/${talk.id}`, { query: { through: number } });
+    draw(data, { stay: true });
+    const item = [...said.children].find((one) => Number(one.dataset.number) === number);
+    item?.scrollIntoView({ block: "nearest" });
+    const place = data.messages.find((one) => one.number === number);
+    heard(`Version ${place.versions.indexOf(number) + 1} of ${place.versions.length}`);
+    item?.querySelector(".versions button:not(:disabled)")?.focus({ preventScroll: true });
+  } catch (error) {
+    trouble(words(error));
+  }
+}
+
 /** Takes what another branch takes the place of off the page. */
 function cutFrom(number) {
   for (const item of [...said.children]) if (Number(item.dataset.number) >= number) item.remove();
@@ -148,6 +168,10 @@ async function watch(answer) {
     const { data } = await ask("GET", `/conversations/${mine || talk.id}`);
     const message = data.messages.find((one) => one.number === Number(answer.item.dataset.number));
     if (message) answer.settle(message);
+    const asked = data.messages.find((one) => one.number === message?.parent);
+    const item = [...said.children].find((one) => Number(one.dataset.number) === asked?.number);
+    // Only now is it known that it stands in the place of others.
+    if (asked?.versions.length > 1 && item && !item.querySelector("form")) item.replaceWith(question(asked, acts));
     if (message?.content) heard(message.content.slice(0, 2000));
     toEnd(false);
     purse();

@@ -6,7 +6,6 @@ import { run } from "./running.js";
 
 const $ = (id) => document.getElementById(id);
 const painters = JSON.parse($("making")?.dataset.painters ?? "[]");
-const PAGE = 60;
 const form = $("paint");
 let fields;
 let painter;
@@ -55,13 +54,15 @@ async function paint(event) {
   }
 }
 
-/** The newest pictures, from the jobs that drew them. */
-async function shelve() {
-  const slugs = new Set(painters.map((one) => one.slug));
-  const shown = [];
-  for await (const job of client.listJobs({ limit: PAGE })) if (slugs.has(job.workloadSlug) && job.status === "completed") shown.push(job);
-  $("gallery").replaceChildren(...shown.map(frame));
-  $("no-pictures").hidden = shown.length > 0;
+/** The newest pictures, or those that follow; each is fetched from its job when it comes into sight. */
+async function shelve(offset = 0) {
+  const response = await fetch(`/images/drawn?offset=${offset}`);
+  if (!response.ok) throw new Error(`Your pictures cannot be listed now (${response.status}).`);
+  const { pictures, more } = await response.json();
+  const frames = pictures.map(frame);
+  offset ? $("gallery").append(...frames) : $("gallery").replaceChildren(...frames);
+  $("no-pictures").hidden = $("gallery").children.length > 0;
+  $("more-pictures").hidden = !more;
 }
 
 function frame(job) {
@@ -80,7 +81,7 @@ function frame(job) {
   const again = make("button", "plain small", "Again");
   again.type = "button";
   again.addEventListener("click", () => {
-    painter = painters.find((one) => one.slug === job.workloadSlug);
+    painter = painters.find((one) => one.slug === job.workload);
     $("fields").replaceChildren();
     fields = new SchemaForm($("fields"), painter.schema, job.input, { fold: true });
     scrollTo({ top: 0, behavior: "smooth" });
@@ -94,5 +95,10 @@ if (painters.length) {
   choose(painters[0].slug);
   $("painter")?.addEventListener("change", (event) => choose(event.target.value));
   form.addEventListener("submit", paint);
-  shelve().catch((error) => ($("no-pictures").textContent = words(error)));
+  const told = (error) => {
+    $("no-pictures").hidden = false;
+    $("no-pictures").textContent = words(error);
+  };
+  $("more-pictures").addEventListener("click", () => shelve($("gallery").children.length).catch(told));
+  shelve().catch(told);
 }

@@ -49,10 +49,26 @@ async function files(job) {
     link.href = `/api/v1/files/${file.id}/content`;
     link.download = file.filename;
     const item = make("li");
-    item.append(link, make("span", "soft small", ` ${file.mediaType}, ${sizeOf(file.bytes)}`));
+    const player = playerOf(file);
+    item.append(...player, link, make("span", "soft small", ` ${file.mediaType}, ${sizeOf(file.bytes)}`));
     list.append(item);
   }
   return [make("h3", "", "Files"), list];
+}
+
+const HEARD = /^audio\/(wav|mpeg|ogg|flac|mp4|webm)$/;
+const SEEN = /^video\/(mp4|webm|ogg)$/;
+
+/** Sound and film are played where they stand; by the kind that their bytes have, not the one that a Cargo says. */
+function playerOf({ id, filename, mediaType }) {
+  const kind = HEARD.test(mediaType) ? "audio" : SEEN.test(mediaType) ? "video" : "";
+  if (!kind) return [];
+  const player = make(kind);
+  player.controls = true;
+  player.preload = "metadata";
+  player.setAttribute("aria-label", filename);
+  player.src = `/api/v1/files/${id}/content`;
+  return [player];
 }
 
 /** What it cost and where it ran. */

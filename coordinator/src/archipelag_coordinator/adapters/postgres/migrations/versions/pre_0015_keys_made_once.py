@@ -3,7 +3,7 @@
 from archipelag_coordinator.adapters.postgres.migrations import sql
 
 revision = "pre_0015_keys_made_once"
-down_revision = "pre_0013_conversations"
+down_revision = "pre_0014_wishes"
 
 
 def upgrade() -> None:
