@@ -119,6 +119,7 @@ KEY = {
     "used": "0",
     "rate_per_minute": 10,
 }
+HOST = {"id": "isl_01m8f3", "name": "attic", "status": "draining", "region": "eu"}
 SESSION = {
     "id": "key_01m8f3session",
     "user_agent": "Mozilla/5.0",
@@ -233,6 +234,31 @@ def _books() -> list[dict[str, Any]]:
             "PATCH /api-keys/key_01m8f3",
             KEY,
             body={"name": "renamed", "budget": "3"},
+        ),
+        _one(
+            "orders to an Island",
+            "order_island",
+            {
+                "island_id": "isl_01m8f3",
+                "draining": True,
+                "schedule": {"sat": [0, 23]},
+                "least_prices": {"echo": {"per_output_item": "0.002"}},
+            },
+            "PATCH /hosts/isl_01m8f3",
+            HOST,
+            body={
+                "draining": True,
+                "schedule": {"sat": [0, 23]},
+                "least_prices": {"echo": {"per_output_item": "0.002"}},
+            },
+        ),
+        _one(
+            "an Island that may work at any hour again",
+            "order_island",
+            {"island_id": "isl_01m8f3", "schedule": "always"},
+            "PATCH /hosts/isl_01m8f3",
+            HOST,
+            body={"schedule": None},
         ),
         _one(
             "jobs by several",

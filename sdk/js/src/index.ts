@@ -5,7 +5,7 @@ export * from "./errors.js";
 export type { DownloadOptions, Uploadable, UploadOptions } from "./files.js";
 export type { CallOptions, ClientOptions, WriteOptions } from "./http.js";
 export type { BatchOptions, JobFilter, WaitOptions } from "./jobs.js";
-export type { DaysOptions, KeyOptions } from "./network.js";
+export type { DaysOptions, KeyOptions, OrderOptions } from "./network.js";
 export type { ImageOptions } from "./pictures.js";
 export { type SseEvent, SseParser } from "./sse.js";
 export { type ChatListeners, type ChatStatus, ChatStream } from "./streams.js";

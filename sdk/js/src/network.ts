@@ -36,6 +36,16 @@ export interface KeyOptions extends WriteOptions {
   readonly ratePerMinute?: number | undefined;
 }
 
+/** What an owner orders an Island to do. */
+export interface OrderOptions extends WriteOptions {
+  /** Takes no more work until it is false again. */
+  readonly draining?: boolean | undefined;
+  /** Day (`mon` to `sun`) → the hours in which it may work, by the machine's own clock. */
+  readonly schedule?: Readonly<Record<string, readonly number[]>> | "always" | undefined;
+  /** Workload → the least in credits that it works for: `per_job`, `per_prompt_token`, `per_output_item`. */
+  readonly leastPrices?: Readonly<Record<string, Readonly<Record<string, Credits>>>> | undefined;
+}
+
 /** The lower half of the client. */
 export class NetworkCalls {
   /** @internal */
@@ -183,6 +193,17 @@ export class NetworkCalls {
   /** One Island. */
   getIsland(islandId: string, options: CallOptions = {}): Promise<Island> {
     return this.read(`/hosts/${segment(islandId)}`, options);
+  }
+
+  /** Changes what is given of an owner's orders to one's own Island; beside its own rules, the stricter wins. */
+  orderIsland(islandId: string, orders: OrderOptions): Promise<Island> {
+    const { draining, schedule, leastPrices } = orders;
+    const json = {
+      ...(draining === undefined ? {} : { draining }),
+      ...(schedule === undefined ? {} : { schedule: schedule === "always" ? null : schedule }),
+      ...(leastPrices === undefined ? {} : { least_prices: leastPrices }),
+    };
+    return this.write("PATCH", `/hosts/${segment(islandId)}`, orders, json);
   }
 
   /** What is held for and against an Island. */

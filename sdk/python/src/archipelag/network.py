@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from decimal import Decimal
+from typing import Literal
 
 from archipelag import operations, values, values_of_batches, values_of_money, values_of_why
 from archipelag.calls import AsyncCalls, Calls
@@ -62,6 +64,22 @@ class NetworkCalls:
 
     def get_island(self: Calls, island_id: str) -> values.Island:
         return self.call(operations.island(island_id))
+
+    def order_island(
+        self: Calls,
+        island_id: str,
+        *,
+        draining: bool | None = None,
+        schedule: Mapping[str, Sequence[int]] | Literal["always"] | None = None,
+        least_prices: Mapping[str, Mapping[str, Decimal | str]] | None = None,
+    ) -> values.Island:
+        """Changes what is given of an owner's orders to one's own Island; beside its own rules, the stricter wins.
+
+        `schedule`: day (`mon` to `sun`) → hours; `least_prices`: workload → `per_job`, `per_prompt_token` and
+        `per_output_item`, in credits.
+        """
+        wishes = {"draining": draining, "schedule": schedule, "least_prices": least_prices}
+        return self.call(operations.order_island(island_id, wishes))
 
     def get_island_karma(self: Calls, island_id: str) -> values.Karma:
         return self.call(operations.island_karma(island_id))
@@ -149,6 +167,22 @@ class AsyncNetworkCalls:
 
     async def get_island(self: AsyncCalls, island_id: str) -> values.Island:
         return await self.call(operations.island(island_id))
+
+    async def order_island(
+        self: AsyncCalls,
+        island_id: str,
+        *,
+        draining: bool | None = None,
+        schedule: Mapping[str, Sequence[int]] | Literal["always"] | None = None,
+        least_prices: Mapping[str, Mapping[str, Decimal | str]] | None = None,
+    ) -> values.Island:
+        """Changes what is given of an owner's orders to one's own Island; beside its own rules, the stricter wins.
+
+        `schedule`: day (`mon` to `sun`) → hours; `least_prices`: workload → `per_job`, `per_prompt_token` and
+        `per_output_item`, in credits.
+        """
+        wishes = {"draining": draining, "schedule": schedule, "least_prices": least_prices}
+        return await self.call(operations.order_island(island_id, wishes))
 
     async def get_island_karma(self: AsyncCalls, island_id: str) -> values.Karma:
         return await self.call(operations.island_karma(island_id))

@@ -88,6 +88,9 @@ def segment(text: str) -> str:
     return quote(text, safe="")
 
 
+ALWAYS: Final = "always"
+
+
 def given(**named: Any) -> dict[str, Any]:
     """Only what was given, as it stands in JSON or behind the question mark."""
     return {name.rstrip("_"): _plain(value) for name, value in named.items() if value is not None}
@@ -162,6 +165,16 @@ def islands() -> Operation[tuple[values.Island, ...]]:
 
 def island(island_id: str) -> Operation[values.Island]:
     return Operation("GET", f"/hosts/{segment(island_id)}", data(values.island))
+
+
+def order_island(island_id: str, wishes: dict[str, Any]) -> Operation[values.Island]:
+    """`schedule`: ALWAYS takes it back."""
+    asked = given(**wishes)
+    if asked.get("schedule") == ALWAYS:
+        asked["schedule"] = None
+    for slug, prices in asked.get("least_prices", {}).items():
+        asked["least_prices"] = asked["least_prices"] | {slug: given(**prices)}
+    return Operation("PATCH", f"/hosts/{segment(island_id)}", data(values.island), asked)
 
 
 def island_karma(island_id: str) -> Operation[values.Karma]:

@@ -479,7 +479,7 @@ def test_both_clients_offer_the_same(waiting: type, async_: type) -> None:
         "upload_file download_file list_files delete_file list_workloads get_workload",
         "list_models list_keys create_key update_key revoke_key get_account get_usage",
         "list_transfers list_islands get_island list_batches list_sessions revoke_session",
-        "revoke_sessions list_users grant_credits",
+        "revoke_sessions list_users grant_credits order_island",
     ],
 )
 def test_the_names_that_are_promised_stand_on_the_client(wanted: str) -> None:
