@@ -51,4 +51,6 @@ async def check_audit(world: World) -> AuditCheck:
 async def audit_ledger(world: World) -> list[tuple[Account, Account]]:
     """(kept, rebuilt) of every account that drifted. Empty is right; anything else needs a person."""
     async with world.store.begin() as tx:
-        return await tx.ledger.rebuild()
+        drifted = await tx.ledger.rebuild()
+    world.tally.rebuilt(len(drifted), world.clock.now())
+    return drifted

@@ -45,6 +45,7 @@ from archipelag_coordinator.apps.api.errors import (
 from archipelag_coordinator.apps.api.links import Links
 from archipelag_coordinator.apps.api.openapi import describe
 from archipelag_coordinator.apps.ops import health
+from archipelag_coordinator.apps.ops.watched import Watched
 from archipelag_coordinator.errors import CoordinatorError, InvalidInput, NotFound
 from archipelag_coordinator.services.world import World
 
@@ -114,7 +115,8 @@ def create_app(
     app.openapi_schema = describe(app)
     app.include_router(docs.router, prefix=BASE, include_in_schema=False)
     _answer_errors(app)
-    return Envelope(app if pages is None else Beside(app, pages), new_request_id)
+    whole = app if pages is None else Beside(app, pages)
+    return Envelope(Watched(whole, world), new_request_id)
 
 
 class Beside:
@@ -157,9 +159,11 @@ class _Led:
 
 
 def _answer_errors(app: FastAPI) -> None:
-    async def expected(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    async def expected(request: Request, error: Exception) -> Response:
         assert isinstance(error, CoordinatorError)
-        return respond(problem_of(error))
+        problem = problem_of(error)
+        request.app.state.world.tally.refused[problem.code] += 1
+        return respond(problem)
 
     async def from_routing(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -173,10 +177,12 @@ def _answer_errors(app: FastAPI) -> None:
             fields.setdefault(name, []).append(str(one["msg"]))
         return respond(problem_of(InvalidInput(fields)))
 
-    async def unavailable(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    async def unavailable(request: Request, _: Exception) -> Response:
+        request.app.state.world.tally.refused["unavailable"] += 1
         return respond(problem_of(Unavailable("the network's database or broker is out of reach")))
 
-    async def our_mistake(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    async def our_mistake(request: Request, _: Exception) -> Response:
+        request.app.state.world.tally.refused["internal_error"] += 1
         return respond(Problem(500, "internal_error", INTERNAL_MESSAGE))
 
     # Told here, logged by the envelope, which the error goes on to.

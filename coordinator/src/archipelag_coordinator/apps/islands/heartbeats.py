@@ -36,6 +36,7 @@ class Heartbeats:
                 raise BadMessage("a heartbeat in another Island's name")
             beat, held = beat_of(message), held_of(message)
         except ContractError as error:
+            self._world.tally.heartbeats["refused"] += 1
             log.warning("heartbeat_refused island=%s error=%s", island, error)
             return None
         try:
@@ -44,8 +45,10 @@ class Heartbeats:
             )
             answer = await heartbeat(self._world, island, beat, held, holds)
         except CoordinatorError as error:
+            self._world.tally.heartbeats["not_taken"] += 1
             log.warning("heartbeat_not_taken island=%s error=%s", island, error)
             return None
+        self._world.tally.heartbeats["taken"] += 1
         return self._signing.seal(_reply(answer, island, message.sequence))
 
 
