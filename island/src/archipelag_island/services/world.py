@@ -22,7 +22,16 @@ from archipelag_island.domain.owner import Owner, Readings, Rules
 from archipelag_island.domain.run import Run
 from archipelag_island.domain.usage import Share
 from archipelag_island.runtime import Runtime, RuntimeInfo
-from archipelag_island.services.ports import Files, Images, Journal, Link, Models, Shelf
+from archipelag_island.services.ports import (
+    Files,
+    Images,
+    Journal,
+    Link,
+    Models,
+    NoTraces,
+    Shelf,
+    Traces,
+)
 
 AGAIN_S: Final = (0.5, 1.5, 3.5, 7.5)
 """After the line broke, what runs is said again at once and then so often: a broker that was restarted has forgotten
@@ -181,6 +190,7 @@ class World:
     drain_changed: asyncio.Event = field(default_factory=asyncio.Event)
     bucket: Bucket = field(default_factory=Bucket)
     """What the owner lets us send."""
+    traces: Traces = field(default_factory=NoTraces)
     _moved: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
