@@ -22,6 +22,7 @@ from archipelag_coordinator.apps.web import (
     jobs,
     keys,
     landing,
+    metrics,
     money,
     network,
     quickstart,
@@ -78,6 +79,7 @@ _ROOMS: Final = (
     admin,
     admin_cargos,
     admin_people,
+    metrics,
 )
 _STATUS: Final[tuple[tuple[type[CoordinatorError], int], ...]] = (
     (AccountSuspended, 403),
