@@ -45,7 +45,6 @@ from archipelag_coordinator.apps.api.errors import (
 from archipelag_coordinator.apps.api.links import Links
 from archipelag_coordinator.apps.api.openapi import describe
 from archipelag_coordinator.apps.ops import health
-from archipelag_coordinator.apps.ops.watched import Watched
 from archipelag_coordinator.errors import CoordinatorError, InvalidInput, NotFound
 from archipelag_coordinator.services.world import World
 
@@ -116,7 +115,7 @@ def create_app(
     app.include_router(docs.router, prefix=BASE, include_in_schema=False)
     _answer_errors(app)
     whole = app if pages is None else Beside(app, pages)
-    return Envelope(Watched(whole, world), new_request_id)
+    return Envelope(whole, new_request_id, world.tally, world.traces)
 
 
 class Beside:
