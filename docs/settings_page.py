@@ -48,6 +48,14 @@ COORDINATOR: Final = {
     "oidc_client_id": "what that provider knows this network by",
     "oidc_client_secret": "and the secret that it gave",
     "log_level": "`DEBUG`, `INFO`, `WARNING` or `ERROR`",
+    "log_format": "`text` for people, `json` for programs: one object a line; "
+    "see [watch a network](../how-to/observe.md)",
+    "metrics_token": "what Prometheus must show at `/metrics`, 16 characters or more; where it is not set, only "
+    "programs on this machine are answered",
+    "nats_monitor_urls": "`http://host:8222`, by comma: monitoring doors of the broker's servers, whose figures are "
+    "told at `/metrics` too",
+    "traces_url": "`http://host:4318/v1/traces`: where spans are sent by OTLP; needs `archipelag-coordinator[traces]`",
+    "traces_sampled": "which part of requests is followed, 0 to 1, where the client does not say it",
 }
 
 

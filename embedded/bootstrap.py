@@ -74,6 +74,7 @@ SANDBOXES = {
     "skopeo": "skopeo",
     "newuidmap": "uidmap",
     "chromium": "chromium",
+    "promtool": "prometheus",
 }
 """Program → Debian package: what the tests of sandboxes, registries and pages need and no wheel brings. Nobody else
 does."""

@@ -145,9 +145,14 @@ class Rig:
             "ARCHIPELAG_ISLAND_SLOTS": "32",
             "ARCHIPELAG_COORDINATOR": f"127.0.0.1:{self._grpc}",
             "ARCHIPELAG_PAIRING_CODE": pairing_code,
+            **self._island_environment(number),
         }
         program = [sys.executable, "-m", "archipelag_island", "run"]
         return Process(name, program, log=self.home / f"{name}.log", env=env)
+
+    def _island_environment(self, number: int) -> dict[str, str]:
+        """What else an Island is told."""
+        return {}
 
     async def whole(self) -> None:
         """Everything runs, whatever the last test broke."""

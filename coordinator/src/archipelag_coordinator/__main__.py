@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nats.errors
 import psycopg
+from archipelag_contracts import logs, traces
 from archipelag_contracts.errors import ContractError
 from archipelag_contracts.tiers import TRUST_MAX
 
@@ -54,6 +55,11 @@ settings, from the environment:
   ARCHIPELAG_OIDC_ISSUER, _CLIENT_ID, _CLIENT_SECRET
                                  a provider of sign-in by OpenID Connect      none
   ARCHIPELAG_LOG_LEVEL           DEBUG, INFO, WARNING or ERROR                INFO
+  ARCHIPELAG_LOG_FORMAT          text or json                                 text
+  ARCHIPELAG_METRICS_TOKEN       what Prometheus shows at /metrics            this machine only
+  ARCHIPELAG_NATS_MONITOR_URLS   http://host:8222, told at /metrics too       none
+  ARCHIPELAG_TRACES_URL, _TRACES_SAMPLED
+                                 OTLP over HTTP; which part, 0 to 1           none, 0
   ARCHIPELAG_POLICY_<NAME>       every limit and interval of domain/policy.py, for example
                                  ARCHIPELAG_POLICY_REQUESTS_PER_MINUTE=600
 """
@@ -287,10 +293,11 @@ def _serve(settings: config.Settings) -> None:
 
     from archipelag_coordinator.compose import serve
 
-    logging.basicConfig(
-        level=settings.log_level,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-        stream=sys.stderr,
+    logs.set_up(
+        settings.log_level,
+        settings.log_format,
+        sys.stderr,
+        traces.trace_id if settings.traces_url else lambda: "",
     )
     logging.getLogger(__name__).info("coordinator_starting %s", settings.describe())
     uvloop.run(serve(settings))

@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from hashlib import sha256
 from typing import Any, Final
@@ -17,6 +17,7 @@ import nats.errors
 import procrastinate
 import uvicorn
 from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
+from archipelag_contracts.traces import Tracer, TracesMissing
 
 from archipelag_coordinator import __version__
 from archipelag_coordinator.adapters.catalogue_signer import KeyCatalogueSigner
@@ -44,6 +45,11 @@ from archipelag_coordinator.adapters.postgres.leader import Leader
 from archipelag_coordinator.adapters.postgres.store import UNREACHABLE, PostgresStore
 from archipelag_coordinator.adapters.s3.blobs import S3Blobs, bucket_of
 from archipelag_coordinator.adapters.s3.signing import Access
+from archipelag_coordinator.adapters.telemetry.broker import BrokerMonitor
+from archipelag_coordinator.adapters.telemetry.lag import Lag
+from archipelag_coordinator.adapters.telemetry.metrics import Metrics
+from archipelag_coordinator.adapters.telemetry.own_figures import Innards
+from archipelag_coordinator.adapters.telemetry.spans import Spans
 from archipelag_coordinator.apps.api.app import ApiSettings, create_app
 from archipelag_coordinator.apps.api.links import Links
 from archipelag_coordinator.apps.background.chores import chores_app, run_chores
@@ -56,6 +62,7 @@ from archipelag_coordinator.apps.islands.presence import Presence
 from archipelag_coordinator.apps.islands.reports import Reports
 from archipelag_coordinator.apps.loops.runner import Runner
 from archipelag_coordinator.apps.loops.table import TABLE
+from archipelag_coordinator.apps.ops.metrics import MetricsDoor
 from archipelag_coordinator.apps.web.app import create_pages
 from archipelag_coordinator.apps.web.settings import PagesSettings
 from archipelag_coordinator.clock import SystemClock
@@ -69,6 +76,7 @@ from archipelag_coordinator.services.cancel import cancel_here
 from archipelag_coordinator.services.failover import failover
 from archipelag_coordinator.services.follow import look
 from archipelag_coordinator.services.list_cargos import load_catalogue
+from archipelag_coordinator.services.ports_of_traces import NoTraces
 from archipelag_coordinator.services.settled import settled
 from archipelag_coordinator.services.world import World
 
@@ -93,6 +101,8 @@ class Parts:
     leader: Leader
     runner: Runner
     keys: Keys
+    lag: Lag
+    monitor: BrokerMonitor | None
 
 
 async def serve(settings: Settings) -> None:
@@ -120,6 +130,7 @@ async def serve(settings: Settings) -> None:
                 others = [
                     group.create_task(parts.leader.run(), name="leader"),
                     group.create_task(parts.runner.run(world), name="loops"),
+                    group.create_task(parts.lag.run(), name="lag"),
                     group.create_task(reports.run(), name="reports"),
                     group.create_task(run_chores(lambda: _chores(settings, parts)), name="chores"),
                 ]
@@ -163,6 +174,9 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
         provider = _provider(settings, clock)
         if provider is not None:
             stack.push_async_callback(provider.close)
+        monitor = BrokerMonitor(settings.nats_monitor_urls) if settings.nats_monitor_urls else None
+        if monitor is not None:
+            stack.push_async_callback(monitor.close)
         leader = Leader(settings.database_url)
         runner = Runner(TABLE, lambda: leader.is_leader, lambda: leader.is_settled)
         world = World(
@@ -188,6 +202,7 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
             broker_urls=settings.broker_public_urls or tuple(urls),
             version=__version__,
             nudge=runner.nudge,
+            traces=_traces(settings, home, clock, stack),
         )
         errands = _Errands()
         stack.push_async_callback(errands.close)
@@ -198,7 +213,7 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
         presence = Presence(world)
         stack.push_async_callback(presence.close)
         await broker.listen_presence(presence.gone, presence.back, presence.unsure)
-        yield Parts(world, store, connection, bus, relay, leader, runner, keys)
+        yield Parts(world, store, connection, bus, relay, leader, runner, keys, Lag(), monitor)
 
 
 async def _make_streams(settings: Settings, connection: Connection) -> None:
@@ -284,7 +299,7 @@ def _http(settings: Settings, parts: Parts) -> uvicorn.Server:
         stream_says=partial(streams_say, parts.connection),
     )
     config = uvicorn.Config(
-        app,
+        MetricsDoor(app, _metrics(parts).page, settings.metrics_token),
         host=settings.http_host,
         port=settings.http_port,
         loop="none",
@@ -299,6 +314,33 @@ def _http(settings: Settings, parts: Parts) -> uvicorn.Server:
         timeout_graceful_shutdown=STREAMS_END_S,
     )
     return uvicorn.Server(config)
+
+
+def _traces(
+    settings: Settings, home: RelayId, clock: SystemClock, stack: AsyncExitStack
+) -> Spans | NoTraces:
+    if not settings.traces_url:
+        return NoTraces()
+    about = {"service.version": __version__, "service.instance.id": home}
+    sampled = settings.traces_sampled
+    try:
+        tracer = Tracer("archipelag-coordinator", settings.traces_url, sampled=sampled, about=about)
+    except TracesMissing as error:
+        raise InvalidInput({"ARCHIPELAG_TRACES_URL": [str(error)]}) from None
+    stack.push_async_callback(asyncio.to_thread, tracer.close)
+    return Spans(tracer, clock)
+
+
+def _metrics(parts: Parts) -> Metrics:
+    counts = parts.relay.counts
+    innards = Innards(
+        relay=lambda: asdict(counts),
+        pool=parts.store.pool_counts,
+        leads=lambda: parts.leader.is_leader,
+        connected=lambda: parts.connection.connected,
+        lag_s=parts.lag.take,
+    )
+    return Metrics(parts.world, innards, parts.store.figures, parts.monitor)
 
 
 def _enrol_address(settings: Settings) -> str:

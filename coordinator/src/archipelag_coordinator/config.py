@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from archipelag_coordinator.domain.policy import Policy
 from archipelag_coordinator.errors import InvalidInput
@@ -15,6 +16,9 @@ _REGISTRY: Final = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?(/[a
 
 _LOOPBACK: Final = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:|$)")
 _PUBLIC_URL: Final = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+
+
+METRICS_TOKEN_MIN: Final = 16
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,16 @@ class Settings:
     oidc_client_secret: str = field(default="", repr=False)
     """And the secret it gave it."""
     log_level: str = "INFO"
+    log_format: str = "text"
+    """`text` for people, `json` for programs: one object a line, with the ids of traces and jobs."""
+    metrics_token: str = field(default="", repr=False)
+    """What Prometheus must show at `/metrics`. Empty: only programs on this machine are answered."""
+    nats_monitor_urls: tuple[str, ...] = ()
+    """Monitoring doors of the broker's servers, `http://host:8222`, whose figures are told at `/metrics` too."""
+    traces_url: str = ""
+    """Where spans are sent by OTLP over HTTP: `http://host:4318/v1/traces`. Empty: nobody follows requests."""
+    traces_sampled: float = 0.0
+    """Which part of requests is followed, 0 to 1, where the client does not decide it."""
     policy: Policy = field(default_factory=Policy)
 
     @property
@@ -218,6 +232,39 @@ def _level(raw: str) -> str:
     return raw.upper()
 
 
+def _log_format(raw: str) -> str:
+    if raw not in ("text", "json"):
+        raise ValueError("must be text or json")
+    return raw
+
+
+def _secret(raw: str) -> str:
+    if len(raw) < METRICS_TOKEN_MIN or not raw.isascii() or not raw.isprintable() or " " in raw:
+        raise ValueError(f"must be {METRICS_TOKEN_MIN} or more printable characters without spaces")
+    return raw
+
+
+def _http_url(raw: str) -> str:
+    parts = urlsplit(raw)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+        raise ValueError("must be http://host:port or https://host:port, without a user")
+    return raw
+
+
+def _part(raw: str) -> float:
+    try:
+        part = float(raw)
+    except ValueError:
+        part = -1.0
+    if not 0 <= part <= 1:
+        raise ValueError("must be a number, 0 to 1")
+    return part
+
+
+def _several(raw: str) -> tuple[str, ...]:
+    return tuple(one.strip() for one in raw.split(",") if one.strip())
+
+
 def _registry(raw: str) -> str:
     if not _REGISTRY.fullmatch(raw):
         raise ValueError("must be host[:port][/path], in lower case and without https://")
@@ -230,7 +277,12 @@ _READERS = {
     "grpc_port": _port,
     "nats_replicas": _replicas,
     "database_pool_max": _count,
-    "broker_public_urls": lambda raw: tuple(url.strip() for url in raw.split(",") if url.strip()),
+    "broker_public_urls": _several,
+    "log_format": _log_format,
+    "metrics_token": _secret,
+    "nats_monitor_urls": lambda raw: tuple(_http_url(one) for one in _several(raw)),
+    "traces_url": _http_url,
+    "traces_sampled": _part,
     "log_level": _level,
     "blobs": _blobs,
     "registry": _registry,

@@ -202,3 +202,40 @@ def test_a_mailbox_is_for_a_network_on_ones_own_machine(url: str) -> None:
     given = {"ARCHIPELAG_LOCAL_MAILBOX": "true", "ARCHIPELAG_PUBLIC_URL": url}
 
     assert read(ENOUGH | given).local_mailbox
+
+
+def test_what_watches_is_set_by_name() -> None:
+    settings = read(
+        ENOUGH
+        | {
+            "ARCHIPELAG_LOG_FORMAT": "json",
+            "ARCHIPELAG_METRICS_TOKEN": "sixteen-letters-x",
+            "ARCHIPELAG_NATS_MONITOR_URLS": "http://a:8222, http://b:8222,",
+            "ARCHIPELAG_TRACES_URL": "https://collector:4318/v1/traces",
+            "ARCHIPELAG_TRACES_SAMPLED": "0.25",
+        }
+    )
+
+    assert settings.nats_monitor_urls == ("http://a:8222", "http://b:8222")
+    assert settings.traces_sampled == 0.25
+    assert "sixteen" not in repr(settings) + settings.describe()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("LOG_FORMAT", "xml", "must be text or json"),
+        ("METRICS_TOKEN", "short", "must be 16 or more"),
+        ("METRICS_TOKEN", "with a space in it, long", "must be 16 or more"),
+        ("NATS_MONITOR_URLS", "a:8222", "must be http://host:port"),
+        ("TRACES_URL", "http://me:secret@collector", "without a user"),
+        ("TRACES_URL", "grpc://collector:4317", "must be http://host:port"),
+        ("TRACES_SAMPLED", "2", "must be a number, 0 to 1"),
+        ("TRACES_SAMPLED", "nan", "must be a number, 0 to 1"),
+    ],
+)
+def test_a_wrong_way_of_watching_is_refused(name: str, value: str, told: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        read(ENOUGH | {f"ARCHIPELAG_{name}": value})
+
+    assert told in refused.value.errors[f"ARCHIPELAG_{name}"][0]

@@ -53,6 +53,7 @@ class Nats:
         port: int | None = None,
         jetstream: bool = True,
         websocket: bool = False,
+        monitor: bool = False,
         membership: Membership | None = None,
     ) -> None:
         self._directory = directory.absolute()
@@ -61,10 +62,13 @@ class Nats:
         self._fixed_port = port
         self._jetstream = jetstream
         self._websocket = websocket
+        self._monitor = monitor
         self._membership = membership
         self._process: Process | None = None
         self.port = 0
         self.websocket_port = 0
+        self.monitor_port = 0
+        """Where it tells how it is, to whoever asks from this machine; no names or keys of people are in that."""
 
     @property
     def process(self) -> Process | None:
@@ -77,6 +81,10 @@ class Nats:
     @property
     def url(self) -> str:
         return f"nats://127.0.0.1:{self.port}"
+
+    @property
+    def monitor_url(self) -> str:
+        return f"http://127.0.0.1:{self.monitor_port}"
 
     @property
     def store(self) -> Path:
@@ -101,6 +109,8 @@ class Nats:
         self.port = self._fixed_port or kept_port(self._directory / "port")
         if self._websocket:
             self.websocket_port = self.websocket_port or free_port()
+        if self._monitor:
+            self.monitor_port = self.monitor_port or free_port()
         file = self._directory / "nats.conf"
         file.touch(mode=0o600)
         file.write_text(self._configuration())
@@ -163,6 +173,8 @@ class Nats:
             ]
         if self._websocket:
             lines.append(f"websocket {{ listen: 127.0.0.1:{self.websocket_port}, no_tls: true }}")
+        if self._monitor:
+            lines.append(f"http: 127.0.0.1:{self.monitor_port}")
         if self._membership is not None:
             routes = ", ".join(f"nats://127.0.0.1:{port}" for port in self._membership.routes)
             lines += [

@@ -49,7 +49,7 @@ class Network:
         self._state = state
         self._settings = settings
         self._postgres = Postgres(state.postgres, log=state.log("postgres"))
-        self._nats = Nats(state.nats, log=state.log("nats"))
+        self._nats = Nats(state.nats, log=state.log("nats"), monitor=True)
         self._http_port = choose_port(
             "ARCHIPELAG_HTTP_PORT", settings.http_port, HTTP_PORT, state.directory / "http-port"
         )
@@ -172,6 +172,7 @@ class Network:
         # others come in by an address of its own, it must not.
         if not given.get("ARCHIPELAG_SMTP_URL") and not given.get("ARCHIPELAG_PUBLIC_URL"):
             given.setdefault("ARCHIPELAG_LOCAL_MAILBOX", "true")
+        given.setdefault("ARCHIPELAG_NATS_MONITOR_URLS", self._nats.monitor_url)
         given.setdefault("ARCHIPELAG_POLICY_SIGN_UP_UCREDITS", str(SIGN_UP_UCREDITS))
         return given | {
             "ARCHIPELAG_DATABASE_URL": self._postgres.dsn(),

@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Event
 from typing import Final
 
+from archipelag_contracts import logs, traces
 from archipelag_contracts.ids import IslandId
 
 from archipelag_island import config
@@ -150,14 +151,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _main(arguments: list[str] | None) -> int:
     chosen = _parser().parse_args(arguments)
-    logging.basicConfig(
-        level=logging.DEBUG if getattr(chosen, "verbose", False) else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
-    if chosen.command != "run":
-        logging.getLogger().setLevel(logging.WARNING)
     try:
         settings = config.read(os.environ)
+        _set_up_log(settings, chosen)
         match chosen.command:
             case "run":
                 return asyncio.run(_run(settings))
@@ -181,6 +177,14 @@ def _main(arguments: list[str] | None) -> int:
     except KeyboardInterrupt:
         print("archipelag-island: broken off", file=sys.stderr)
         return 130
+
+
+def _set_up_log(settings: Settings, chosen: argparse.Namespace) -> None:
+    level = logging.DEBUG if getattr(chosen, "verbose", False) else logging.INFO
+    if chosen.command != "run":
+        level = logging.WARNING
+    follows = bool(settings.traces_url)
+    logs.set_up(level, settings.log_format, trace_id=traces.trace_id if follows else lambda: "")
 
 
 async def _run(settings: Settings) -> int:

@@ -13,6 +13,7 @@ from random import Random
 from typing import Any, Final
 
 from archipelag_contracts.signing import SigningKey
+from archipelag_contracts.traces import Tracer, TracesMissing
 from archipelag_oci import settings as oci
 
 from archipelag_island.adapters import codec, engines, orders, probe, status
@@ -23,6 +24,7 @@ from archipelag_island.adapters.identity import Home
 from archipelag_island.adapters.images import OciImages
 from archipelag_island.adapters.journal import FileJournal
 from archipelag_island.adapters.link import Credentials, NatsLink
+from archipelag_island.adapters.metrics import MetricsDoor
 from archipelag_island.adapters.models import FetchedModels
 from archipelag_island.adapters.probe import cpu, disk, memory
 from archipelag_island.adapters.runtimes.found import found_runtimes
@@ -54,7 +56,7 @@ from archipelag_island.services import (
     reconcile,
     yield_to_owner,
 )
-from archipelag_island.services.ports import Senses, Standing
+from archipelag_island.services.ports import NoTraces, Senses, Standing, Traces
 from archipelag_island.services.world import Host, World
 
 log = logging.getLogger(__name__)
@@ -93,6 +95,8 @@ class Agent:
         self.clock = clock or SystemClock()
         self.chance = chance or Random()
         self.senses = senses
+        self._tracer = _tracer(settings)
+        self.traces: Traces = self._tracer or NoTraces()
         self.bucket = Bucket(settings.caps.send_bytes_per_s)
         self.coordinator = settings.coordinator
         self.world: World | None = None
@@ -120,6 +124,8 @@ class Agent:
                 return
             await self._serve(key, infos, stop)
         finally:
+            if self._tracer is not None:
+                await asyncio.to_thread(self._tracer.close)
             status.remove(self.settings.home)
             self.home.unlock()
 
@@ -191,6 +197,7 @@ class Agent:
             chance=self.chance,
             catalogue_changed=lambda number: announce.catalogue_changed(world, number),
             sent=lambda size_bytes: self.bucket.spend(size_bytes, self.clock.monotonic()),
+            traces=self.traces,
         )
         world = self.world = self._world(link, journal, infos)
         heed.load_wishes(world)
@@ -215,6 +222,7 @@ class Agent:
                 "drains": drain.drain_for_ever(world),
                 "measures": measure.measure_for_ever(world, self._disk_taken),
                 **self._watching(world),
+                **self._figures(world, link),
             }.items()
         ]
         stopping = asyncio.create_task(stop.wait())
@@ -244,6 +252,12 @@ class Agent:
         return looking | (
             {"metered line": senses.line.watch()} if self.settings.rules.on_metered else {}
         )
+
+    def _figures(self, world: World, link: NatsLink) -> dict[str, Coroutine[Any, Any, None]]:
+        port = self.settings.metrics_port
+        if not port:
+            return {}
+        return {"metrics": MetricsDoor(world, port, lambda: link.connected).serve()}
 
     def _journal(self) -> FileJournal:
         try:
@@ -325,6 +339,7 @@ class Agent:
             load=partial(probe.load, cpu.cores()),
             spawn=self._spawn,
             bucket=self.bucket,
+            traces=self.traces,
         )
         return world
 
@@ -415,6 +430,16 @@ class Agent:
                 self.settings.home, status.snapshot(world, self.settings.name, link.connected)
             )
             await asyncio.sleep(STATUS_S)
+
+
+def _tracer(settings: Settings) -> Tracer | None:
+    if not settings.traces_url:
+        return None
+    try:
+        # Only what a Coordinator follows is followed here.
+        return Tracer("archipelag-island", settings.traces_url)
+    except TracesMissing as error:
+        raise BadSettings(f"ARCHIPELAG_TRACES_URL: {error}") from None
 
 
 def _registries(settings: Settings) -> oci.Settings:

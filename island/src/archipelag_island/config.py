@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from archipelag_island.domain.caps import Caps
 from archipelag_island.domain.owner import QUIET_DEFAULT_S, Rules
@@ -46,6 +47,18 @@ SETTINGS: Final = (
         "where this machine stands, e.g. `eu-west`; free text, shown and counted",
     ),
     ("MODEL_DIR", "`models` in the home", "where weights are kept"),
+    ("LOG_FORMAT", "text", "`text` for people, `json` for programs: one object a line"),
+    (
+        "ISLAND_METRICS_PORT",
+        "off",
+        "a port of the loopback where figures for a Prometheus on this machine are told at `/metrics`",
+    ),
+    (
+        "TRACES_URL",
+        "",
+        "`http://host:4318/v1/traces`: where this Island's part of requests that somebody follows is sent by OTLP; "
+        "needs `archipelag-island[traces]`",
+    ),
     ("HUB_URL", "the public hub", "where `hf://` models come from"),
     ("ISLAND_CARGOS", "all", "the only Cargos that may run here, by slug, with commas"),
     (
@@ -163,6 +176,10 @@ class Settings:
     api_url: str = API_URL_DEFAULT
     api_key: str = field(default="", repr=False)
     """Of its owner's account, for what only the Coordinator knows; no work needs it."""
+    log_format: str = "text"
+    metrics_port: int = 0
+    """On the loopback; 0: nobody is told figures."""
+    traces_url: str = ""
 
 
 def read(environment: Mapping[str, str] | None = None) -> Settings:
@@ -220,6 +237,11 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
         pairing_code=plain_code(value("PAIRING_CODE")),
         api_url=value("API_URL", API_URL_DEFAULT),
         api_key=value("API_KEY"),
+        log_format=_one_of(value("LOG_FORMAT", "text"), "LOG_FORMAT", ("text", "json"), problems),
+        metrics_port=_number(
+            value("ISLAND_METRICS_PORT"), "ISLAND_METRICS_PORT", 0, 65_535, problems
+        ),
+        traces_url=_http_url(value("TRACES_URL"), "TRACES_URL", problems),
     )
     if settings.registry_user and not settings.registry:
         # Else a catalogue could name the host that the password is sent to.
@@ -241,6 +263,19 @@ def _number(text: str, name: str, default: int, most: int, problems: list[str]) 
         return int(text)
     problems.append(f"ARCHIPELAG_{name} must be 1 to {most}, not {text!r}")
     return default
+
+
+def _one_of(text: str, name: str, words: tuple[str, ...], problems: list[str]) -> str:
+    if text not in words:
+        problems.append(f"ARCHIPELAG_{name} must be {' or '.join(words)}, not {text!r}")
+    return text
+
+
+def _http_url(text: str, name: str, problems: list[str]) -> str:
+    parts = urlsplit(text)
+    if text and (parts.scheme not in ("http", "https") or not parts.hostname or parts.username):
+        problems.append(f"ARCHIPELAG_{name} must be http://host:port or https://host:port")
+    return text
 
 
 def _caps(value: Callable[[str], str], problems: list[str]) -> Caps:

@@ -107,6 +107,8 @@ class RunRequest:
     output_items_max: int = 0
     """Positions of the whole answer: a run that begins at `first_position` may make that many fewer."""
     files: tuple[InputFile, ...] = ()
+    traceparent: str = ""
+    """W3C's: what the Cargo's spans would be part of; empty: nobody follows."""
 
 
 @dataclass(frozen=True)

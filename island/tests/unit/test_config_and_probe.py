@@ -79,6 +79,9 @@ def test_a_password_needs_the_registry_that_it_is_for() -> None:
         ("ISLAND_CARGOS", "No Slug"),
         ("ISLAND_EXTRA_ENGINES", "echo"),
         ("ISLAND_EXTRA_ENGINES", "echo=a;rm -rf"),
+        ("ISLAND_METRICS_PORT", "70000"),
+        ("LOG_FORMAT", "xml"),
+        ("TRACES_URL", "collector:4318"),
     ],
 )
 def test_bad_settings_are_named(name: str, value: str) -> None:

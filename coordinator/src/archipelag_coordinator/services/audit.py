@@ -57,4 +57,6 @@ async def check_log(store: Store) -> AuditCheck:
 async def audit_ledger(world: World) -> list[tuple[Account, Account]]:
     """(kept, rebuilt) of every account that drifted. Empty is right; anything else needs a person."""
     async with world.store.begin() as tx:
-        return await tx.ledger.rebuild()
+        drifted = await tx.ledger.rebuild()
+    world.tally.rebuilt(len(drifted), world.clock.now())
+    return drifted

@@ -13,7 +13,7 @@ from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.file import Input
 from archipelag_coordinator.domain.job import Job, JobStatus
-from archipelag_coordinator.domain.placement import place
+from archipelag_coordinator.domain.placement import Candidate, Placement, Wanted, place
 from archipelag_coordinator.errors import NoPlacement, NotFound, StaleAttempt
 from archipelag_coordinator.services.ending import cargo_of
 from archipelag_coordinator.services.ports import (
@@ -62,26 +62,43 @@ async def dispatch(world: World, job_id: JobId) -> Job:
 
 async def _dispatch(world: World, job_id: JobId) -> Job:
     for _ in range(TRIES_MAX):
-        given = await _give(world, job_id)
+        with world.traces.span("place", job_id):
+            given = await _give(world, job_id)
         if isinstance(given, Job):
             return given
         answer = given.answer
         _listen(world, given)
-        said = await world.bus.assign(
-            _assignment(world, given, answer),
-            given.attempt.assigned_at,
-            world.policy.assign_timeout_s,
-        )
+        said = await _assign(world, given)
         # Items say yes as well as the reply does, which may have been lost.
         spoke = answer.next > given.attempt.first_position
         if isinstance(said, Accepted) or (isinstance(said, Unreachable) and spoke):
             answer.accepted(world.clock.monotonic())
+            _count_wait(world, given)
             return given.job
         await _take_back(world, given, said)
     async with world.store.begin() as tx:
         job = await tx.jobs.get(job_id)
     assert job is not None
     return job
+
+
+async def _assign(world: World, given: _Given) -> Accepted | Refused | Unreachable:
+    attempt, began = given.attempt, world.clock.monotonic()
+    with world.traces.span("assign", attempt.job_id, island_id=attempt.island_id):
+        said = await world.bus.assign(
+            _assignment(world, given, given.answer),
+            attempt.assigned_at,
+            world.policy.assign_timeout_s,
+        )
+    world.tally.assigning.add(world.clock.monotonic() - began)
+    world.tally.assignments[type(said).__name__.lower()] += 1
+    return said
+
+
+def _count_wait(world: World, given: _Given) -> None:
+    """Once a job: what it waits for after an Island has lost it is a failover's."""
+    if given.attempt.epoch == 1:
+        world.tally.queue_wait.add(world.clock.monotonic() - given.answer.opened_at)
 
 
 async def _give(world: World, job_id: JobId) -> Job | _Given:
@@ -105,7 +122,7 @@ async def _give(world: World, job_id: JobId) -> Job | _Given:
         wanted = wanted_of(world, job, attempts, continues=answer.next > 0)
         candidates = world.fleet.candidates(wanted.slug, wanted.digest)
         try:
-            placement = place(wanted, candidates, world.ids.chance())
+            placement = _place(world, wanted, candidates)
         except NoPlacement as nobody:
             return await _keep_reasons(world, tx, job, nobody)
         # Most Cargos read none, and their jobs are not asked about at the database.
@@ -129,6 +146,17 @@ async def _give(world: World, job_id: JobId) -> Job | _Given:
     # Counted at once, so that a hundred requests in the same instant do not all see the same free slot.
     world.fleet.assigned(attempt.island_id, (job.id, attempt.epoch))
     return _Given(started, attempt, cargo, answer, files)
+
+
+def _place(world: World, wanted: Wanted, candidates: list[Candidate]) -> Placement:
+    began = world.clock.monotonic()
+    try:
+        return place(wanted, candidates, world.ids.chance())
+    except NoPlacement:
+        world.tally.unplaced += 1
+        raise
+    finally:
+        world.tally.placement.add(world.clock.monotonic() - began)
 
 
 async def _keep_reasons(world: World, tx: Tx, job: Job, nobody: NoPlacement) -> Job:
@@ -171,6 +199,7 @@ def _assignment(world: World, given: _Given, answer: Answer) -> Assignment:
         output_items_max=job.output_items_max,
         output_bytes_max=limits.output_bytes_max,
         files=given.files,
+        traceparent=world.traces.carried(),
     )
 
 

@@ -250,11 +250,15 @@ async def fail(
 async def announce(world: World, closed: Closed) -> None:
     """After commit: the slot is free, the relay lets go, and whoever reads is told."""
     job, attempt = closed.job, closed.attempt
+    world.tally.ended(job, attempt)
     if attempt is not None:
         world.relay.close(attempt.island_id, attempt.job_id, attempt.epoch)
         world.fleet.freed(attempt.island_id, (attempt.job_id, attempt.epoch))
     answer = world.answers.own(job.id)
     if job.finished:
+        if answer is not None and job.status is JobStatus.SUCCEEDED:
+            waited = (answer.first_item_at or answer.opened_at) - answer.opened_at
+            world.tally.answered(answer, world.traces.example(job.id, waited))
         finish_answer(world, job)
     elif answer is not None and answer.epoch == job.epoch and not answer.interrupted:
         answer.interrupt()

@@ -387,6 +387,8 @@ class Assignment:
     output_bytes_max: int
     files: tuple[Input, ...] = ()
     """What the input names, for the Island to ask for."""
+    traceparent: str = ""
+    """W3C's: what the Island's spans are part of; empty: nobody follows."""
 
 
 @dataclass(frozen=True)

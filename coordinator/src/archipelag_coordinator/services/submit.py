@@ -80,6 +80,8 @@ async def submit(world: World, submission: Submission) -> Submitted:
         if job.reserved:
             await tx.keys.reserve(submission.key.id, job.reserved)
     world.demand.asked(cargo.slug, world.clock.monotonic())
+    world.tally.took(cargo.slug)
+    world.traces.keep(job.id)
     world.answers.open(
         job.id,
         items_max=job.output_items_max,

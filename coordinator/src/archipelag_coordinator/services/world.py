@@ -14,7 +14,9 @@ from archipelag_coordinator.domain.demand import Demand
 from archipelag_coordinator.domain.file import BlobId
 from archipelag_coordinator.domain.fleet import Fleet
 from archipelag_coordinator.domain.footing import Footing
+from archipelag_coordinator.domain.history import History
 from archipelag_coordinator.domain.policy import Policy
+from archipelag_coordinator.domain.tally import Tally
 from archipelag_coordinator.services.ports import (
     Broker,
     ChunkRelay,
@@ -26,6 +28,7 @@ from archipelag_coordinator.services.ports import (
 from archipelag_coordinator.services.ports_of_cargos import CatalogueSigner
 from archipelag_coordinator.services.ports_of_files import Blobs
 from archipelag_coordinator.services.ports_of_people import IdentityProvider, Mail, Mailbox
+from archipelag_coordinator.services.ports_of_traces import NoTraces, Traces
 
 
 def _nothing() -> None:
@@ -64,6 +67,9 @@ class World:
     catalogue: Catalogue = field(default_factory=Catalogue)
     demand: Demand = field(default_factory=Demand)
     footing: Footing = field(default_factory=Footing)
+    tally: Tally = field(default_factory=Tally)
+    history: History = field(default_factory=History)
+    traces: Traces = field(default_factory=NoTraces)
     blobs: Blobs = field(default_factory=NoBlobs)
     mail: Mail | None = None
     """None: this network sends no mail, and nobody can sign in by it."""

@@ -16,6 +16,7 @@ from archipelag_contracts import subjects
 from archipelag_contracts.errors import ContractError
 from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
 from archipelag_contracts.signing import SigningKey
+from archipelag_contracts.traces import TRACEPARENT
 from nats import errors as nats_errors
 from nats.aio.client import Client, Server
 from nats.aio.msg import Msg
@@ -33,6 +34,7 @@ from archipelag_island.domain.attempt import (
 from archipelag_island.domain.backoff import Backoff
 from archipelag_island.domain.beat import Beat, BeatReply
 from archipelag_island.errors import BrokerUnreachable, NoAnswer
+from archipelag_island.services.ports import NoTraces, Traces
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +98,7 @@ class NatsLink:
         chance: Random,
         sent: Callable[[int], None] = lambda _: None,
         catalogue_changed: Callable[[int], None] = lambda _: None,
+        traces: Traces | None = None,
     ) -> None:
         self._island = island
         self._key = key
@@ -107,6 +110,7 @@ class NatsLink:
         self._chance = chance
         self._sent = sent
         self._catalogue_changed = catalogue_changed
+        self._traces = traces or NoTraces()
         self._client: Client | None = None
         self._opening = False
         self._standing = False
@@ -251,7 +255,8 @@ class NatsLink:
             log.warning("assignment_not_trusted error=%s", error)
             refusal: Refusal | None = Refusal(RefusalCode.BAD_SIGNATURE, str(error))
         else:
-            refusal = self._accept(assignment)
+            with self._traces.within((message.headers or {}).get(TRACEPARENT, "")):
+                refusal = self._accept(assignment)
         if message.reply:
             await self._publish(message.reply, codec.assignment_reply(refusal))
 

@@ -124,6 +124,12 @@ def _unfinished(world: World, run: Run) -> bytes:
 
 async def _execute(world: World, running: Running) -> None:
     """The whole life of a run, in a task of its own."""
+    key = running.run.key
+    with world.traces.span("island.run", job_id=key.job_id, epoch=key.epoch, cargo=running.slug):
+        await _live(world, running)
+
+
+async def _live(world: World, running: Running) -> None:
     run = running.run
     if running.offer.warm is not None:
         run.begin(run.started)
@@ -213,10 +219,14 @@ def _found(world: World, running: Running, failures: int) -> Warm | Ending | Non
 
 
 async def _take(world: World, running: Running, warm: Warm, files: tuple[InputFile, ...]) -> Ending:
-    run, wake = running.run, running.wake
+    run = running.run
+    with world.traces.span("cargo.run", cargo=running.slug):
+        return await _take_events(world, running, warm, _request(world, run, files))
+
+
+def _request(world: World, run: Run, files: tuple[InputFile, ...]) -> RunRequest:
     a = run.assignment
-    outputs = Outputs()
-    request = RunRequest(
+    return RunRequest(
         files=files,
         run_id=str(run.key),
         input=a.input,
@@ -224,7 +234,12 @@ async def _take(world: World, running: Running, warm: Warm, files: tuple[InputFi
         resume_tokens=a.resume_tokens,
         resume_texts=a.resume_texts,
         output_items_max=run.items_max,
+        traceparent=world.traces.carried(),
     )
+
+
+async def _take_events(world: World, running: Running, warm: Warm, request: RunRequest) -> Ending:
+    run, wake, outputs = running.run, running.wake, Outputs()
     try:
         async with aclosing(world.runtime.run(warm.handle, request)) as events:
             async for event in events:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -185,6 +185,35 @@ class Files(Protocol):
     async def send(self, key: AttemptKey, offset: int, part: FilePart) -> None:
         """Returns once the Coordinator has it. Raises FilesUnavailable."""
         ...
+
+
+class Traces(Protocol):
+    """Says what this Island does for a request that somebody follows. Never raises."""
+
+    def span(self, name: str, /, **attributes: str | int) -> AbstractContextManager[object]:
+        """What happens inside, in tasks that it starts too, is part of what is going on here."""
+        ...
+
+    def within(self, traceparent: str) -> AbstractContextManager[object]:
+        """What begins inside belongs to what the Coordinator named; empty: to nothing."""
+        ...
+
+    def carried(self) -> str:
+        """For a Cargo to go on from; empty: nobody follows."""
+        ...
+
+
+class NoTraces:
+    """Nobody follows."""
+
+    def span(self, name: str, /, **attributes: str | int) -> AbstractContextManager[object]:  # noqa: ARG002
+        return nullcontext()
+
+    def within(self, traceparent: str) -> AbstractContextManager[object]:  # noqa: ARG002
+        return nullcontext()
+
+    def carried(self) -> str:
+        return ""
 
 
 class Senses(Protocol):

@@ -30,7 +30,9 @@ from archipelag_island.services.ports import (
     KeptWishes,
     Link,
     Models,
+    NoTraces,
     Shelf,
+    Traces,
 )
 
 AGAIN_S: Final = (0.5, 1.5, 3.5, 7.5)
@@ -197,6 +199,7 @@ class World:
     drain_changed: asyncio.Event = field(default_factory=asyncio.Event)
     bucket: Bucket = field(default_factory=Bucket)
     """What the owner lets us send."""
+    traces: Traces = field(default_factory=NoTraces)
     _moved: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property

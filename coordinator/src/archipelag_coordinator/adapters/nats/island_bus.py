@@ -16,6 +16,7 @@ from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId, island_id,
 from archipelag_contracts.pb.archipelag.v1 import common_pb2
 from archipelag_contracts.pb.archipelag.v1 import job_pb2 as pb
 from archipelag_contracts.signing import SigningKey
+from archipelag_contracts.traces import TRACEPARENT
 from google.protobuf.message import DecodeError
 from nats.aio.msg import Msg
 
@@ -74,7 +75,10 @@ class NatsIslandBus:
             return Unreachable("the message fabric cannot be reached")
         try:
             reply = await client.request(
-                subjects.assign(assignment.island_id), sealed, timeout=timeout_s
+                subjects.assign(assignment.island_id),
+                sealed,
+                timeout=timeout_s,
+                headers=_headers(assignment),
             )
         except nats.errors.NoRespondersError:
             return Unreachable("the Island is not connected")
@@ -299,6 +303,11 @@ class NatsIslandBus:
             await self._connection.client.publish(subject, payload)
         except (nats.errors.Error, OSError) as error:
             log.warning("not_said subject=%s error=%r", subject, error)
+
+
+def _headers(assignment: Assignment) -> dict[str, str] | None:
+    """Beside the signed message, not in it: an Island may do without, and nothing is decided by it."""
+    return {TRACEPARENT: assignment.traceparent} if assignment.traceparent else None
 
 
 def _assignment(a: Assignment, issued_at: datetime) -> pb.Assignment:

@@ -16,7 +16,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from archipelag_coordinator.adapters.postgres import door
+from archipelag_coordinator.adapters.postgres import door, figures
 from archipelag_coordinator.adapters.postgres.attempts import PostgresAttempts
 from archipelag_coordinator.adapters.postgres.audit import PostgresAuditLog
 from archipelag_coordinator.adapters.postgres.batches import PostgresBatches
@@ -201,6 +201,23 @@ class PostgresStore:
         """Removes rate counters that have run empty; returns how many."""
         async with self._autocommitting() as connection:
             return await door.prune(connection, now)
+
+    async def figures(self) -> figures.DatabaseFigures:
+        """For whoever watches the database and the books. Reads every account."""
+        async with self._autocommitting() as connection:
+            return await figures.read(connection)
+
+    def pool_counts(self) -> dict[str, int]:
+        """Connections by state; `waiting` are those who ask for one."""
+        told = self._pool.get_stats()
+        open_now, idle = told.get("pool_size", 0), told.get("pool_available", 0)
+        waiting = told.get("requests_waiting", 0)
+        return {
+            "busy": open_now - idle,
+            "idle": idle,
+            "most": self._pool.max_size,
+            "waiting": waiting,
+        }
 
     @asynccontextmanager
     async def _autocommitting(self) -> AsyncIterator[Connection]:

@@ -89,7 +89,8 @@ def create_app(
     routes, app.openapi_schema = _doors(world.version)
     app.router.routes.extend(routes)
     _answer_errors(app)
-    return Envelope(app if pages is None else Beside(app, pages), new_request_id)
+    whole = app if pages is None else Beside(app, pages)
+    return Envelope(whole, new_request_id, world.tally, world.traces)
 
 
 @cache
@@ -174,9 +175,11 @@ class _Led:
 
 
 def _answer_errors(app: FastAPI) -> None:
-    async def expected(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    async def expected(request: Request, error: Exception) -> Response:
         assert isinstance(error, CoordinatorError)
-        return respond(problem_of(error))
+        problem = problem_of(error)
+        request.app.state.world.tally.refused[problem.code] += 1
+        return respond(problem)
 
     async def from_routing(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -190,10 +193,12 @@ def _answer_errors(app: FastAPI) -> None:
             fields.setdefault(name, []).append(str(one["msg"]))
         return respond(problem_of(InvalidInput(fields)))
 
-    async def unavailable(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    async def unavailable(request: Request, _: Exception) -> Response:
+        request.app.state.world.tally.refused["unavailable"] += 1
         return respond(problem_of(Unavailable("the network's database or broker is out of reach")))
 
-    async def our_mistake(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    async def our_mistake(request: Request, _: Exception) -> Response:
+        request.app.state.world.tally.refused["internal_error"] += 1
         return respond(Problem(500, "internal_error", INTERNAL_MESSAGE))
 
     # Told here, logged by the envelope, which the error goes on to.

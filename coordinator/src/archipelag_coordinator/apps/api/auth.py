@@ -58,7 +58,8 @@ async def _admit(request: Request) -> Caller:
 
 async def _known(request: Request, world: World, hashed: bytes, kind: KeyKind) -> Caller:
     now = world.clock.now()
-    admission = await world.door.admit(hashed, now, world.policy.requests_per_minute)
+    with world.traces.span("authenticate"):
+        admission = await world.door.admit(hashed, now, world.policy.requests_per_minute)
     if admission is None or admission.key.kind is not kind:
         raise NotAuthenticated(
             f"this {'API key' if kind is KeyKind.KEY else 'session'} is not known"

@@ -1,4 +1,4 @@
-"""The outermost layer: an id for every request, the headers that every response carries, and the last catch."""
+"""The outermost layer: an id and a trace for every request, the headers of every response, and the last catch."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from archipelag_coordinator.apps.api.auth import HEADERS
 from archipelag_coordinator.apps.api.errors import INTERNAL_MESSAGE, Problem
+from archipelag_coordinator.domain.tally import Tally
+from archipelag_coordinator.services.ports_of_traces import NoTraces, Traces
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +30,17 @@ _ALWAYS: Final = (
 class Envelope:
     """`new_id` makes a request's id where the client sent none of the right shape."""
 
-    def __init__(self, app: ASGIApp, new_id: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        new_id: Callable[[], str],
+        tally: Tally | None = None,
+        traces: Traces | None = None,
+    ) -> None:
         self._app = app
         self._new_id = new_id
+        self._tally = tally or Tally()
+        self._traces = traces or NoTraces()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -46,6 +56,7 @@ class Envelope:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
+                self._tally.requests[message["status"]] += 1
                 own = list(message.get("headers", ()))
                 names = {name.lower() for name, _ in own}
                 always = [header for header in _ALWAYS if header[0] not in names]
@@ -53,7 +64,8 @@ class Envelope:
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_headers)
+            with self._traces.request(scope["method"], _traceparent(scope)):
+                await self._app(scope, receive, send_with_headers)
         except Exception:
             log.exception("request_failed request=%s path=%s", request_id.decode(), scope["path"])
             if not started:
@@ -64,6 +76,12 @@ class Envelope:
             if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
                 return bytes(value)
         return self._new_id().encode()
+
+
+def _traceparent(scope: Scope) -> str:
+    """As the client sent it; empty where it sent none, or several."""
+    sent = [value for name, value in scope["headers"] if name == b"traceparent"]
+    return sent[0].decode("latin-1") if len(sent) == 1 else ""
 
 
 async def _fail(send: Send) -> None:

@@ -38,6 +38,7 @@ class Heartbeats:
                 raise BadMessage("a heartbeat in another Island's name")
             beat, held = beat_of(message), held_of(message)
         except ContractError as error:
+            self._world.tally.heartbeats["refused"] += 1
             log.warning("heartbeat_refused island=%s error=%s", island, error)
             return None
         try:
@@ -48,8 +49,10 @@ class Heartbeats:
                 self._world, island, beat, held, holds, wishes_version=message.wishes_version
             )
         except CoordinatorError as error:
+            self._world.tally.heartbeats["not_taken"] += 1
             log.warning("heartbeat_not_taken island=%s error=%s", island, error)
             return None
+        self._world.tally.heartbeats["taken"] += 1
         reply = _reply(answer, island, message.sequence)
         if answer.wishes is not None:
             # Sealed on its own: it is kept there, and outlives this answer.

@@ -13,7 +13,7 @@ from archipelag_coordinator.apps.islands.decode import report_of
 from archipelag_coordinator.apps.islands.known import KnownKeys
 from archipelag_coordinator.errors import CoordinatorError, StaleAttempt
 from archipelag_coordinator.services.adopt import adopt
-from archipelag_coordinator.services.track import home_of, track
+from archipelag_coordinator.services.track import ReportIn, home_of, track
 from archipelag_coordinator.services.world import World
 
 log = logging.getLogger(__name__)
@@ -43,6 +43,7 @@ class Reports:
             key = await self._keys.of(island)
             report = report_of(open_sealed(data, Report, {key}), island, data)
         except ContractError as error:
+            self._world.tally.reports["refused"] += 1
             log.warning("report_refused island=%s error=%s", island, error)
             return False
         if hand_on and (home := await home_of(self._world, report.job_id)) is not None:
@@ -54,15 +55,25 @@ class Reports:
                 raise ConnectionError(
                     f"{home} is gone and {report.job_id} adopted: settled next time"
                 )
+        with self._world.traces.span("settle", report.job_id, island_id=island):
+            return await self._settle(island, report)
+
+    async def _settle(self, island: IslandId, report: ReportIn) -> bool:
+        tally, clock = self._world.tally, self._world.clock
+        began = clock.monotonic()
         try:
             job = await track(self._world, report)
         except StaleAttempt as stale:
+            tally.reports["stale"] += 1
             log.warning("report_stale island=%s job=%s epoch=%d", island, stale.job, stale.epoch)
             return True
         except CoordinatorError as error:
             # Expected, and no better the next time; the lease or the deadline ends the attempt.
+            tally.reports["not_settled"] += 1
             log.error("report_not_settled island=%s job=%s error=%s", island, report.job_id, error)
             return False
+        tally.reports["settled"] += 1
+        tally.settlement.add(clock.monotonic() - began)
         log.info(
             "report_settled island=%s job=%s epoch=%d status=%s",
             island,

@@ -57,10 +57,15 @@ class Runner:
                 try:
                     await loop.verb(world)
                     failing = False
+                    world.tally.turned(loop.name, world.clock.monotonic())
                 except Exception:
                     # Once with the trace, then one line a turn: a database that is away is away for all loops.
+                    world.tally.failures[loop.name] += 1
                     log.error("loop_failed loop=%s", loop.name, exc_info=not failing)
                     failing = True
+            else:
+                # Another process does it: nothing is late here.
+                world.tally.turned_at[loop.name] = world.clock.monotonic()
             await self._until_next(loop)
 
     def _is_ours(self, loop: Loop) -> bool:

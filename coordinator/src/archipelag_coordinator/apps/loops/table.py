@@ -18,6 +18,7 @@ from archipelag_coordinator.services.dispatch import dispatch
 from archipelag_coordinator.services.failover import abandon, expire_job, expire_lease, failover
 from archipelag_coordinator.services.follow import keep_up
 from archipelag_coordinator.services.list_cargos import list_cargos
+from archipelag_coordinator.services.note_history import note_history
 from archipelag_coordinator.services.recommend import recommend
 from archipelag_coordinator.services.settled import settled
 from archipelag_coordinator.services.suspend import enforce
@@ -150,6 +151,7 @@ TABLE: Final = (
     Loop("load_fleet", 2.0, upkeep.load_fleet),
     Loop("load_catalogue", 1.0, list_cargos),
     Loop("recommend", 10.0, recommend),
+    Loop("note_history", 10.0, note_history),
     Loop("enforce_broker", 2.0, enforce),
     Loop("end_overdue", 0.5, end_overdue),
     Loop("break_leases", 1.0, break_leases),

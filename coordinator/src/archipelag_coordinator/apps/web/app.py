@@ -24,6 +24,7 @@ from archipelag_coordinator.apps.web import (
     jobs,
     keys,
     landing,
+    metrics,
     money,
     network,
     orders,
@@ -82,6 +83,7 @@ _ROOMS: Final = (
     admin,
     admin_cargos,
     admin_people,
+    metrics,
 )
 _STATUS: Final[tuple[tuple[type[CoordinatorError], int], ...]] = (
     (AccountSuspended, 403),

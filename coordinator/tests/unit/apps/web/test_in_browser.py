@@ -64,6 +64,7 @@ def tour(house: House) -> dict[str, tuple[str | None, str]]:
         "keys": ("ada", "/settings/keys"),
         "settings": ("ada", "/settings"),
         "admin-health": ("admin", "/admin"),
+        "admin-metrics": ("admin", "/admin/metrics"),
         "admin-islands": ("admin", "/admin/islands"),
         "admin-cargos": ("admin", "/admin/cargos"),
         "admin-cargo": ("admin", f"/admin/cargos/{cargos['verified']}"),

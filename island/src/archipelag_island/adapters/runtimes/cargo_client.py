@@ -9,6 +9,7 @@ from typing import Final
 import grpc
 import grpc.aio
 from archipelag_contracts.pb.archipelag.v1 import cargo_pb2 as pb
+from archipelag_contracts.traces import TRACEPARENT
 from google.protobuf.message import DecodeError
 
 from archipelag_island.errors import (
@@ -109,7 +110,8 @@ class CargoClient:
                 resume_texts=request.resume_texts,
                 output_items_max=request.output_items_max,
                 input_folder=input_folder,
-            )
+            ),
+            metadata=((TRACEPARENT, request.traceparent),) if request.traceparent else None,
         )
         begun = False
         try:

@@ -1,0 +1,151 @@
+"""The page that Prometheus reads, without a network: what is missing is told, and what is wrong spoils nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+from archipelag_coordinator.adapters.postgres.figures import DatabaseFigures
+from archipelag_coordinator.adapters.telemetry.broker import BrokerMonitor
+from archipelag_coordinator.adapters.telemetry.metrics import KEPT_S, Metrics
+from archipelag_coordinator.adapters.telemetry.own_figures import Innards
+from archipelag_coordinator.domain.histogram import Example
+from archipelag_coordinator.testing.worlds import Scene, a_scene
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as read_text
+
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+SERVER = dict.fromkeys(
+    ("commits", "rollbacks", "deadlocks", "blks_hit", "blks_read", "temp_bytes", "size_bytes"), 1
+) | {"connections": 3, "connections_max": 100}
+FIGURES = DatabaseFigures({"user": 5, "grants": -5}, 2, 2, 1, -3.0, SERVER, 0.1, 0)
+INNARDS = Innards(
+    relay=lambda: {"wrong": 1},
+    pool=lambda: {"idle": 2},
+    leads=lambda: True,
+    connected=lambda: True,
+    lag_s=lambda: 0.01,
+)
+
+
+class Database:
+    def __init__(self) -> None:
+        self.asked = 0
+        self.away = False
+
+    async def __call__(self) -> DatabaseFigures:
+        self.asked += 1
+        if self.away:
+            raise ConnectionError("the database is away")
+        return FIGURES
+
+
+async def watched(broker: BrokerMonitor | None = None) -> tuple[Scene, Metrics, Database]:
+    scene = await a_scene()
+    database = Database()
+    return scene, Metrics(scene.world, INNARDS, database, broker), database
+
+
+def values(page: bytes) -> dict[str, float]:
+    return {
+        f"{sample.name}{json.dumps(sample.labels) if sample.labels else ''}": sample.value
+        for family in read_text(page.decode())
+        for sample in family.samples
+    }
+
+
+def answering(answers: dict[str, Any]) -> BrokerMonitor:
+    def answer(request: httpx.Request) -> httpx.Response:
+        told = answers.get(request.url.host)
+        if told is None:
+            raise httpx.ConnectError("no route")
+        return httpx.Response(200, json=told[request.url.path])
+
+    client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+    return BrokerMonitor([f"http://{host}:8222" for host in ("a", "b")], client)
+
+
+async def test_both_formats_are_what_they_say() -> None:
+    scene, metrics, _ = await watched()
+    scene.world.tally.first_item.add(0.02, Example(0.02, "ab" * 16, 1.0))
+
+    text, plain = await metrics.page("")
+    openmetrics, open_type = await metrics.page(OPENMETRICS)
+
+    assert plain.startswith("text/plain")
+    assert open_type.startswith("application/openmetrics-text")
+    assert values(text)["archipelag_leader"] == 1
+    families = {one.name: one for one in read_openmetrics(openmetrics.decode())}
+    traced = [s.exemplar for s in families["archipelag_first_item_seconds"].samples if s.exemplar]
+    assert [one.labels for one in traced] == [{"trace_id": "ab" * 16}]
+    for name, family in families.items():
+        assert family.documentation, name
+        assert family.type != "counter" or not name.endswith("_total")
+
+
+async def test_what_is_away_is_told_and_the_rest_all_the_same() -> None:
+    _, metrics, database = await watched(answering({}))
+    database.away = True
+
+    told = values((await metrics.page(""))[0])
+
+    assert told['archipelag_scrape_part_up{"part": "database"}'] == 0
+    assert told['gnatsd_up{"server_id": "http://a:8222"}'] == 0
+    assert told["archipelag_leader"] == 1
+    assert "archipelag_ledger_sum_microcredits" not in told, "old figures are not told as new ones"
+
+
+async def test_who_scrapes_often_does_not_ask_the_database_often() -> None:
+    scene, metrics, database = await watched()
+
+    for _ in range(5):
+        await metrics.page("")
+    often = database.asked
+    scene.clock.advance(KEPT_S)
+    await metrics.page("")
+
+    assert (often, database.asked) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "varz",
+    [{}, {"connections": "many", "mem": None}, {"connections": [1], "cpu": {"x": 1}}],
+    ids=["empty", "words", "lists"],
+)
+async def test_a_broker_that_says_something_else_spoils_nothing(varz: dict[str, Any]) -> None:
+    good = {"/varz": {"connections": 4}, "/jsz": {"streams": 2}}
+    odd = {"/varz": varz, "/jsz": {"account_details": None}}
+    _, metrics, _ = await watched(answering({"a": good, "b": odd}))
+
+    told = values((await metrics.page(""))[0])
+
+    assert told['gnatsd_varz_connections{"server_id": "http://a:8222"}'] == 4
+    assert told['gnatsd_varz_connections{"server_id": "http://b:8222"}'] == 0
+    assert told['gnatsd_up{"server_id": "http://b:8222"}'] == 1
+
+
+async def test_a_name_of_an_islands_own_making_is_no_label() -> None:
+    scene, metrics, _ = await watched()
+    island = await scene.island(name='evil"} 1\nx{a="')
+    hostile = replace(island.offers[0], slug="of-its-own-making")
+    scene.world.fleet.saw(replace(island, offers=(hostile,)), ())
+
+    page = (await metrics.page(""))[0].decode()
+
+    assert "evil" not in page
+    assert "of-its-own-making" not in page
+
+
+async def test_books_that_do_not_balance_are_told() -> None:
+    scene = await a_scene()
+
+    async def figures() -> DatabaseFigures:
+        return replace(FIGURES, balances={"user": 5, "grants": -4}, held=7)
+
+    told = values((await Metrics(scene.world, INNARDS, figures, None).page(""))[0])
+
+    assert told["archipelag_ledger_sum_microcredits"] == 1
+    assert told["archipelag_ledger_held_drift_microcredits"] == 5

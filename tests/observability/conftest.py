@@ -1,0 +1,73 @@
+"""A network of real processes that is watched: by Prometheus, by a receiver of traces, and in its logs."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest_asyncio
+from archipelag_embedded.nats import Nats
+from archipelag_embedded.process import free_port
+
+from tests.observability.receiver import Receiver
+from tests.trouble.rig import Rig
+
+TOKEN = "a-token-of-this-test-alone"
+CANARY = "canary-4f1d9c"
+"""In prompts, answers, keys' names and cookies; never in a log, a figure or a span."""
+
+
+class WatchedRig(Rig):
+    """As the rig of the trouble tests, with everything on that watches."""
+
+    def __init__(self, home: Path, receiver: Receiver) -> None:
+        super().__init__(home)
+        self.nats = Nats(home / "nats", monitor=True)
+        self.nats.monitor_port = free_port()
+        self.receiver = receiver
+        self.island_metrics = free_port()
+
+    def _environment(self) -> dict[str, str]:
+        return super()._environment() | {
+            "ARCHIPELAG_LOG_FORMAT": "json",
+            "ARCHIPELAG_LOG_LEVEL": "DEBUG",
+            "ARCHIPELAG_TRACES_URL": self.receiver.url,
+            "ARCHIPELAG_TRACES_SAMPLED": "0",
+            "ARCHIPELAG_METRICS_TOKEN": TOKEN,
+            "ARCHIPELAG_NATS_MONITOR_URLS": self.nats.monitor_url,
+        }
+
+    def _island_environment(self, number: int) -> dict[str, str]:
+        own = {
+            "ARCHIPELAG_LOG_FORMAT": "json",
+            "ARCHIPELAG_TRACES_URL": self.receiver.url,
+        }
+        return own | (
+            {"ARCHIPELAG_ISLAND_METRICS_PORT": str(self.island_metrics)} if not number else {}
+        )
+
+    @property
+    def base(self) -> str:
+        return f"http://127.0.0.1:{self.http.base_url.port}"
+
+    async def page(self, accept: str = "") -> str:
+        headers = {"Authorization": f"Bearer {TOKEN}", "Accept": accept}
+        answer = await self.http.get(f"{self.base}/metrics", headers=headers)
+        assert answer.status_code == 200, answer.text
+        return answer.text
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def rig() -> AsyncIterator[WatchedRig]:
+    home = Path(tempfile.mkdtemp(prefix="archipelag-watched-"))
+    home.chmod(0o755)  # noqa: ASYNC240 - once. Cargos run without privileges and must reach their sockets.
+    with Receiver() as receiver:
+        one = WatchedRig(home, receiver)
+        try:
+            await one.open()
+            yield one
+        finally:
+            await one.close()
+            shutil.rmtree(home, ignore_errors=True)
