@@ -21,7 +21,7 @@ from archipelag_coordinator.adapters.telemetry.network_figures import (
     network_figures,
 )
 from archipelag_coordinator.adapters.telemetry.own_figures import Innards, own_figures
-from archipelag_coordinator.services.upkeep import COORDINATOR_DEAD_S
+from archipelag_coordinator.domain.health import COORDINATOR_DEAD_S
 from archipelag_coordinator.services.world import World
 
 log = logging.getLogger(__name__)
