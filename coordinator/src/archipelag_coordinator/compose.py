@@ -45,6 +45,7 @@ from archipelag_coordinator.adapters.postgres.store import UNREACHABLE, Postgres
 from archipelag_coordinator.adapters.s3.blobs import S3Blobs, bucket_of
 from archipelag_coordinator.adapters.s3.signing import Access
 from archipelag_coordinator.apps.api.app import ApiSettings, create_app
+from archipelag_coordinator.apps.api.direct import DirectProtocol
 from archipelag_coordinator.apps.api.links import Links
 from archipelag_coordinator.apps.background.chores import chores_app, run_chores
 from archipelag_coordinator.apps.islands.enrolment import EnrolmentService, start_enrolment
@@ -288,7 +289,7 @@ def _http(settings: Settings, parts: Parts) -> uvicorn.Server:
         host=settings.http_host,
         port=settings.http_port,
         loop="none",
-        http="httptools",
+        http=DirectProtocol,
         ws="none",
         lifespan="off",
         log_config=None,

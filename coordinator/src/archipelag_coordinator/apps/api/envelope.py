@@ -11,11 +11,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from archipelag_coordinator.apps.api.auth import HEADERS
 from archipelag_coordinator.apps.api.errors import INTERNAL_MESSAGE, Problem
+from archipelag_coordinator.apps.api.pace import Pace
 
 log = logging.getLogger(__name__)
 
 RAW_SEND: Final = "archipelag.send"
 """The server's own `send` in the ASGI scope: the token path writes to it, past every layer in between."""
+PACE: Final = "archipelag.pace"
+"""Of all streams of this process, in the ASGI scope."""
 _REQUEST_ID: Final = re.compile(rb"[0-9A-Za-z._:-]{1,64}")
 _ALWAYS: Final = (
     (b"x-content-type-options", b"nosniff"),
@@ -31,6 +34,7 @@ class Envelope:
     def __init__(self, app: ASGIApp, new_id: Callable[[], str]) -> None:
         self._app = app
         self._new_id = new_id
+        self.pace = Pace()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -40,6 +44,7 @@ class Envelope:
         headers: list[tuple[bytes, bytes]] = [(b"x-request-id", request_id)]
         scope[HEADERS] = headers
         scope[RAW_SEND] = send
+        scope[PACE] = self.pace
         started = False
 
         async def send_with_headers(message: Message) -> None:

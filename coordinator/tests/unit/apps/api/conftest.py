@@ -18,6 +18,7 @@ from archipelag_contracts import cosign
 from archipelag_contracts.cosign import CosignKey
 from archipelag_contracts.ids import JobId
 from archipelag_coordinator.apps.api.app import create_app
+from archipelag_coordinator.apps.api.direct import DirectProtocol
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.job import Job
 from archipelag_coordinator.domain.policy import Policy
@@ -156,7 +157,7 @@ async def served(app: ASGIApp) -> AsyncIterator[str]:
     """A real server on a free port of loopback."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
-        app, http="httptools", ws="none", lifespan="off", log_config=None, server_header=False
+        app, http=DirectProtocol, ws="none", lifespan="off", log_config=None, server_header=False
     )
     server = uvicorn.Server(config)
     # The test's own process: signals are not the server's business.
