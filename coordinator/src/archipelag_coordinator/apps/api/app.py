@@ -44,6 +44,7 @@ from archipelag_coordinator.apps.api.errors import (
 )
 from archipelag_coordinator.apps.api.links import Links
 from archipelag_coordinator.apps.api.openapi import describe
+from archipelag_coordinator.apps.api.pace import Pace
 from archipelag_coordinator.apps.ops import health
 from archipelag_coordinator.errors import CoordinatorError, InvalidInput, NotFound
 from archipelag_coordinator.services.world import World
@@ -73,10 +74,12 @@ def create_app(
     broker_connected: Callable[[], bool] | None = None,
     stream_says: Callable[[], Awaitable[str]] | None = None,
     pages: ASGIApp | None = None,
+    pace: Pace | None = None,
     new_request_id: Callable[[], str] = lambda: f"req_{uuid.uuid4().hex}",
 ) -> ASGIApp:
     """`broker_connected` is what readiness asks beside the database. `stream_says` tells in words how what is kept at
-    the broker stands, and raises where it does not answer. `pages` answers whatever is not the API's."""
+    the broker stands, and raises where it does not answer. `pages` answers whatever is not the API's. `pace` is
+    that of all streams of this process."""
     app = FastAPI(
         title="Archipelag",
         version=world.version,
@@ -114,7 +117,7 @@ def create_app(
     app.openapi_schema = describe(app)
     app.include_router(docs.router, prefix=BASE, include_in_schema=False)
     _answer_errors(app)
-    return Envelope(app if pages is None else Beside(app, pages), new_request_id)
+    return Envelope(app if pages is None else Beside(app, pages), new_request_id, pace)
 
 
 class Beside:

@@ -31,10 +31,10 @@ _ALWAYS: Final = (
 class Envelope:
     """`new_id` makes a request's id where the client sent none of the right shape."""
 
-    def __init__(self, app: ASGIApp, new_id: Callable[[], str]) -> None:
+    def __init__(self, app: ASGIApp, new_id: Callable[[], str], pace: Pace | None = None) -> None:
         self._app = app
         self._new_id = new_id
-        self.pace = Pace()
+        self._pace = pace or Pace()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -44,7 +44,7 @@ class Envelope:
         headers: list[tuple[bytes, bytes]] = [(b"x-request-id", request_id)]
         scope[HEADERS] = headers
         scope[RAW_SEND] = send
-        scope[PACE] = self.pace
+        scope[PACE] = self._pace
         started = False
 
         async def send_with_headers(message: Message) -> None:
