@@ -69,6 +69,7 @@ from archipelag_coordinator.services.bootstrap import FIRST_USER
 from archipelag_coordinator.services.cancel import cancel_here
 from archipelag_coordinator.services.failover import failover
 from archipelag_coordinator.services.follow import look
+from archipelag_coordinator.services.known_callers import KnownCallers
 from archipelag_coordinator.services.list_cargos import load_catalogue
 from archipelag_coordinator.services.settled import settled
 from archipelag_coordinator.services.world import World
@@ -144,7 +145,14 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
             PostgresStore(settings.database_url, pool_max=settings.database_pool_max)
         )
         who = _identity(keys, home, clock)
-        connection = Connection(urls, who, on_connected=partial(_make_streams, settings))
+        door = KnownCallers(
+            store,
+            clock,
+            kept_s=settings.policy.caller_known_s,
+            hears=lambda: connection.connected,
+        )
+        greet = partial(_make_streams, settings)
+        connection = Connection(urls, who, on_connected=greet, on_lost=door.forget)
         broker = NatsBroker(keys, urls, home, clock)
         relay = NatsChunkRelay(home, clock, StreamReplay(connection))
         wire = Wire(urls, who)
@@ -168,7 +176,7 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
         runner = Runner(TABLE, lambda: leader.is_leader, lambda: leader.is_settled)
         world = World(
             store=store,
-            door=store,
+            door=door,
             clock=clock,
             ids=ids,
             bus=bus,
@@ -198,6 +206,7 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
         relay.on_end = lambda job, _island, _epoch: errands.run(_look_soon(world, job))
         presence = Presence(world)
         stack.push_async_callback(presence.close)
+        await bus.listen_keys_changed(door.forget)
         await broker.listen_presence(presence.gone, presence.back, presence.unsure)
         yield Parts(world, store, connection, bus, relay, leader, runner, keys)
 
