@@ -138,7 +138,7 @@ async def test_an_island_can_neither_answer_for_a_coordinator_nor_cancel_at_one(
 async def test_a_key_that_is_revoked_at_one_is_refused_by_all_and_here_without_a_broker(
     fabric: Any, bus: NatsIslandBus, other: Any, eventually: Any
 ) -> None:
-    _, there, _ = other
+    _, there, connection = other
     scene = await a_scene()
     here, elsewhere = [
         KnownCallers(scene.store, scene.clock, kept_s=60.0, hears=lambda: True) for _ in range(2)
@@ -159,7 +159,7 @@ async def test_a_key_that_is_revoked_at_one_is_refused_by_all_and_here_without_a
     await revoke_key(world, scene.user.id, scene.key.id)
     at_once = await holds(here, scene.key)
     async with asyncio.timeout(10):
-        while await holds(elsewhere, scene.key):
+        while await holds(elsewhere, scene.key):  # noqa: ASYNC110 - another process's
             await asyncio.sleep(0.001)
     await fabric.server.kill()
     await eventually(lambda: not fabric.connection.connected)
@@ -168,3 +168,5 @@ async def test_a_key_that_is_revoked_at_one_is_refused_by_all_and_here_without_a
     assert before == [True] * 4
     assert at_once is False
     assert not await holds(here, again)
+    await fabric.server.start()
+    await eventually(lambda: fabric.connection.connected and connection.connected)

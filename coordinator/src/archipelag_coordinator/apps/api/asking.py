@@ -64,7 +64,8 @@ def submission_of(
 
 async def make_job(world: World, submission: Submission) -> Submitted:
     """Submit and dispatch; what was asked before is not dispatched again."""
-    submitted = await submit(world, submission)
+    async with world.submitting:
+        submitted = await submit(world, submission)
     if not submitted.fresh:
         return submitted
     try:
