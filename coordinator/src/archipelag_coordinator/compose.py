@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -73,6 +74,7 @@ from archipelag_coordinator.services.known_callers import KnownCallers
 from archipelag_coordinator.services.list_cargos import load_catalogue
 from archipelag_coordinator.services.settled import settled
 from archipelag_coordinator.services.world import World
+from archipelag_coordinator.workers import shared_port
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +127,7 @@ async def serve(settings: Settings) -> None:
                     group.create_task(reports.run(), name="reports"),
                     group.create_task(run_chores(lambda: _chores(settings, parts)), name="chores"),
                 ]
-                await _http(settings, parts).serve()
+                await _http(settings, parts).serve(_sockets(settings))
                 for task in others:
                     task.cancel()
             with suppress(*UNREACHABLE):
@@ -309,6 +311,16 @@ def _http(settings: Settings, parts: Parts) -> uvicorn.Server:
         timeout_graceful_shutdown=STREAMS_END_S,
     )
     return uvicorn.Server(config)
+
+
+def _sockets(settings: Settings) -> list[socket.socket] | None:
+    """Of a worker: the port that all share, and one of its own, where it can be asked about itself."""
+    if not settings.worker:
+        return None
+    sockets = [shared_port(settings.http_host, settings.http_port)]
+    if settings.worker_port:
+        sockets.append(shared_port(settings.http_host, settings.worker_port + settings.worker - 1))
+    return sockets
 
 
 def _enrol_address(settings: Settings) -> str:

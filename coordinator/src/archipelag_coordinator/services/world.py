@@ -29,7 +29,6 @@ from archipelag_coordinator.services.ports_of_cargos import CatalogueSigner
 from archipelag_coordinator.services.ports_of_files import Blobs
 from archipelag_coordinator.services.ports_of_people import IdentityProvider, Mail, Mailbox
 
-
 SUBMITTING_MAX: Final = 32
 
 
@@ -69,9 +68,7 @@ class World:
     catalogue: Catalogue = field(default_factory=Catalogue)
     demand: Demand = field(default_factory=Demand)
     footing: Footing = field(default_factory=Footing)
-    submitting: asyncio.Semaphore = field(
-        default_factory=lambda: asyncio.Semaphore(SUBMITTING_MAX)
-    )
+    submitting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SUBMITTING_MAX))
     """Requests that are taken at once. The others wait here, first come first served, without a connection to the
     database: whoever comes in a crowd of thousands is served late rather than refused."""
     blobs: Blobs = field(default_factory=NoBlobs)
