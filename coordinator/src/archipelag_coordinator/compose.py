@@ -118,7 +118,9 @@ async def serve(settings: Settings) -> None:
         secret = _shared_secret(parts.keys, b"archipelag nonces\n")
         nonces = Nonces(secret, world.clock, os.urandom)
         address = f"{settings.grpc_host}:{settings.grpc_port}"
-        enrolment, _ = await start_enrolment(EnrolmentService(world, nonces), address)
+        shared = settings.worker > 0
+        service = EnrolmentService(world, nonces)
+        enrolment, _ = await start_enrolment(service, address, shared=shared)
         try:
             async with asyncio.TaskGroup() as group:
                 others = [

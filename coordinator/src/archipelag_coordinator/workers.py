@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 AGAIN_S: Final = (0.25, 10.0)
 """The wait before a worker that died is started anew, and the longest that this grows to."""
-STEADY_S: Final = 10.0
+STEADY_S: Final = 60.0
 """A worker that lived so long did not die of how it was started."""
 DRAIN_S: Final = 20.0
 """What workers may take to end after SIGTERM, before they are killed."""
