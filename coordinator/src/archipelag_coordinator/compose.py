@@ -74,7 +74,6 @@ from archipelag_coordinator.services.known_callers import KnownCallers
 from archipelag_coordinator.services.list_cargos import load_catalogue
 from archipelag_coordinator.services.settled import settled
 from archipelag_coordinator.services.world import World
-from archipelag_coordinator.workers import shared_port
 
 log = logging.getLogger(__name__)
 
@@ -150,10 +149,7 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
         )
         who = _identity(keys, home, clock)
         door = KnownCallers(
-            store,
-            clock,
-            kept_s=settings.policy.caller_known_s,
-            hears=lambda: connection.connected,
+            store, clock, settings.policy.caller_known_s, hears=lambda: connection.connected
         )
         greet = partial(_make_streams, settings)
         connection = Connection(urls, who, on_connected=greet, on_lost=door.forget)
@@ -202,12 +198,7 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
             version=__version__,
             nudge=runner.nudge,
         )
-        errands = _Errands()
-        stack.push_async_callback(errands.close)
-        relay.on_wrong = lambda job, island, epoch: errands.run(
-            _end_wrong(world, job, island, epoch)
-        )
-        relay.on_end = lambda job, _island, _epoch: errands.run(_look_soon(world, job))
+        stack.push_async_callback(_look_after(world, relay).close)
         presence = Presence(world)
         stack.push_async_callback(presence.close)
         await bus.listen_keys_changed(door.forget)
@@ -325,6 +316,21 @@ def _sockets(settings: Settings) -> list[socket.socket] | None:
     return sockets
 
 
+def shared_port(host: str, port: int) -> socket.socket:
+    """A socket beside those of the other workers, which does not listen yet. Raises OSError: taken by somebody who does
+    not share it."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind((host, port))
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
 def _enrol_address(settings: Settings) -> str:
     """Where Islands reach us, as far as we know: where people do, and the port of enrolment."""
     host = urlsplit(settings.people_url).hostname or settings.grpc_host
@@ -351,6 +357,14 @@ class _Errands:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _look_after(world: World, relay: NatsChunkRelay) -> _Errands:
+    """What follows from an attempt's end."""
+    errands = _Errands()
+    relay.on_wrong = lambda job, island, epoch: errands.run(_end_wrong(world, job, island, epoch))
+    relay.on_end = lambda job, _island, _epoch: errands.run(_look_soon(world, job))
+    return errands
 
 
 async def _cancel_handed(world: World, job_id: JobId, reason: str) -> bool:

@@ -10,9 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
-import random
 import signal
-import socket
 import sys
 import threading
 from asyncio.subprocess import PIPE, Process
@@ -87,7 +85,7 @@ class Workers:
             if lived_s >= self._steady_s:
                 wait_s = AGAIN_S[0]
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait_s * random.uniform(0.5, 1.0)):
+                async with asyncio.timeout(wait_s):
                     await self._stopping.wait()
             wait_s = min(AGAIN_S[1], wait_s * 2)
 
@@ -148,18 +146,3 @@ def end_with_parent(stdin: int = 0) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, name="end with parent", daemon=True).start()
-
-
-def shared_port(host: str, port: int) -> socket.socket:
-    """A socket beside those of the other workers, which does not listen yet. Raises OSError: taken by somebody who does
-    not share it."""
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind((host, port))
-        listener.setblocking(False)
-    except OSError:
-        listener.close()
-        raise
-    return listener

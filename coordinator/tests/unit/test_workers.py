@@ -15,7 +15,8 @@ from typing import Any
 import psutil
 import pytest
 from archipelag_coordinator import workers
-from archipelag_coordinator.workers import Workers, shared_port
+from archipelag_coordinator.compose import shared_port
+from archipelag_coordinator.workers import Workers
 
 OBEYS = "import time; time.sleep(600)"
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"

@@ -45,7 +45,7 @@ class KnownCallers:
     """Implements `Door` over another one. Not for two threads."""
 
     def __init__(
-        self, door: Door, clock: Clock, *, kept_s: float, hears: Callable[[], bool]
+        self, door: Door, clock: Clock, kept_s: float, *, hears: Callable[[], bool]
     ) -> None:
         """`hears`: whether word of changes would come now. `kept_s` 0: nothing is remembered."""
         self.asked = 0

@@ -29,7 +29,7 @@ from archipelag_coordinator.services.ports_of_cargos import CatalogueSigner
 from archipelag_coordinator.services.ports_of_files import Blobs
 from archipelag_coordinator.services.ports_of_people import IdentityProvider, Mail, Mailbox
 
-SUBMITTING_MAX: Final = 32
+SUBMITTING_MAX: Final = 16
 
 
 def _nothing() -> None:
