@@ -157,9 +157,8 @@ class _Stream:
         if self._sending is not None or self._over:
             return
         if direct is not None and not direct.may_write:
-            direct.on_writable = (
-                self._heard
-            )  # What it has not read yet is kept in the answer, once for all readers.
+            # What the client has not read yet is kept in the answer, once for all readers.
+            direct.on_writable = self._heard
             return
         self._write(self._frames.news(self._reader), self._reader.take())
 
