@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import heapq
 import json
 import socket
 import sys
@@ -141,7 +142,8 @@ class Agent:
 
     def __init__(self, rate: float) -> None:
         self.rate = rate
-        self.saying: list[list[Any]] = []
+        self.due: list[tuple[float, bytes, int, int, float]] = []
+        """When which stream says its next token, soonest first."""
         self.begun = 0
 
     def heard(self, _: bytes, data: bytes) -> None:
@@ -151,7 +153,14 @@ class Agent:
         # Spread over the time between two tokens, as in the synthetic Island.
         self.begun += 1
         ahead = (self.begun * GOLDEN) % 1.0 / self.rate
-        self.saying.append([subject, 1, items, time.perf_counter() - ahead])
+        self.wait_turn(subject, 1, items, time.perf_counter() - ahead)
+
+    def wait_turn(self, subject: bytes, number: int, items: int, since: float) -> None:
+        if number == items:
+            self.broker.publish(subject, b"")
+        else:
+            due = since + number / self.rate
+            heapq.heappush(self.due, (due, subject, number, items, since))
 
     async def run(self, nats_port: int) -> None:
         loop = asyncio.get_running_loop()
@@ -166,15 +175,10 @@ class Agent:
             turn = max(turn, int((now - begun) / TURN_S))
             if turn % 100 == 0:
                 self.broker.publish(AGENT_HERE, b"")
-            for stream in self.saying:
-                subject, number, items, since = stream
-                while number <= (now - since) * self.rate and number < items:
-                    self.broker.publish(subject, b"~%d" % number)
-                    number += 1
-                stream[1] = number
-                if number == items:
-                    self.broker.publish(subject, b"")
-            self.saying = [stream for stream in self.saying if stream[1] < stream[2]]
+            while self.due and self.due[0][0] <= now:
+                _, subject, number, items, since = heapq.heappop(self.due)
+                self.broker.publish(subject, b"~%d" % number)
+                self.wait_turn(subject, number + 1, items, since)
 
 
 @contextmanager

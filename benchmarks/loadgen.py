@@ -18,6 +18,8 @@ from typing import cast
 CONTENT = re.compile(rb'"content": ?"([^"]*)"')
 LAST_CHUNK = b"0\r\n\r\n"
 WHOLE_S = 120.0
+GAPS_OF = 32
+"""Streams whose arrivals are timed: all of them would cost the measuring process too much."""
 
 
 @dataclass
@@ -38,6 +40,9 @@ class Client(asyncio.Protocol):
         self._done: asyncio.Future[bytes] | None = None
         self._length = -1
         self._tail = b""
+        self.gaps: list[float] | None = None
+        """Seconds between arrivals, while somebody wants them."""
+        self._last = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -55,6 +60,11 @@ class Client(asyncio.Protocol):
         found = data.count(b"~")
         if found:
             self._counter.tokens += found
+            if self.gaps is not None:
+                now = time.perf_counter()
+                if self._last:
+                    self.gaps.append(now - self._last)
+                self._last = now
             if self._first is not None and not self._first.done():
                 self._first.set_result(time.perf_counter())
         self._parts.append(data)
@@ -136,6 +146,8 @@ class Steady:
     """Time to first token of each stream, all begun at once."""
     probes_s: list[float]
     """Time to first token of one more request at a time, while the streams go on."""
+    gaps_s: list[float]
+    """Between two arrivals of some of the streams; several tokens may be in one."""
     errors: list[str]
 
 
@@ -174,7 +186,13 @@ async def steady(
     await asyncio.sleep(plan.settle_s)
     before, _ = sample()
     count, since = counter.tokens, time.perf_counter()
+    watched = clients[:: max(1, streams // GAPS_OF)]
+    gaps: list[float] = []
+    for client in watched:
+        client.gaps = gaps
     await asyncio.sleep(plan.steady_s)
+    for client in watched:
+        client.gaps = None
     after, memory = sample()
     got, took = counter.tokens - count, time.perf_counter() - since
     probes = await _probe(port, model, key, plan, errors)
@@ -191,6 +209,7 @@ async def steady(
         memory,
         burst,
         probes,
+        gaps,
         errors,
     )
 

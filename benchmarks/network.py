@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -29,6 +30,8 @@ HERE = Path(__file__).parent
 MANIFEST = HERE.parent / "cargos/llm-chat/manifest.toml"
 MODEL = "smollm2-135m-instruct"
 CREDIT = "1000000"
+SLOTS = 900
+"""Of one synthetic Island: its heartbeat can name so many attempts."""
 START_S = 60.0
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -43,8 +46,10 @@ ONE, OTHERS = cores()
 
 
 def pin_tools() -> None:
-    """This process, and all that it starts without a word of `on_one_core`."""
+    """This process, and all that it starts without a word of `on_one_core`. A stream is a file or two in each."""
     os.sched_setaffinity(0, OTHERS)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @contextmanager
@@ -95,8 +100,10 @@ class Target:
 
 
 @contextmanager
-def archipelag(*, rate: float, rate_limit: int = 1_000_000) -> Iterator[Target]:
-    """`rate`: tokens a second of each stream; 0: all of an answer at once."""
+def archipelag(
+    *, rate: float, streams: int = SLOTS, rate_limit: int = 1_000_000
+) -> Iterator[Target]:
+    """`rate`: tokens a second of each stream; 0: all of an answer at once. `streams`: at most so many at once."""
     with ExitStack() as stack:
         home = Path(stack.enter_context(_folder()))
         postgres = Postgres(home / "postgres", log=_log(home, "postgres"))
@@ -131,26 +138,25 @@ def archipelag(*, rate: float, rate_limit: int = 1_000_000) -> Iterator[Target]:
             )
         stack.callback(coordinator.stop)
         _wait(lambda: _answers(port, "/api/v1/health/ready"), coordinator)
-        island = Process(
-            "Synthetic Island",
-            [
-                *(sys.executable, HERE / "synthetic_island.py"),
-                *("--coordinator", f"127.0.0.1:{grpc_port}", "--code", made["pairing_code"]),
-                *("--rate", str(rate)),
-            ],
-            log=_log(home, "island"),
-            env=env,
-        )
-        stack.callback(island.stop)
         target = Target("Archipelag", port, key, database=database)
-        _wait(lambda: _warm(target), island)
+        islands = []
+        for number in range(-(-streams // SLOTS)):
+            code = _pairing_code(target) if number else made["pairing_code"]
+            program = [
+                *(sys.executable, HERE / "synthetic_island.py"),
+                *("--coordinator", f"127.0.0.1:{grpc_port}", "--code", code),
+                *("--rate", str(rate), "--slots", str(SLOTS)),
+            ]
+            log = _log(home, f"island{number}")
+            islands.append(Process(f"Synthetic Island {number}", program, log=log, env=env))
+            stack.callback(islands[-1].stop)
+        _wait(lambda: _warm(target) == len(islands), islands[-1])
         assert postgres.process is not None and nats.process is not None
         target.processes = {
             "coordinator": coordinator.pid,
             "nats": nats.process.pid,
             "postgres": postgres.process.pid,
-            "island": island.pid,
-        }
+        } | {f"island{number}": island.pid for number, island in enumerate(islands)}
         yield target
 
 
@@ -194,9 +200,11 @@ def _wait(holds: Callable[[], bool], process: Process, timeout_s: float = START_
         time.sleep(0.05)
 
 
-def ask(port: int, path: str, key: str = "") -> object:
+def ask(port: int, path: str, key: str = "", method: str = "GET") -> object:
     request = urllib.request.Request(
-        f"http://127.0.0.1:{port}{path}", headers={"Authorization": f"Bearer {key}"}
+        f"http://127.0.0.1:{port}{path}",
+        headers={"Authorization": f"Bearer {key}"},
+        method=method,
     )
     with urllib.request.urlopen(request, timeout=5) as response:
         return json.load(response)
@@ -212,10 +220,16 @@ def _answers(port: int, path: str) -> bool:
     return True
 
 
-def _warm(target: Target) -> bool:
+def _warm(target: Target) -> int:
     hosts = ask(target.port, "/api/v1/hosts", target.key)
     assert isinstance(hosts, dict)
-    return any(offer["state"] == "warm" for host in hosts["data"] for offer in host["cargos"])
+    return sum(offer["state"] == "warm" for host in hosts["data"] for offer in host["cargos"])
+
+
+def _pairing_code(target: Target) -> str:
+    made = ask(target.port, "/api/v1/pairing-codes", target.key, method="POST")
+    assert isinstance(made, dict)
+    return str(made["data"]["code"])
 
 
 def wait_for(port: int, path: str, process: Process, timeout_s: float = START_S) -> None:

@@ -21,6 +21,8 @@ from typing import Any
 
 import uvicorn
 import uvloop
+from archipelag_coordinator.apps.api.direct import DirectProtocol
+from archipelag_coordinator.apps.api.envelope import Envelope
 from archipelag_coordinator.apps.api.relay_response import RelayResponse
 from archipelag_coordinator.apps.api.sse import ChatFrames
 from archipelag_coordinator.domain.answer import Answer, Ending
@@ -78,7 +80,13 @@ async def serve(path: str, told: Connection, streams: int, rate: float, seconds:
         loop = asyncio.get_running_loop()
         await loop.create_server(lambda: Floor(waiting), sock=listener)
     else:
-        config = uvicorn.Config(app, http="httptools", ws="none", lifespan="off", log_config=None)
+        config = uvicorn.Config(
+            Envelope(app, lambda: "req_bench"),
+            http=DirectProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+        )
         server = uvicorn.Server(config)
         task = asyncio.create_task(server._serve([listener]))
     told.send(listener.getsockname()[1])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import heapq
 import json
 import os
 import time
@@ -83,6 +84,9 @@ class SyntheticIsland:
     tokens: Tokens = field(default_factory=Tokens)
     saying: dict[tuple[str, int], Answer] = field(default_factory=dict)
     ended: dict[tuple[str, int], Answer] = field(default_factory=dict)
+    due: list[tuple[float, int, Answer]] = field(default_factory=list)
+    """When which stream says its next token, soonest first."""
+    turns: int = 0
     sequence: int = 0
     begun: int = 0
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -130,6 +134,7 @@ class SyntheticIsland:
         if self.rate:
             self.saying[asked.job_id, asked.epoch] = answer
             self._say_next(answer)
+            self._wait_turn(answer)
         else:
             self._say_all(answer)
 
@@ -148,6 +153,12 @@ class SyntheticIsland:
         if answer.next == answer.items:
             self.saying.pop((answer.job_id, answer.epoch), None)
             self._end(answer)
+
+    def _wait_turn(self, answer: Answer) -> None:
+        if answer.next < answer.items:
+            due = answer.began + (answer.next - answer.phase) / self.rate
+            self.turns += 1
+            heapq.heappush(self.due, (due, self.turns, answer))
 
     def _say_all(self, answer: Answer) -> None:
         count = answer.next = answer.items
@@ -203,11 +214,11 @@ class SyntheticIsland:
             await asyncio.sleep(max(0.0, begun + turn * TURN_S - time.perf_counter()))
             now = time.perf_counter()
             turn = max(turn, int((now - begun) / TURN_S))
-            rate, say = self.rate, self._say_next
-            for answer in list(self.saying.values()):
-                due = (now - answer.began) * rate + answer.phase
-                while answer.next <= due and answer.next < answer.items:
-                    say(answer)
+            while self.due and self.due[0][0] <= now:
+                answer = heapq.heappop(self.due)[2]
+                if (answer.job_id, answer.epoch) in self.saying:
+                    self._say_next(answer)
+                    self._wait_turn(answer)
 
     async def _beat(self) -> None:
         cargo = manifest.parse_toml(MANIFEST.read_text())

@@ -29,6 +29,10 @@ COORDINATOR: Final = {
     "http_port": "port of the API",
     "grpc_host": "address where Islands enrol",
     "grpc_port": "port where Islands enrol",
+    "workers": "Coordinator processes on this host that share both ports, 1 to 64, each with connections of its own; "
+    "see [workers](../how-to/workers.md)",
+    "worker_port": "where each worker answers by itself, too: the first one here, the next one port higher; "
+    "0: nowhere",
     "broker_public_urls": "where Islands reach NATS, by comma; as `NATS_URL` where it is not set",
     "nats_replicas": "servers of a NATS cluster that keep reports and the replay of output: 1, 3 or 5",
     "database_pool_max": "connections to PostgreSQL, 1 to 1000",
@@ -72,7 +76,7 @@ def page() -> str:
         "|---|---|---|",
     ]
     for one in fields(Settings):
-        if one.name != "policy":
+        if one.name not in ("policy", "worker"):
             default = _shown(one.default)
             parts.append(
                 f"| `ARCHIPELAG_{one.name.upper()}` | {default} | {COORDINATOR[one.name]} |"

@@ -25,6 +25,7 @@ from archipelag_coordinator.adapters.nats.reports import ReportQueue
 from archipelag_coordinator.adapters.nats.wire import Wire
 from archipelag_coordinator.adapters.postgres.store import UNREACHABLE
 from archipelag_coordinator.apps.api.app import ApiSettings, create_app
+from archipelag_coordinator.apps.api.pace import Pace
 from archipelag_coordinator.apps.islands.heartbeats import Heartbeats
 from archipelag_coordinator.apps.islands.known import KnownKeys
 from archipelag_coordinator.apps.islands.presence import Presence
@@ -239,6 +240,7 @@ class SimCoordinator:
             world,
             settings=api,
             broker_connected=lambda: connection.connected,
+            pace=Pace(spent=lambda: 0.0),  # How fast this machine is must not decide anything.
             new_request_id=lambda: f"req_{self.home}_{next(numbers)}",
         )
 

@@ -212,11 +212,11 @@ class PartyStore:
         await asyncio.sleep(database.rng.uniform(*STATEMENT_S))
 
     async def admit(
-        self, key_hash: bytes, now: datetime, requests_per_minute: int
+        self, key_hash: bytes, now: datetime, requests_per_minute: int, passed: int = 0
     ) -> Admission | None:
         session = await self._connect()
         try:
-            return await self._database.store.admit(key_hash, now, requests_per_minute)
+            return await self._database.store.admit(key_hash, now, requests_per_minute, passed)
         finally:
             self._database.end_turn(session)
 

@@ -58,8 +58,10 @@ class Stream:
 class Rig:
     """Start once, break and mend often."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, **settings: str) -> None:
+        """`settings`: more of the Coordinator's."""
         self.home = home
+        self.settings = settings
         self.postgres = Postgres(home / "postgres")
         self.nats = Nats(home / "nats")
         self.islands: list[Process] = []
@@ -114,6 +116,7 @@ class Rig:
                 "ARCHIPELAG_HTTP_PORT": str(self._port),
                 "ARCHIPELAG_GRPC_PORT": str(self._grpc),
             }
+            | self.settings
         )
 
     async def start_coordinator(self) -> None:

@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nats.errors
@@ -17,7 +18,7 @@ from archipelag_contracts import logs, traces
 from archipelag_contracts.errors import ContractError
 from archipelag_contracts.tiers import TRUST_MAX
 
-from archipelag_coordinator import __version__, backup, commands, config
+from archipelag_coordinator import __version__, backup, commands, config, workers
 from archipelag_coordinator.adapters.nats.credentials import KeysUnusable
 from archipelag_coordinator.adapters.postgres.dump import DumpFailed
 from archipelag_coordinator.adapters.postgres.restored import NotEmpty
@@ -45,6 +46,8 @@ settings, from the environment:
   ARCHIPELAG_STATE_DIR           folder with the network's keys               required
   ARCHIPELAG_HTTP_HOST, _PORT    where the API listens                        127.0.0.1, 8420
   ARCHIPELAG_GRPC_HOST, _PORT    where Islands enrol                          127.0.0.1, 8421
+  ARCHIPELAG_WORKERS             processes that share these ports             1
+  ARCHIPELAG_WORKER_PORT         where each answers by itself, counted up     nowhere
   ARCHIPELAG_BROKER_PUBLIC_URLS  where Islands reach NATS, by comma           as ARCHIPELAG_NATS_URL
   ARCHIPELAG_NATS_REPLICAS       servers of a cluster that keep the streams   1
   ARCHIPELAG_DATABASE_POOL_MAX   connections to PostgreSQL                    16
@@ -108,7 +111,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     sub = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    sub.add_parser("serve", help="run the Coordinator until SIGTERM")
+    serve = sub.add_parser("serve", help="run the Coordinator until SIGTERM")
+    serve.add_argument("--worker", type=int, default=0, help=argparse.SUPPRESS)
     migrate = sub.add_parser("migrate", help="bring the database to the newest schema")
     migrate.add_argument(
         "--post", action="store_true", help="also what must wait until no older Coordinator runs"
@@ -233,7 +237,7 @@ def _run(arguments: argparse.Namespace) -> int:
         case "doctor":
             return asyncio.run(_doctor())
         case "serve":
-            _serve(config.read(os.environ))
+            return _serve(config.read(os.environ), arguments.worker)
     return 0
 
 
@@ -288,19 +292,27 @@ async def _doctor() -> int:
     return int(any(finding.state is doctor.State.FAIL for finding in findings))
 
 
-def _serve(settings: config.Settings) -> None:
-    import uvloop
-
-    from archipelag_coordinator.compose import serve
-
+def _serve(settings: config.Settings, worker: int) -> int:
+    """`worker`: which of several this process is; 0: the parent of them, or the only one."""
     logs.set_up(
         settings.log_level,
         settings.log_format,
         sys.stderr,
         traces.trace_id if settings.traces_url else lambda: "",
     )
+    if settings.workers > 1 and not worker:
+        return asyncio.run(workers.supervise(settings.workers))
+    if worker:
+        settings = replace(settings, worker=worker)
+        workers.end_with_parent()
+
+    import uvloop
+
+    from archipelag_coordinator.compose import serve
+
     logging.getLogger(__name__).info("coordinator_starting %s", settings.describe())
     uvloop.run(serve(settings))
+    return 0
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -51,6 +52,7 @@ from archipelag_coordinator.adapters.telemetry.metrics import Metrics
 from archipelag_coordinator.adapters.telemetry.own_figures import Innards
 from archipelag_coordinator.adapters.telemetry.spans import Spans
 from archipelag_coordinator.apps.api.app import ApiSettings, create_app
+from archipelag_coordinator.apps.api.direct import DirectProtocol
 from archipelag_coordinator.apps.api.links import Links
 from archipelag_coordinator.apps.background.chores import chores_app, run_chores
 from archipelag_coordinator.apps.islands.enrolment import EnrolmentService, start_enrolment
@@ -75,6 +77,7 @@ from archipelag_coordinator.services.bootstrap import FIRST_USER
 from archipelag_coordinator.services.cancel import cancel_here
 from archipelag_coordinator.services.failover import failover
 from archipelag_coordinator.services.follow import look
+from archipelag_coordinator.services.known_callers import KnownCallers
 from archipelag_coordinator.services.list_cargos import load_catalogue
 from archipelag_coordinator.services.ports_of_traces import NoTraces
 from archipelag_coordinator.services.settled import settled
@@ -124,7 +127,9 @@ async def serve(settings: Settings) -> None:
         secret = _shared_secret(parts.keys, b"archipelag nonces\n")
         nonces = Nonces(secret, world.clock, os.urandom)
         address = f"{settings.grpc_host}:{settings.grpc_port}"
-        enrolment, _ = await start_enrolment(EnrolmentService(world, nonces), address)
+        shared = settings.worker > 0
+        service = EnrolmentService(world, nonces)
+        enrolment, _ = await start_enrolment(service, address, shared=shared)
         try:
             async with asyncio.TaskGroup() as group:
                 others = [
@@ -134,7 +139,7 @@ async def serve(settings: Settings) -> None:
                     group.create_task(reports.run(), name="reports"),
                     group.create_task(run_chores(lambda: _chores(settings, parts)), name="chores"),
                 ]
-                await _http(settings, parts).serve()
+                await _http(settings, parts).serve(_sockets(settings))
                 for task in others:
                     task.cancel()
             with suppress(*UNREACHABLE):
@@ -154,7 +159,11 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
             PostgresStore(settings.database_url, pool_max=settings.database_pool_max)
         )
         who = _identity(keys, home, clock)
-        connection = Connection(urls, who, on_connected=partial(_make_streams, settings))
+        door = KnownCallers(
+            store, clock, settings.policy.caller_known_s, hears=lambda: connection.connected
+        )
+        greet = partial(_make_streams, settings)
+        connection = Connection(urls, who, on_connected=greet, on_lost=door.forget)
         broker = NatsBroker(keys, urls, home, clock)
         relay = NatsChunkRelay(home, clock, StreamReplay(connection))
         wire = Wire(urls, who)
@@ -181,7 +190,7 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
         runner = Runner(TABLE, lambda: leader.is_leader, lambda: leader.is_settled)
         world = World(
             store=store,
-            door=store,
+            door=door,
             clock=clock,
             ids=ids,
             bus=bus,
@@ -204,14 +213,10 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
             nudge=runner.nudge,
             traces=_traces(settings, home, clock, stack),
         )
-        errands = _Errands()
-        stack.push_async_callback(errands.close)
-        relay.on_wrong = lambda job, island, epoch: errands.run(
-            _end_wrong(world, job, island, epoch)
-        )
-        relay.on_end = lambda job, _island, _epoch: errands.run(_look_soon(world, job))
+        stack.push_async_callback(_look_after(world, relay).close)
         presence = Presence(world)
         stack.push_async_callback(presence.close)
+        await bus.listen_keys_changed(door.forget)
         await broker.listen_presence(presence.gone, presence.back, presence.unsure)
         yield Parts(world, store, connection, bus, relay, leader, runner, keys, Lag(), monitor)
 
@@ -303,7 +308,7 @@ def _http(settings: Settings, parts: Parts) -> uvicorn.Server:
         host=settings.http_host,
         port=settings.http_port,
         loop="none",
-        http="httptools",
+        http=DirectProtocol,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -343,6 +348,31 @@ def _metrics(parts: Parts) -> Metrics:
     return Metrics(parts.world, innards, parts.store.figures, parts.monitor)
 
 
+def _sockets(settings: Settings) -> list[socket.socket] | None:
+    """Of a worker: the port that all share, and one of its own, where it can be asked about itself."""
+    if not settings.worker:
+        return None
+    sockets = [shared_port(settings.http_host, settings.http_port)]
+    if settings.worker_port:
+        sockets.append(shared_port(settings.http_host, settings.worker_port + settings.worker - 1))
+    return sockets
+
+
+def shared_port(host: str, port: int) -> socket.socket:
+    """A socket beside those of the other workers, which does not listen yet. Raises OSError: taken by somebody who does
+    not share it."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind((host, port))
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
 def _enrol_address(settings: Settings) -> str:
     """Where Islands reach us, as far as we know: where people do, and the port of enrolment."""
     host = urlsplit(settings.people_url).hostname or settings.grpc_host
@@ -369,6 +399,14 @@ class _Errands:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _look_after(world: World, relay: NatsChunkRelay) -> _Errands:
+    """What follows from an attempt's end."""
+    errands = _Errands()
+    relay.on_wrong = lambda job, island, epoch: errands.run(_end_wrong(world, job, island, epoch))
+    relay.on_end = lambda job, _island, _epoch: errands.run(_look_soon(world, job))
+    return errands
 
 
 async def _cancel_handed(world: World, job_id: JobId, reason: str) -> bool:

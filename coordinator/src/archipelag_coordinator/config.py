@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from archipelag_coordinator.errors import InvalidInput
 
 _REGISTRY: Final = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?(/[a-z0-9._-]+)*")
 
+PORT_MAX: Final = 65_535
+WORKERS_MAX: Final = 64
 _LOOPBACK: Final = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:|$)")
 _PUBLIC_URL: Final = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
@@ -32,6 +35,12 @@ class Settings:
     http_port: int = 8420
     grpc_host: str = "127.0.0.1"
     grpc_port: int = 8421
+    workers: int = 1
+    """Coordinator processes on this host that share both ports, each with connections of its own."""
+    worker_port: int = 0
+    """Where each worker answers by itself, too: the first one here, the next one port higher. 0: nowhere."""
+    worker: int = 0
+    """Which of the workers this process is; told by its parent and not by the environment."""
     broker_public_urls: tuple[str, ...] = ()
     """Where Islands reach the broker, when that is another address than the Coordinator's own."""
     nats_replicas: int = 1
@@ -83,8 +92,9 @@ class Settings:
 
     def describe(self) -> str:
         """For the log: no secrets."""
+        which = f"worker={self.worker} " if self.worker else ""
         return (
-            f"http={self.http_host}:{self.http_port} grpc={self.grpc_host}:{self.grpc_port} "
+            f"{which}http={self.http_host}:{self.http_port} grpc={self.grpc_host}:{self.grpc_port} "
             f"nats={self.nats_url} state_dir={self.state_dir}"
         )
 
@@ -112,7 +122,7 @@ def read(environ: Mapping[str, str]) -> Settings:
     for one in fields(Settings):
         name = f"ARCHIPELAG_{one.name.upper()}"
         raw = environ.get(name)
-        if one.name == "policy" or raw is None or raw == "":
+        if one.name in ("policy", "worker") or raw is None or raw == "":
             continue
         try:
             given[one.name] = _READERS[one.name](raw) if one.name in _READERS else raw
@@ -126,6 +136,7 @@ def read(environ: Mapping[str, str]) -> Settings:
     _check_blobs(given, errors)
     _check_mail(given, errors)
     _check_provider(given, errors)
+    _check_workers(given, errors)
     policy = _policy(environ, errors)
     if errors:
         raise InvalidInput(errors)
@@ -189,6 +200,21 @@ def _check_provider(given: Mapping[str, Any], errors: dict[str, list[str]]) -> N
                 errors[f"ARCHIPELAG_{name.upper()}"] = ["is required with the others of OIDC"]
 
 
+def _check_workers(given: Mapping[str, Any], errors: dict[str, list[str]]) -> None:
+    if given.get("workers", 1) == 1:
+        return
+    if not hasattr(socket, "SO_REUSEPORT"):
+        errors["ARCHIPELAG_WORKERS"] = [
+            "must be 1 on this system, where processes cannot share a port"
+        ]
+    for name in ("http_port", "grpc_port"):
+        if given.get(name) == 0:
+            errors[f"ARCHIPELAG_{name.upper()}"] = ["must not be 0 with several workers"]
+    first = given.get("worker_port", 0)
+    if first and first + given["workers"] - 1 > PORT_MAX:
+        errors["ARCHIPELAG_WORKER_PORT"] = [f"with so many workers, must be {PORT_MAX} at most"]
+
+
 def _public_url(raw: str) -> str:
     url = raw.rstrip("/")
     if not _PUBLIC_URL.fullmatch(url):
@@ -203,7 +229,7 @@ def _blobs(raw: str) -> str:
 
 
 def _port(raw: str) -> int:
-    if not raw.isascii() or not raw.isdigit() or not 0 <= int(raw) <= 65535:
+    if not raw.isascii() or not raw.isdigit() or not 0 <= int(raw) <= PORT_MAX:
         raise ValueError("must be a port, 0 to 65535")
     return int(raw)
 
@@ -211,6 +237,12 @@ def _port(raw: str) -> int:
 def _count(raw: str) -> int:
     if not raw.isascii() or not raw.isdigit() or not 1 <= int(raw) <= 1000:
         raise ValueError("must be a whole number, 1 to 1000")
+    return int(raw)
+
+
+def _workers(raw: str) -> int:
+    if not raw.isascii() or not raw.isdigit() or not 1 <= int(raw) <= WORKERS_MAX:
+        raise ValueError(f"must be a whole number, 1 to {WORKERS_MAX}: one for each core is plenty")
     return int(raw)
 
 
@@ -275,6 +307,8 @@ _READERS = {
     "state_dir": lambda raw: Path(raw).absolute(),
     "http_port": _port,
     "grpc_port": _port,
+    "workers": _workers,
+    "worker_port": _port,
     "nats_replicas": _replicas,
     "database_pool_max": _count,
     "broker_public_urls": _several,

@@ -239,3 +239,27 @@ def test_a_wrong_way_of_watching_is_refused(name: str, value: str, told: str) ->
         read(ENOUGH | {f"ARCHIPELAG_{name}": value})
 
     assert told in refused.value.errors[f"ARCHIPELAG_{name}"][0]
+
+
+@pytest.mark.parametrize(
+    ("given", "wrong"),
+    [
+        ({"WORKERS": "0"}, "WORKERS"),
+        ({"WORKERS": "65"}, "WORKERS"),
+        ({"WORKERS": "many"}, "WORKERS"),
+        ({"WORKERS": "2", "HTTP_PORT": "0"}, "HTTP_PORT"),
+        ({"WORKERS": "2", "GRPC_PORT": "0"}, "GRPC_PORT"),
+        ({"WORKERS": "3", "WORKER_PORT": "65534"}, "WORKER_PORT"),
+    ],
+)
+def test_workers_that_could_not_stand_are_refused(given: dict[str, str], wrong: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        read(ENOUGH | {f"ARCHIPELAG_{name}": value for name, value in given.items()})
+
+    assert list(refused.value.errors) == [f"ARCHIPELAG_{wrong}"]
+
+
+def test_which_worker_it_is_nobody_says_in_the_environment() -> None:
+    settings = read(ENOUGH | {"ARCHIPELAG_WORKERS": "2", "ARCHIPELAG_WORKER": "7"})
+
+    assert (settings.workers, settings.worker) == (2, 0)

@@ -179,6 +179,7 @@ class Network:
             "ARCHIPELAG_NATS_URL": self._nats.url,
             "ARCHIPELAG_BROKER_PUBLIC_URLS": self._nats.url,
             "ARCHIPELAG_STATE_DIR": str(self._state.coordinator),
+            "ARCHIPELAG_WORKERS": "1",
             "ARCHIPELAG_HTTP_HOST": self._settings.http_host,
             "ARCHIPELAG_HTTP_PORT": str(self._http_port),
             "ARCHIPELAG_REGISTRY": self._registry.address,

@@ -177,30 +177,32 @@ class Answer:
         An overlap is dropped; a gap, too much output or items after the end are wrong.
         """
         self.heard_at = now
-        count = len(self.texts)
+        count, added = len(self.texts), len(texts)
         if first != count:
             if first > count:
                 return f"a gap: position {first} came, {count} was expected"
             skip = count - first
-            self.refused += min(skip, len(texts))
+            self.refused += min(skip, added)
             texts, tokens = texts[skip:], tokens[skip:]
-        if not texts:
+            added = len(texts)
+        if not added:
             return None
         if self.attempt_end is not None or self.final is not None:
             return "items after the end"
-        if tokens and len(tokens) != len(texts):
+        if tokens and len(tokens) != added:
             return "as many tokens as texts were expected"
         size = self.size_bytes
         for text in texts:
             size += len(text) if text.isascii() else len(text.encode())
-        if size > self.size_bytes_max or count + len(texts) > self.items_max:
+        if size > self.size_bytes_max or count + added > self.items_max:
             return f"more output than the {self.items_max} items or {self.size_bytes_max} bytes allowed"
         if self.first_item_at is None:
             self.first_item_at = now
         self.size_bytes = size
         self.texts += texts
-        self.tokens += tokens or [0] * len(texts)
-        self.wake()
+        self.tokens += tokens or [0] * added
+        for listener in tuple(self.listeners):
+            listener()
         return None
 
     def accepted(self, now: float) -> None:

@@ -50,6 +50,9 @@ class Policy:
     """`max_tokens` of a chat that names none."""
     requests_per_minute: int = 100
     """Of a key that has no rate of its own."""
+    caller_known_s: float = 5.0
+    """How long a Coordinator goes by what it knows of a key; a change that it hears of counts at once. 0: each request
+    asks the database."""
     session_requests_per_minute: int = 600
     """Of a browser that is signed in: one page asks for several things."""
     session_s: float = 30 * 24 * 3600.0

@@ -35,6 +35,15 @@ STALE: Final = "stale"
 
 
 @dataclass(frozen=True)
+class First:
+    """A job that has begun before it is stored, and its first attempt."""
+
+    job: Job
+    attempt: Attempt
+    cargo: Cargo
+
+
+@dataclass(frozen=True)
 class _Given:
     """An attempt that was committed and is to be sent."""
 
@@ -45,8 +54,33 @@ class _Given:
     files: tuple[Input, ...]
 
 
-async def dispatch(world: World, job_id: JobId) -> Job:
-    """Returns the job as it then stands: running, or queued with the reasons why nobody takes it.
+def place_first(world: World, job: Job, cargo: Cargo) -> First | None:
+    """Begins the first epoch of a job that is about to be stored, so that one transaction takes it and gives it away.
+    To be followed by `dispatch` once that stands, else by `unplace`. None: it is stored as queued, and `dispatch`
+    finds out why nobody takes it."""
+    if not world.bus.connected or not cargo.may_start or cargo.manifest.reads_files:
+        return None
+    wanted = wanted_of(world, job, (), continues=False)
+    try:
+        with world.traces.span("place", job.id):
+            candidates = world.fleet.candidates(wanted.slug, wanted.digest)
+            placement = _place(world, wanted, candidates)
+    except NoPlacement:
+        return None
+    started = job.start(job.created_at)
+    attempt = _attempt(world, started, placement, Position(0))
+    world.fleet.assigned(attempt.island_id, (job.id, attempt.epoch))
+    return First(started, attempt, cargo)
+
+
+def unplace(world: World, first: First) -> None:
+    """It was not stored after all."""
+    world.fleet.freed(first.attempt.island_id, (first.job.id, first.attempt.epoch))
+
+
+async def dispatch(world: World, job_id: JobId, first: First | None = None) -> Job:
+    """Returns the job as it then stands: running, or queued with the reasons why nobody takes it. `first`: its first
+    attempt, which stands already and is to be sent.
 
     Raises NotFound. Never raises NoPlacement: waiting is a state, and its reasons are kept with the job.
     """
@@ -54,16 +88,23 @@ async def dispatch(world: World, job_id: JobId) -> Job:
     if answer is not None:
         answer.placing = True
     try:
-        return await _dispatch(world, job_id)
+        given = None
+        if first is not None:
+            assert answer is not None, "a job that was taken here has its answer here"
+            given = _Given(first.job, first.attempt, first.cargo, answer, ())
+        return await _dispatch(world, job_id, given)
     finally:
         if answer is not None:
             answer.placing = False
 
 
-async def _dispatch(world: World, job_id: JobId) -> Job:
+async def _dispatch(world: World, job_id: JobId, first: _Given | None) -> Job:
     for _ in range(TRIES_MAX):
-        with world.traces.span("place", job_id):
-            given = await _give(world, job_id)
+        if first is None:
+            with world.traces.span("place", job_id):
+                given = await _give(world, job_id)
+        else:
+            given, first = first, None
         if isinstance(given, Job):
             return given
         answer = given.answer
@@ -129,18 +170,7 @@ async def _give(world: World, job_id: JobId) -> Job | _Given:
         files = tuple(await tx.files.inputs(job.id)) if cargo.manifest.reads_files else ()
         started = job.start(now)
         begin = Position(answer.next)
-        attempt = Attempt(
-            job_id=job.id,
-            epoch=started.epoch,
-            island_id=placement.island_id,
-            relay=world.home,
-            status=AttemptStatus.ASSIGNED,
-            assigned_at=now,
-            lease_until=now + timedelta(seconds=_lease_s(world)),
-            placement=placement,
-            first_position=begin,
-            next_position=begin,
-        )
+        attempt = _attempt(world, started, placement, begin)
         await tx.jobs.save(started, was=job)
         await tx.attempts.add(attempt)
     # Counted at once, so that a hundred requests in the same instant do not all see the same free slot.
@@ -157,6 +187,24 @@ def _place(world: World, wanted: Wanted, candidates: list[Candidate]) -> Placeme
         raise
     finally:
         world.tally.placement.add(world.clock.monotonic() - began)
+
+
+def _attempt(world: World, job: Job, placement: Placement, begin: Position) -> Attempt:
+    """The current epoch of a job that has just been started."""
+    assert job.started_at is not None
+    now = world.clock.now()
+    return Attempt(
+        job_id=job.id,
+        epoch=job.epoch,
+        island_id=placement.island_id,
+        relay=world.home,
+        status=AttemptStatus.ASSIGNED,
+        assigned_at=now,
+        lease_until=now + timedelta(seconds=_lease_s(world)),
+        placement=placement,
+        first_position=begin,
+        next_position=begin,
+    )
 
 
 async def _keep_reasons(world: World, tx: Tx, job: Job, nobody: NoPlacement) -> Job:

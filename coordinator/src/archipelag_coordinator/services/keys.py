@@ -60,6 +60,7 @@ async def change_key(
             raise NotFound("API key", key_id)
         changed = change.apply(key, by=by, now=world.clock.now())
         await tx.keys.save(changed)
+    await world.bus.keys_changed()
     return changed
 
 

@@ -354,9 +354,10 @@ class Door(Protocol):
     """Who is it, and are they asking too often: one round trip, counted in a store that all Coordinators share."""
 
     async def admit(
-        self, key_hash: bytes, now: datetime, requests_per_minute: int
+        self, key_hash: bytes, now: datetime, requests_per_minute: int, passed: int = 0
     ) -> Admission | None:
-        """None: no such key. Counts the request and notes when the key was last used."""
+        """None: no such key. Counts the request and notes when the key was last used. `passed`: requests of this key
+        that came through before and are not counted yet."""
         ...
 
     async def count(self, bucket: str, now: datetime, per_minute: int) -> float | None:

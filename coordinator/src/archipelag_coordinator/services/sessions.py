@@ -25,10 +25,13 @@ async def sign_out(world: World, user_id: UserId, session_id: ApiKeyId) -> ApiKe
         session = await tx.keys.revoke(user_id, session_id, world.clock.now(), KeyKind.SESSION)
     if session is None:
         raise NotFound("session", session_id)
+    await world.bus.keys_changed()
     return session
 
 
 async def sign_out_everywhere(world: World, user: User) -> int:
     """Ends every session of this user; returns how many there were. API keys stay."""
     async with world.store.begin() as tx:
-        return await tx.keys.revoke_sessions(user.id, world.clock.now())
+        ended = await tx.keys.revoke_sessions(user.id, world.clock.now())
+    await world.bus.keys_changed()
+    return ended

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from archipelag_contracts.ids import FileId
 
+from archipelag_coordinator.domain.attempt import Attempt
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.chat import ChatInput
 from archipelag_coordinator.domain.file import input_of
@@ -28,6 +30,23 @@ from archipelag_coordinator.services.world import World
 RESERVATION_EXTRA_S = 3600.0
 
 
+class FirstAttempt(Protocol):
+    """A job that has begun, and its attempt."""
+
+    @property
+    def job(self) -> Job: ...
+    @property
+    def attempt(self) -> Attempt: ...
+
+
+Begin = Callable[[Job, Cargo], FirstAttempt | None]
+"""Gives a job that is about to be stored to an Island; None: it is queued."""
+
+
+def _later(_: Job, __: Cargo) -> None:
+    """Who asks for it dispatches it afterwards."""
+
+
 @dataclass(frozen=True)
 class Submitted:
     """`fresh` is false when the same request stood already: nothing was reserved again."""
@@ -37,8 +56,8 @@ class Submitted:
     fresh: bool
 
 
-async def submit(world: World, submission: Submission) -> Submitted:
-    """Reserves the upper bound of the price and queues the job.
+async def submit(world: World, submission: Submission, begin: Begin = _later) -> Submitted:
+    """Reserves the upper bound of the price and queues the job, or stores it with the attempt that `begin` gives it.
 
     Raises NotPermitted, NotFound (the workload), InvalidInput, Unsupported, TooLarge, InsufficientCredits,
     BudgetExceeded, IdempotencyMismatch, NothingToContinue, IllegalMove (a batch's
@@ -51,45 +70,52 @@ async def submit(world: World, submission: Submission) -> Submitted:
     named = files_of(manifest.input, submission.input) if manifest.reads_files else {}
     now = world.clock.now()
     job = _job(world, submission, cargo, wanted, now)
-    async with world.store.begin() as tx:
-        if submission.job_id is not None and not await tx.batches.claim(submission.job_id):
-            raise IllegalMove("member of a batch", "settled", "submitted")
-        before = await _same_request(world, tx, submission, now)
-        if before is None and submission.continues:
-            # Another answer would be glued to what the reader has.
-            raise NothingToContinue(
-                "the answer that this would continue does not stand: ask again without Last-Event-ID"
+    first = begin(job, cargo)
+    if first is not None:
+        job = first.job
+    opened = False
+    try:
+        async with world.store.begin() as tx:
+            if submission.job_id is not None and not await tx.batches.claim(submission.job_id):
+                raise IllegalMove("member of a batch", "settled", "submitted")
+            before = await _same_request(world, tx, submission, now)
+            if before is None and submission.continues:
+                # Another answer would be glued to what the reader has.
+                raise NothingToContinue(
+                    "the answer that this would continue does not stand: ask again without Last-Event-ID"
+                )
+            standing = before or await tx.jobs.add(job)
+            if standing.id != job.id:
+                tx.rely()  # Whoever sends it again may be answered by another process than the one that took it.
+                return await _joined(tx, submission, standing, cargo)
+            if first is not None:
+                await tx.attempts.add(first.attempt)
+            if named:
+                await _pin(tx, job, named, now)
+            await tx.ledger.reserve(
+                Reservation(
+                    job_id=job.id,
+                    account_id=user_account(job.user_id),
+                    amount=job.reserved,
+                    status=ReservationStatus.PENDING,
+                    created_at=now,
+                    expires_at=job.deadline_at + timedelta(seconds=RESERVATION_EXTRA_S),
+                )
             )
-        standing = before or await tx.jobs.add(job)
-        if standing.id != job.id:
-            tx.rely()  # Whoever sends it again may be answered by another process than the one that took it.
-            return await _joined(tx, submission, standing, cargo)
-        if named:
-            await _pin(tx, job, named, now)
-        await tx.ledger.reserve(
-            Reservation(
-                job_id=job.id,
-                account_id=user_account(job.user_id),
-                amount=job.reserved,
-                status=ReservationStatus.PENDING,
-                created_at=now,
-                expires_at=job.deadline_at + timedelta(seconds=RESERVATION_EXTRA_S),
-            )
-        )
-        # The account before the key, as an ending does: locked the other way round, the two could wait for each other.
-        if job.reserved:
-            await tx.keys.reserve(submission.key.id, job.reserved)
+            # The account before the key, as an ending does: locked the other way round, the two could wait for each
+            # other.
+            if job.reserved:
+                await tx.keys.reserve(submission.key.id, job.reserved)
+            # Before anybody sees the job: whoever looks for jobs that this process does not know finds none.
+            _open(world, job, cargo)
+            opened = True
+    except BaseException:
+        if opened:
+            world.answers.drop(job.id)
+        raise
     world.demand.asked(cargo.slug, world.clock.monotonic())
     world.tally.took(cargo.slug)
     world.traces.keep(job.id)
-    world.answers.open(
-        job.id,
-        items_max=job.output_items_max,
-        size_bytes_max=cargo.manifest.limits.output_bytes_max,
-        now=world.clock.monotonic(),
-        interactive=job.interactive,
-        goes_on_unread=job.goes_on_unread,
-    )
     return Submitted(job, cargo, fresh=True)
 
 
@@ -120,6 +146,17 @@ def _job(
         idempotency_key=submission.idempotency_key,
         request_hash=submission.request_hash,
         goes_on_unread=submission.goes_on_unread,
+    )
+
+
+def _open(world: World, job: Job, cargo: Cargo) -> None:
+    world.answers.open(
+        job.id,
+        items_max=job.output_items_max,
+        size_bytes_max=cargo.manifest.limits.output_bytes_max,
+        now=world.clock.monotonic(),
+        interactive=job.interactive,
+        goes_on_unread=job.goes_on_unread,
     )
 
 

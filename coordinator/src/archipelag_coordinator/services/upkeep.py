@@ -18,6 +18,8 @@ from archipelag_coordinator.services.world import World
 _COUNTED_SILENT = (IslandStatus.READY, IslandStatus.DRAINING)
 REPORT_WAIT_S = 10.0
 """How long the report may take after the last chunk before the stream counts as silent."""
+MARKS_AT_ONCE = 128
+"""Answers whose news are stored in one go: a millisecond or two of the loop."""
 BEATS_BACK_S = 8.0
 """An Island whose heartbeat was not answered notices it after 3 s, and beats again 5 s later at most."""
 
@@ -46,8 +48,20 @@ async def save_beats(world: World) -> int:
 
 
 async def save_marks(world: World) -> int:
-    """How far readers have got and what was accepted, so that at most a second of it is lost with this process."""
+    """How far readers have got and what was accepted, so that at most a second of it is lost with this process.
+
+    A few answers at a time, each in a transaction of its own: what thousands of streams said in a second would hold up
+    every one of them while it is packed.
+    """
     answers = [answer for answer in world.answers.all() if _has_news(answer)]
+    saved = 0
+    for first in range(0, len(answers), MARKS_AT_ONCE):
+        saved += await _save_some_marks(world, answers[first : first + MARKS_AT_ONCE])
+    return saved
+
+
+async def _save_some_marks(world: World, answers: list[Answer]) -> int:
+    answers = [answer for answer in answers if _has_news(answer)]  # Some ended in the meantime.
     if not answers:
         return 0
     now = world.clock.now()

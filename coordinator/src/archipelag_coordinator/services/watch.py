@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from archipelag_contracts.ids import IslandId, JobId, Position
 
@@ -42,7 +43,8 @@ class Reader:
         """The next position to take."""
         answer.readers += 1
         answer.left_at, answer.orphaned = None, False
-        answer.listeners.add(self._wake)
+        self._listener: Callable[[], None] = self._wake
+        answer.listeners.add(self._listener)
 
     @property
     def note(self) -> Progress | None:
@@ -107,6 +109,13 @@ class Reader:
         finally:
             self._waiter = None
 
+    def listen(self, on_news: Callable[[], None]) -> None:
+        """From now on `on_news` is called whenever there may be something new, and nobody waits. It must not block."""
+        assert self._waiter is None and not self._closed
+        self._answer.listeners.discard(self._listener)
+        self._listener = on_news
+        self._answer.listeners.add(on_news)
+
     async def wait_final(self) -> Ending:
         """How the job ended, once it is settled. Takes nothing meanwhile: who has seen nothing can be served anew."""
         self._only_final = True
@@ -125,7 +134,7 @@ class Reader:
         if self._timer is not None:
             self._timer.cancel()
         answer = self._answer
-        answer.listeners.discard(self._wake)
+        answer.listeners.discard(self._listener)
         answer.readers -= 1
         if answer.readers == 0:
             answer.left_at = self._world.clock.monotonic()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from archipelag_contracts.ids import RelayId
 
@@ -29,6 +31,8 @@ from archipelag_coordinator.services.ports_of_cargos import CatalogueSigner
 from archipelag_coordinator.services.ports_of_files import Blobs
 from archipelag_coordinator.services.ports_of_people import IdentityProvider, Mail, Mailbox
 from archipelag_coordinator.services.ports_of_traces import NoTraces, Traces
+
+SUBMITTING_MAX: Final = 16
 
 
 def _nothing() -> None:
@@ -70,6 +74,9 @@ class World:
     tally: Tally = field(default_factory=Tally)
     history: History = field(default_factory=History)
     traces: Traces = field(default_factory=NoTraces)
+    submitting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SUBMITTING_MAX))
+    """Requests that are taken at once. The others wait here, first come first served, without a connection to the
+    database: whoever comes in a crowd of thousands is served late rather than refused."""
     blobs: Blobs = field(default_factory=NoBlobs)
     mail: Mail | None = None
     """None: this network sends no mail, and nobody can sign in by it."""

@@ -452,6 +452,20 @@ class CheckDoor:
 
         assert sum(a is not None and a.retry_after_s is None for a in admissions) == 7
 
+    async def test_what_passed_uncounted_is_counted_with_the_next_request(
+        self, store: Opened
+    ) -> None:
+        _, key, _ = await a_customer(store)
+
+        first = await store.admit(key.hash, START, 10, 4)
+        second = await store.admit(key.hash, START, 10, 3)
+        third = await store.admit(key.hash, START, 10, 5)
+        after_a_while = await store.admit(key.hash, START + timedelta(seconds=35), 10)
+
+        said = [a and (a.remaining, a.retry_after_s) for a in (first, second, third)]
+        assert said == [(5, None), (1, None), (0, 30.0)], "also what was too much is made up for"
+        assert after_a_while is not None and after_a_while.retry_after_s is None
+
     async def test_things_without_a_key_are_counted_by_bucket(self, store: Opened) -> None:
         here = [await store.count("pair:here", START, 2) for _ in range(3)]
         there = await store.count("pair:there", START, 2)

@@ -190,7 +190,7 @@ class MemoryStore:
             self._state.commit()
 
     async def admit(
-        self, key_hash: bytes, now: datetime, requests_per_minute: int
+        self, key_hash: bytes, now: datetime, requests_per_minute: int, passed: int = 0
     ) -> Admission | None:
         async with self._turn:
             key = next((k for k in self._state.keys if k.hash == key_hash), None)
@@ -203,7 +203,11 @@ class MemoryStore:
             user = self._state.users.get(key.user_id)
             assert user is not None
             limit = key.rate_per_minute or requests_per_minute
-            taken = self._take(f"key:{key.id}", now, limit)
+            bucket = f"key:{key.id}"
+            if passed:
+                before = max(self._state.rates.get(bucket) or 0, rate.microseconds(now))
+                self._state.rates[bucket] = before + passed * rate.drain_us(limit)
+            taken = self._take(bucket, now, limit)
         return Admission(key, user, limit, taken.remaining, taken.reset_s, taken.retry_after_s)
 
     async def count(self, bucket: str, now: datetime, per_minute: int) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,11 @@ from archipelag_contracts.ids import IslandId, JobId, RelayId
 from archipelag_contracts.signing import SigningKey
 from archipelag_coordinator.adapters.nats.connection import Connection
 from archipelag_coordinator.adapters.nats.island_bus import NatsIslandBus
+from archipelag_coordinator.domain.user import ApiKey
+from archipelag_coordinator.services.keys import revoke_key
+from archipelag_coordinator.services.known_callers import KnownCallers
+from archipelag_coordinator.testing.builders import a_key, a_secret
+from archipelag_coordinator.testing.worlds import a_scene
 
 JOB = JobId("job_00000000000000000000000001")
 ISLAND = IslandId("isl_00000000000000000000000001")
@@ -127,3 +133,40 @@ async def test_an_island_can_neither_answer_for_a_coordinator_nor_cancel_at_one(
     await host.settle()
     assert await bus.hand_cancel(relay, JOB, "x") is True
     assert told == [JOB]
+
+
+async def test_a_key_that_is_revoked_at_one_is_refused_by_all_and_here_without_a_broker(
+    fabric: Any, bus: NatsIslandBus, other: Any, eventually: Any
+) -> None:
+    _, there, connection = other
+    scene = await a_scene()
+    here, elsewhere = [
+        KnownCallers(scene.store, scene.clock, kept_s=60.0, hears=lambda: True) for _ in range(2)
+    ]
+    await bus.listen_keys_changed(here.forget)
+    await there.listen_keys_changed(elsewhere.forget)
+    world = replace(scene.world, bus=bus)
+    again = a_key(scene.user, secret=a_secret())
+    async with scene.store.begin() as tx:
+        await tx.keys.add(again)
+
+    async def holds(door: KnownCallers, key: ApiKey) -> bool:
+        found = await door.admit(key.hash, scene.clock.now(), 1000)
+        assert found is not None
+        return found.key.revoked_at is None
+
+    before = [await holds(door, key) for door in (here, elsewhere) for key in (scene.key, again)]
+    await revoke_key(world, scene.user.id, scene.key.id)
+    at_once = await holds(here, scene.key)
+    async with asyncio.timeout(10):
+        while await holds(elsewhere, scene.key):  # noqa: ASYNC110 - another process's
+            await asyncio.sleep(0.001)
+    await fabric.server.kill()
+    await eventually(lambda: not fabric.connection.connected)
+    await revoke_key(world, scene.user.id, again.id)
+
+    assert before == [True] * 4
+    assert at_once is False
+    assert not await holds(here, again)
+    await fabric.server.start()
+    await eventually(lambda: fabric.connection.connected and connection.connected)

@@ -151,6 +151,21 @@ async def test_a_coordinator_that_was_held_up_submits_nothing_twice() -> None:
     assert count == 2
 
 
+async def test_a_member_that_is_submitted_once_more_keeps_the_answer_that_it_has() -> None:
+    scene = await a_network()
+    batch_id = await begun(scene, 2)
+    stale = await next_turn(scene.world, batch_id)
+    await work_on_batches(scene.world)
+    job_id = stale.submit[0].job_id
+    assert job_id is not None
+    answer = scene.world.answers.own(job_id)
+
+    with pytest.raises(IllegalMove):
+        await submit(scene.world, stale.submit[0])
+
+    assert answer is not None and scene.world.answers.own(job_id) is answer
+
+
 async def test_a_coordinator_that_was_held_up_submits_nothing_of_a_cancelled_batch() -> None:
     scene = await a_network()
     before = await scene.balance()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from archipelag_contracts.ids import Epoch, JobId, RelayId
 from archipelag_coordinator.domain.answer import Ending
 from archipelag_coordinator.domain.answers import Answers
@@ -57,6 +58,35 @@ async def test_marks_are_saved_for_running_jobs() -> None:
     assert (await scene.job(read.id)).delivered == 3
     assert (await scene.job(batch.id)).delivered == 3, "what nobody waits for can be read at output"
     assert (await scene.job(idle.id)).delivered == 0
+
+
+async def test_what_many_streams_said_is_saved_bit_by_bit_and_what_ended_meanwhile_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = await a_scene()
+    await scene.island()
+    jobs = [await scene.running() for _ in range(5)]
+    for job in jobs:
+        scene.stream(job, "a", "b")
+    monkeypatch.setattr(upkeep, "MARKS_AT_ONCE", 2)
+    begin, begun = scene.store.begin, []
+
+    def counted() -> object:
+        begun.append(1)
+        last = scene.world.answers.get(jobs[-1].id)
+        assert last is not None
+        if len(begun) == 2:
+            last.finish(Ending(Cause.COMPLETED))
+        return begin()
+
+    monkeypatch.setattr(scene.store, "begin", counted)
+    saved = await upkeep.save_marks(scene.world)
+
+    stored = [
+        answer.stored for answer in map(scene.world.answers.get, [j.id for j in jobs]) if answer
+    ]
+    assert (saved, len(begun)) == (4, 2)
+    assert stored == [2, 2, 2, 2, 0]
 
 
 async def test_the_fleet_takes_over_what_others_heard_and_forgets_who_is_cut_off() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -236,17 +236,27 @@ class NatsChunkRelay:
             self.counts.unknown += 1
             self._lines.pop(line.subject, None)
             return None
-        if chunk.prompt_tokens and not answer.prompt_tokens:
+        if not answer.prompt_tokens and chunk.prompt_tokens:
             answer.prompt_tokens = min(chunk.prompt_tokens, PROMPT_TOKENS_MAX)
-        # What the stream repeats is no overlap of the Island's making.
-        if chunk.texts and not (from_stream and chunk.first + len(chunk.texts) <= answer.next):
-            if chunk.first > answer.next:
+        # Copies: a message looks into its own repeated fields slowly, and a slice makes a list at once.
+        if texts := chunk.texts[:]:
+            first, expected = chunk.first, len(answer.texts)
+            if first > expected:
                 if not from_stream:
                     return self._repair(line, payload)
-                return self._gap(line, chunk.first)
-            line.in_doubt = False
-            if (wrong := self._accept(line, chunk, now)) is not None:
-                return self._wrong(line, wrong)
+                return self._gap(line, first)
+            # What the stream repeats is no overlap of the Island's making.
+            if not from_stream or first + len(texts) > expected:
+                line.in_doubt = False
+                line.items += len(texts)
+                if line.items > ITEMS_PER_S_MAX:
+                    return self._wrong(line, f"more than {ITEMS_PER_S_MAX} items in a second")
+                # Only a chunk that is larger than an item may hold an item that is too large.
+                if len(payload) > ITEM_BYTES_MAX and _too_large(texts):
+                    return self._wrong(line, f"an item of more than {ITEM_BYTES_MAX} bytes")
+                wrong = answer.accept(first, texts, chunk.tokens[:], now)
+                if wrong is not None:
+                    return self._wrong(line, wrong)
         if chunk.HasField("progress"):
             answer.note = _progress(chunk.progress)
             answer.wake()
@@ -254,18 +264,6 @@ class NatsChunkRelay:
             return self._end(line, chunk.end, payload, from_stream=from_stream)
         answer.heard_at = now
         return None
-
-    def _accept(self, line: _Line, chunk: Any, now: float) -> str | None:
-        texts = chunk.texts
-        line.items += len(texts)
-        if line.items > ITEMS_PER_S_MAX:
-            return f"more than {ITEMS_PER_S_MAX} items in a second"
-        # Only a chunk that is larger than an item may hold an item that is too large.
-        if chunk.ByteSize() > ITEM_BYTES_MAX and any(
-            len(text.encode()) > ITEM_BYTES_MAX for text in texts
-        ):
-            return f"an item of more than {ITEM_BYTES_MAX} bytes"
-        return line.answer.accept(chunk.first, texts, chunk.tokens, now)
 
     def _end(self, line: _Line, end: Any, payload: bytes, *, from_stream: bool) -> None:
         answer = line.answer
@@ -404,6 +402,10 @@ class NatsChunkRelay:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _too_large(texts: Sequence[str]) -> bool:
+    return any(len(text.encode()) > ITEM_BYTES_MAX for text in texts)
 
 
 def _is_ahead(answer: Answer, payload: bytes) -> bool:

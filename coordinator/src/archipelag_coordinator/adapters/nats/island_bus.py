@@ -57,6 +57,7 @@ class NatsIslandBus:
         self._heartbeats = asyncio.Semaphore(HEARTBEATS_AT_ONCE_MAX)
         self._answering: set[asyncio.Task[None]] = set()
         self._asking: Counter[IslandId] = Counter()
+        self._on_keys_changed: list[Callable[[], None]] = []
         self.overlooked = 0
         """Heartbeats that were dropped: too many at once, or addressed so that they may not be answered."""
 
@@ -185,6 +186,9 @@ class NatsIslandBus:
         await self._say(message.reply, TAKEN if taken else NOT_TAKEN)
 
     async def keys_changed(self) -> None:
+        # Here at once: whoever revokes a key and then tries it is refused, broker or no broker.
+        for callback in self._on_keys_changed:
+            callback()
         await self._say(subjects.KEYS_CHANGED, b"")
 
     async def catalogue_changed(self, version: int) -> None:
@@ -207,7 +211,8 @@ class NatsIslandBus:
         await self._connection.subscribe(subjects.ended(relay), heard)
 
     async def listen_keys_changed(self, callback: Callable[[], None]) -> None:
-        """Calls back when any process changed an API key."""
+        """Calls back when any process changed an API key, this one included, or a person's standing."""
+        self._on_keys_changed.append(callback)
 
         async def heard(message: Msg) -> None:
             # An Island can have the broker acknowledge a report under this subject; that is never empty.

@@ -10,13 +10,14 @@ from archipelag_coordinator.adapters.postgres.users import key_of, user_of
 from archipelag_coordinator.domain import rate
 from archipelag_coordinator.services.ports import Admission
 
-# One more in the bucket, as domain/rate.py has it: what does not fit into a minute is refused and not counted.
+# One more in the bucket, as domain/rate.py has it, after those that passed uncounted: what does not fit into a minute
+# is refused and not counted.
 _POUR: Final = """
     ON CONFLICT (bucket) DO UPDATE SET drain_us = excluded.drain_us,
-        allowed = greatest(r.empty_at, %(now_us)s) + excluded.drain_us <= %(now_us)s + %(window_us)s,
-        empty_at = greatest(r.empty_at, %(now_us)s)
-            + CASE WHEN greatest(r.empty_at, %(now_us)s) + excluded.drain_us <= %(now_us)s + %(window_us)s
-              THEN excluded.drain_us ELSE 0 END
+        allowed = greatest(r.empty_at, %(now_us)s) + excluded.drain_us * (%(passed)s + 1) <= %(now_us)s + %(window_us)s,
+        empty_at = greatest(r.empty_at, %(now_us)s) + excluded.drain_us * (%(passed)s
+            + CASE WHEN greatest(r.empty_at, %(now_us)s) + excluded.drain_us * (%(passed)s + 1)
+                <= %(now_us)s + %(window_us)s THEN 1 ELSE 0 END)
     RETURNING empty_at, allowed
 """
 ADMIT: Final = f"""
@@ -33,7 +34,8 @@ ADMIT: Final = f"""
         ) RETURNING last_used_at
     ), poured AS (
         INSERT INTO rates AS r (bucket, drain_us, empty_at, allowed)
-        SELECT 'key:' || id, %(window_us)s / rate_limit, %(now_us)s + %(window_us)s / rate_limit, true
+        SELECT 'key:' || id, %(window_us)s / rate_limit,
+            %(now_us)s + %(window_us)s / rate_limit * (%(passed)s + 1), true
         FROM caller {_POUR}
     )
     SELECT caller.*, poured.*, (SELECT last_used_at FROM used) AS used_now FROM caller, poured
@@ -46,11 +48,12 @@ PRUNE: Final = "DELETE FROM rates WHERE empty_at < %(now_us)s"
 
 
 async def admit(
-    connection: Connection, key_hash: bytes, now: datetime, per_minute: int
+    connection: Connection, key_hash: bytes, now: datetime, per_minute: int, passed: int
 ) -> Admission | None:
     values = _times(now) | {
         "hash": key_hash,
         "per_minute": per_minute,
+        "passed": passed,
         "used_every": rate.LAST_USED_EVERY,
     }
     row = await one(connection, ADMIT, values)
@@ -66,7 +69,7 @@ async def admit(
 async def count(
     connection: Connection, bucket: str, now: datetime, per_minute: int
 ) -> float | None:
-    values = _times(now) | {"bucket": bucket, "drain_us": rate.drain_us(per_minute)}
+    values = _times(now) | {"bucket": bucket, "drain_us": rate.drain_us(per_minute), "passed": 0}
     row = await one(connection, COUNT, values)
     assert row is not None
     return _taken(row, now, per_minute).retry_after_s

@@ -188,10 +188,10 @@ class PostgresStore:
         return witness if row["wrote"] or tx.relied_upon else None
 
     async def admit(
-        self, key_hash: bytes, now: datetime, requests_per_minute: int
+        self, key_hash: bytes, now: datetime, requests_per_minute: int, passed: int = 0
     ) -> Admission | None:
         async with self._autocommitting() as connection:
-            return await door.admit(connection, key_hash, now, requests_per_minute)
+            return await door.admit(connection, key_hash, now, requests_per_minute, passed)
 
     async def count(self, bucket: str, now: datetime, per_minute: int) -> float | None:
         async with self._autocommitting() as connection:

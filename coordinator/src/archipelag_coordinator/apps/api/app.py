@@ -48,6 +48,7 @@ from archipelag_coordinator.apps.api.errors import (
 )
 from archipelag_coordinator.apps.api.links import Links
 from archipelag_coordinator.apps.api.openapi import describe
+from archipelag_coordinator.apps.api.pace import Pace
 from archipelag_coordinator.apps.ops import health
 from archipelag_coordinator.errors import CoordinatorError, InvalidInput, NotFound
 from archipelag_coordinator.services.world import World
@@ -77,10 +78,12 @@ def create_app(
     broker_connected: Callable[[], bool] | None = None,
     stream_says: Callable[[], Awaitable[str]] | None = None,
     pages: ASGIApp | None = None,
+    pace: Pace | None = None,
     new_request_id: Callable[[], str] = lambda: f"req_{uuid.uuid4().hex}",
 ) -> ASGIApp:
     """`broker_connected` is what readiness asks beside the database. `stream_says` tells in words how what is kept at
-    the broker stands, and raises where it does not answer. `pages` answers whatever is not the API's."""
+    the broker stands, and raises where it does not answer. `pages` answers whatever is not the API's. `pace` is
+    that of all streams of this process."""
     app = _bare(world.version)
     app.state.world = world
     app.state.settings = settings or ApiSettings()
@@ -90,7 +93,7 @@ def create_app(
     app.router.routes.extend(routes)
     _answer_errors(app)
     whole = app if pages is None else Beside(app, pages)
-    return Envelope(whole, new_request_id, world.tally, world.traces)
+    return Envelope(whole, new_request_id, world.tally, world.traces, pace)
 
 
 @cache

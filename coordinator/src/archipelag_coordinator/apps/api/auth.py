@@ -1,7 +1,7 @@
 """Who is asking, may they, and are they asking too often: one question to the door for each request.
 
-Programs show a key, browsers the cookie of a session. Nothing is remembered between requests, so what was revoked is
-refused by the very next one.
+Programs show a key, browsers the cookie of a session. What was revoked is refused by the very next request here, and by
+every other Coordinator as soon as word of it has come (see `services/known_callers`).
 """
 
 from __future__ import annotations

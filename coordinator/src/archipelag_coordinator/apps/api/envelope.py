@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from archipelag_coordinator.apps.api.auth import HEADERS
 from archipelag_coordinator.apps.api.errors import INTERNAL_MESSAGE, Problem
+from archipelag_coordinator.apps.api.pace import Pace
 from archipelag_coordinator.domain.tally import Tally
 from archipelag_coordinator.services.ports_of_traces import NoTraces, Traces
 
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 
 RAW_SEND: Final = "archipelag.send"
 """The server's own `send` in the ASGI scope: the token path writes to it, past every layer in between."""
+PACE: Final = "archipelag.pace"
+"""Of all streams of this process, in the ASGI scope."""
 _REQUEST_ID: Final = re.compile(rb"[0-9A-Za-z._:-]{1,64}")
 _ALWAYS: Final = (
     (b"x-content-type-options", b"nosniff"),
@@ -36,11 +39,13 @@ class Envelope:
         new_id: Callable[[], str],
         tally: Tally | None = None,
         traces: Traces | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self._app = app
         self._new_id = new_id
         self._tally = tally or Tally()
         self._traces = traces or NoTraces()
+        self._pace = pace or Pace()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -50,6 +55,7 @@ class Envelope:
         headers: list[tuple[bytes, bytes]] = [(b"x-request-id", request_id)]
         scope[HEADERS] = headers
         scope[RAW_SEND] = send
+        scope[PACE] = self._pace
         started = False
 
         async def send_with_headers(message: Message) -> None:

@@ -10,7 +10,9 @@ from typing import Final
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from archipelag_coordinator.apps.api.envelope import RAW_SEND
+from archipelag_coordinator.apps.api.direct import DIRECT, DirectProtocol
+from archipelag_coordinator.apps.api.envelope import PACE, RAW_SEND
+from archipelag_coordinator.apps.api.pace import Pace
 from archipelag_coordinator.apps.api.sse import KEEP_ALIVE, Frames
 from archipelag_coordinator.services.watch import Reader
 
@@ -82,35 +84,125 @@ class RelayResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         start = {"type": "http.response.start", "status": 200, "headers": self._start_headers}
+        pace = scope.get(PACE) or Pace()
         try:
             async with Departure(receive):
                 await send(start)
-                await self._relay(scope.get(RAW_SEND, send))
+                stream = _Stream(
+                    self._reader,
+                    self._frames,
+                    scope.get(RAW_SEND, send),
+                    scope.get(DIRECT) if RAW_SEND in scope else None,
+                    pace,
+                    self._keep_alive_s,
+                )
+                await stream.run(self._first)
         finally:
             self._reader.close()
 
-    async def _relay(self, send: Send) -> None:
-        reader, frames = self._reader, self._frames
-        texts, final = [*self._first, *reader.take()], reader.final
-        written = frames.opening()
-        clock = asyncio.get_running_loop()
-        alive_at = clock.time() + self._keep_alive_s
-        while True:
+
+class _Stream:
+    """One response's body. Items are written when the pace calls, without this response's task, where the connection
+    can be written to directly; its task writes the end, and everything on any other connection."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        frames: Frames,
+        send: Send,
+        direct: DirectProtocol | None,
+        pace: Pace,
+        keep_alive_s: float,
+    ) -> None:
+        self._reader = reader
+        self._frames = frames
+        self._send = send
+        self._direct = direct
+        self._pace = pace
+        self._keep_alive_s = keep_alive_s
+        self._loop = asyncio.get_running_loop()
+        self._wants = False
+        self._over = False
+        self._sending: tuple[bytes, bool] | None = None
+        """What the task is to send or sends, and whether it is the end."""
+        self._woken: asyncio.Future[None] = self._loop.create_future()
+        self._timer = self._loop.call_later(keep_alive_s, self._time_up)
+        self.written_at = self._loop.time()
+
+    async def run(self, first: list[str]) -> None:
+        """Returns when the end is written."""
+        self._reader.listen(self._heard)
+        try:
+            self._write(self._frames.opening(), [*first, *self._reader.take()])
+            while True:
+                await self._woken
+                self._woken = self._loop.create_future()
+                assert self._sending is not None
+                body, more = self._sending
+                await self._send({"type": "http.response.body", "body": body, "more_body": more})
+                self._reader.delivered()
+                if not more:
+                    return
+                self._sending = None
+                self.write()
+        finally:
+            self._over = True
+            self._timer.cancel()
+            if self._direct is not None:
+                self._direct.on_writable = None
+
+    def write(self) -> None:
+        self._wants = False
+        direct = self._direct
+        if self._sending is not None or self._over:
+            return
+        if direct is not None and not direct.may_write:
+            # What the client has not read yet is kept in the answer, once for all readers.
+            direct.on_writable = self._heard
+            return
+        self._write(self._frames.news(self._reader), self._reader.take())
+
+    def fail(self, error: Exception) -> None:
+        if not self._over and not self._woken.done():
+            self._woken.set_exception(error)
+
+    def _heard(self) -> None:
+        if not self._wants:
+            self._wants = True
+            self._pace.wants(self)
+
+    def _write(self, written: bytes, texts: list[str]) -> None:
+        reader, final = self._reader, self._reader.final
+        if texts:
+            text = texts[0] if len(texts) == 1 else "".join(texts)
+            written += self._frames.items(text, reader.position)
+        if final is not None:
+            written += self._frames.ending(reader, final)
+        elif not written:
+            return
+        self.written_at = self._loop.time()
+        if final is None and self._direct is not None:
+            self._direct.write_piece(written)
             if texts:
-                text = texts[0] if len(texts) == 1 else "".join(texts)
-                written += frames.items(text, reader.position)
-            if final is not None:
-                written += frames.ending(reader, final)
-            if written:
-                more = final is None
-                await send({"type": "http.response.body", "body": written, "more_body": more})
-                alive_at = clock.time() + self._keep_alive_s
-                if texts:
-                    reader.delivered()
-            if final is not None:
-                return
-            # News that nobody is told of does not put off the next sign of life.
-            heard = await reader.wait(max(0.0, alive_at - clock.time()))
-            # Both at once, so that nothing comes in between and the end is never told before the last item.
-            texts, final = reader.take(), reader.final
-            written = frames.news(reader) if heard else KEEP_ALIVE
+                reader.delivered()
+            return
+        self._sending = (written, final is None)
+        if not self._woken.done():
+            self._woken.set_result(None)
+
+    def _time_up(self) -> None:
+        """One timer for many items: it is set anew only when it goes off."""
+        due = self.written_at + self._keep_alive_s
+        if self._loop.time() >= due and self._sending is None:
+            self._say_alive()
+            due = self._loop.time() + self._keep_alive_s
+        self._timer = self._loop.call_at(max(due, self._loop.time()), self._time_up)
+
+    def _say_alive(self) -> None:
+        self.written_at = self._loop.time()
+        if self._direct is None:
+            self._sending = (KEEP_ALIVE, True)
+            if not self._woken.done():
+                self._woken.set_result(None)
+        elif self._direct.may_write:
+            self._direct.write_piece(KEEP_ALIVE)

@@ -145,8 +145,10 @@ async def start_enrolment(
     address: str,
     *,
     credentials: grpc.ServerCredentials | None = None,
+    shared: bool = False,
 ) -> tuple[grpc.aio.Server, int]:
-    """Serves at `host:port`, port 0 for any that is free; returns the server and the port that it got.
+    """Serves at `host:port`, port 0 for any that is free; returns the server and the port that it got. `shared`: beside
+    other processes that share it, too.
 
     Without `credentials` it speaks plain text: for loopback, or behind something that speaks TLS.
     Raises OSError when the address cannot be used.
@@ -154,7 +156,7 @@ async def start_enrolment(
     server = grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", REQUEST_BYTES_MAX),
-            ("grpc.so_reuseport", 0),
+            ("grpc.so_reuseport", int(shared)),
         ],
         maximum_concurrent_rpcs=CALLS_AT_ONCE_MAX,
     )

@@ -19,9 +19,8 @@ from archipelag_coordinator.domain.user import Role
 from archipelag_coordinator.errors import CoordinatorError
 from archipelag_coordinator.services.track import track
 from archipelag_coordinator.testing.builders import CREDIT, a_grant, a_stored_cargo, an_offer
-from archipelag_embedded.serving import served
 
-from .conftest import Api, a_submitted_cargo, an_api
+from .conftest import Api, a_submitted_cargo, an_api, served
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(40)
 START_S = 30

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from archipelag_contracts import cosign
 from archipelag_contracts.cosign import CosignKey
 from archipelag_contracts.ids import JobId
 from archipelag_coordinator.apps.api.app import create_app
+from archipelag_coordinator.apps.api.direct import DirectProtocol
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.job import Job
 from archipelag_coordinator.domain.policy import Policy
@@ -32,6 +34,7 @@ from archipelag_coordinator.testing.builders import (
 )
 from archipelag_coordinator.testing.fakes import SequenceIds
 from archipelag_coordinator.testing.worlds import Scene, a_scene
+from archipelag_embedded import serving
 from starlette.types import ASGIApp
 
 
@@ -146,6 +149,11 @@ async def an_api(policy: Policy | None = None, **cargo: Any) -> Api:
         await tx.keys.add(a_key(scene.user, secret=secret))
     scene.world = replace(scene.world, publisher_keys=(bytes(32),), version="1.2.3", ids=Ids())
     return Api(scene, create_app(scene.world, broker_connected=lambda: True), secret)
+
+
+def served(app: ASGIApp) -> AbstractAsyncContextManager[str]:
+    """A real server on a free port of loopback, that writes streams as the Coordinator's own does."""
+    return serving.served(app, http=DirectProtocol)
 
 
 READ = frozenset({Scope.READ})

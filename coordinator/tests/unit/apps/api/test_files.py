@@ -18,9 +18,8 @@ from archipelag_coordinator.domain.policy import Policy
 from archipelag_coordinator.errors import NotFound
 from archipelag_coordinator.services.files import sweep_files
 from archipelag_coordinator.testing.fakes import START
-from archipelag_embedded.serving import served
 
-from .conftest import Api, an_api
+from .conftest import Api, an_api, served
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 

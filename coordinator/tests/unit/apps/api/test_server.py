@@ -14,9 +14,8 @@ from archipelag_coordinator.apps.loops import table
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.job import JobStatus
 from archipelag_coordinator.services.track import track
-from archipelag_embedded.serving import served
 
-from .conftest import READ, Api, an_api, chat, until
+from .conftest import READ, Api, an_api, chat, served, until
 
 ASK: Any = {
     "model": "small-model",

@@ -1,0 +1,40 @@
+"""The HTTP server's connection as the token path needs it: bytes are written to it without a message or a task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+DIRECT: Final = "archipelag.direct"
+"""The connection in the ASGI scope, where the server is ours."""
+
+
+class DirectProtocol(HttpToolsProtocol):
+    """uvicorn's own, and two doors to what is below its messages. Only for a response that has begun with no length of
+    its own, and until its last message, which is sent as ASGI wants it."""
+
+    on_writable: Callable[[], None] | None = None
+    """Called once when the client has read enough after `may_write` said no."""
+
+    def on_headers_complete(self) -> None:
+        if self.parser.get_method() != b"HEAD":
+            self.scope[DIRECT] = self  # type: ignore[typeddict-unknown-key]
+        super().on_headers_complete()
+
+    @property
+    def may_write(self) -> bool:
+        """False while more than the transport's bound waits for a client that does not read."""
+        return not self.flow.write_paused
+
+    def write_piece(self, data: bytes) -> None:
+        """One piece of the body."""
+        if not self.transport.is_closing():
+            self.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        waiting, self.on_writable = self.on_writable, None
+        if waiting is not None:
+            waiting()
