@@ -57,14 +57,14 @@ _NOT_INSTALLED: Final = ("bin/*", "*.dist-info/direct_url.json", "*.egg-info/*",
 def python_image(
     folder: Path,
     *,
-    code: Path,
+    code: Path | None,
     arguments: Sequence[str],
     packages: Sequence[Path] = (),
     environment: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None,
 ) -> ImageFile:
     """`arguments` follow `python`, such as `["-m", "cargo"]`. `packages` are folders as `pip install --target` fills
-    them, or source folders; `code` is the author's. Layers lie in `folder`, and are kept for the next time.
+    them, or source folders; `code` is the author's; None where packages are all. Layers lie in `folder`, and are kept for the next time.
 
     Blocks: the first time takes some seconds. Raises BuildFailed, DiskFull.
     """
@@ -82,19 +82,21 @@ def python_image(
     layers = [_layer([*_base(), *interpreter, *needed], folder)]
     if dependencies:
         layers.append(_layer([*dependencies, *beside], folder))
-    layers.append(_layer(list(tree(code, CODE)), folder))
+    if code is not None:
+        layers.append(_layer(list(tree(code, CODE)), folder))
     variables = {
         "LD_LIBRARY_PATH": f"/{HOME}",
         "LANG": "C.UTF-8",
         "PATH": "/usr/local/bin",
         "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONPATH": f"/{CODE}",
         "PYTHONUNBUFFERED": "1",
     }
+    if code is not None:
+        variables["PYTHONPATH"] = f"/{CODE}"
     settings = Settings(
         [PYTHON, *arguments],
         environment=variables | dict(environment or {}),
-        working_dir=f"/{CODE}",
+        working_dir=f"/{CODE}" if code is not None else "/",
         labels=labels or {},
     )
     return assemble(layers, settings)
