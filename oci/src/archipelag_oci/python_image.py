@@ -62,9 +62,13 @@ def python_image(
     packages: Sequence[Path] = (),
     environment: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None,
+    command: Sequence[str] = (),
+    folders: Sequence[str] = (),
 ) -> ImageFile:
-    """`arguments` follow `python`, such as `["-m", "cargo"]`. `packages` are folders as `pip install --target` fills
-    them, or source folders; `code` is the author's; None where packages are all. Layers lie in `folder`, and are kept for the next time.
+    """`arguments` follow `python`, such as `["-m", "cargo"]`, and `command` those, unless whoever runs the image says
+    otherwise. `packages` are folders as `pip install --target` fills them, or source folders; `code` is the author's,
+    None where packages are all. `folders` are empty ones for volumes: anybody may write to them, as to `/tmp`.
+    Layers lie in `folder`, and are kept for the next time.
 
     Blocks: the first time takes some seconds. Raises BuildFailed, DiskFull.
     """
@@ -80,6 +84,8 @@ def python_image(
     dependencies = _merged(packages)
     beside = libraries(_binaries(dependencies), machine, known=_names(needed))
     layers = [_layer([*_base(), *interpreter, *needed], folder)]
+    if folders:
+        layers.append(_layer([File(each, mode=0o1777) for each in folders], folder))
     if dependencies:
         layers.append(_layer([*dependencies, *beside], folder))
     if code is not None:
@@ -95,6 +101,7 @@ def python_image(
         variables["PYTHONPATH"] = f"/{CODE}"
     settings = Settings(
         [PYTHON, *arguments],
+        command,
         environment=variables | dict(environment or {}),
         working_dir=f"/{CODE}" if code is not None else "/",
         labels=labels or {},
