@@ -71,6 +71,7 @@ SANDBOXES = {
     "skopeo": "skopeo",
     "newuidmap": "uidmap",
     "chromium": "chromium",
+    "nginx": "nginx-light",
 }
 """Program → Debian package: what the tests of sandboxes, registries and pages need and no wheel brings. Nobody else
 does."""

@@ -88,6 +88,11 @@ def _parser() -> argparse.ArgumentParser:
     broker = sub.add_parser("broker-config", help="print the NATS server's part of the trust")
     for one in (keys, broker):
         one.add_argument("--state-dir", type=Path, required=True, help="folder of the keys, 0700")
+    broker.add_argument(
+        "--resolver-dir", type=Path, metavar="FOLDER",
+        help="the broker's own, for what Coordinators tell it; default: accounts in the keys' folder",
+    )  # fmt: skip
+    broker.add_argument("--to", type=Path, metavar="FILE", help="write it there")
     boot = sub.add_parser("bootstrap", help="first user, key, pairing code and Cargos; idempotent")
     boot.add_argument("--json", action="store_true", help="print one JSON object")
     boot.add_argument("--new-key", action="store_true", help="make an API key and print it once")
@@ -151,7 +156,8 @@ def _run(arguments: argparse.Namespace) -> int:
         case "keys":
             print(commands.init_keys(arguments.state_dir.absolute()))
         case "broker-config":
-            print(commands.broker_config(arguments.state_dir.absolute()))
+            folder, own = arguments.state_dir.absolute(), arguments.resolver_dir
+            print(commands.broker_config(folder, own, arguments.to))
         case "migrate":
             print(commands.migrate_database(config.read(os.environ)))
         case "bootstrap":
