@@ -47,6 +47,8 @@ COORDINATOR: Final = {
     "see [sign-in](../how-to/sign-in.md)",
     "oidc_client_id": "what that provider knows this network by",
     "oidc_client_secret": "and the secret that it gave",
+    "releases_dir": "folder of releases of the Island's software that `/api/v1/releases` hands out; "
+    "see [updates](../how-to/update.md)",
     "log_level": "`DEBUG`, `INFO`, `WARNING` or `ERROR`",
 }
 

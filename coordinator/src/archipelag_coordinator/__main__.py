@@ -15,7 +15,7 @@ import psycopg
 from archipelag_contracts.errors import ContractError
 from archipelag_contracts.tiers import TRUST_MAX
 
-from archipelag_coordinator import __version__, commands, config
+from archipelag_coordinator import __version__, commands, config, releasing
 from archipelag_coordinator.adapters.nats.credentials import KeysUnusable
 from archipelag_coordinator.admin import COLUMNS, Admin, cell, table
 from archipelag_coordinator.clock import SystemClock
@@ -50,6 +50,7 @@ settings, from the environment:
   ARCHIPELAG_MAIL_FROM           whom that comes from
   ARCHIPELAG_OIDC_ISSUER, _CLIENT_ID, _CLIENT_SECRET
                                  a provider of sign-in by OpenID Connect      none
+  ARCHIPELAG_RELEASES_DIR        releases of the Island's software to hand out none
   ARCHIPELAG_LOG_LEVEL           DEBUG, INFO, WARNING or ERROR                INFO
   ARCHIPELAG_POLICY_<NAME>       every limit and interval of domain/policy.py, for example
                                  ARCHIPELAG_POLICY_REQUESTS_PER_MINUTE=600
@@ -116,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
         "--role", choices=[role.value for role in Role], default=Role.USER.value,
         help="of a user who is new; default: %(default)s",
     )  # fmt: skip
+    releasing.add_commands(sub.add_parser("release", help="the Island's own software"))
     cargo = sub.add_parser("cargo", help="the catalogue")
     cargo.add_argument("action", choices=["publish"], help="sign and list a version")
     cargo.add_argument("manifest", type=Path)
@@ -183,6 +185,8 @@ def _run(arguments: argparse.Namespace) -> int:
             settings = config.read(os.environ)
             published = commands.publish_cargo(settings, arguments.manifest, arguments.trust)
             print(asyncio.run(published))
+        case "release":
+            print(releasing.run(arguments, SystemClock()))
         case "admin":
             print("\n".join(_admin(arguments, Admin(config.read_admin(os.environ)))))
         case "doctor":

@@ -6,6 +6,7 @@ import secrets
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -30,6 +31,7 @@ from archipelag_coordinator.apps.api import (
     operating,
     people,
     publishing,
+    releases,
     sessions,
     why,
 )
@@ -63,6 +65,8 @@ class ApiSettings:
     """Signs links to files; without a secret that is passed in, they are good in this process only."""
     journey_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     """Seals what a browser carries to a provider of sign-in and back; the same in every process of a network."""
+    releases: Path | None = None
+    """The folder with releases of the Island's software; None: none are handed out."""
     unavailable: tuple[type[Exception], ...] = (ConnectionError, TimeoutError)
 
 
@@ -113,6 +117,7 @@ def create_app(
     app.include_router(openid.router, include_in_schema=False)
     app.openapi_schema = describe(app)
     app.include_router(docs.router, prefix=BASE, include_in_schema=False)
+    app.include_router(releases.router, prefix=BASE, include_in_schema=False)
     _answer_errors(app)
     return Envelope(app if pages is None else Beside(app, pages), new_request_id)
 
