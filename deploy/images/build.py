@@ -55,8 +55,8 @@ RECIPES: Final = {
             "ARCHIPELAG_GRPC_HOST": "0.0.0.0",  # noqa: S104
             "ARCHIPELAG_STATE_DIR": "/var/lib/archipelag/keys",
         },
-        # The second for what the broker must know, which is no secret.
-        ("var/lib/archipelag", "var/lib/trust"),
+        # Beside the keys, what the broker must know, which is no secret, and releases that are handed out.
+        ("var/lib/archipelag", "var/lib/trust", "var/lib/releases"),
     ),
     "island": Recipe(
         "archipelag-island",

@@ -115,13 +115,15 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    dist = HERE.parents[1] / "dist"
+    dist = HERE.parents[1] / "dist" / "island"
     parser.add_argument(
         "--to", type=Path, default=dist / f"archipelag-island-linux-{platform.machine()}"
     )
     to: Path = parser.parse_args(arguments).to
     to.parent.mkdir(parents=True, exist_ok=True)
-    digest = bundle(to, to.parent / "cache")
+    digest = bundle(
+        to, to.parent.parent / "images" / "cache" if to.parent == dist else to.parent / "cache"
+    )
     print(f"{to}: {to.stat().st_size / 1e6:.0f} MB, sha256:{digest}")
     return 0
 

@@ -10,10 +10,12 @@ from typing import Any
 import yaml
 
 COMPOSE = Path(__file__).parents[2] / "deploy" / "compose"
+OBSERVABILITY = COMPOSE.parent / "observability"
 FILLED = {
     "POSTGRES_PASSWORD": "of-postgres",
     "NATS_ROUTE_PASSWORD": "of-routes",
     "GRAFANA_PASSWORD": "of-grafana",
+    "METRICS_TOKEN": "a-token-of-the-metrics",
     "PUBLIC_URL": "http://127.0.0.1:8420",
     "BROKER_PUBLIC_URLS": "nats://nats-1:4222,nats://nats-2:4222,nats://nats-3:4222",
 }

@@ -65,6 +65,7 @@ class Topology:
             "/var/lib/archipelag/keys": self.folder / "keys",
             "/var/lib/archipelag/island": own / "home",
             "/var/lib/trust": own / "trust",
+            "/var/lib/releases": self.folder / "releases",
             "/etc/nats": own,
             "/data": own / "data",
             "/tmp": own / "tmp",
