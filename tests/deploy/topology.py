@@ -51,6 +51,7 @@ class Topology:
         self.processes: dict[str, Process] = {}
         self.ports: dict[str, int] = {}
         self.key = ""
+        self.pairing_code = ""
 
     def place(self, name: str, port: int) -> str:
         """`nats-1:4222` → where that is here."""
@@ -74,7 +75,7 @@ class Topology:
         # All at once, since what stands instead may have such a name in it.
         return re.sub(rf"(?<![\w/.-])({inside})(?![\w.-])", lambda m: str(folders[m[1]]), text)
 
-    def start(self) -> None:
+    def start(self, *, island: bool = True) -> None:
         self._run("keys", self.services["keys"]["command"])
         for name in ("nats-1", "nats-2", "nats-3"):
             self._start_broker(name)
@@ -89,8 +90,11 @@ class Topology:
             self.start_coordinator(name)
         self._start_proxy()
         self.until(self.ready, "a Coordinator answers through the proxy")
-        self._start_island("island-1", bootstrapped["pairing_code"])
-        self.until(self.warm, "the Island is warm")
+        self.pairing_code = bootstrapped["pairing_code"]
+        if island:
+            program = [sys.executable, "-m", "archipelag_island", "run"]
+            self._start("island-1", program, self.of_island())
+            self.until(self.warm, "the Island is warm")
 
     def stop(self) -> None:
         for process in reversed(self.processes.values()):
@@ -156,15 +160,14 @@ class Topology:
         command = [nginx(), "-c", own / "nginx.conf", "-p", own, "-g", "daemon off;"]
         self._start("proxy", command, {"PATH": os.environ["PATH"]})
 
-    def _start_island(self, name: str, code: str) -> None:
-        env = self.environment(name) | {
-            "ARCHIPELAG_PAIRING_CODE": code,
+    def of_island(self) -> dict[str, str]:
+        return self.environment("island-1") | {
+            "ARCHIPELAG_PAIRING_CODE": self.pairing_code,
             # The echo engine stands in for Cargos from a registry.
             "ARCHIPELAG_ISLAND_RUNTIMES": "native",
             "ARCHIPELAG_ISLAND_EXTRA_ENGINES": ECHO,
             "ARCHIPELAG_ISLAND_SLOTS": "16",
         }
-        self._start(name, [sys.executable, "-m", "archipelag_island", "run"], env)
 
     def _start(self, name: str, command: list[Any], env: dict[str, str]) -> None:
         log = self.folder / f"{name}.log"
