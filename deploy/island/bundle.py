@@ -1,6 +1,6 @@
 """Builds an Island as one file that runs on a bare Linux host of this architecture: no Python, no packages needed.
 
-python deploy/island/bundle.py [--to FILE]
+python deploy/island/bundle.py [--to FILE] [--cache FOLDER]
 
 The same root as the container image has, behind a few lines of shell that unpack it once. The same sources give the
 same bytes.
@@ -115,15 +115,17 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    dist = HERE.parents[1] / "dist" / "island"
+    dist = HERE.parents[1] / "dist"
     parser.add_argument(
-        "--to", type=Path, default=dist / f"archipelag-island-linux-{platform.machine()}"
+        "--to", type=Path, default=dist / "island" / f"archipelag-island-linux-{platform.machine()}"
     )
-    to: Path = parser.parse_args(arguments).to
+    parser.add_argument(
+        "--cache", type=Path, default=dist / "images" / "cache", help="shared with the images"
+    )
+    chosen = parser.parse_args(arguments)
+    to: Path = chosen.to
     to.parent.mkdir(parents=True, exist_ok=True)
-    digest = bundle(
-        to, to.parent.parent / "images" / "cache" if to.parent == dist else to.parent / "cache"
-    )
+    digest = bundle(to, chosen.cache)
     print(f"{to}: {to.stat().st_size / 1e6:.0f} MB, sha256:{digest}")
     return 0
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # An Archipelag Island as one file, for Linux on @MACHINE@: an interpreter, its libraries and the agent follow these lines,
-# packed. Nothing of the host is needed but a shell, tail, tar, gzip and mktemp. Unpacked once, then started from there.
+# packed. Nothing of the host is needed but a shell, ls, tail, tar, gzip, mktemp. Unpacked once, then started from there.
 set -eu
 umask 077
 case ${1:-} in --file-version) echo "@VERSION@"; exit 0 ;; esac
@@ -21,6 +21,9 @@ if [ ! -f "$root/whole" ]; then
     [ -e "$root" ] || mv "$part" "$root"
     trap - EXIT
     rm -rf "$part"
+    # The one before stays, since an update may go back to it; older ones, and what was left half unpacked, go.
+    # shellcheck disable=SC2012 # The names are ours.
+    ls -1t "$kept" | tail -n +3 | while read -r old; do rm -rf "${kept:?}/$old"; done
 fi
 unset PYTHONPATH PYTHONHOME PYTHONSTARTUP
 export PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1

@@ -187,7 +187,7 @@ def test_island_starts_as_nobody_and_says_what_it_lacks(
     code, said = one.run(["doctor"])
 
     assert code == 1, said
-    assert "wasm" in said and "Traceback" not in said
+    assert "ok   wasm runtime" in said and "Traceback" not in said
     home = one.writable["/var/lib/archipelag"] / "island"
     assert not home.exists() or home.stat().st_uid == NOBODY
 

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MB_MAX = 75
-APPLETS = ("sh", "tail", "tar", "gzip", "mktemp", "mkdir", "mv", "rm", "sync")
+APPLETS = ("sh", "ls", "tail", "tar", "gzip", "mktemp", "mkdir", "mv", "rm", "sync")
 
 pytestmark = [
     pytest.mark.timeout(500),  # an interpreter is packed twice, which takes most of a minute
@@ -24,7 +24,7 @@ pytestmark = [
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("file") / "archipelag-island"
     done = subprocess.run(
-        [sys.executable, ROOT / "deploy/island/bundle.py", "--to", path],
+        [sys.executable, ROOT / "deploy/island/bundle.py", "--to", path, "--cache", path.with_name("cache")],
         capture_output=True, text=True, timeout=450, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -91,9 +91,13 @@ def test_a_half_unpacked_one_is_never_started(bare: list[str]) -> None:
     assert run(bare, "/island", "--version").returncode == 0
     (unpacked,) = (root / "home/.cache/archipelag-island").iterdir()
     # As a power cut in the middle leaves it: under a name that nobody looks for.
-    half = unpacked.with_name("part.AAAAAA")
+    half, older = unpacked.with_name("part.AAAAAA"), unpacked.with_name("0" * 64)
     shutil.copytree(unpacked / "usr/local/bin", half / "usr/local/bin")
+    older.mkdir()
+    os.utime(half, (1, 1))
     shutil.rmtree(unpacked)
 
     assert run(bare, "/island", "--version").returncode == 0
     assert (unpacked / "whole").exists()
+    # The disk is not filled by what came before: one is kept, to go back to.
+    assert {path.name for path in unpacked.parent.iterdir()} == {unpacked.name, older.name}

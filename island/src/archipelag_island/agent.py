@@ -258,6 +258,10 @@ class Agent:
         if not settings.update_url:
             log.warning("no_updates: ARCHIPELAG_ISLAND_UPDATE_URL is not set")
             return {}
+        if not (settings.software / "versions").is_dir():
+            raise BadSettings(
+                f"ARCHIPELAG_ISLAND_SOFTWARE: {settings.software} is not as the installer lays it"
+            )
         try:
             public = cosign.public_from_pem(settings.update_key.read_bytes())
         except (OSError, BadSignature) as error:
