@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 SYSTEMD = Path(__file__).parents[2] / "deploy" / "systemd"
-EXPOSED_MAX = {"archipelag-coordinator": 15, "archipelag-island": 40}
+EXPOSED_MAX = {"archipelag-coordinator": 12, "archipelag-island": 36}
 """Tenths, of 10. An Island makes sandboxes, which needs namespaces and mounts."""
 
 
