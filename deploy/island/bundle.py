@@ -65,6 +65,8 @@ def _gather_libraries(root: Path) -> None:
     glibc = next(path for path in sorted(root.rglob("libc.so.6"))).parent
     for library in sorted(glibc.iterdir()):
         library.rename(target / library.name)
+    # Links to libraries that the loader is told of.
+    shutil.rmtree(root / "usr" / "lib", ignore_errors=True)
     for left in root.iterdir():
         if left.name != "usr":
             shutil.rmtree(left)

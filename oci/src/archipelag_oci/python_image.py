@@ -83,7 +83,7 @@ def python_image(
     needed = libraries(_binaries(interpreter), machine)
     dependencies = _merged(packages)
     beside = libraries(_binaries(dependencies), machine, known=_names(needed))
-    layers = [_layer([*_base(), *interpreter, *needed], folder)]
+    layers = [_layer([*_base(), *interpreter, *needed, *_found_anyway(needed)], folder)]
     if folders:
         layers.append(_layer([File(each, mode=0o1777) for each in folders], folder))
     if dependencies:
@@ -107,6 +107,15 @@ def python_image(
         labels=labels or {},
     )
     return assemble(layers, settings)
+
+
+def _found_anyway(needed: Iterable[File]) -> Iterable[File]:
+    """Links where a loader looks by itself: a program may start the interpreter with nothing in its environment."""
+    assert HOME == "usr/local/lib"
+    for file in needed:
+        folder, _, name = file.path.rpartition("/")
+        if folder == HOME:
+            yield File(f"usr/lib/{name}", link=f"../local/lib/{name}")
 
 
 def _base() -> Iterable[File]:
