@@ -21,7 +21,7 @@ ARGS ?=
 WORKERS ?= $(if $(ARGS),0,2)
 
 .DEFAULT_GOAL := help
-.PHONY: help install model up demo env down status test simulate escape chaos coverage check format lock proto cargos cargos-wasm page-script site site-serve bench clean
+.PHONY: help install model up demo env down status test simulate escape chaos coverage check format lock proto cargos cargos-wasm page-script images island-file site site-serve bench clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,6 +91,13 @@ proto: $(VENV)/dev.stamp ## generate the protobuf code from contracts/proto
 
 cargos-wasm: $(VENV)/dev.stamp ## compile the WASM Cargos from source, with the compiler of a wheel
 	$(BIN)/python cargos/wasm/build.py $(ARGS)
+
+images: $(VENV)/packages.stamp ## build the container images of Coordinator and Island into dist/images, without a registry
+	@$(BIN)/python deploy/images/build.py $(ARGS)
+
+island-file: $(VENV)/packages.stamp ## build the Island as one file with its installer, into dist/island
+	@$(BIN)/python deploy/island/bundle.py $(ARGS)
+	@cp deploy/island/install.sh deploy/island/launch.sh deploy/systemd/archipelag-island.service dist/island/
 
 page-script: $(VENV)/node.stamp ## build the scripts that pages use, from sdk/js and from coordinator/pages
 	$(BIN)/node sdk/build.mjs --page

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from archipelag_coordinator.domain import attempt, batch, cargo, island, job, ledger
+from archipelag_island.domain import update
 
 PAGE = Path(__file__).parent / "state-machines.md"
 
 HEAD = """\
 # State machines
 
-Drawn from the tables `MOVES` of the Coordinator's nouns by `python docs/diagrams.py`; do not edit.
+Drawn from the tables `MOVES` of nouns by `python docs/diagrams.py`; do not edit.
 A state without a way out is final. Only the move's own method changes a state, and it asks the table first.
 """
 
@@ -26,6 +27,7 @@ NOUNS: Mapping[str, tuple[str, Mapping[Any, Any]]] = {
     "Island": ("A host that runs our agent.", island.MOVES),
     "Reservation": ("Credits held for a job.", ledger.MOVES),
     "Cargo version": ("A signed version of a package of work.", cargo.MOVES),
+    "Software of an Island": ("From a release that is taken to one that works.", update.MOVES),
 }
 
 

@@ -51,6 +51,8 @@ COORDINATOR: Final = {
     "see [sign-in](../how-to/sign-in.md)",
     "oidc_client_id": "what that provider knows this network by",
     "oidc_client_secret": "and the secret that it gave",
+    "releases_dir": "folder of releases of the Island's software that `/api/v1/releases` hands out; "
+    "see [updates](../how-to/update.md)",
     "log_level": "`DEBUG`, `INFO`, `WARNING` or `ERROR`",
     "log_format": "`text` for people, `json` for programs: one object a line; "
     "see [watch a network](../how-to/observe.md)",

@@ -75,6 +75,9 @@ SANDBOXES = {
     "newuidmap": "uidmap",
     "chromium": "chromium",
     "promtool": "prometheus",
+    "nginx": "nginx-light",
+    "busybox": "busybox-static",
+    "shellcheck": "shellcheck",
 }
 """Program → Debian package: what the tests of sandboxes, registries and pages need and no wheel brings. Nobody else
 does."""

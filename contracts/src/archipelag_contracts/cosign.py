@@ -131,12 +131,17 @@ def digest_in(payload: bytes) -> str:
 
 def verify(public: bytes, payload: bytes, signature: bytes, digest: str) -> None:
     """Raises BadSignature unless the key signed a document about this very digest."""
-    try:
-        _public(public).verify(signature, payload, ec.ECDSA(hashes.SHA256()))
-    except (InvalidSignature, ValueError):
-        raise BadSignature("the signature does not hold") from None
+    verify_blob(public, payload, signature)
     if digest_in(payload) != digest:
         raise BadSignature("the signature is for something else")
+
+
+def verify_blob(public: bytes, blob: bytes, signature: bytes) -> None:
+    """As `cosign verify-blob --key` does it. Raises BadSignature unless the key signed these very bytes."""
+    try:
+        _public(public).verify(signature, blob, ec.ECDSA(hashes.SHA256()))
+    except (InvalidSignature, ValueError):
+        raise BadSignature("the signature does not hold") from None
 
 
 def artifact_manifest(canonical: bytes) -> bytes:

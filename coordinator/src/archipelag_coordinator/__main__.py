@@ -18,7 +18,14 @@ from archipelag_contracts import logs, traces
 from archipelag_contracts.errors import ContractError
 from archipelag_contracts.tiers import TRUST_MAX
 
-from archipelag_coordinator import __version__, backup, commands, config, workers
+from archipelag_coordinator import (
+    __version__,
+    backup,
+    commands,
+    config,
+    releasing,
+    workers,
+)
 from archipelag_coordinator.adapters.nats.credentials import KeysUnusable
 from archipelag_coordinator.adapters.postgres.dump import DumpFailed
 from archipelag_coordinator.adapters.postgres.restored import NotEmpty
@@ -57,6 +64,7 @@ settings, from the environment:
   ARCHIPELAG_MAIL_FROM           whom that comes from
   ARCHIPELAG_OIDC_ISSUER, _CLIENT_ID, _CLIENT_SECRET
                                  a provider of sign-in by OpenID Connect      none
+  ARCHIPELAG_RELEASES_DIR        releases of the Island's software to hand out none
   ARCHIPELAG_LOG_LEVEL           DEBUG, INFO, WARNING or ERROR                INFO
   ARCHIPELAG_LOG_FORMAT          text or json                                 text
   ARCHIPELAG_METRICS_TOKEN       what Prometheus shows at /metrics            this machine only
@@ -125,6 +133,11 @@ def _parser() -> argparse.ArgumentParser:
     broker = sub.add_parser("broker-config", help="print the NATS server's part of the trust")
     for one in (keys, broker):
         one.add_argument("--state-dir", type=Path, required=True, help="folder of the keys, 0700")
+    broker.add_argument(
+        "--resolver-dir", type=Path, metavar="FOLDER",
+        help="the broker's own, for what Coordinators tell it; default: accounts in the keys' folder",
+    )  # fmt: skip
+    broker.add_argument("--to", type=Path, metavar="FILE", help="write it there")
     boot = sub.add_parser("bootstrap", help="first user, key, pairing code and Cargos; idempotent")
     boot.add_argument("--json", action="store_true", help="print one JSON object")
     boot.add_argument("--new-key", action="store_true", help="make an API key and print it once")
@@ -148,6 +161,7 @@ def _parser() -> argparse.ArgumentParser:
         "--role", choices=[role.value for role in Role], default=Role.USER.value,
         help="of a user who is new; default: %(default)s",
     )  # fmt: skip
+    releasing.add_commands(sub.add_parser("release", help="the Island's own software"))
     cargo = sub.add_parser("cargo", help="the catalogue")
     cargo.add_argument("action", choices=["publish"], help="sign and list a version")
     cargo.add_argument("manifest", type=Path)
@@ -204,7 +218,8 @@ def _run(arguments: argparse.Namespace) -> int:
         case "keys":
             print(commands.init_keys(arguments.state_dir.absolute()))
         case "broker-config":
-            print(commands.broker_config(arguments.state_dir.absolute()))
+            folder, own = arguments.state_dir.absolute(), arguments.resolver_dir
+            print(commands.broker_config(folder, own, arguments.to))
         case "migrate":
             print(commands.migrate_database(config.read(os.environ), post=arguments.post))
         case "bootstrap":
@@ -230,6 +245,8 @@ def _run(arguments: argparse.Namespace) -> int:
             settings = config.read(os.environ)
             published = commands.publish_cargo(settings, arguments.manifest, arguments.trust)
             print(asyncio.run(published))
+        case "release":
+            print(releasing.run(arguments, SystemClock()))
         case "admin":
             print("\n".join(_admin(arguments, Admin(config.read_admin(os.environ)))))
         case "backup" | "restore":

@@ -75,9 +75,16 @@ def init_keys(state_dir: Path) -> str:
     return f"keys stand in {state_dir}"
 
 
-def broker_config(state_dir: Path) -> str:
+def broker_config(state_dir: Path, resolver_dir: Path | None = None, to: Path | None = None) -> str:
+    """The text for the broker, or, where it was written to a file, a word about that."""
     keys = credentials.load_keys(state_dir)
-    return credentials.broker_config(keys, resolver_dir=state_dir / "accounts")
+    text = credentials.broker_config(keys, resolver_dir=resolver_dir or state_dir / "accounts")
+    if to is None:
+        return text
+    part = to.with_name(f".{to.name}.part")
+    part.write_text(text)
+    part.replace(to)
+    return f"what the broker must know stands in {to}"
 
 
 def migrate_database(settings: Settings, *, post: bool = False) -> str:

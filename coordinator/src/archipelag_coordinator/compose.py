@@ -289,7 +289,9 @@ def _http(settings: Settings, parts: Parts) -> uvicorn.Server:
     away = (ConnectionError, TimeoutError, *UNREACHABLE, nats.errors.Error)
     links = Links(_shared_secret(parts.keys, b"archipelag links\n"))
     journeys = _shared_secret(parts.keys, b"archipelag journeys\n")
-    api = ApiSettings(links=links, unavailable=away, journey_key=journeys)
+    api = ApiSettings(
+        links=links, unavailable=away, journey_key=journeys, releases=settings.releases_dir
+    )
     pages = create_pages(
         parts.world,
         PagesSettings(

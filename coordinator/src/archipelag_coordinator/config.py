@@ -68,6 +68,8 @@ class Settings:
     """What that provider knows this network by."""
     oidc_client_secret: str = field(default="", repr=False)
     """And the secret it gave it."""
+    releases_dir: Path | None = None
+    """Where releases of the Island's software lie, as `release publish` leaves them. None: none are handed out."""
     log_level: str = "INFO"
     log_format: str = "text"
     """`text` for people, `json` for programs: one object a line, with the ids of traces and jobs."""
@@ -305,6 +307,7 @@ def _registry(raw: str) -> str:
 
 _READERS = {
     "state_dir": lambda raw: Path(raw).absolute(),
+    "releases_dir": lambda raw: Path(raw).absolute(),
     "http_port": _port,
     "grpc_port": _port,
     "workers": _workers,

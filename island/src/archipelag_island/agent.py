@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import platform
 import secrets
 from collections.abc import Coroutine
 from dataclasses import replace
@@ -12,6 +13,8 @@ from functools import partial
 from random import Random
 from typing import Any, Final
 
+from archipelag_contracts import cosign
+from archipelag_contracts.errors import BadSignature
 from archipelag_contracts.signing import SigningKey
 from archipelag_contracts.traces import Tracer, TracesMissing
 from archipelag_oci import settings as oci
@@ -31,12 +34,15 @@ from archipelag_island.adapters.runtimes.found import found_runtimes
 from archipelag_island.adapters.runtimes.several import Runtimes
 from archipelag_island.adapters.senses import HostSenses
 from archipelag_island.adapters.shelf import FileShelf
+from archipelag_island.adapters.update.releases import HttpReleases
+from archipelag_island.adapters.update.software import SoftwareFolder
 from archipelag_island.adapters.wishes import FileWishes
 from archipelag_island.clock import Clock, SystemClock
 from archipelag_island.config import Settings
 from archipelag_island.domain.backoff import Backoff
 from archipelag_island.domain.capability import Capabilities
 from archipelag_island.domain.caps import Bucket, disk_refusal
+from archipelag_island.domain.update import Wishes
 from archipelag_island.errors import (
     BadSettings,
     BrokerUnreachable,
@@ -54,6 +60,7 @@ from archipelag_island.services import (
     measure,
     offer,
     reconcile,
+    update,
     yield_to_owner,
 )
 from archipelag_island.services.ports import NoTraces, Senses, Standing, Traces
@@ -223,6 +230,7 @@ class Agent:
                 "measures": measure.measure_for_ever(world, self._disk_taken),
                 **self._watching(world),
                 **self._figures(world, link),
+                **self._updating(world),
             }.items()
         ]
         stopping = asyncio.create_task(stop.wait())
@@ -258,6 +266,35 @@ class Agent:
         if not port:
             return {}
         return {"metrics": MetricsDoor(world, port, lambda: link.connected).serve()}
+
+    def _updating(self, world: World) -> dict[str, Coroutine[Any, Any, None]]:
+        """Nothing where the installer did not lay this Island. A trial proves itself, whatever its owner wants next."""
+        settings = self.settings
+        if settings.software is None or not (settings.updates or settings.on_trial):
+            return {}
+        if not settings.update_url:
+            log.warning("no_updates: ARCHIPELAG_ISLAND_UPDATE_URL is not set")
+            return {}
+        if not (settings.software / "versions").is_dir():
+            raise BadSettings(
+                f"ARCHIPELAG_ISLAND_SOFTWARE: {settings.software} is not as the installer lays it"
+            )
+        try:
+            public = cosign.public_from_pem(settings.update_key.read_bytes())
+        except (OSError, BadSignature) as error:
+            raise BadSettings(
+                f"{settings.update_key}, the key of those who release the software: {error}"
+            ) from error
+        updates = update.Updates(
+            HttpReleases(settings.update_url),
+            SoftwareFolder(settings.software),
+            public,
+            f"linux-{platform.machine()}",
+            Wishes(settings.updates, settings.update_pin),
+        )
+        return {
+            "updates": update.update_for_ever(world, updates, on_trial=settings.on_trial),
+        }
 
     def _journal(self) -> FileJournal:
         try:

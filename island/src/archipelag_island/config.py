@@ -22,6 +22,7 @@ DRAIN_S_DEFAULT: Final = 60
 DRAIN_S_MAX: Final = 24 * 3600
 IDLE_S_DEFAULT: Final = 900
 IMAGES_MB_DEFAULT: Final = 20_000
+UPDATE_KEY_DEFAULT: Final = Path("/etc/archipelag/release.pub")
 API_URL_DEFAULT: Final = "http://127.0.0.1:8420"
 RUNTIMES: Final = ("oci", "wasm", "native")
 
@@ -131,6 +132,20 @@ SETTINGS: Final = (
         "heed what its owner asks for on the network's pages (drain, schedule), in addition to what is set here",
     ),
     (
+        "ISLAND_UPDATES",
+        "yes, where the installer laid this Island",
+        "take new releases of the Island's own software; no: stay as it is",
+    ),
+    ("ISLAND_UPDATE_PIN", "", "the only version to take, at once; `0.2.0`"),
+    ("ISLAND_UPDATE_URL", "", "where releases are; the installer sets it"),
+    (
+        "ISLAND_UPDATE_KEY",
+        "`/etc/archipelag/release.pub`",
+        "public key, in PEM, of those who release the software",
+    ),
+    ("ISLAND_SOFTWARE", "", "folder of the Island's own files; its unit of systemd sets it"),
+    ("ISLAND_TRIAL", "", "set by the launcher for a version that has yet to show that it works"),
+    (
         "ISLAND_QUIET_S",
         f"{QUIET_DEFAULT_S:g}",
         "seconds without any reason to pause before work is taken again",
@@ -180,6 +195,13 @@ class Settings:
     metrics_port: int = 0
     """On the loopback; 0: nobody is told figures."""
     traces_url: str = ""
+    updates: bool = False
+    update_pin: str = ""
+    update_url: str = ""
+    update_key: Path = UPDATE_KEY_DEFAULT
+    software: Path | None = None
+    """Where the launcher finds the Island's own files; None: it was installed by other means, and stays as it is."""
+    on_trial: bool = False
 
 
 def read(environment: Mapping[str, str] | None = None) -> Settings:
@@ -242,6 +264,12 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
             value("ISLAND_METRICS_PORT"), "ISLAND_METRICS_PORT", 0, 65_535, problems
         ),
         traces_url=_http_url(value("TRACES_URL"), "TRACES_URL", problems),
+        updates=_flag(value("ISLAND_UPDATES", "yes"), "ISLAND_UPDATES", problems),
+        update_pin=value("ISLAND_UPDATE_PIN"),
+        update_url=value("ISLAND_UPDATE_URL"),
+        update_key=Path(value("ISLAND_UPDATE_KEY", str(UPDATE_KEY_DEFAULT))),
+        software=_folder(value("ISLAND_SOFTWARE")),
+        on_trial=bool(value("ISLAND_TRIAL")),
     )
     if settings.registry_user and not settings.registry:
         # Else a catalogue could name the host that the password is sent to.
@@ -307,6 +335,10 @@ def _rules(value: Callable[[str], str], problems: list[str]) -> Rules:
             value("ISLAND_QUIET_S"), "ISLAND_QUIET_S", int(QUIET_DEFAULT_S), 86_400, problems
         ),
     )
+
+
+def _folder(text: str) -> Path | None:
+    return Path(text).absolute() if text else None
 
 
 def _flag(text: str, name: str, problems: list[str]) -> bool:

@@ -12,6 +12,9 @@ IslandError
 ├── NoAnswer               connected, but nobody answered in time
 ├── JournalFull            no room to remember another attempt: disk full or too many unsettled ones
 ├── BadCatalogue           a catalogue that is older than one seen, or has expired
+├── BadRelease             a release of the Island's software that is older, expired, or not what was signed
+├── ReleaseUnavailable     it could not be had or not be kept; try again later
+├── UpdateUnproven         a new version that reaches no Coordinator: the one before goes on
 ├── BadEntry               a catalogue entry that is not signed by a trusted publisher, or is not what it claims
 ├── ModelUnavailable       the weights could not be had
 ├── ImageUnavailable       the image could not be had, or is not what was signed
@@ -83,6 +86,18 @@ class JournalFull(IslandError):
 
 class BadCatalogue(IslandError):
     code = "bad_catalogue"
+
+
+class BadRelease(IslandError):
+    code = "bad_release"
+
+
+class ReleaseUnavailable(IslandError):
+    code = "release_unavailable"
+
+
+class UpdateUnproven(IslandError):
+    code = "update_unproven"
 
 
 class BadEntry(IslandError):

@@ -57,14 +57,18 @@ _NOT_INSTALLED: Final = ("bin/*", "*.dist-info/direct_url.json", "*.egg-info/*",
 def python_image(
     folder: Path,
     *,
-    code: Path,
+    code: Path | None,
     arguments: Sequence[str],
     packages: Sequence[Path] = (),
     environment: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None,
+    command: Sequence[str] = (),
+    folders: Sequence[str] = (),
 ) -> ImageFile:
-    """`arguments` follow `python`, such as `["-m", "cargo"]`. `packages` are folders as `pip install --target` fills
-    them, or source folders; `code` is the author's. Layers lie in `folder`, and are kept for the next time.
+    """`arguments` follow `python`, such as `["-m", "cargo"]`, and `command` those, unless whoever runs the image says
+    otherwise. `packages` are folders as `pip install --target` fills them, or source folders; `code` is the author's,
+    None where packages are all. `folders` are empty ones for volumes: anybody may write to them, as to `/tmp`.
+    Layers lie in `folder`, and are kept for the next time.
 
     Blocks: the first time takes some seconds. Raises BuildFailed, DiskFull.
     """
@@ -79,25 +83,39 @@ def python_image(
     needed = libraries(_binaries(interpreter), machine)
     dependencies = _merged(packages)
     beside = libraries(_binaries(dependencies), machine, known=_names(needed))
-    layers = [_layer([*_base(), *interpreter, *needed], folder)]
+    layers = [_layer([*_base(), *interpreter, *needed, *_found_anyway(needed)], folder)]
+    if folders:
+        layers.append(_layer([File(each, mode=0o1777) for each in folders], folder))
     if dependencies:
         layers.append(_layer([*dependencies, *beside], folder))
-    layers.append(_layer(list(tree(code, CODE)), folder))
+    if code is not None:
+        layers.append(_layer(list(tree(code, CODE)), folder))
     variables = {
         "LD_LIBRARY_PATH": f"/{HOME}",
         "LANG": "C.UTF-8",
         "PATH": "/usr/local/bin",
         "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONPATH": f"/{CODE}",
         "PYTHONUNBUFFERED": "1",
     }
+    if code is not None:
+        variables["PYTHONPATH"] = f"/{CODE}"
     settings = Settings(
         [PYTHON, *arguments],
+        command,
         environment=variables | dict(environment or {}),
-        working_dir=f"/{CODE}",
+        working_dir=f"/{CODE}" if code is not None else "/",
         labels=labels or {},
     )
     return assemble(layers, settings)
+
+
+def _found_anyway(needed: Iterable[File]) -> Iterable[File]:
+    """Links where a loader looks by itself: a program may start the interpreter with nothing in its environment."""
+    assert HOME == "usr/local/lib"
+    for file in needed:
+        folder, _, name = file.path.rpartition("/")
+        if folder == HOME:
+            yield File(f"usr/lib/{name}", link=f"../local/lib/{name}")
 
 
 def _base() -> Iterable[File]:

@@ -60,20 +60,23 @@ def _closure(names: Iterable[str]) -> Sequence[Distribution]:
     from packaging.requirements import Requirement
 
     found: dict[str, Distribution] = {}
+    extras: dict[str, set[str]] = {}
     waiting = [(Requirement(name), "what is built") for name in names]
     while waiting:
         wanted, by = waiting.pop()
         name = _normal(wanted.name)
-        if name in found:
+        # Who asks later may want extras that who asked first did not.
+        if name in found and wanted.extras <= extras[name]:
             continue
         try:
             one = distribution(name)
         except PackageNotFoundError:
             raise ToolMissing(f"{wanted.name} is not installed, and {by} needs it") from None
         found[name] = one
+        extras[name] = extras.get(name, set()) | wanted.extras
         for line in one.requires or ():
             requirement = Requirement(line)
-            if requirement.marker is None or _holds(requirement, wanted.extras):
+            if requirement.marker is None or _holds(requirement, extras[name]):
                 waiting.append((requirement, name))
     return [found[name] for name in sorted(found)]
 

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -34,6 +35,7 @@ from archipelag_coordinator.apps.api import (
     orders,
     people,
     publishing,
+    releases,
     sessions,
     why,
 )
@@ -68,6 +70,8 @@ class ApiSettings:
     """Signs links to files; without a secret that is passed in, they are good in this process only."""
     journey_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     """Seals what a browser carries to a provider of sign-in and back; the same in every process of a network."""
+    releases: Path | None = None
+    """The folder with releases of the Island's software; None: none are handed out."""
     unavailable: tuple[type[Exception], ...] = (ConnectionError, TimeoutError)
 
 
@@ -124,6 +128,7 @@ def _doors(version: str) -> tuple[list[BaseRoute], dict[str, Any]]:
         app.include_router(router, prefix=BASE)
     app.include_router(openid.router, include_in_schema=False)
     app.include_router(docs.router, prefix=BASE, include_in_schema=False)
+    app.include_router(releases.router, prefix=BASE, include_in_schema=False)
     return app.routes, describe(app)
 
 

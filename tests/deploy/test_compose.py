@@ -1,0 +1,114 @@
+"""The Compose file says only what its parts understand."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import fields
+
+import pytest
+from archipelag_coordinator import config as coordinator
+from archipelag_coordinator.domain.policy import Policy
+from archipelag_island import config as island
+
+from . import composed
+
+WATCHING = {f"ARCHIPELAG_{name}" for name in ("METRICS_TOKEN", "NATS_MONITOR_URLS", "LOG_FORMAT")}
+"""Of the part that deploy/observability belongs to, for a tree that does not have it yet."""
+
+
+def known_settings() -> set[str]:
+    """Every name that one of our programs reads."""
+    of_coordinator = {f"ARCHIPELAG_{one.name.upper()}" for one in fields(coordinator.Settings)}
+    of_policy = {f"ARCHIPELAG_POLICY_{one.name.upper()}" for one in fields(Policy)}
+    of_island = {f"ARCHIPELAG_{name}" for name, *_ in island.SETTINGS}
+    watching = set() if composed.OBSERVABILITY.exists() else WATCHING
+    return of_coordinator | of_policy | of_island | watching
+
+
+def test_it_is_what_the_specification_calls_a_compose_file() -> None:
+    specification = pytest.importorskip("compose_spec")
+
+    specification.PyCompose.from_json(json.dumps(composed.document())).validate()
+
+
+@pytest.mark.parametrize("name", sorted(composed.FILLED))
+def test_nothing_starts_without_what_only_its_operator_knows(name: str) -> None:
+    example = (composed.COMPOSE / "env.example").read_text()
+
+    with pytest.raises(KeyError, match=name):
+        composed.text({**composed.FILLED, name: ""})
+    assert f"\n{name}=" in f"\n{example}"
+    assert re.search(r"^\w*PASSWORD=$", example, re.M), "an example password would be used"
+
+
+def test_every_setting_is_one_that_is_read() -> None:
+    given = {
+        name: service["environment"]
+        for name, service in composed.services().items()
+        if "archipelag-" in service["image"] and "environment" in service
+    }
+
+    assert {"coordinator-1", "coordinator-2", "island-1", "migrate"} <= set(given)
+    unknown = {
+        (name, setting)
+        for name, settings in given.items()
+        for setting in settings
+        if setting not in known_settings()
+    }
+    assert unknown == set()
+    coordinator.read(given["coordinator-1"])
+    island.read(given["island-1"])
+
+
+def test_every_file_that_is_mounted_stands_here() -> None:
+    watched = composed.OBSERVABILITY.exists()
+    needed = [
+        (name, path)
+        for name, path in composed.mounted()
+        if watched or composed.OBSERVABILITY not in path.parents
+    ]
+
+    assert len(needed) >= 4
+    assert [f"{name}: {path}" for name, path in needed if not path.exists()] == []
+
+
+def test_ours_run_as_nobody_with_nothing_that_they_do_not_need() -> None:
+    ours = [s for s in composed.services().values() if "archipelag-" in s["image"]]
+
+    assert len(ours) >= 7
+    for service in ours:
+        assert service["user"] == "65534:65534" and service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"] and "cap_add" not in service
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert "privileged" not in service
+    for service in composed.services().values():
+        assert not [v for v in service.get("volumes", ()) if "docker.sock" in str(v)]
+        # A tag that moves by itself would make two starts two networks.
+        assert "localhost/" in service["image"] or not service["image"].endswith(":latest")
+
+
+def test_only_doors_for_the_world_are_published() -> None:
+    published = {n for n, s in composed.services().items() if s.get("ports")}
+    document = composed.document()
+
+    loopback = {
+        name
+        for name in published
+        if all(str(port).startswith("127.0.0.1:") for port in document["services"][name]["ports"])
+    }
+    assert published - loopback == {"nats-1", "nats-2", "nats-3", "proxy"}
+    assert document["networks"]["data"]["internal"] is True
+    assert document["services"]["postgres"]["networks"] == ["data"]
+
+
+def test_volumes_and_services_that_are_named_exist() -> None:
+    document = composed.document()
+    names = set(document["services"])
+    for name, service in document["services"].items():
+        assert set(service.get("depends_on", {})) <= names, name
+        if "networks" in service:
+            assert set(service["networks"]) <= set(document["networks"]), name
+        for volume in service.get("volumes", ()):
+            source = volume.split(":")[0]
+            assert source.startswith((".", "/")) or source in document["volumes"], (name, source)
