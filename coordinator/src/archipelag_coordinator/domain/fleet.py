@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -43,6 +43,9 @@ class Fleet:
     def __init__(self) -> None:
         self._berths: dict[IslandId, Berth] = {}
         self._beats: dict[IslandId, Island] = {}
+
+    def __len__(self) -> int:
+        return len(self._berths)
 
     def saw(self, island: Island, held: Iterable[AttemptKey]) -> None:
         """A heartbeat came in here."""
@@ -111,7 +114,11 @@ class Fleet:
 
     def candidates(self, slug: str, digest: str) -> list[Candidate]:
         """Every Island as a candidate for this Cargo; the right version where it offers several."""
-        return [_candidate(berth, slug, digest) for berth in self._berths.values()]
+        return list(self.each(slug, digest))
+
+    def each(self, slug: str, digest: str) -> Iterator[Candidate]:
+        """The same one after the other, for who may need only the first."""
+        return (_candidate(berth, slug, digest) for berth in self._berths.values())
 
 
 def _candidate(berth: Berth, slug: str, digest: str) -> Candidate:

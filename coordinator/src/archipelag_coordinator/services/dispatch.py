@@ -149,7 +149,7 @@ def _listen(world: World, given: _Given) -> None:
 
 
 def _lease_s(world: World) -> float:
-    return world.policy.lease_for_s(len(world.fleet.islands()))
+    return world.policy.lease_for_s(len(world.fleet))
 
 
 def _assignment(world: World, given: _Given, answer: Answer) -> Assignment:

@@ -330,7 +330,7 @@ def _somebody_else(world: World, job: Job, attempts: Sequence[Attempt]) -> bool:
         and island.status == "ready"
         and island.digest == job.cargo_digest
         and needed in ("", island.determinism_class)
-        for island in world.fleet.candidates(job.cargo_slug, job.cargo_digest)
+        for island in world.fleet.each(job.cargo_slug, job.cargo_digest)
         if island.island_id not in lost
     )
 

@@ -79,7 +79,7 @@ async def heartbeat(
         world.nudge()
     listed, document = _news(world, holds)
     return BeatAnswer(
-        next_interval_ms=int(1000 * world.policy.heartbeat_interval_s(len(world.fleet.islands()))),
+        next_interval_ms=int(1000 * world.policy.heartbeat_interval_s(len(world.fleet))),
         stop=stop,
         forget=forget,
         resend=resend,
@@ -119,7 +119,7 @@ async def _reconcile(
     running = [one.key for one in held if not one.reported]
     reported = [one.key for one in held if one.reported]
     async with world.store.begin() as tx:
-        lease_until = now + timedelta(seconds=world.policy.lease_for_s(len(world.fleet.islands())))
+        lease_until = now + timedelta(seconds=world.policy.lease_for_s(len(world.fleet)))
         # Also of what has ended there: until its report is settled, nobody else shall begin it anew.
         kept = await tx.attempts.extend(island_id, [*running, *reported], now, lease_until)
         settled = await tx.attempts.finished(island_id, reported) if reported else set()

@@ -184,7 +184,7 @@ def drop_old_answers(world: World) -> int:
 async def watch_islands(world: World) -> list[IslandId]:
     """Islands that are late become silent, then lost, which breaks their leases. Returns those lost."""
     now = world.clock.now()
-    interval_s = world.policy.heartbeat_interval_s(len(world.fleet.islands()))
+    interval_s = world.policy.heartbeat_interval_s(len(world.fleet))
     late = 3 * interval_s + 5 - 3 * world.policy.heartbeat_s
     silent_after = timedelta(seconds=max(world.policy.island_silent_s, late))
     lost_after = timedelta(seconds=max(world.policy.island_lost_s, 3 * late))
@@ -255,7 +255,7 @@ async def overdue_jobs(world: World, limit: int) -> list[JobId]:
 
 async def expired_leases(world: World, limit: int) -> list[AttemptKey]:
     """None as long as Islands may not have had the time to extend theirs since store and broker are back."""
-    interval_s = world.policy.heartbeat_interval_s(len(world.fleet.islands()))
+    interval_s = world.policy.heartbeat_interval_s(len(world.fleet))
     firm_s = world.footing.firm_for_s(world.clock.monotonic())
     if not world.bus.connected or firm_s < interval_s + BEATS_BACK_S:
         return []
