@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Final
 
 from archipelag_contracts.ids import Epoch, IslandId, JobId
 
-from archipelag_coordinator.domain.island import Island, Offer
-from archipelag_coordinator.domain.placement import Candidate
+from archipelag_coordinator.domain.island import Island, IslandStatus, Offer
+from archipelag_coordinator.domain.looking import LOOKED_MAX, look
+from archipelag_coordinator.domain.placement import (
+    Candidate,
+    Placement,
+    Wanted,
+    choose,
+    is_approved,
+    is_ready,
+    place,
+    was_heard_since,
+)
+from archipelag_coordinator.domain.shelf import Shelf
+
+SHELVES_MAX: Final = 64
+"""Cargos whose Islands are kept in order; what was not asked for the longest is dropped."""
 
 AttemptKey = tuple[JobId, Epoch]
 
@@ -27,6 +43,8 @@ class Berth:
     """Ended here while the last heartbeat still named them."""
     doubted_at: datetime | None = None
     """It gave no sign of life when one was due."""
+    standing: str = ""
+    """The rule that keeps it from any Cargo; empty where none does."""
 
     @property
     def in_doubt(self) -> bool:
@@ -38,22 +56,29 @@ class Berth:
 
 
 class Fleet:
-    """A snapshot that placement works on. Wrong for a moment is fine: the Island's own admission settles conflicts."""
+    """A snapshot that placement works on. Wrong for a moment is fine: the Island's own admission settles conflicts.
 
-    def __init__(self) -> None:
+    A small fleet is looked at whole. In a large one, a shelf is kept for each Cargo that is asked for.
+    """
+
+    def __init__(self, looked_max: int = LOOKED_MAX) -> None:
+        self._looked_max = looked_max
         self._berths: dict[IslandId, Berth] = {}
         self._beats: dict[IslandId, Island] = {}
+        self._standing: Counter[str] = Counter()
+        self._shelves: OrderedDict[tuple[str, str], Shelf] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._berths)
 
     def saw(self, island: Island, held: Iterable[AttemptKey]) -> None:
         """A heartbeat came in here."""
-        berth = self._berths.setdefault(island.id, Berth(island))
+        berth = self._berths.get(island.id) or self._enter(island)
         berth.island = island
         berth.held = set(held)
         berth.ended &= berth.held
         self._beats[island.id] = island
+        self._changed(berth)
 
     def take_beats(self) -> list[Island]:
         """Islands heard from since the last call, to be saved together."""
@@ -71,35 +96,47 @@ class Fleet:
         for island in islands:
             berth = self._berths.get(island.id)
             if berth is None:
-                self._berths[island.id] = Berth(island)
+                berth = self._enter(island)
             elif _seen(island) >= _seen(berth.island):
                 berth.island = island
             elif _standing(island) != _standing(berth.island):
                 # An operator's word is newer than any heartbeat, be it to cut off or to restore.
                 berth.island = replace(berth.island, status=island.status, approved=island.approved)
+            else:
+                continue
+            self._changed(berth)
 
     def assigned(self, island: IslandId, key: AttemptKey) -> None:
         if (berth := self._berths.get(island)) is not None:
             berth.given.add(key)
+            self._changed(berth)
 
     def freed(self, island: IslandId, key: AttemptKey) -> None:
         if (berth := self._berths.get(island)) is not None:
             berth.given.discard(key)
             if key in berth.held:
                 berth.ended.add(key)
+            self._changed(berth)
 
     def handed_on(self, island: IslandId, key: AttemptKey) -> None:
         """Another Coordinator decides on this attempt by now; the Island's heartbeats tell whether it runs."""
         if (berth := self._berths.get(island)) is not None:
             berth.given.discard(key)
+            self._changed(berth)
 
     def doubt(self, island: IslandId, now: datetime) -> None:
         """It was silent, or did not answer: no work for it until it is heard."""
         if (berth := self._berths.get(island)) is not None:
             berth.doubted_at = now
+            self._changed(berth)
 
     def forget(self, island: IslandId) -> None:
-        self._berths.pop(island, None)
+        berth = self._berths.pop(island, None)
+        if berth is None:
+            return
+        self._standing[berth.standing] -= 1
+        for shelf in self._shelves.values():
+            shelf.drop(island)
 
     def get(self, island: IslandId) -> Island | None:
         berth = self._berths.get(island)
@@ -119,6 +156,72 @@ class Fleet:
     def each(self, slug: str, digest: str) -> Iterator[Candidate]:
         """The same one after the other, for who may need only the first."""
         return (_candidate(berth, slug, digest) for berth in self._berths.values())
+
+    def choose(self, wanted: Wanted, chance: float) -> Placement:
+        """An Island for a job. `chance` is uniform in [0, 1). Raises NoPlacement."""
+        if len(self) <= self._looked_max:
+            return place(wanted, self.candidates(wanted.slug, wanted.digest), chance)
+        shelf = self._shelf(wanted.slug, wanted.digest)
+        looked = look(
+            shelf,
+            wanted,
+            chance,
+            asked=len(self),
+            standing={rule: count for rule, count in self._standing.items() if rule},
+            others=(
+                _candidate(berth, wanted.slug, wanted.digest)
+                for berth in self._berths.values()
+                if berth.island.id not in shelf.entries
+            ),
+            looked_max=self._looked_max,
+        )
+        return choose(wanted, looked, another_chance(chance))
+
+    def _shelf(self, slug: str, digest: str) -> Shelf:
+        """The first time, it is filled from the whole fleet."""
+        key = (slug, digest)
+        shelf = self._shelves.get(key)
+        if shelf is None:
+            shelf = self._shelves[key] = Shelf(slug, digest)
+            for berth in self._berths.values():
+                _put(shelf, berth)
+            if len(self._shelves) > SHELVES_MAX:
+                self._shelves.popitem(last=False)
+        self._shelves.move_to_end(key)
+        return shelf
+
+    def _enter(self, island: Island) -> Berth:
+        berth = self._berths[island.id] = Berth(island)
+        self._standing[berth.standing] += 1
+        return berth
+
+    def _changed(self, berth: Berth) -> None:
+        self._standing[berth.standing] -= 1
+        berth.standing = _standing_of(berth)
+        self._standing[berth.standing] += 1
+        for shelf in self._shelves.values():
+            _put(shelf, berth)
+
+
+def _put(shelf: Shelf, berth: Berth) -> None:
+    if any(offer.slug == shelf.slug for offer in berth.island.offers):
+        shelf.put(_candidate(berth, shelf.slug, shelf.digest))
+    else:
+        shelf.drop(berth.island.id)
+
+
+def _standing_of(berth: Berth) -> str:
+    island = berth.island
+    if not island.approved:
+        return is_approved.__name__
+    if island.status is not IslandStatus.READY:
+        return is_ready.__name__
+    return was_heard_since.__name__ if berth.in_doubt else ""
+
+
+def another_chance(chance: float) -> float:
+    """Uniform again, and not the same: the digits that the first use of it did not need."""
+    return chance * 7919 % 1.0
 
 
 def _candidate(berth: Berth, slug: str, digest: str) -> Candidate:

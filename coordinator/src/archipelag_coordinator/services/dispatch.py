@@ -13,7 +13,6 @@ from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.file import Input
 from archipelag_coordinator.domain.job import Job, JobStatus
-from archipelag_coordinator.domain.placement import place
 from archipelag_coordinator.errors import NoPlacement, NotFound, StaleAttempt
 from archipelag_coordinator.services.ending import cargo_of
 from archipelag_coordinator.services.ports import (
@@ -103,9 +102,8 @@ async def _give(world: World, job_id: JobId) -> Job | _Given:
             return job  # Withdrawn or revoked: a loop ends it.
         attempts = await tx.attempts.of_job(job.id) if job.epoch else []
         wanted = wanted_of(world, job, attempts, continues=answer.next > 0)
-        candidates = world.fleet.candidates(wanted.slug, wanted.digest)
         try:
-            placement = place(wanted, candidates, world.ids.chance())
+            placement = world.fleet.choose(wanted, world.ids.chance())
         except NoPlacement as nobody:
             return await _keep_reasons(world, tx, job, nobody)
         # Most Cargos read none, and their jobs are not asked about at the database.
