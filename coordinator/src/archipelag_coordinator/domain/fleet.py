@@ -10,7 +10,7 @@ from typing import Final
 
 from archipelag_contracts.ids import Epoch, IslandId, JobId
 
-from archipelag_coordinator.domain.island import Island, IslandStatus, Offer
+from archipelag_coordinator.domain.island import Glance, Island, IslandStatus, Offer, may_connect
 from archipelag_coordinator.domain.looking import LOOKED_MAX, look
 from archipelag_coordinator.domain.placement import (
     Candidate,
@@ -45,11 +45,13 @@ class Berth:
     """It gave no sign of life when one was due."""
     standing: str = ""
     """The rule that keeps it from any Cargo; empty where none does."""
+    seen: float = 0.0
+    """When it was last heard, in seconds since 1970."""
 
     @property
     def in_doubt(self) -> bool:
         """Not heard from since; its next heartbeat settles that, whichever Coordinator hears it."""
-        return self.doubted_at is not None and _seen(self.island) <= _stamp(self.doubted_at)
+        return self.doubted_at is not None and self.seen <= _stamp(self.doubted_at)
 
     def busy(self) -> int:
         return len((self.held - self.ended) | self.given)
@@ -97,7 +99,7 @@ class Fleet:
             berth = self._berths.get(island.id)
             if berth is None:
                 berth = self._enter(island)
-            elif _seen(island) >= _seen(berth.island):
+            elif _stamp(island.seen_at) >= berth.seen:
                 berth.island = island
             elif _standing(island) != _standing(berth.island):
                 # An operator's word is newer than any heartbeat, be it to cut off or to restore.
@@ -105,6 +107,19 @@ class Fleet:
             else:
                 continue
             self._changed(berth)
+
+    def behind(self, glances: Iterable[Glance]) -> list[IslandId]:
+        """Islands of which PostgreSQL says something newer than what is known here."""
+        return [one.id for one in glances if self._is_behind(one)]
+
+    def _is_behind(self, stored: Glance) -> bool:
+        berth = self._berths.get(stored.id)
+        if berth is None or stored.seen_at > berth.seen:
+            return True
+        island = berth.island
+        if stored.seen_at == berth.seen and stored.status != island.status.value:
+            return True
+        return (may_connect(stored.status), stored.approved) != _standing(island)
 
     def assigned(self, island: IslandId, key: AttemptKey) -> None:
         if (berth := self._berths.get(island)) is not None:
@@ -196,6 +211,7 @@ class Fleet:
         return berth
 
     def _changed(self, berth: Berth) -> None:
+        berth.seen = _stamp(berth.island.seen_at)
         self._standing[berth.standing] -= 1
         berth.standing = _standing_of(berth)
         self._standing[berth.standing] += 1
@@ -254,10 +270,6 @@ def _candidate(berth: Berth, slug: str, digest: str) -> Candidate:
 
 def _standing(island: Island) -> tuple[bool, bool]:
     return island.may_connect, island.approved
-
-
-def _seen(island: Island) -> float:
-    return _stamp(island.seen_at)
 
 
 def _stamp(at: datetime | None) -> float:

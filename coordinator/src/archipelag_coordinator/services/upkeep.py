@@ -83,9 +83,12 @@ def _has_news(answer: Answer) -> bool:
 async def load_fleet(world: World) -> None:
     """What other Coordinators heard and operators decided."""
     async with world.store.begin() as tx:
-        islands = await tx.islands.all()
+        behind = world.fleet.behind(await tx.islands.glances())
+        islands = await tx.islands.several(behind)
         cut_off = await tx.islands.cut_off()
     world.fleet.load(islands)
+    if not cut_off:
+        return
     for island in world.fleet.islands():
         if island.public_key in cut_off:
             world.fleet.forget(island.id)
@@ -190,7 +193,9 @@ async def watch_islands(world: World) -> list[IslandId]:
     lost_after = timedelta(seconds=max(world.policy.island_lost_s, 3 * late))
     lost: list[IslandId] = []
     async with world.store.begin() as tx:
-        for island in await tx.islands.all():
+        overdue = (now - silent_after).timestamp()
+        late_ones = [one.id for one in await tx.islands.glances() if one.seen_at < overdue]
+        for island in await tx.islands.several(late_ones):
             moved = _later(island, now - (island.seen_at or now), silent_after, lost_after)
             if moved is None:
                 continue
