@@ -14,6 +14,7 @@ from archipelag_coordinator.domain.catalogue import Document
 from archipelag_coordinator.domain.demand import recommended
 from archipelag_coordinator.domain.fleet import AttemptKey
 from archipelag_coordinator.domain.island import Beat, Island, IslandStatus
+from archipelag_coordinator.domain.pacing import next_beat_s
 from archipelag_coordinator.errors import IslandRefused, NotFound
 from archipelag_coordinator.services.world import World
 
@@ -79,7 +80,7 @@ async def heartbeat(
         world.nudge()
     listed, document = _news(world, holds)
     return BeatAnswer(
-        next_interval_ms=int(1000 * world.policy.heartbeat_interval_s(len(world.fleet))),
+        next_interval_ms=_next_ms(world, island_id),
         stop=stop,
         forget=forget,
         resend=resend,
@@ -90,6 +91,11 @@ async def heartbeat(
         document=document,
         recommended=recommended(world.demand.ranked, island),
     )
+
+
+def _next_ms(world: World, island_id: IslandId) -> int:
+    interval_s = world.policy.heartbeat_interval_s(len(world.fleet))
+    return round(1000 * next_beat_s(island_id, world.clock.now().timestamp(), interval_s))
 
 
 def _news(world: World, holds: HeldCatalogue) -> tuple[tuple[Cargo, ...] | None, Document | None]:

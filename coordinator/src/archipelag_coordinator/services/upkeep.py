@@ -10,6 +10,7 @@ from archipelag_contracts.ids import Epoch, IslandId, JobId, Position
 from archipelag_coordinator.domain.answer import Answer
 from archipelag_coordinator.domain.fleet import AttemptKey
 from archipelag_coordinator.domain.island import Island, IslandStatus
+from archipelag_coordinator.domain.pacing import INTERVALS_MAX
 from archipelag_coordinator.services import ending, recall
 from archipelag_coordinator.services.ports import Mark
 from archipelag_coordinator.services.world import World
@@ -18,8 +19,8 @@ _COUNTED_SILENT = (IslandStatus.READY, IslandStatus.DRAINING)
 REPORT_WAIT_S = 10.0
 """How long the report may take after the last chunk before the stream counts as silent."""
 COORDINATOR_DEAD_S = 10.0
-BEATS_BACK_S = 8.0
-"""An Island whose heartbeat was not answered notices it after 3 s, and beats again 5 s later at most."""
+BEATS_BACK_S = 3.0
+"""An Island whose heartbeat was not answered notices it after so long, and beats again within an interval."""
 
 
 @dataclass(frozen=True)
@@ -262,7 +263,7 @@ async def expired_leases(world: World, limit: int) -> list[AttemptKey]:
     """None as long as Islands may not have had the time to extend theirs since store and broker are back."""
     interval_s = world.policy.heartbeat_interval_s(len(world.fleet))
     firm_s = world.footing.firm_for_s(world.clock.monotonic())
-    if not world.bus.connected or firm_s < interval_s + BEATS_BACK_S:
+    if not world.bus.connected or firm_s < INTERVALS_MAX * interval_s + BEATS_BACK_S:
         return []
     async with world.store.begin() as tx:
         return await tx.attempts.expired(world.home, world.clock.now(), limit)
