@@ -10,6 +10,7 @@ from typing import Final
 
 from archipelag_contracts.ids import Epoch, IslandId, JobId
 
+from archipelag_coordinator.domain.foresight import Foresight
 from archipelag_coordinator.domain.island import Glance, Island, IslandStatus, Offer, may_connect
 from archipelag_coordinator.domain.looking import LOOKED_MAX, look
 from archipelag_coordinator.domain.placement import (
@@ -68,6 +69,7 @@ class Fleet:
         self._berths: dict[IslandId, Berth] = {}
         self._beats: dict[IslandId, Island] = {}
         self._standing: Counter[str] = Counter()
+        self._foresight = Foresight()
         self._shelves: OrderedDict[tuple[str, str], Shelf] = OrderedDict()
 
     def __len__(self) -> int:
@@ -170,7 +172,16 @@ class Fleet:
 
     def each(self, slug: str, digest: str) -> Iterator[Candidate]:
         """The same one after the other, for who may need only the first."""
-        return (_candidate(berth, slug, digest) for berth in self._berths.values())
+        return (self._candidate(berth, slug, digest) for berth in self._berths.values())
+
+    def took(self, island: IslandId, slug: str, reckoned_ms: float, took_ms: float) -> None:
+        """An Island's first item came so long after it was given the job."""
+        self._foresight.learn(island, slug, reckoned_ms, took_ms)
+        if (berth := self._berths.get(island)) is not None:
+            self._changed(berth)
+
+    def _candidate(self, berth: Berth, slug: str, digest: str) -> Candidate:
+        return _candidate(berth, slug, digest, self._foresight.factor(berth.island.id, slug))
 
     def choose(self, wanted: Wanted, chance: float) -> Placement:
         """An Island for a job. `chance` is uniform in [0, 1). Raises NoPlacement."""
@@ -184,7 +195,7 @@ class Fleet:
             asked=len(self),
             standing={rule: count for rule, count in self._standing.items() if rule},
             others=(
-                _candidate(berth, wanted.slug, wanted.digest)
+                self._candidate(berth, wanted.slug, wanted.digest)
                 for berth in self._berths.values()
                 if berth.island.id not in shelf.entries
             ),
@@ -199,7 +210,7 @@ class Fleet:
         if shelf is None:
             shelf = self._shelves[key] = Shelf(slug, digest)
             for berth in self._berths.values():
-                _put(shelf, berth)
+                self._put(shelf, berth)
             if len(self._shelves) > SHELVES_MAX:
                 self._shelves.popitem(last=False)
         self._shelves.move_to_end(key)
@@ -216,14 +227,13 @@ class Fleet:
         berth.standing = _standing_of(berth)
         self._standing[berth.standing] += 1
         for shelf in self._shelves.values():
-            _put(shelf, berth)
+            self._put(shelf, berth)
 
-
-def _put(shelf: Shelf, berth: Berth) -> None:
-    if any(offer.slug == shelf.slug for offer in berth.island.offers):
-        shelf.put(_candidate(berth, shelf.slug, shelf.digest))
-    else:
-        shelf.drop(berth.island.id)
+    def _put(self, shelf: Shelf, berth: Berth) -> None:
+        if any(offer.slug == shelf.slug for offer in berth.island.offers):
+            shelf.put(self._candidate(berth, shelf.slug, shelf.digest))
+        else:
+            shelf.drop(berth.island.id)
 
 
 def _standing_of(berth: Berth) -> str:
@@ -240,7 +250,7 @@ def another_chance(chance: float) -> float:
     return chance * 7919 % 1.0
 
 
-def _candidate(berth: Berth, slug: str, digest: str) -> Candidate:
+def _candidate(berth: Berth, slug: str, digest: str, factor: float) -> Candidate:
     island = berth.island
     offers = [offer for offer in island.offers if offer.slug == slug]
     offer = next((o for o in offers if o.digest == digest), offers[0] if offers else None)
@@ -265,6 +275,7 @@ def _candidate(berth: Berth, slug: str, digest: str) -> Candidate:
         broker_rtt_ms=island.broker_rtt_ms,
         load=island.load,
         in_doubt=berth.in_doubt,
+        first_item_factor=factor,
     )
 
 

@@ -16,6 +16,8 @@ from archipelag_coordinator.errors import NoPlacement
 NEAR_EQUAL: Final = 0.05
 REASONS_MAX: Final = 20
 LOST_BEFORE: Final = "lost this job before, and there are others"
+SEEN_APART: Final = 0.1
+"""What was seen of an Island is told beside its own figures where they differ by more."""
 START_MS_UNKNOWN: Final = 5_000.0
 """What a start is taken to last where the Island has not measured one."""
 
@@ -62,6 +64,8 @@ class Candidate:
     start_ms: float = 0.0
     in_doubt: bool = False
     """It was silent a moment ago and has not been heard since."""
+    first_item_factor: float = 1.0
+    """How much later its first items came of late than its own figures say."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,8 @@ class Placement:
     kept_out: tuple[Obstacle, ...] = ()
     looked: int = 0
     """So many of them were compared; 0: all."""
+    reckoned_ms: float = 0.0
+    """To the first item, by the chosen Island's own figures; 0 for placements from before this was kept."""
 
 
 class Rule(Protocol):
@@ -180,7 +186,12 @@ RULES: Final[tuple[Rule, ...]] = (
 
 
 def expected_first_item_ms(wanted: Wanted, island: Candidate) -> float:
-    """Estimated time to the first item: the way and back, a start, the prompt, the first step, company."""
+    """Estimated time to the first item: as reckoned, corrected by what was seen of this Island."""
+    return island.first_item_factor * reckoned_first_item_ms(wanted, island)
+
+
+def reckoned_first_item_ms(wanted: Wanted, island: Candidate) -> float:
+    """By the Island's own figures: the way and back, a start, the prompt, the first step, company."""
     reading = (
         1000 * wanted.prompt_tokens / island.prompt_tokens_per_s
         if island.prompt_tokens_per_s
@@ -278,6 +289,7 @@ def choose(wanted: Wanted, look: Look, chance: float) -> Placement:
         asked=look.asked,
         fit=look.able,
         looked=look.looked,
+        reckoned_ms=round(reckoned_first_item_ms(wanted, chosen), 1),
         preferences=tuple(
             Given(prefer.__name__, weight, round(prefer(wanted, chosen), 4))
             for prefer, weight in PREFERENCES
@@ -339,8 +351,11 @@ def _two_choices(equals: list[tuple[float, Candidate]], chance: float) -> tuple[
 
 def _why(wanted: Wanted, island: Candidate, look: Look) -> str:
     first = expected_first_item_ms(wanted, island)
+    own = reckoned_first_item_ms(wanted, island)
     return (
-        f"{island.name}: first item expected in {first:.0f} ms, {island.items_per_s:.0f} items/s, "
+        f"{island.name}: first item expected in {first:.0f} ms"
+        + (f" (by its own figures {own:.0f})" if abs(first - own) > SEEN_APART * own else "")
+        + f", {island.items_per_s:.0f} items/s, "
         f"{island.slots_free} of {island.slots} slots free; {look.able} of {look.asked} Islands could take it"
         + (f", {look.looked} looked at" if look.looked else "")
         + _why_class(wanted, island)
