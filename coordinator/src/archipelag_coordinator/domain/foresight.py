@@ -13,7 +13,7 @@ KNOWN_MAX: Final = 50_000
 """Pairs of an Island and a Cargo; of whom nothing was seen for the longest is forgotten."""
 FLOOR_MS: Final = 20.0
 """Added on both sides: a few milliseconds more or less are no bias."""
-STEP_MAX: Final = math.log(2)
+STEP_MAX: Final = math.log(4)
 """What one sight may differ from those before and still count in full: one that is far off is an outlier, or the first
 of a new kind, which others will confirm."""
 BIAS_MAX: Final = math.log(16)
