@@ -64,6 +64,7 @@ class Virtual:
     unanswered: int = 0
     interval_s: float = USUAL_S
     due_at: float = 0.0
+    catalogue: int = 0
 
 
 @dataclass
@@ -117,6 +118,8 @@ class Fleet:
             slots_free=4,
             broker_rtt_us=4_000,
             load=self._chance.random(),
+            catalogue_number=island.catalogue,
+            reads_documents=True,
         )
         island.asked_at = now
         self._later(island, TIMEOUT_S)
@@ -146,6 +149,7 @@ class Fleet:
         heard.by_second[int(now)] += 1
         heard.who.add(island.id)
         island.asked_at, island.unanswered = None, 0
+        island.catalogue = said.catalogue_number or island.catalogue
         island.interval_s = said.next_interval_ms / 1000
         self._later(island, island.interval_s)
 
@@ -228,7 +232,7 @@ async def _steady(fleet: Fleet, pids: dict[str, int], seconds: float) -> None:
     before = {name: network.cost(pid, tree=name != "all Islands") for name, pid in pids.items()}
     await asyncio.sleep(seconds)
     print(f"heartbeats answered: {heard.answered / seconds:.0f}/s, given up: {heard.given_up}")
-    taken = heard.taken_s
+    taken = heard.taken_s or [0.0, 0.0]
     print(
         f"answer p50 {1e3 * median(taken):.1f} ms, p99 {1e3 * quantiles(taken, n=100)[98]:.1f} ms"
     )

@@ -166,6 +166,13 @@ class Fleet:
         berth = self._berths.get(island)
         return berth.busy() if berth else 0
 
+    def room(self, island: IslandId) -> int:
+        """Slots that a job could have there now, whatever its Cargo."""
+        berth = self._berths.get(island)
+        if berth is None or berth.standing:
+            return 0
+        return max(0, berth.island.slots - berth.busy())
+
     def candidates(self, slug: str, digest: str) -> list[Candidate]:
         """Every Island as a candidate for this Cargo; the right version where it offers several."""
         return list(self.each(slug, digest))

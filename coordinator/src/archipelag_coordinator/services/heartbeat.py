@@ -73,10 +73,11 @@ async def heartbeat(
         island = before.beat(beat, world.clock.now())
     except IslandRefused as refused:
         return _dismiss(world, held, str(refused))
-    running = [one.key for one in held if not one.reported]
-    world.fleet.saw(island, running)
+    room = world.fleet.room(island_id)
+    world.fleet.saw(island, [one.key for one in held if not one.reported])
     stop, forget, resend = await _reconcile(world, island_id, held)
-    if island.offers != before.offers or not before.accepts_work or len(running) < island.slots:
+    # Of ten thousand Islands a thousand beat each second, and most of them have no news for who waits.
+    if world.fleet.room(island_id) > room or _ready(island) != _ready(before):
         world.nudge()
     listed, document = _news(world, holds)
     return BeatAnswer(
@@ -91,6 +92,10 @@ async def heartbeat(
         document=document,
         recommended=recommended(world.demand.ranked, island),
     )
+
+
+def _ready(island: Island) -> list[tuple[str, str, str, bool]]:
+    return [(o.slug, o.digest, o.state, o.startable) for o in island.offers]
 
 
 def _next_ms(world: World, island_id: IslandId) -> int:
