@@ -16,6 +16,7 @@ from archipelag_coordinator.services.ports import Mark
 from archipelag_coordinator.services.world import World
 
 _COUNTED_SILENT = (IslandStatus.READY, IslandStatus.DRAINING)
+_MAY_BE_LATE = (*_COUNTED_SILENT, IslandStatus.SILENT)
 REPORT_WAIT_S = 10.0
 """How long the report may take after the last chunk before the stream counts as silent."""
 COORDINATOR_DEAD_S = 10.0
@@ -195,7 +196,11 @@ async def watch_islands(world: World) -> list[IslandId]:
     lost: list[IslandId] = []
     async with world.store.begin() as tx:
         overdue = (now - silent_after).timestamp()
-        late_ones = [one.id for one in await tx.islands.glances() if one.seen_at < overdue]
+        late_ones = [
+            one.id
+            for one in await tx.islands.glances()
+            if one.seen_at < overdue and one.status in _MAY_BE_LATE
+        ]
         for island in await tx.islands.several(late_ones):
             moved = _later(island, now - (island.seen_at or now), silent_after, lost_after)
             if moved is None:
