@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Final
 
 from archipelag_contracts.ids import Epoch, IslandId, JobId
+from archipelag_contracts.manifest import Price
 
-from archipelag_coordinator.domain.island import Island, Offer
-from archipelag_coordinator.domain.placement import Candidate
+from archipelag_coordinator.domain.foresight import Foresight
+from archipelag_coordinator.domain.island import Glance, Island, IslandStatus, Offer, may_connect
+from archipelag_coordinator.domain.looking import LOOKED_MAX, look
+from archipelag_coordinator.domain.placement import (
+    Candidate,
+    Placement,
+    Wanted,
+    choose,
+    is_approved,
+    is_ready,
+    place,
+    was_heard_since,
+)
+from archipelag_coordinator.domain.shelf import Shelf
+
+SHELVES_MAX: Final = 64
+"""Cargos whose Islands are kept in order; what was not asked for the longest is dropped."""
 
 AttemptKey = tuple[JobId, Epoch]
 
@@ -27,30 +45,45 @@ class Berth:
     """Ended here while the last heartbeat still named them."""
     doubted_at: datetime | None = None
     """It gave no sign of life when one was due."""
+    standing: str = ""
+    """The rule that keeps it from any Cargo; empty where none does."""
+    seen: float = 0.0
+    """When it was last heard, in seconds since 1970."""
 
     @property
     def in_doubt(self) -> bool:
         """Not heard from since; its next heartbeat settles that, whichever Coordinator hears it."""
-        return self.doubted_at is not None and _seen(self.island) <= _stamp(self.doubted_at)
+        return self.doubted_at is not None and self.seen <= _stamp(self.doubted_at)
 
     def busy(self) -> int:
         return len((self.held - self.ended) | self.given)
 
 
 class Fleet:
-    """A snapshot that placement works on. Wrong for a moment is fine: the Island's own admission settles conflicts."""
+    """A snapshot that placement works on. Wrong for a moment is fine: the Island's own admission settles conflicts.
 
-    def __init__(self) -> None:
+    A small fleet is looked at whole. In a large one, a shelf is kept for each Cargo that is asked for.
+    """
+
+    def __init__(self, looked_max: int = LOOKED_MAX) -> None:
+        self._looked_max = looked_max
         self._berths: dict[IslandId, Berth] = {}
         self._beats: dict[IslandId, Island] = {}
+        self._standing: Counter[str] = Counter()
+        self._foresight = Foresight()
+        self._shelves: OrderedDict[tuple[str, str, Price | None], Shelf] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._berths)
 
     def saw(self, island: Island, held: Iterable[AttemptKey]) -> None:
         """A heartbeat came in here."""
-        berth = self._berths.setdefault(island.id, Berth(island))
+        berth = self._berths.get(island.id) or self._enter(island)
         berth.island = island
         berth.held = set(held)
         berth.ended &= berth.held
         self._beats[island.id] = island
+        self._changed(berth)
 
     def take_beats(self) -> list[Island]:
         """Islands heard from since the last call, to be saved together."""
@@ -66,39 +99,69 @@ class Fleet:
     def load(self, islands: Iterable[Island]) -> None:
         """Takes over what PostgreSQL says where it is newer than what this process has heard itself."""
         for island in islands:
-            berth = self._berths.setdefault(island.id, Berth(island))
+            berth = self._berths.get(island.id)
+            if berth is None:
+                self._changed(self._enter(island))
+                continue
             # Heartbeats bring none, and what was read before a change may be loaded after it.
-            wishes = max(island.wishes, berth.island.wishes, key=lambda one: one.version)
-            if _seen(island) >= _seen(berth.island):
+            wishes = max(berth.island.wishes, island.wishes, key=lambda one: one.version)
+            if _stamp(island.seen_at) >= berth.seen:
                 berth.island = island
             elif _standing(island) != _standing(berth.island):
                 # An operator's word is newer than any heartbeat, be it to cut off or to restore.
                 berth.island = replace(berth.island, status=island.status, approved=island.approved)
-            if berth.island.wishes is not wishes:
+            elif wishes is berth.island.wishes:
+                continue
+            if berth.island.wishes.version < wishes.version:
                 berth.island = replace(berth.island, wishes=wishes)
+            self._changed(berth)
+
+    def behind(self, glances: Iterable[Glance]) -> list[IslandId]:
+        """Islands of which PostgreSQL says something newer than what is known here."""
+        return [one.id for one in glances if self._is_behind(one)]
+
+    def _is_behind(self, stored: Glance) -> bool:
+        berth = self._berths.get(stored.id)
+        if berth is None or stored.seen_at > berth.seen:
+            return True
+        island = berth.island
+        if stored.seen_at == berth.seen and stored.status != island.status.value:
+            return True
+        if stored.wishes_version > island.wishes.version:
+            return True
+        return (may_connect(stored.status), stored.approved) != _standing(island)
 
     def assigned(self, island: IslandId, key: AttemptKey) -> None:
         if (berth := self._berths.get(island)) is not None:
             berth.given.add(key)
+            self._changed(berth)
 
     def freed(self, island: IslandId, key: AttemptKey) -> None:
         if (berth := self._berths.get(island)) is not None:
             berth.given.discard(key)
             if key in berth.held:
                 berth.ended.add(key)
+            self._changed(berth)
 
     def handed_on(self, island: IslandId, key: AttemptKey) -> None:
         """Another Coordinator decides on this attempt by now; the Island's heartbeats tell whether it runs."""
         if (berth := self._berths.get(island)) is not None:
             berth.given.discard(key)
+            self._changed(berth)
 
     def doubt(self, island: IslandId, now: datetime) -> None:
         """It was silent, or did not answer: no work for it until it is heard."""
         if (berth := self._berths.get(island)) is not None:
             berth.doubted_at = now
+            self._changed(berth)
 
     def forget(self, island: IslandId) -> None:
-        self._berths.pop(island, None)
+        berth = self._berths.pop(island, None)
+        if berth is None:
+            return
+        self._standing[berth.standing] -= 1
+        for shelf in self._shelves.values():
+            shelf.drop(island)
 
     def get(self, island: IslandId) -> Island | None:
         berth = self._berths.get(island)
@@ -114,14 +177,100 @@ class Fleet:
     def candidate(self, island: IslandId, slug: str, digest: str) -> Candidate | None:
         """One of `candidates`; None where it was not heard of."""
         berth = self._berths.get(island)
-        return _candidate(berth, slug, digest) if berth else None
+        return self._candidate(berth, slug, digest) if berth else None
+
+    def room(self, island: IslandId) -> int:
+        """Slots that a job could have there now, whatever its Cargo."""
+        berth = self._berths.get(island)
+        if berth is None or berth.standing:
+            return 0
+        return max(0, berth.island.slots - berth.busy())
 
     def candidates(self, slug: str, digest: str) -> list[Candidate]:
         """Every Island as a candidate for this Cargo; the right version where it offers several."""
-        return [_candidate(berth, slug, digest) for berth in self._berths.values()]
+        return list(self.each(slug, digest))
+
+    def each(self, slug: str, digest: str) -> Iterator[Candidate]:
+        """The same one after the other, for who may need only the first."""
+        return (self._candidate(berth, slug, digest) for berth in self._berths.values())
+
+    def took(self, island: IslandId, slug: str, reckoned_ms: float, took_ms: float) -> None:
+        """An Island's first item came so long after it was given the job."""
+        self._foresight.learn(island, slug, reckoned_ms, took_ms)
+        if (berth := self._berths.get(island)) is not None:
+            self._changed(berth)
+
+    def _candidate(self, berth: Berth, slug: str, digest: str) -> Candidate:
+        return _candidate(berth, slug, digest, self._foresight.factor(berth.island.id, slug))
+
+    def choose(self, wanted: Wanted, chance: float) -> Placement:
+        """An Island for a job. `chance` is uniform in [0, 1). Raises NoPlacement."""
+        if len(self) <= self._looked_max:
+            return place(wanted, self.candidates(wanted.slug, wanted.digest), chance)
+        shelf = self._shelf(wanted.slug, wanted.digest, wanted.price)
+        looked = look(
+            shelf,
+            wanted,
+            chance,
+            asked=len(self),
+            standing={rule: count for rule, count in self._standing.items() if rule},
+            others=(
+                self._candidate(berth, wanted.slug, wanted.digest)
+                for berth in self._berths.values()
+                if berth.island.id not in shelf.entries
+            ),
+            looked_max=self._looked_max,
+        )
+        return choose(wanted, looked, another_chance(chance))
+
+    def _shelf(self, slug: str, digest: str, price: Price | None) -> Shelf:
+        """The first time, it is filled from the whole fleet."""
+        key = (slug, digest, price)
+        shelf = self._shelves.get(key)
+        if shelf is None:
+            shelf = self._shelves[key] = Shelf(slug, digest, price)
+            for berth in self._berths.values():
+                self._put(shelf, berth)
+            if len(self._shelves) > SHELVES_MAX:
+                self._shelves.popitem(last=False)
+        self._shelves.move_to_end(key)
+        return shelf
+
+    def _enter(self, island: Island) -> Berth:
+        berth = self._berths[island.id] = Berth(island)
+        self._standing[berth.standing] += 1
+        return berth
+
+    def _changed(self, berth: Berth) -> None:
+        berth.seen = _stamp(berth.island.seen_at)
+        self._standing[berth.standing] -= 1
+        berth.standing = _standing_of(berth)
+        self._standing[berth.standing] += 1
+        for shelf in self._shelves.values():
+            self._put(shelf, berth)
+
+    def _put(self, shelf: Shelf, berth: Berth) -> None:
+        if any(offer.slug == shelf.slug for offer in berth.island.offers):
+            shelf.put(self._candidate(berth, shelf.slug, shelf.digest))
+        else:
+            shelf.drop(berth.island.id)
 
 
-def _candidate(berth: Berth, slug: str, digest: str) -> Candidate:
+def _standing_of(berth: Berth) -> str:
+    island = berth.island
+    if not island.approved:
+        return is_approved.__name__
+    if island.standing is not IslandStatus.READY:
+        return is_ready.__name__
+    return was_heard_since.__name__ if berth.in_doubt else ""
+
+
+def another_chance(chance: float) -> float:
+    """Uniform again, and not the same: the digits that the first use of it did not need."""
+    return chance * 7919 % 1.0
+
+
+def _candidate(berth: Berth, slug: str, digest: str, factor: float) -> Candidate:
     island = berth.island
     offers = [offer for offer in island.offers if offer.slug == slug]
     offer = next((o for o in offers if o.digest == digest), offers[0] if offers else None)
@@ -147,15 +296,12 @@ def _candidate(berth: Berth, slug: str, digest: str) -> Candidate:
         load=island.load,
         in_doubt=berth.in_doubt,
         wishes=island.wishes,
+        first_item_factor=factor,
     )
 
 
 def _standing(island: Island) -> tuple[bool, bool]:
     return island.may_connect, island.approved
-
-
-def _seen(island: Island) -> float:
-    return _stamp(island.seen_at)
 
 
 def _stamp(at: datetime | None) -> float:

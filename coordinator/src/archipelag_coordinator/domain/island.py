@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from archipelag_contracts.ids import IslandId, UserId
 
@@ -119,7 +119,7 @@ class Island:
 
     @property
     def may_connect(self) -> bool:
-        return self.status not in _ENDS
+        return may_connect(self.status)
 
     def check_may_connect(self) -> None:
         """Raises IslandRefused when an operator or the owner ended this Island's right to be here."""
@@ -173,6 +173,21 @@ class Island:
         if to not in MOVES[self.status]:
             raise IllegalMove("island", self.status, to)
         return replace(self, status=to)
+
+
+def may_connect(status: str) -> bool:
+    return status not in _ENDS
+
+
+class Glance(NamedTuple):
+    """The least that tells whether something is new about an Island."""
+
+    id: IslandId
+    status: str
+    approved: bool
+    seen_at: float
+    """Seconds since 1970; 0 where it has never been heard."""
+    wishes_version: int = 0
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -17,6 +17,9 @@ from archipelag_coordinator.errors import NoPlacement
 # Coordinators with the same snapshot do not all choose the same Island (power of two choices, Mitzenmacher 2001).
 NEAR_EQUAL: Final = 0.05
 REASONS_MAX: Final = 20
+LOST_BEFORE: Final = "lost this job before, and there are others"
+SEEN_APART: Final = 0.1
+"""What was seen of an Island is told beside its own figures where they differ by more."""
 START_MS_UNKNOWN: Final = 5_000.0
 """What a start is taken to last where the Island has not measured one."""
 
@@ -66,6 +69,8 @@ class Candidate:
     in_doubt: bool = False
     """It was silent a moment ago and has not been heard since."""
     wishes: Wishes = NO_WISHES
+    first_item_factor: float = 1.0
+    """How much later its first items came of late than its own figures say."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,10 @@ class Placement:
     """So many could have taken it."""
     preferences: tuple[Given, ...] = ()
     kept_out: tuple[Obstacle, ...] = ()
+    looked: int = 0
+    """So many of them were compared; 0: all."""
+    reckoned_ms: float = 0.0
+    """To the first item, by the chosen Island's own figures; 0 for placements from before this was kept."""
 
 
 class Rule(Protocol):
@@ -189,7 +198,12 @@ RULES: Final[tuple[Rule, ...]] = (
 
 
 def expected_first_item_ms(wanted: Wanted, island: Candidate) -> float:
-    """Estimated time to the first item: the way and back, a start, the prompt, the first step, company."""
+    """Estimated time to the first item: as reckoned, corrected by what was seen of this Island."""
+    return island.first_item_factor * reckoned_first_item_ms(wanted, island)
+
+
+def reckoned_first_item_ms(wanted: Wanted, island: Candidate) -> float:
+    """By the Island's own figures: the way and back, a start, the prompt, the first step, company."""
     reading = (
         1000 * wanted.prompt_tokens / island.prompt_tokens_per_s
         if island.prompt_tokens_per_s
@@ -220,8 +234,9 @@ def prefers_the_same_class(wanted: Wanted, island: Candidate) -> float:
     return 1.0 if wanted.determinism_class and _same_class(wanted, island) else 0.0
 
 
+NEAR_WEIGHT: Final = 0.45
 PREFERENCES: Final[tuple[tuple[Preference, float], ...]] = (
-    (prefers_near_and_fast, 0.45),
+    (prefers_near_and_fast, NEAR_WEIGHT),
     (prefers_quick_stream, 0.20),
     (prefers_free, 0.25),
     (prefers_idle, 0.10),
@@ -230,8 +245,25 @@ PREFERENCES: Final[tuple[tuple[Preference, float], ...]] = (
 )
 
 
+@dataclass(frozen=True)
+class Look:
+    """What is known of the Islands when one is chosen: all of them, or enough of them to choose well."""
+
+    fit: list[tuple[float, Candidate]]
+    """Those looked at that could take the job, each with its score."""
+    against: list[Verdict]
+    asked: int
+    able: int
+    """How many could take it, looked at or not."""
+    kept_out: tuple[Obstacle, ...]
+    looked: int = 0
+    """0: at all."""
+    unseen: float = 0.0
+    """None of those not looked at has a higher score."""
+
+
 def place(wanted: Wanted, candidates: Sequence[Candidate], chance: float) -> Placement:
-    """Chooses an Island. `chance` is uniform in [0, 1). Raises NoPlacement with every Island's reason."""
+    """Chooses an Island of all. `chance` is uniform in [0, 1). Raises NoPlacement with every Island's reason."""
     fit: list[tuple[float, Candidate]] = []
     against: list[Verdict] = []
     failed: list[str] = []
@@ -241,36 +273,56 @@ def place(wanted: Wanted, candidates: Sequence[Candidate], chance: float) -> Pla
             fit.append((score(wanted, island), island))
         else:
             failed.append(refusal[0])
-            against.append(Verdict(island.island_id, island.name, None, refusal[1]))
+            against.append(refused(island, refusal[1]))
     others = [pair for pair in fit if pair[1].island_id not in wanted.lost]
     if others:
-        why = "lost this job before, and there are others"
         lost = [island for _, island in fit if island.island_id in wanted.lost]
-        against += [Verdict(island.island_id, island.name, None, why) for island in lost]
+        against += [refused(island, LOST_BEFORE) for island in lost]
         failed += ["not_lost_before"] * len(lost)
         fit = others
-    if not fit:
-        raise NoPlacement([f"{v.name} {v.reason}" for v in against[:REASONS_MAX]])
+    look = Look(fit, against, len(candidates), len(fit), obstacles(Counter(failed)))
+    return choose(wanted, look, chance)
 
-    fit.sort(key=lambda pair: (-pair[0], pair[1].island_id))
-    best = fit[0][0]
+
+def choose(wanted: Wanted, look: Look, chance: float) -> Placement:
+    """One of the best, at random, and why. Raises NoPlacement."""
+    if not look.fit:
+        raise NoPlacement([f"{v.name} {v.reason}" for v in look.against[:REASONS_MAX]])
+    fit = sorted(look.fit, key=lambda pair: (-pair[0], pair[1].island_id))
+    best = max(fit[0][0], look.unseen)
     equals = [pair for pair in fit if best - pair[0] <= NEAR_EQUAL]
     chosen_score, chosen = _two_choices(equals, chance)
-    verdicts = [Verdict(i.island_id, i.name, round(s, 4), "") for s, i in fit] + against
     return Placement(
         island_id=chosen.island_id,
         score=round(chosen_score, 4),
-        why=_why(wanted, chosen, len(fit), len(candidates)),
-        verdicts=tuple(verdicts[:REASONS_MAX]),
+        why=_why(wanted, chosen, look),
+        verdicts=_verdicts(fit, chosen, look.against),
         determinism_class=chosen.determinism_class,
-        asked=len(candidates),
-        fit=len(fit),
+        asked=look.asked,
+        fit=look.able,
+        looked=look.looked,
+        reckoned_ms=round(reckoned_first_item_ms(wanted, chosen), 1),
         preferences=tuple(
             Given(prefer.__name__, weight, round(prefer(wanted, chosen), 4))
             for prefer, weight in PREFERENCES
         ),
-        kept_out=obstacles(failed),
+        kept_out=look.kept_out,
     )
+
+
+def refused(island: Candidate, reason: str) -> Verdict:
+    return Verdict(island.island_id, island.name, None, reason)
+
+
+def _verdicts(
+    fit: Sequence[tuple[float, Candidate]], chosen: Candidate, against: Sequence[Verdict]
+) -> tuple[Verdict, ...]:
+    """The best, then those kept out; the chosen one among them, whatever its place."""
+    shown = list(fit[:REASONS_MAX])
+    if all(island is not chosen for _, island in shown):
+        shown[-1] = next(pair for pair in fit if pair[1] is chosen)
+    verdicts = [Verdict(i.island_id, i.name, round(s, 4), "") for s, i in shown]
+    return tuple([*verdicts, *against][:REASONS_MAX])
 
 
 def first_refusal(wanted: Wanted, island: Candidate) -> tuple[str, str] | None:
@@ -281,11 +333,12 @@ def first_refusal(wanted: Wanted, island: Candidate) -> tuple[str, str] | None:
     return None
 
 
-def obstacles(rules: Sequence[str]) -> tuple[Obstacle, ...]:
+def obstacles(counted: Mapping[str, int]) -> tuple[Obstacle, ...]:
     """The most frequent first."""
-    counted = Counter(rules)
     return tuple(
-        Obstacle(rule, counted[rule]) for rule in sorted(counted, key=lambda r: (-counted[r], r))
+        Obstacle(rule, counted[rule])
+        for rule in sorted(counted, key=lambda r: (-counted[r], r))
+        if counted[rule]
     )
 
 
@@ -308,11 +361,15 @@ def _two_choices(equals: list[tuple[float, Candidate]], chance: float) -> tuple[
     )
 
 
-def _why(wanted: Wanted, island: Candidate, fit: int, asked: int) -> str:
+def _why(wanted: Wanted, island: Candidate, look: Look) -> str:
     first = expected_first_item_ms(wanted, island)
+    own = reckoned_first_item_ms(wanted, island)
     return (
-        f"{island.name}: first item expected in {first:.0f} ms, {island.items_per_s:.0f} items/s, "
-        f"{island.slots_free} of {island.slots} slots free; {fit} of {asked} Islands could take it"
+        f"{island.name}: first item expected in {first:.0f} ms"
+        + (f" (by its own figures {own:.0f})" if abs(first - own) > SEEN_APART * own else "")
+        + f", {island.items_per_s:.0f} items/s, "
+        f"{island.slots_free} of {island.slots} slots free; {look.able} of {look.asked} Islands could take it"
+        + (f", {look.looked} looked at" if look.looked else "")
         + _why_class(wanted, island)
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -67,7 +68,7 @@ class Outlook:
 
 def outlook(wanted: Wanted, candidates: Sequence[Candidate]) -> Outlook:
     refused = [refusal for island in candidates if (refusal := first_refusal(wanted, island))]
-    kept_out = obstacles([rule for rule, _ in refused])
+    kept_out = obstacles(Counter(rule for rule, _ in refused))
     return Outlook(len(candidates), len(candidates) - len(refused), kept_out)
 
 

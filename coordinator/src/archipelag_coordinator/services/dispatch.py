@@ -13,7 +13,7 @@ from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.file import Input
 from archipelag_coordinator.domain.job import Job, JobStatus
-from archipelag_coordinator.domain.placement import Candidate, Placement, Wanted, place
+from archipelag_coordinator.domain.placement import Placement, Wanted
 from archipelag_coordinator.errors import NoPlacement, NotFound, StaleAttempt
 from archipelag_coordinator.services.ending import cargo_of
 from archipelag_coordinator.services.ports import (
@@ -63,8 +63,7 @@ def place_first(world: World, job: Job, cargo: Cargo) -> First | None:
     wanted = wanted_of(world, job, (), continues=False)
     try:
         with world.traces.span("place", job.id):
-            candidates = world.fleet.candidates(wanted.slug, wanted.digest)
-            placement = _place(world, wanted, candidates)
+            placement = _place(world, wanted)
     except NoPlacement:
         return None
     started = job.start(job.created_at)
@@ -161,9 +160,8 @@ async def _give(world: World, job_id: JobId) -> Job | _Given:
             return job  # Withdrawn or revoked: a loop ends it.
         attempts = await tx.attempts.of_job(job.id) if job.epoch else []
         wanted = wanted_of(world, job, attempts, continues=answer.next > 0)
-        candidates = world.fleet.candidates(wanted.slug, wanted.digest)
         try:
-            placement = _place(world, wanted, candidates)
+            placement = _place(world, wanted)
         except NoPlacement as nobody:
             return await _keep_reasons(world, tx, job, nobody)
         # Most Cargos read none, and their jobs are not asked about at the database.
@@ -178,10 +176,10 @@ async def _give(world: World, job_id: JobId) -> Job | _Given:
     return _Given(started, attempt, cargo, answer, files)
 
 
-def _place(world: World, wanted: Wanted, candidates: list[Candidate]) -> Placement:
+def _place(world: World, wanted: Wanted) -> Placement:
     began = world.clock.monotonic()
     try:
-        return place(wanted, candidates, world.ids.chance())
+        return world.fleet.choose(wanted, world.ids.chance())
     except NoPlacement:
         world.tally.unplaced += 1
         raise
@@ -225,7 +223,7 @@ def _listen(world: World, given: _Given) -> None:
 
 
 def _lease_s(world: World) -> float:
-    return world.policy.lease_for_s(len(world.fleet.islands()))
+    return world.policy.lease_for_s(len(world.fleet))
 
 
 def _assignment(world: World, given: _Given, answer: Answer) -> Assignment:

@@ -24,6 +24,7 @@ from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.domain.settlement import prompt_tokens_of
 from archipelag_coordinator.errors import NotFound
 from archipelag_coordinator.services import pay
+from archipelag_coordinator.services.foresee import learn
 from archipelag_coordinator.services.ports import Said, Tx
 from archipelag_coordinator.services.world import World
 
@@ -255,6 +256,8 @@ async def announce(world: World, closed: Closed) -> None:
         world.relay.close(attempt.island_id, attempt.job_id, attempt.epoch)
         world.fleet.freed(attempt.island_id, (attempt.job_id, attempt.epoch))
     answer = world.answers.own(job.id)
+    if attempt is not None:
+        learn(world, job, attempt, answer)
     if job.finished:
         if answer is not None and job.status is JobStatus.SUCCEEDED:
             waited = (answer.first_item_at or answer.opened_at) - answer.opened_at
@@ -334,7 +337,7 @@ def _somebody_else(world: World, job: Job, attempts: Sequence[Attempt]) -> bool:
         and island.status == "ready"
         and island.digest == job.cargo_digest
         and needed in ("", island.determinism_class)
-        for island in world.fleet.candidates(job.cargo_slug, job.cargo_digest)
+        for island in world.fleet.each(job.cargo_slug, job.cargo_digest)
         if island.island_id not in lost
     )
 

@@ -38,6 +38,6 @@ async def network_health(world: World) -> Health:
         Part("leader", leader, "one leads" if leader else "nobody leads: nothing is taken over"),
         chores_part(chores),
         Part("coordinators", bool(alive), f"{len(alive)} of {len(seen)} seen lately"),
-        Part("islands", takers > 0, f"{takers} of {len(world.fleet.islands())} take work"),
+        Part("islands", takers > 0, f"{takers} of {len(world.fleet)} take work"),
     )
     return Health(parts, tuple(seen), alive)

@@ -14,6 +14,7 @@ from archipelag_coordinator.domain.catalogue import Document
 from archipelag_coordinator.domain.demand import recommended
 from archipelag_coordinator.domain.fleet import AttemptKey
 from archipelag_coordinator.domain.island import Beat, Island, IslandStatus
+from archipelag_coordinator.domain.pacing import next_beat_s
 from archipelag_coordinator.domain.wishes import Wishes
 from archipelag_coordinator.errors import IslandRefused, NotFound
 from archipelag_coordinator.services.world import World
@@ -76,14 +77,15 @@ async def heartbeat(
         island = before.beat(beat, world.clock.now())
     except IslandRefused as refused:
         return _dismiss(world, held, str(refused))
-    running = [one.key for one in held if not one.reported]
-    world.fleet.saw(island, running)
+    room = world.fleet.room(island_id)
+    world.fleet.saw(island, [one.key for one in held if not one.reported])
     stop, forget, resend = await _reconcile(world, island_id, held)
-    if island.offers != before.offers or not before.accepts_work or len(running) < island.slots:
+    # Of ten thousand Islands a thousand beat each second, and most of them have no news for who waits.
+    if world.fleet.room(island_id) > room or _ready(island) != _ready(before):
         world.nudge()
     listed, document = _news(world, holds)
     return BeatAnswer(
-        next_interval_ms=int(1000 * world.policy.heartbeat_interval_s(len(world.fleet.islands()))),
+        next_interval_ms=_next_ms(world, island_id),
         stop=stop,
         forget=forget,
         resend=resend,
@@ -99,6 +101,15 @@ async def heartbeat(
 
 def _wishes(island: Island, version: int) -> Wishes | None:
     return island.wishes if island.takes_orders and island.wishes.version > version else None
+
+
+def _ready(island: Island) -> list[tuple[str, str, str, bool]]:
+    return [(o.slug, o.digest, o.state, o.startable) for o in island.offers]
+
+
+def _next_ms(world: World, island_id: IslandId) -> int:
+    interval_s = world.policy.heartbeat_interval_s(len(world.fleet))
+    return round(1000 * next_beat_s(island_id, world.clock.now().timestamp(), interval_s))
 
 
 def _news(world: World, holds: HeldCatalogue) -> tuple[tuple[Cargo, ...] | None, Document | None]:
@@ -128,7 +139,7 @@ async def _reconcile(
     running = [one.key for one in held if not one.reported]
     reported = [one.key for one in held if one.reported]
     async with world.store.begin() as tx:
-        lease_until = now + timedelta(seconds=world.policy.lease_for_s(len(world.fleet.islands())))
+        lease_until = now + timedelta(seconds=world.policy.lease_for_s(len(world.fleet)))
         # Also of what has ended there: until its report is settled, nobody else shall begin it anew.
         kept = await tx.attempts.extend(island_id, [*running, *reported], now, lease_until)
         settled = await tx.attempts.finished(island_id, reported) if reported else set()

@@ -27,7 +27,7 @@ from archipelag_coordinator.domain.conversation import ConversationId
 from archipelag_coordinator.domain.file import BlobId, Input
 from archipelag_coordinator.domain.fleet import AttemptKey
 from archipelag_coordinator.domain.health import Seen
-from archipelag_coordinator.domain.island import Island, PairingCode
+from archipelag_coordinator.domain.island import Glance, Island, PairingCode
 from archipelag_coordinator.domain.items import Items
 from archipelag_coordinator.domain.job import EVERY_JOB, Job, JobFilter
 from archipelag_coordinator.domain.user import ApiKey, User
@@ -92,6 +92,14 @@ class Islands(Protocol):
     async def by_public_key(self, public_key: bytes) -> Island | None: ...
     async def all(self) -> list[Island]:
         """Every Island that has not ended for good."""
+        ...
+
+    async def glances(self) -> list[Glance]:
+        """Of all Islands, the little that changes often; what that is about is then asked for by `several`."""
+        ...
+
+    async def several(self, islands: Sequence[IslandId]) -> list[Island]:
+        """Those of them that have not ended for good."""
         ...
 
     async def of_owner(self, owner: UserId) -> list[Island]:

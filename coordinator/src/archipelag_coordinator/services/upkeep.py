@@ -11,17 +11,19 @@ from archipelag_coordinator.domain.answer import Answer
 from archipelag_coordinator.domain.fleet import AttemptKey
 from archipelag_coordinator.domain.health import COORDINATOR_DEAD_S
 from archipelag_coordinator.domain.island import Island, IslandStatus
+from archipelag_coordinator.domain.pacing import INTERVALS_MAX
 from archipelag_coordinator.services import ending, recall
 from archipelag_coordinator.services.ports import Mark
 from archipelag_coordinator.services.world import World
 
 _COUNTED_SILENT = (IslandStatus.READY, IslandStatus.DRAINING)
+_MAY_BE_LATE = (*_COUNTED_SILENT, IslandStatus.SILENT)
 REPORT_WAIT_S = 10.0
 """How long the report may take after the last chunk before the stream counts as silent."""
 MARKS_AT_ONCE = 128
 """Answers whose news are stored in one go: a millisecond or two of the loop."""
-BEATS_BACK_S = 8.0
-"""An Island whose heartbeat was not answered notices it after 3 s, and beats again 5 s later at most."""
+BEATS_BACK_S = 3.0
+"""An Island whose heartbeat was not answered notices it after so long, and beats again within an interval."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,12 @@ def _has_news(answer: Answer) -> bool:
 async def load_fleet(world: World) -> None:
     """What other Coordinators heard and operators decided."""
     async with world.store.begin() as tx:
-        islands = await tx.islands.all()
+        behind = world.fleet.behind(await tx.islands.glances())
+        islands = await tx.islands.several(behind)
         cut_off = await tx.islands.cut_off()
     world.fleet.load(islands)
+    if not cut_off:
+        return
     for island in world.fleet.islands():
         if island.public_key in cut_off:
             world.fleet.forget(island.id)
@@ -198,13 +203,19 @@ def drop_old_answers(world: World) -> int:
 async def watch_islands(world: World) -> list[IslandId]:
     """Islands that are late become silent, then lost, which breaks their leases. Returns those lost."""
     now = world.clock.now()
-    interval_s = world.policy.heartbeat_interval_s(len(world.fleet.islands()))
+    interval_s = world.policy.heartbeat_interval_s(len(world.fleet))
     late = 3 * interval_s + 5 - 3 * world.policy.heartbeat_s
     silent_after = timedelta(seconds=max(world.policy.island_silent_s, late))
     lost_after = timedelta(seconds=max(world.policy.island_lost_s, 3 * late))
     lost: list[IslandId] = []
     async with world.store.begin() as tx:
-        for island in await tx.islands.all():
+        overdue = (now - silent_after).timestamp()
+        late_ones = [
+            one.id
+            for one in await tx.islands.glances()
+            if one.seen_at < overdue and one.status in _MAY_BE_LATE
+        ]
+        for island in await tx.islands.several(late_ones):
             moved = _later(island, now - (island.seen_at or now), silent_after, lost_after)
             if moved is None:
                 continue
@@ -269,9 +280,9 @@ async def overdue_jobs(world: World, limit: int) -> list[JobId]:
 
 async def expired_leases(world: World, limit: int) -> list[AttemptKey]:
     """None as long as Islands may not have had the time to extend theirs since store and broker are back."""
-    interval_s = world.policy.heartbeat_interval_s(len(world.fleet.islands()))
+    interval_s = world.policy.heartbeat_interval_s(len(world.fleet))
     firm_s = world.footing.firm_for_s(world.clock.monotonic())
-    if not world.bus.connected or firm_s < interval_s + BEATS_BACK_S:
+    if not world.bus.connected or firm_s < INTERVALS_MAX * interval_s + BEATS_BACK_S:
         return []
     async with world.store.begin() as tx:
         return await tx.attempts.expired(world.home, world.clock.now(), limit)

@@ -13,7 +13,7 @@ from archipelag_contracts.ids import ApiKeyId, IslandId, RelayId
 from archipelag_contracts.manifest import Price
 from archipelag_contracts.units import Ucredits
 
-from archipelag_coordinator.domain.island import IslandStatus, PairingCode
+from archipelag_coordinator.domain.island import Glance, IslandStatus, PairingCode
 from archipelag_coordinator.domain.user import User
 from archipelag_coordinator.domain.wishes import Wishes
 from archipelag_coordinator.errors import (
@@ -215,6 +215,28 @@ class CheckIslands:
             assert await tx.islands.of_owner(owner.id) == [island]
             assert await tx.islands.of_owner(an_island().owner_id) == []
             assert await tx.islands.get(an_island(owner).id) is None
+
+    async def test_a_glance_tells_what_often_changes(self, store: Store) -> None:
+        async with store.begin() as tx:
+            assert await tx.islands.glances() == []
+        owner, _, _ = await a_customer(store)
+        at = START + timedelta(microseconds=123_457)
+        heard = await a_stored_island(store, owner, seen_at=at)
+        never = await a_stored_island(store, owner, seen_at=None, approved=False)
+        banned = await a_stored_island(store, owner)
+
+        async with store.begin() as tx:
+            await tx.islands.save(banned.ban())
+            found = await tx.islands.glances()
+            asked = await tx.islands.several([never.id, banned.id, an_island(owner).id])
+            none = await tx.islands.several([])
+
+        expected = [
+            Glance(heard.id, "ready", True, at.timestamp()),
+            Glance(never.id, "ready", False, 0.0),
+        ]
+        assert found == sorted(expected, key=lambda one: one.id)
+        assert (asked, none) == ([never], [])
 
     async def test_key_belongs_to_one_island(self, store: Store) -> None:
         owner, _, _ = await a_customer(store)

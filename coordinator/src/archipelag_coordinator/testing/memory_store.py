@@ -13,7 +13,7 @@ from archipelag_contracts.ids import IslandId, RelayId, UserId
 from archipelag_coordinator.clock import Clock, SystemClock
 from archipelag_coordinator.domain import rate
 from archipelag_coordinator.domain.health import Seen
-from archipelag_coordinator.domain.island import MOVES, Island, IslandStatus, PairingCode
+from archipelag_coordinator.domain.island import MOVES, Glance, Island, IslandStatus, PairingCode
 from archipelag_coordinator.errors import Conflict, IllegalMove, NotFound, PairingRefused
 from archipelag_coordinator.services.ports import Admission
 from archipelag_coordinator.testing.memory_batches import MemoryBatches
@@ -64,6 +64,22 @@ class MemoryIslands:
     async def all(self) -> list[Island]:
         gone = (IslandStatus.RETIRED, IslandStatus.BANNED)
         return sorted((i for i in self._state.islands if i.status not in gone), key=lambda i: i.id)
+
+    async def glances(self) -> list[Glance]:
+        return [
+            Glance(
+                i.id,
+                i.status.value,
+                i.approved,
+                i.seen_at.timestamp() if i.seen_at else 0.0,
+                i.wishes.version,
+            )
+            for i in await self.all()
+        ]
+
+    async def several(self, islands: Sequence[IslandId]) -> list[Island]:
+        wanted = frozenset(islands)
+        return [island for island in await self.all() if island.id in wanted]
 
     async def of_owner(self, owner: UserId) -> list[Island]:
         return [island for island in await self.all() if island.owner_id == owner]

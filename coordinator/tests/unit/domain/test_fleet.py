@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from archipelag_contracts.ids import Epoch
 from archipelag_coordinator.domain.fleet import Fleet
-from archipelag_coordinator.domain.island import IslandStatus
+from archipelag_coordinator.domain.island import Glance, IslandStatus
 from archipelag_coordinator.domain.policy import Policy
 from archipelag_coordinator.domain.wishes import Wishes
 from archipelag_coordinator.testing.builders import a_cargo, a_job, an_island, an_offer
@@ -81,6 +81,31 @@ def test_what_is_newer_wins_but_for_operators(stored, expected):
     fleet.load([replace(island, **stored)])
 
     assert fleet.get(island.id) == replace(island, **expected)
+
+
+@pytest.mark.parametrize(
+    ("stored", "behind"),
+    [
+        ({}, False),
+        ({"seen_at": START + timedelta(microseconds=1)}, True),
+        ({"seen_at": START - timedelta(seconds=1), "status": IslandStatus.DRAINING}, False),
+        ({"status": IslandStatus.SILENT}, True),
+        ({"status": IslandStatus.SUSPENDED, "seen_at": START - timedelta(1)}, True),
+        ({"approved": False, "seen_at": START - timedelta(1)}, True),
+    ],
+    ids=["the same", "newer", "older", "as old, but moved", "an operator's word", "approval"],
+)
+def test_only_what_is_newer_is_asked_for(stored, behind):
+    fleet, island, stranger = Fleet(), an_island(), an_island()
+    fleet.load([island])
+
+    found = fleet.behind([glance_of(replace(island, **stored)), glance_of(stranger)])
+
+    assert found == ([island.id, stranger.id] if behind else [stranger.id])
+
+
+def glance_of(island):
+    return Glance(island.id, island.status.value, island.approved, island.seen_at.timestamp())
 
 
 def test_who_was_restored_is_not_held_for_suspended_because_its_last_heartbeat_was_newer():

@@ -135,10 +135,45 @@ async def test_a_beat_is_noted_for_placement_and_kept_for_saving() -> None:
     assert seen is not None and seen.status is IslandStatus.READY and seen.region == "nordic"
     assert [one.id for one in scene.world.fleet.take_beats()] == [island.id]
     assert scene.world.fleet.take_beats() == []
-    assert answer.next_interval_ms == 10_000
+    assert answer.next_interval_ms in range(5_000, 15_000)
     assert answer.accepts_work and answer.notice == ""
     assert answer.catalogue == (scene.cargo,)
     assert scene.nudges, "waiting jobs may find an Island now"
+
+
+NEWS: dict[str, dict[str, Any]] = {
+    "a slot came free": {"slots": 5},
+    "a Cargo became warm": {"offers": (an_offer(), an_offer(slug="other"))},
+    "the drain is over": {"draining": False},
+    "nothing": {},
+    "only its speed": {"offers": (an_offer(items_per_s=51.0),), "load": 0.9},
+}
+
+
+@pytest.mark.parametrize("news", NEWS)
+async def test_waiting_jobs_are_tried_again_only_where_a_beat_brings_news(news: str) -> None:
+    scene = await a_scene()
+    island = await scene.island()
+    draining = news == "the drain is over"
+    await heartbeat(scene.world, island.id, a_beat(scene, draining=draining), [])
+    scene.nudges.clear()
+
+    await heartbeat(scene.world, island.id, a_beat(scene, sequence=2, **NEWS[news]), [])
+
+    assert bool(scene.nudges) == (news not in ("nothing", "only its speed"))
+
+
+async def test_an_island_that_is_heard_again_after_a_doubt_is_news() -> None:
+    scene = await a_scene()
+    island = await scene.island()
+    await heartbeat(scene.world, island.id, a_beat(scene), [])
+    scene.world.fleet.doubt(island.id, scene.clock.now())
+    scene.clock.advance(1)
+    scene.nudges.clear()
+
+    await heartbeat(scene.world, island.id, a_beat(scene, sequence=2), [])
+
+    assert scene.nudges
 
 
 async def test_an_island_with_the_newest_catalogue_is_not_sent_it_again() -> None:

@@ -11,7 +11,7 @@ from typing import Final
 from archipelag_contracts.errors import ContractError
 
 from archipelag_island.clock import milliseconds
-from archipelag_island.domain.backoff import Backoff
+from archipelag_island.domain.backoff import beat_again_s
 from archipelag_island.domain.beat import Beat, BeatReply, Held
 from archipelag_island.domain.capability import Capabilities
 from archipelag_island.errors import BrokerUnreachable, NoAnswer
@@ -39,17 +39,18 @@ class Voice:
 async def announce_for_ever(world: World, obey: Callable[[BeatReply], None]) -> None:
     """`obey` does what an answer says."""
     voice = Voice(sequence=milliseconds(world.clock))
-    backoff = Backoff(0.25, 5.0, world.chance)
+    unanswered = 0
     while True:
         world.beat_soon.clear()
         try:
-            interval_s = await announce(world, voice, obey)
-            backoff.reset()
+            interval_s = world.now.interval_s = await announce(world, voice, obey)
+            unanswered = 0
         except (BrokerUnreachable, NoAnswer, ContractError) as error:
             if world.now.connected:
                 log.warning("heartbeat_not_answered error=%s", error)
             world.now.connected = False
-            interval_s = backoff.next_s()
+            unanswered += 1
+            interval_s = beat_again_s(unanswered, world.now.interval_s, world.chance)
         try:
             async with asyncio.timeout(interval_s):
                 await world.beat_soon.wait()
@@ -78,12 +79,7 @@ def catalogue_changed(world: World, number: int) -> None:
     held = world.now.document
     if held is not None and number <= held.version:
         return
-    world.spawn(_beat_within(world, SPREAD_S))
-
-
-async def _beat_within(world: World, seconds: float) -> None:
-    await asyncio.sleep(world.chance.uniform(0.0, seconds))
-    world.beat_soon.set()
+    world.spawn(world.beat_within(SPREAD_S))
 
 
 def _beat(world: World, voice: Voice, capabilities: Capabilities) -> Beat:

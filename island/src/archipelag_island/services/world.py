@@ -152,6 +152,8 @@ class Now:
     appetites: dict[CargoDigest, int] = field(default_factory=dict)
     """What Cargos took that were ended for taking too much; it counts instead of what they say."""
     connected: bool = False
+    interval_s: float = 5.0
+    """From one heartbeat to the next, as the Coordinator last said; until then, half the usual."""
     accepts_work: bool = False
     notice: str = "not yet heard from a Coordinator"
     catalogue_version: str = ""
@@ -283,12 +285,21 @@ class World:
 
     def came_up(self) -> None:
         """The line stands (again): say so, and send what waited or may have been lost with the old one."""
-        self.beat_soon.set()
+        if self.now.connected and not self.now.runs:
+            # A broker that restarts brings the whole fleet back at once.
+            self.spawn(self.beat_within(self.now.interval_s / 2))
+        else:
+            self.beat_soon.set()
         self.reports_waiting.set()
         now = self.clock.monotonic()
         for running in self.now.runs.values():
             running.again_at = [now + wait_s for wait_s in AGAIN_S]
             running.say_again()
+
+    async def beat_within(self, seconds: float) -> None:
+        """Somewhere in that time, so that a fleet does not speak in the same instant."""
+        await asyncio.sleep(self.chance.uniform(0.0, seconds))
+        self.beat_soon.set()
 
     def memory_of(self, offer: Offer) -> int:
         """What a started Cargo takes now."""

@@ -31,6 +31,8 @@ REASON_MAX: Final = 200
 HEARTBEAT_BYTES_MAX: Final = 256 << 10
 HEARTBEATS_AT_ONCE_MAX: Final = 64
 HEARTBEATS_WAITING_MAX: Final = 4096
+HEARTBEAT_LATE_S: Final = 2.0
+"""One that has waited for so long is dropped: before it was answered, its Island would have given up on it."""
 HAND_TIMEOUT_S: Final = 10.0
 HERE_TIMEOUT_S: Final = 1.0
 TAKEN: Final = b"taken"
@@ -229,7 +231,8 @@ class NatsIslandBus:
                 # The Island's next one comes soon; a queue without end would answer only late ones.
                 self.overlooked += 1
                 return
-            task = asyncio.create_task(self._answer(message, callback))
+            late_at = asyncio.get_running_loop().time() + HEARTBEAT_LATE_S
+            task = asyncio.create_task(self._answer(message, callback, late_at))
             self._answering.add(task)
             task.add_done_callback(self._answering.discard)
 
@@ -274,11 +277,16 @@ class NatsIslandBus:
             task.cancel()
         await asyncio.gather(*self._answering, return_exceptions=True)
 
-    async def _answer(self, message: Msg, callback: OnHeartbeat) -> None:
+    async def _answer(self, message: Msg, callback: OnHeartbeat, late_at: float) -> None:
         island = self._asker(message, HEARTBEAT_BYTES_MAX)
         if island is None:
             return
         async with self._heartbeats:
+            # A fleet that speaks at once holds up tokens by no more than it may be answered at once.
+            await asyncio.sleep(0)
+            if asyncio.get_running_loop().time() > late_at:
+                self.overlooked += 1
+                return
             try:
                 answer = await callback(island, message.data)
             except Exception:
