@@ -156,7 +156,7 @@ TOO_MANY = {
 
 def exchanges() -> list[dict[str, Any]]:
     """Without their results."""
-    return _work() + _books() + _people()
+    return _work() + _books() + _changes() + _people()
 
 
 def _work() -> list[dict[str, Any]]:
@@ -183,6 +183,40 @@ def _work() -> list[dict[str, Any]]:
             {"island_id": "isl_01m8f3"},
             "GET /hosts/isl_01m8f3/why",
             ISLAND_WHY,
+        ),
+    ]
+
+
+def _changes() -> list[dict[str, Any]]:
+    orders = {
+        "draining": True,
+        "schedule": {"sat": [0, 23]},
+        "least_prices": {"echo": {"per_output_item": "0.002"}},
+    }
+    return [
+        _one(
+            "a key changed",
+            "update_key",
+            {"key_id": "key_01m8f3", "name": "renamed", "budget": "3"},
+            "PATCH /api-keys/key_01m8f3",
+            KEY,
+            body={"name": "renamed", "budget": "3"},
+        ),
+        _one(
+            "orders to an Island",
+            "order_island",
+            {"island_id": "isl_01m8f3"} | orders,
+            "PATCH /hosts/isl_01m8f3",
+            HOST,
+            body=orders,
+        ),
+        _one(
+            "an Island that may work at any hour again",
+            "order_island",
+            {"island_id": "isl_01m8f3", "schedule": "always"},
+            "PATCH /hosts/isl_01m8f3",
+            HOST,
+            body={"schedule": None},
         ),
     ]
 
@@ -227,39 +261,6 @@ def _books() -> list[dict[str, Any]]:
                 }
             ]
         },
-        _one(
-            "a key changed",
-            "update_key",
-            {"key_id": "key_01m8f3", "name": "renamed", "budget": "3"},
-            "PATCH /api-keys/key_01m8f3",
-            KEY,
-            body={"name": "renamed", "budget": "3"},
-        ),
-        _one(
-            "orders to an Island",
-            "order_island",
-            {
-                "island_id": "isl_01m8f3",
-                "draining": True,
-                "schedule": {"sat": [0, 23]},
-                "least_prices": {"echo": {"per_output_item": "0.002"}},
-            },
-            "PATCH /hosts/isl_01m8f3",
-            HOST,
-            body={
-                "draining": True,
-                "schedule": {"sat": [0, 23]},
-                "least_prices": {"echo": {"per_output_item": "0.002"}},
-            },
-        ),
-        _one(
-            "an Island that may work at any hour again",
-            "order_island",
-            {"island_id": "isl_01m8f3", "schedule": "always"},
-            "PATCH /hosts/isl_01m8f3",
-            HOST,
-            body={"schedule": None},
-        ),
         _one(
             "jobs by several",
             "list_jobs",

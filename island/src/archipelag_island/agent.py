@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import platform
 import secrets
 from collections.abc import Coroutine
 from dataclasses import replace
@@ -13,8 +12,6 @@ from functools import partial
 from random import Random
 from typing import Any, Final
 
-from archipelag_contracts import cosign
-from archipelag_contracts.errors import BadSignature
 from archipelag_contracts.signing import SigningKey
 from archipelag_contracts.traces import Tracer, TracesMissing
 from archipelag_oci import settings as oci
@@ -34,8 +31,7 @@ from archipelag_island.adapters.runtimes.found import found_runtimes
 from archipelag_island.adapters.runtimes.several import Runtimes
 from archipelag_island.adapters.senses import HostSenses
 from archipelag_island.adapters.shelf import FileShelf
-from archipelag_island.adapters.update.releases import HttpReleases
-from archipelag_island.adapters.update.software import SoftwareFolder
+from archipelag_island.adapters.update.found import found_updates
 from archipelag_island.adapters.wishes import FileWishes
 from archipelag_island.clock import Clock, SystemClock
 from archipelag_island.config import Settings
@@ -275,26 +271,9 @@ class Agent:
         if not settings.update_url:
             log.warning("no_updates: ARCHIPELAG_ISLAND_UPDATE_URL is not set")
             return {}
-        if not (settings.software / "versions").is_dir():
-            raise BadSettings(
-                f"ARCHIPELAG_ISLAND_SOFTWARE: {settings.software} is not as the installer lays it"
-            )
-        try:
-            public = cosign.public_from_pem(settings.update_key.read_bytes())
-        except (OSError, BadSignature) as error:
-            raise BadSettings(
-                f"{settings.update_key}, the key of those who release the software: {error}"
-            ) from error
-        updates = update.Updates(
-            HttpReleases(settings.update_url),
-            SoftwareFolder(settings.software),
-            public,
-            f"linux-{platform.machine()}",
-            Wishes(settings.updates, settings.update_pin),
-        )
-        return {
-            "updates": update.update_for_ever(world, updates, on_trial=settings.on_trial),
-        }
+        wishes = Wishes(settings.updates, settings.update_pin)
+        updates = found_updates(settings.update_url, settings.software, settings.update_key, wishes)
+        return {"updates": update.update_for_ever(world, updates, on_trial=settings.on_trial)}
 
     def _journal(self) -> FileJournal:
         try:

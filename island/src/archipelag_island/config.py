@@ -213,12 +213,6 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
 
     problems: list[str] = []
     home = Path(value("ISLAND_HOME", "~/.archipelag/island")).expanduser().absolute()
-    cargos = [slug.strip() for slug in value("ISLAND_CARGOS").split(",") if slug.strip()]
-    problems += [
-        f"ARCHIPELAG_ISLAND_CARGOS: {slug!r} is not a slug"
-        for slug in cargos
-        if not _SLUG.fullmatch(slug)
-    ]
     settings = Settings(
         home=home,
         coordinator=value("COORDINATOR"),
@@ -226,7 +220,7 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
         model_dir=Path(value("MODEL_DIR", str(home / "models"))).expanduser().absolute(),
         slots=_number(value("ISLAND_SLOTS"), "ISLAND_SLOTS", SLOTS_DEFAULT, SLOTS_MAX, problems),
         threads=_number(value("ISLAND_THREADS"), "ISLAND_THREADS", 0, 1024, problems),
-        cargos=frozenset(cargos) or None,
+        cargos=_slugs(value("ISLAND_CARGOS"), problems) or None,
         extra_engines=_engines(value("ISLAND_EXTRA_ENGINES"), problems),
         region=value("ISLAND_REGION")[:64],
         drain_s=_number(
@@ -277,6 +271,16 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
     if problems:
         raise BadSettings("; ".join(problems))
     return settings
+
+
+def _slugs(text: str, problems: list[str]) -> frozenset[str]:
+    slugs = frozenset(slug.strip() for slug in text.split(",") if slug.strip())
+    problems += [
+        f"ARCHIPELAG_ISLAND_CARGOS: {slug!r} is not a slug"
+        for slug in sorted(slugs)
+        if not _SLUG.fullmatch(slug)
+    ]
+    return slugs
 
 
 def plain_code(text: str) -> str:

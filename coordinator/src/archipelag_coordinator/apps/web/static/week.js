@@ -5,7 +5,9 @@ for (const table of document.querySelectorAll("[data-week]")) {
   const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 24, ArrowUp: -24 };
 
   // One stop for the Tab key; the arrows do the rest.
-  const stop = (box) => boxes.forEach((one) => (one.tabIndex = one === box ? 0 : -1));
+  const stop = (box) => {
+    for (const one of boxes) one.tabIndex = one === box ? 0 : -1;
+  };
   stop(boxes[0]);
   table.addEventListener("focusin", (event) => boxes.includes(event.target) && stop(event.target));
   table.addEventListener("keydown", (event) => {
