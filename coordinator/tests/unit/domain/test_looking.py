@@ -5,9 +5,11 @@ from datetime import timedelta
 
 import pytest
 from archipelag_contracts.ids import Epoch
+from archipelag_contracts.units import Ucredits
 from archipelag_coordinator.domain.fleet import Fleet
 from archipelag_coordinator.domain.island import IslandStatus
 from archipelag_coordinator.domain.placement import NEAR_EQUAL, Placement, Wanted, place
+from archipelag_coordinator.domain.wishes import NO_WISHES, Wishes
 from archipelag_coordinator.errors import NoPlacement
 from archipelag_coordinator.testing.builders import a_cargo, a_job, an_island, an_offer
 from archipelag_coordinator.testing.fakes import START
@@ -18,6 +20,10 @@ CARGO = a_cargo()
 KEYS = [(a_job().id, Epoch(1)) for _ in range(3)]
 ISLANDS = [an_island() for _ in range(8)]
 CLASSES = ["", "avx2", "avx512"]
+
+PRICE = CARGO.manifest.price
+DEAR = Wishes(1, least={CARGO.slug: replace(PRICE, output_item_ucredits=Ucredits(10**9))})
+AWAY = Wishes(2, draining=True)
 
 offers = st.builds(
     an_offer,
@@ -40,6 +46,7 @@ told = st.fixed_dictionaries(
         "broker_rtt_ms": st.floats(0, 400),
         "approved": st.sampled_from([True] * 12 + [False]),
         "status": st.sampled_from([IslandStatus.READY] * 12 + [IslandStatus.DRAINING]),
+        "wishes": st.sampled_from([NO_WISHES] * 8 + [DEAR, AWAY]),
     }
 )
 which = st.integers(0, len(ISLANDS) - 1)
@@ -61,6 +68,7 @@ wishes = st.builds(
     lost=some,
     determinism_class=st.sampled_from(CLASSES),
     same_class_only=st.booleans(),
+    price=st.sampled_from([PRICE, PRICE, PRICE, None]),
 )
 chances = st.floats(0, 1, exclude_max=True)
 
