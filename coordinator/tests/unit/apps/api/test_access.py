@@ -94,6 +94,7 @@ DOORS = [
     Door("DELETE", "/api/v1/jobs/{job_id}", DOES, own=True),
     Door("POST", "/api/v1/jobs", DOES, 201, JOB),
     Door("POST", "/api/v1/jobs/batch", DOES, 201, BATCH),
+    Door("GET", "/api/v1/jobs/batches", SEES),
     Door("GET", "/api/v1/jobs/{batch_id}/batch-status", SEES, own=True),
     # Nobody answers here: an unknown model shows that the door was passed.
     Door("POST", "/api/v1/chat/completions", DOES, 404, chat(model="none")),

@@ -7,7 +7,7 @@ from playwright.async_api import Page
 
 from .browsing import a_browser
 from .house import a_full_house
-from .test_in_browser import open_page, served
+from .test_in_browser import open_house, open_page
 
 DAY = range(DAY_HOURS)
 
@@ -22,7 +22,7 @@ async def lent(page: Page) -> list[int]:
 
 async def test_hours_are_painted_by_keys_and_by_a_held_pointer() -> None:
     house = await a_full_house()
-    async with served(house) as base, a_browser() as browser:
+    async with open_house(house) as base, a_browser() as browser:
         page, complaints = await open_page(browser, base, house, "ada")
         await page.goto(f"{base}/islands/{house.islands['reef'].id}")
         first = page.get_by_label("Monday, 0:00 to 1:00")
@@ -62,7 +62,7 @@ async def test_hours_are_painted_by_keys_and_by_a_held_pointer() -> None:
 
 async def test_without_a_script_every_hour_is_a_box_of_its_own() -> None:
     house = await a_full_house()
-    async with served(house) as base, a_browser() as browser:
+    async with open_house(house) as base, a_browser() as browser:
         context = await browser.new_context(java_script_enabled=False)
         cookie = {"name": "archipelag_session", "value": house.secrets["ada"], "url": base}
         await context.add_cookies([cookie])  # type: ignore[list-item]
