@@ -87,8 +87,8 @@ def test_the_rate_limit_holds_across_coordinators(network: Network) -> None:
         answers = asyncio.run(all_at_once(bases))
 
     statuses = Counter(answer.status_code for answer in answers)
-    # A bucket of 20 that drains 20 a minute: the second that this takes may let one more in. And each Coordinator lets a
-    # tenth pass before it counts them where all count; of the next minute that much less is left.
+    # A bucket of 20 that drains 20 a minute: the second that this takes may let one more in. And each Coordinator lets
+    # a tenth pass before it counts them where all count; of the next minute that much less is left.
     assert set(statuses) == {200, 429} and 20 <= statuses[200] <= 22 + 2 * 2, statuses
     late = next(answer for answer in answers if answer.status_code == 429)
     assert 1 <= int(late.headers["retry-after"]) <= 60

@@ -324,7 +324,8 @@ class Customer:
         try:
             if exchange.status == 200:
                 status = json.loads(await exchange.whole(10.0))["data"]["status"]
-                self.receipt.outcome = "cancelled" if status == "cancelled" else "failed"
+                if status != "completed":  # Else it was too late, and the answer is read to its end.
+                    self.receipt.outcome = "cancelled" if status == "cancelled" else "failed"
         finally:
             exchange.close()
 

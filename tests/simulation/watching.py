@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from archipelag_coordinator.domain.attempt import Attempt, Cause
+from archipelag_coordinator.domain.items import joined
 from archipelag_coordinator.domain.job import Job
 from archipelag_coordinator.domain.ledger import Reservation, ReservationStatus
 from archipelag_coordinator.testing.memory_state import State
@@ -35,6 +36,7 @@ class RowWatch:
         self._before: dict[tuple[str, Any], Any] = {}
         self.homes_moved = 0
         """So often a job went on at another Coordinator."""
+        self._items = state.items
         self._tables = {
             "jobs": state.jobs,
             "attempts": state.attempts,
@@ -74,16 +76,22 @@ class RowWatch:
         self._before.clear()
 
     def _begun(self, attempt: Attempt) -> None:
-        """Each attempt begins where the stored answer ends, whoever is its job's home by now."""
+        """Each attempt begins where the stored answer ends, whoever is its job's home by now.
+
+        A copy may have given more to a reader than the home had stored when it died; where the broker lost that, too,
+        it is made again, as `docs/promises.md` has it.
+        """
         job: Job = self._tables["jobs"].get(attempt.job_id)
-        if job.cargo_slug != RESUMABLE.slug or attempt.first_position >= job.delivered:
+        items = joined(items for (of, _), items in self._items.items() if of == job.id)
+        stored = min(job.delivered, items.next)
+        if job.cargo_slug != RESUMABLE.slug or attempt.first_position >= stored:
             return
         before = (self._tables["attempts"].get((job.id, n)) for n in range(1, attempt.epoch))
         # On what was said by one who broke the protocol nothing is built.
         if not any(one.cause is Cause.BAD_OUTPUT for one in before):
             self._tell(
                 f"what_is_stored_is_not_run_again: {job.id}.{attempt.epoch} begins at "
-                f"{attempt.first_position}, {job.delivered} are stored"
+                f"{attempt.first_position}, {stored} are stored"
             )
 
 
