@@ -39,7 +39,9 @@ def pages(root: Path) -> dict[str, str]:
 
 async def description() -> dict[str, Any]:
     """The OpenAPI document, as the Coordinator hands it out."""
-    world = cast(World, SimpleNamespace(version=archipelag_coordinator.__version__))
+    world = cast(
+        World, SimpleNamespace(version=archipelag_coordinator.__version__, tally=None, traces=None)
+    )
     transport = httpx.ASGITransport(create_app(world))
     async with httpx.AsyncClient(transport=transport, base_url="http://here") as http:
         told: dict[str, Any] = (await http.get("/api/v1/openapi.json")).raise_for_status().json()

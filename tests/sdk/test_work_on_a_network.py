@@ -106,6 +106,6 @@ async def test_reasons_are_told(rig: Rig) -> None:
 
     (attempt,) = why.attempts
     assert (attempt.island, attempt.fit, why.waiting) == (island.name, 1, None)
-    assert round(sum(one.gave for one in attempt.preferences), 3) == round(attempt.score, 3)
+    assert sum(one.gave for one in attempt.preferences) == pytest.approx(attempt.score, abs=0.001)
     assert theirs.island_id == island.id
     assert [row.workload for row in earned] == ["slow-chat"] and earned[0].completed > 0

@@ -324,7 +324,9 @@ class Customer:
         try:
             if exchange.status == 200:
                 status = json.loads(await exchange.whole(10.0))["data"]["status"]
-                if status != "completed":  # Else it was too late, and the answer is read to its end.
+                if (
+                    status != "completed"
+                ):  # Else it was too late, and the answer is read to its end.
                     self.receipt.outcome = "cancelled" if status == "cancelled" else "failed"
         finally:
             exchange.close()

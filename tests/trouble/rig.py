@@ -28,9 +28,10 @@ from .line import Line
 CHAT = Path(__file__).with_name("chat.toml")
 ECHO = "echo=archipelag_island.testing.echo_engine"
 WAIT_S = 40.0
-# Short, so that what takes half a minute in a real outage takes seconds here; the order of them is the real one.
+# Short, so that what takes half a minute in a real outage takes seconds here; the order of them is the real one. A
+# lease outlives a heartbeat that is given up (after 3 s, whatever the interval), the one before it and the one after.
 POLICY = {
-    "LEASE_S": "4",
+    "LEASE_S": "5",
     "HEARTBEAT_S": "0.5",
     "ISLAND_SILENT_S": "3",
     "ISLAND_LOST_S": "6",

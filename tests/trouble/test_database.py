@@ -34,6 +34,9 @@ async def test_a_restarted_database_costs_no_stream(rig: Rig) -> None:
     check(rig, streams)
 
 
+ASKED = {"messages": [{"role": "user", "content": "word"}]}
+
+
 # The silence is longer than a lease, and than Islands may be silent before they count as lost.
 @pytest.mark.parametrize(("how", "away_s", "delay_ms"), [("break_", 3, 30), ("silence", 7, 60)])
 async def test_while_it_is_out_of_reach_streams_flow_and_requests_are_told_soon(
@@ -48,7 +51,7 @@ async def test_while_it_is_out_of_reach_streams_flow_and_requests_are_told_soon(
         told = []
         for _ in range(3):
             began = time.monotonic()
-            answer = await rig.http.post("/jobs", json={"workload": "slow-chat", "input": {}})
+            answer = await rig.http.post("/jobs", json={"workload": "slow-chat", "input": ASKED})
             told.append((answer.status_code, time.monotonic() - began, answer))
         await asyncio.sleep(max(0, cut_at + away_s - time.monotonic()))
         mended_at = time.monotonic()

@@ -33,6 +33,7 @@ HEARTBEATS_AT_ONCE_MAX: Final = 64
 HEARTBEATS_WAITING_MAX: Final = 4096
 HEARTBEAT_LATE_S: Final = 2.0
 """One that has waited for so long is dropped: before it was answered, its Island would have given up on it."""
+PASSED_ON_S: Final = 1
 HAND_TIMEOUT_S: Final = 10.0
 HERE_TIMEOUT_S: Final = 1.0
 TAKEN: Final = b"taken"
@@ -191,7 +192,7 @@ class NatsIslandBus:
         # Here at once: whoever revokes a key and then tries it is refused, broker or no broker.
         for callback in self._on_keys_changed:
             callback()
-        await self._say(subjects.KEYS_CHANGED, b"")
+        await self._say(subjects.KEYS_CHANGED, b"", passed_on=True)
 
     async def catalogue_changed(self, version: int) -> None:
         """An Island that misses it learns the same from its next heartbeat's answer."""
@@ -311,9 +312,12 @@ class NatsIslandBus:
             return None
         return island
 
-    async def _say(self, subject: str, payload: bytes) -> None:
+    async def _say(self, subject: str, payload: bytes, *, passed_on: bool = False) -> None:
+        """`passed_on`: returns once the broker has handed it on, so that nobody asks before it is heard."""
         try:
             await self._connection.client.publish(subject, payload)
+            if passed_on:
+                await self._connection.client.flush(PASSED_ON_S)
         except (nats.errors.Error, OSError) as error:
             log.warning("not_said subject=%s error=%r", subject, error)
 
