@@ -6,7 +6,6 @@ import hashlib
 import platform
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 from archipelag_coordinator.__main__ import main
 from archipelag_embedded.process import Process
 
-from .topology import Topology, nginx
+from .topology import Topology, standing
 
 pytestmark = pytest.mark.timeout(400)
 LAUNCH = Path(__file__).parents[2] / "deploy" / "island" / "launch.sh"
@@ -83,16 +82,8 @@ class Host:
 
 @pytest.fixture
 def host(postgres_dsn: str) -> Iterator[Host]:
-    nginx()
-    folder = Path(tempfile.mkdtemp(prefix="archipelag-updated-"))
-    folder.chmod(0o755)
-    network = Topology(folder, postgres_dsn)
-    try:
-        network.start(island=False)
+    with standing("updated", postgres_dsn, island=False) as network:
         yield Host(network)
-    finally:
-        network.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_an_island_takes_what_works_and_gives_up_what_does_not(host: Host) -> None:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
-import tempfile
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import archipelag
 import httpx
 import pytest
 
-from .topology import Topology, nginx
+from .topology import Topology, standing
 
 pytestmark = pytest.mark.timeout(300)
 WORDS = " ".join(f"word{number}" for number in range(60))
@@ -23,16 +20,8 @@ WORDS = " ".join(f"word{number}" for number in range(60))
 
 @pytest.fixture
 def network(postgres_dsn: str) -> Iterator[Topology]:
-    nginx()
-    folder = Path(tempfile.mkdtemp(prefix="archipelag-composed-"))
-    folder.chmod(0o755)
-    one = Topology(folder, postgres_dsn)
-    try:
-        one.start()
+    with standing("composed", postgres_dsn) as one:
         yield one
-    finally:
-        one.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def messages(said: str, delay_ms: int) -> list[dict[str, str]]:

@@ -8,8 +8,10 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -209,3 +211,18 @@ class Topology:
         with psycopg.connect(self.dsn) as connection:
             rows = connection.execute("SELECT DISTINCT home FROM jobs WHERE status = 'running'")
             return {home for (home,) in rows}
+
+
+@contextmanager
+def standing(name: str, postgres_dsn: str, *, island: bool = True) -> Iterator[Topology]:
+    """A topology in a folder of its own, which is gone afterwards."""
+    nginx()
+    folder = Path(tempfile.mkdtemp(prefix=f"archipelag-{name}-"))
+    folder.chmod(0o755)
+    one = Topology(folder, postgres_dsn)
+    try:
+        one.start(island=island)
+        yield one
+    finally:
+        one.stop()
+        shutil.rmtree(folder, ignore_errors=True)

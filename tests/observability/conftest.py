@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from archipelag_embedded.nats import Nats
 from archipelag_embedded.process import free_port
 
 from tests.observability.receiver import Receiver
-from tests.trouble.rig import Rig
+from tests.trouble.rig import Rig, opened
 
 TOKEN = "a-token-of-this-test-alone"
 CANARY = "canary-4f1d9c"
@@ -61,13 +59,6 @@ class WatchedRig(Rig):
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def rig() -> AsyncIterator[WatchedRig]:
-    home = Path(tempfile.mkdtemp(prefix="archipelag-watched-"))
-    home.chmod(0o755)  # noqa: ASYNC240 - once. Cargos run without privileges and must reach their sockets.
     with Receiver() as receiver:
-        one = WatchedRig(home, receiver)
-        try:
-            await one.open()
+        async with opened("watched", lambda home: WatchedRig(home, receiver)) as one:
             yield one
-        finally:
-            await one.close()
-            shutil.rmtree(home, ignore_errors=True)

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest_asyncio
 
-from .rig import Rig
+from .rig import Rig, opened
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def rig() -> AsyncIterator[Rig]:
-    home = Path(tempfile.mkdtemp(prefix="archipelag-trouble-"))
-    home.chmod(0o755)  # noqa: ASYNC240 - once. Cargos run without privileges and must reach their sockets.
-    one = Rig(home)
-    try:
-        await one.open()
+    async with opened("trouble", Rig) as one:
         yield one
-    finally:
-        await one.close()
-        shutil.rmtree(home, ignore_errors=True)

@@ -7,12 +7,14 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import psycopg
@@ -285,3 +287,22 @@ def island_of(rig: Rig, job: str) -> Process:
         job,
     )
     return rig.islands[int(re.sub(r"\D", "", name))]
+
+
+AnyRig = TypeVar("AnyRig", bound=Rig)
+
+
+@contextlib.asynccontextmanager
+async def opened(
+    name: str, make: Callable[[Path], AnyRig], *, islands: int = 2
+) -> AsyncIterator[AnyRig]:
+    """A rig in a folder of its own, which is gone afterwards."""
+    home = Path(tempfile.mkdtemp(prefix=f"archipelag-{name}-"))
+    home.chmod(0o755)  # noqa: ASYNC240 - once. Cargos run without privileges and must reach their sockets.
+    rig = make(home)
+    try:
+        await rig.open(islands)
+        yield rig
+    finally:
+        await rig.close()
+        shutil.rmtree(home, ignore_errors=True)

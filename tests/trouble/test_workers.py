@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import shutil
 import signal
-import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import httpx
 import psutil
@@ -18,7 +15,7 @@ import pytest
 import pytest_asyncio
 from archipelag_embedded.process import free_port
 
-from .rig import WAIT_S, Rig, said
+from .rig import WAIT_S, Rig, opened, said
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 STREAMS = 12
@@ -119,21 +116,15 @@ class Reader:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def duo() -> AsyncIterator[Duo]:
-    home = Path(tempfile.mkdtemp(prefix="archipelag-workers-"))
-    home.chmod(0o755)  # noqa: ASYNC240 - once
     ports = [free_port()]
     while ports[-1] != ports[0] + 1:
         ports = [ports[-1], free_port()]
     first = ports[0]
-    rig = Rig(home, ARCHIPELAG_WORKERS="2", ARCHIPELAG_WORKER_PORT=str(first))
-    try:
-        await rig.open(islands=1)
+    two = {"ARCHIPELAG_WORKERS": "2", "ARCHIPELAG_WORKER_PORT": str(first)}
+    async with opened("workers", lambda home: Rig(home, **two), islands=1) as rig:
         made = Duo(rig, first)
         await rig.until(made.all_ready, "both workers are ready")
         yield made
-    finally:
-        await rig.close()
-        shutil.rmtree(home, ignore_errors=True)
 
 
 async def begun(

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
 from archipelag_embedded.process import Process
 
-from tests.trouble.rig import Rig
+from tests.trouble.rig import Rig, opened
 
 from .last_release import Release
 
@@ -49,17 +46,8 @@ class MixedRig(Rig):
         return Process(name, program, log=self.home / f"{name}.log", env=env)
 
 
-@asynccontextmanager
-async def mixed(coordinator: str, island: str) -> AsyncIterator[MixedRig]:
-    home = Path(tempfile.mkdtemp(prefix="archipelag-mixed-"))
-    home.chmod(0o755)  # noqa: ASYNC240 - once. Cargos run without privileges and must reach their sockets.
-    rig = MixedRig(home, coordinator, island)
-    try:
-        await rig.open()
-        yield rig
-    finally:
-        await rig.close()
-        shutil.rmtree(home, ignore_errors=True)
+def mixed(coordinator: str, island: str) -> AbstractAsyncContextManager[MixedRig]:
+    return opened("mixed", lambda home: MixedRig(home, coordinator, island))
 
 
 def packages_of(python: str) -> str:

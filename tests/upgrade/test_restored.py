@@ -4,34 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import signal
 import sys
-import tempfile
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest_asyncio
 from archipelag_embedded.postgres import DATABASE
 
-from tests.trouble.rig import Rig, said
+from tests.trouble.rig import Rig, opened, said
 
 SHORT, LONG = 20, 200
 
 
 @pytest_asyncio.fixture
 async def rig() -> AsyncIterator[Rig]:
-    home = Path(tempfile.mkdtemp(prefix="archipelag-restored-"))
-    home.chmod(0o755)  # noqa: ASYNC240 - once. Cargos run without privileges and must reach their sockets.
-    one = Rig(home)
-    try:
-        await one.open()
+    async with opened("restored", Rig) as one:
         yield one
-    finally:
-        await one.close()
-        shutil.rmtree(home, ignore_errors=True)
 
 
 async def operator(rig: Rig, *words: str) -> dict[str, Any]:
