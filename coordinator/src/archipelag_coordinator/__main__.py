@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import nats.errors
 import psycopg
 from archipelag_contracts import logs, traces
 from archipelag_contracts.errors import ContractError
+from archipelag_contracts.output import to_the_end
 from archipelag_contracts.tiers import TRUST_MAX
 
 from archipelag_coordinator import (
@@ -80,19 +80,6 @@ UNDONE = (backup.BackupRefused, DumpFailed, NotEmpty)
 def main(argv: list[str] | None = None) -> int:
     """Exit status: 0 done, 1 failed with a message, 2 wrong usage."""
     return to_the_end(lambda: _main(argv))
-
-
-def to_the_end(command: Callable[[], int]) -> int:
-    """Runs a command whose output somebody may stop reading (`head`, a pager): that is no failure of ours."""
-    try:
-        try:
-            return command()
-        finally:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        # Python would complain of what is left once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def _main(argv: list[str] | None) -> int:

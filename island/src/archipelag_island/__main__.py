@@ -16,6 +16,7 @@ from typing import Final
 
 from archipelag_contracts import logs, traces
 from archipelag_contracts.ids import IslandId
+from archipelag_contracts.output import to_the_end
 
 from archipelag_island import config
 from archipelag_island.adapters import (
@@ -146,7 +147,7 @@ def _seconds(text: str) -> float:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    return live.to_the_end(lambda: _main(arguments))
+    return to_the_end(lambda: _main(arguments))
 
 
 def _main(arguments: list[str] | None) -> int:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from typing import Final, TextIO
 
@@ -40,16 +38,3 @@ def watch(lines: Callable[[], Sequence[str]], out: TextIO, wait: Callable[[float
     finally:
         out.write("\n" + SHOW_CURSOR)
         out.flush()
-
-
-def to_the_end(command: Callable[[], int]) -> int:
-    """Runs a command whose output somebody may stop reading (`head`, a pager): that is no failure of ours."""
-    try:
-        try:
-            return command()
-        finally:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        # Python would complain of what is left once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
