@@ -1,4 +1,4 @@
-"""How the programs of operators and hosts print; the command line of developers, which knows no contracts, has the same."""
+"""How programs of operators and hosts print; the command line of developers, which knows no contracts, has the same."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from archipelag_oci.durable import sync_folder, write_durably
 from archipelag_oci.errors import CacheFull, disk_full_is_told
 from archipelag_oci.reference import is_digest
 
@@ -108,7 +109,7 @@ class BlobCache:
         data = json.dumps(sorted(_hex(each) for each in digests)).encode()
         with disk_full_is_told(self._folder):
             temporary = self._parts / f"pin.{name}.{os.getpid()}"
-            _write_durably(temporary, data)
+            write_durably(temporary, data)
             temporary.replace(self._pins / name)
 
     def unpin(self, name: str) -> None:
@@ -148,7 +149,7 @@ class BlobCache:
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(path)
-        _sync_folder(self._blobs)
+        sync_folder(self._blobs)
         self._remember(digest, _look(path))
         return path
 
@@ -208,21 +209,6 @@ def _look(path: Path) -> list[int]:
 def _digest_of(path: Path) -> str:
     with path.open("rb") as file:
         return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 @contextmanager

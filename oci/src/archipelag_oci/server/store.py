@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from archipelag_oci.durable import write_durably
 from archipelag_oci.errors import (
     BadDocument,
     BadReference,
@@ -164,10 +165,7 @@ def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.parent / f".{secrets.token_hex(8)}"
     try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        write_durably(part, data)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from archipelag_contracts.releases import File
+from archipelag_oci.durable import sync_folder, write_durably
 
 from archipelag_island.domain.update import Laid
 from archipelag_island.errors import BadRelease, ReleaseUnavailable
@@ -68,7 +69,7 @@ class SoftwareFolder:
                 raise BadRelease("the file is not the one that was signed")
             part.chmod(0o755)
             part.replace(self._versions / file.digest)
-            _durable(self._versions)
+            sync_folder(self._versions)
         except OSError as error:
             raise _told(error) from error
         finally:
@@ -83,7 +84,7 @@ class SoftwareFolder:
         # The one before stays, for an owner who wants it back.
         self._point("before", self._link("current"))
         (self._folder / "trial").replace(self._folder / "current")
-        _durable(self._folder)
+        sync_folder(self._folder)
         (self._folder / "trying").unlink(missing_ok=True)
         kept = {self._link("before"), self._link("current")}
         for path in self._versions.iterdir():
@@ -96,7 +97,7 @@ class SoftwareFolder:
             draft.unlink(missing_ok=True)
             draft.symlink_to(f"versions/{digest}")
             draft.replace(self._folder / name)
-            _durable(self._folder)
+            sync_folder(self._folder)
         except OSError as error:
             raise _told(error) from error
 
@@ -115,22 +116,11 @@ class SoftwareFolder:
     def _write(self, name: str, text: str) -> None:
         draft = self._folder / f"{name}.new"
         try:
-            with draft.open("w") as out:
-                out.write(text)
-                out.flush()
-                os.fsync(out.fileno())
+            write_durably(draft, text.encode())
             draft.replace(self._folder / name)
-            _durable(self._folder)
+            sync_folder(self._folder)
         except OSError as error:
             raise _told(error) from error
-
-
-def _durable(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _told(error: OSError) -> ReleaseUnavailable:
