@@ -186,7 +186,11 @@ class _Stream:
             if texts:
                 reader.delivered()
             return
-        self._sending = (written, final is None)
+        self._hand_over(written, more=final is None)
+
+    def _hand_over(self, written: bytes, *, more: bool) -> None:
+        """To the task, which sends it."""
+        self._sending = (written, more)
         if not self._woken.done():
             self._woken.set_result(None)
 
@@ -201,8 +205,6 @@ class _Stream:
     def _say_alive(self) -> None:
         self.written_at = self._loop.time()
         if self._direct is None:
-            self._sending = (KEEP_ALIVE, True)
-            if not self._woken.done():
-                self._woken.set_result(None)
+            self._hand_over(KEEP_ALIVE, more=True)
         elif self._direct.may_write:
             self._direct.write_piece(KEEP_ALIVE)
