@@ -38,7 +38,7 @@ from archipelag_island.config import Settings
 from archipelag_island.domain.backoff import Backoff
 from archipelag_island.domain.capability import Capabilities
 from archipelag_island.domain.caps import Bucket, disk_refusal
-from archipelag_island.domain.update import Wishes
+from archipelag_island.domain.update import Consent
 from archipelag_island.errors import (
     BadSettings,
     BrokerUnreachable,
@@ -271,8 +271,10 @@ class Agent:
         if not settings.update_url:
             log.warning("no_updates: ARCHIPELAG_ISLAND_UPDATE_URL is not set")
             return {}
-        wishes = Wishes(settings.updates, settings.update_pin)
-        updates = found_updates(settings.update_url, settings.software, settings.update_key, wishes)
+        consent = Consent(settings.updates, settings.update_pin)
+        updates = found_updates(
+            settings.update_url, settings.software, settings.update_key, consent
+        )
         return {"updates": update.update_for_ever(world, updates, on_trial=settings.on_trial)}
 
     def _journal(self) -> FileJournal:

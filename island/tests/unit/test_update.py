@@ -22,7 +22,7 @@ from archipelag_contracts.releases import File, Release
 from archipelag_island.adapters.update.releases import HttpReleases
 from archipelag_island.adapters.update.software import SoftwareFolder
 from archipelag_island.domain import update as domain
-from archipelag_island.domain.update import MOVES, Laid, Stage, Wishes
+from archipelag_island.domain.update import MOVES, Consent, Laid, Stage
 from archipelag_island.errors import BadRelease, ReleaseUnavailable, UpdateUnproven
 from archipelag_island.services import drain, execute, update
 from archipelag_island.testing.builders import a_key, an_assignment
@@ -81,7 +81,7 @@ def scene(stage: Any, folder: Path) -> Scene:
         stage.clock.seconds += seconds
         await asyncio.sleep(0)
 
-    stage.updates = update.Updates(shop, stage.software, KEY.public, PLATFORM, Wishes(), sleep)
+    stage.updates = update.Updates(shop, stage.software, KEY.public, PLATFORM, Consent(), sleep)
     return stage
 
 
@@ -164,7 +164,7 @@ async def test_a_full_disk_is_told_and_leaves_nothing(
 
 
 async def test_the_highest_number_outlives_what_is_offered(scene: Scene) -> None:
-    scene.updates = replace(scene.updates, wishes=Wishes(on=False))
+    scene.updates = replace(scene.updates, consent=Consent(on=False))
 
     assert await update.look(scene.world, scene.updates) is None
     assert scene.software.highest() == 4
@@ -185,16 +185,16 @@ LAID = Laid(current=file_of(OLD).digest, files=frozenset({file_of(OLD).digest}))
 
 
 @pytest.mark.parametrize(
-    ("release", "laid", "wishes", "taken"),
+    ("release", "laid", "consent", "taken"),
     [
-        (RELEASE, LAID, Wishes(), True),
-        (RELEASE, LAID, Wishes(on=False), False),
-        (RELEASE, LAID, Wishes(pin="0.1.0"), False),
-        (replace(RELEASE, waves=((0, 0),)), LAID, Wishes(pin="0.2.0"), True),
-        (replace(RELEASE, waves=((100, 1),)), LAID, Wishes(), False),
-        (replace(RELEASE, files={"linux-other": file_of(NEW)}), LAID, Wishes(), False),
-        (RELEASE, replace(LAID, current=file_of(NEW).digest), Wishes(), False),
-        (RELEASE, replace(LAID, refused=frozenset({file_of(NEW).digest})), Wishes(), False),
+        (RELEASE, LAID, Consent(), True),
+        (RELEASE, LAID, Consent(on=False), False),
+        (RELEASE, LAID, Consent(pin="0.1.0"), False),
+        (replace(RELEASE, waves=((0, 0),)), LAID, Consent(pin="0.2.0"), True),
+        (replace(RELEASE, waves=((100, 1),)), LAID, Consent(), False),
+        (replace(RELEASE, files={"linux-other": file_of(NEW)}), LAID, Consent(), False),
+        (RELEASE, replace(LAID, current=file_of(NEW).digest), Consent(), False),
+        (RELEASE, replace(LAID, refused=frozenset({file_of(NEW).digest})), Consent(), False),
     ],
     ids=[
         "taken",
@@ -208,9 +208,9 @@ LAID = Laid(current=file_of(OLD).digest, files=frozenset({file_of(OLD).digest}))
     ],
 )
 def test_each_owner_and_each_island_in_its_turn(
-    release: Release, laid: Laid, wishes: Wishes, taken: bool
+    release: Release, laid: Laid, consent: Consent, taken: bool
 ) -> None:
-    chosen = domain.choose(release, laid, wishes, island="isl_1", platform=PLATFORM, now=NOW)
+    chosen = domain.choose(release, laid, consent, island="isl_1", platform=PLATFORM, now=NOW)
 
     assert (chosen is not None) is taken
 

@@ -61,8 +61,8 @@ class Laid:
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What the owner says."""
+class Consent:
+    """What the owner allows."""
 
     on: bool = True
     pin: str = ""
@@ -82,13 +82,13 @@ def judge(release: Release, *, highest: int, now: int) -> None:
 
 
 def choose(
-    release: Release, laid: Laid, wishes: Wishes, *, island: str, platform: str, now: int
+    release: Release, laid: Laid, consent: Consent, *, island: str, platform: str, now: int
 ) -> File | None:
     """The file to change to; None where this Island stays as it is."""
     file = release.files.get(platform)
-    if not wishes.on or file is None or file.digest in {laid.current, *laid.refused}:
+    if not consent.on or file is None or file.digest in {laid.current, *laid.refused}:
         return None
-    if wishes.pin:
+    if consent.pin:
         # Who names a version wants it now, whatever share of others has it yet.
-        return file if release.version == wishes.pin else None
+        return file if release.version == consent.pin else None
     return file if release.reaches(island, now) else None

@@ -14,7 +14,7 @@ from archipelag_contracts.errors import ContractError
 from archipelag_contracts.releases import File
 
 from archipelag_island.domain import update
-from archipelag_island.domain.update import Stage, Wishes
+from archipelag_island.domain.update import Consent, Stage
 from archipelag_island.errors import BadRelease, ReleaseUnavailable, UpdateUnproven
 from archipelag_island.services import drain
 from archipelag_island.services.ports_of_updates import Releases, Software
@@ -37,7 +37,7 @@ class Updates:
     public_key: bytes
     """DER, of those who release the software; laid here by whoever installed it."""
     platform: str
-    wishes: Wishes
+    consent: Consent
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
@@ -65,7 +65,7 @@ async def look(world: World, updates: Updates) -> File | None:
     file = update.choose(
         release,
         software.laid(),
-        updates.wishes,
+        updates.consent,
         island=world.host.island_id,
         platform=updates.platform,
         now=now,
