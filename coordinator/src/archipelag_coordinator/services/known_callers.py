@@ -113,9 +113,8 @@ class KnownCallers:
             return admission
         finally:
             if passed and before is not None:
-                self._callers.setdefault(
-                    who, before
-                )  # It could not be told; the next question tells it.
+                # It could not be told; the next question tells it.
+                self._callers.setdefault(who, before)
             if self._asking.get(who) is asking:
                 del self._asking[who]
                 asking.set()
