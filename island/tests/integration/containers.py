@@ -143,6 +143,12 @@ def processes_of(runtime: ContainerRuntime, handle: Handle) -> set[int]:
     return group.processes()
 
 
+async def freeze(pid: int) -> None:
+    """From then on it takes no signal but the last: of two that wait, the kernel gives SIGTERM before SIGSTOP."""
+    os.kill(pid, signal.SIGSTOP)
+    await until(lambda: status_of(pid)["State"].startswith("T"))
+
+
 def told(pid: int, name: str) -> str:
     """What the kernel tells of a process: a file of its folder in /proc."""
     return Path(f"/proc/{pid}/{name}").read_text()

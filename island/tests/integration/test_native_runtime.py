@@ -18,6 +18,8 @@ from archipelag_island.runtime import CargoSpec, Handle, RunRequest, Runtime
 from archipelag_island.testing.builders import a_spec, an_input, the_echo_manifest
 from archipelag_island.testing.check_runtime import CHECKS
 
+from .containers import freeze
+
 
 @pytest.fixture
 async def runtime(tmp_path: Path) -> AsyncIterator[NativeRuntime]:
@@ -123,7 +125,7 @@ async def test_nothing_is_left_after_stop(runtime: NativeRuntime) -> None:
 async def test_stop_that_is_cancelled_leaves_nothing_either(runtime: NativeRuntime) -> None:
     handle = await runtime.start(a_spec())
     process = runtime._started[handle.id].living
-    os.kill(process.pid, signal.SIGSTOP)
+    await freeze(process.pid)
 
     stopping = asyncio.create_task(runtime.stop(handle, 60.0))
     await asyncio.sleep(0.05)
@@ -137,7 +139,7 @@ async def test_stop_that_is_cancelled_leaves_nothing_either(runtime: NativeRunti
 async def test_cargo_that_ignores_sigterm_is_killed(runtime: NativeRuntime) -> None:
     handle = await runtime.start(a_spec())
     pid = runtime._started[handle.id].living.pid
-    os.kill(pid, signal.SIGSTOP)  # A stopped process takes no SIGTERM.
+    await freeze(pid)
 
     async with asyncio.timeout(20):
         await runtime.stop(handle, 0.05)

@@ -24,6 +24,7 @@ from archipelag_island.testing.check_runtime import CHECKS
 from .containers import (
     alive,
     container_of,
+    freeze,
     mounts_of,
     namespaces_of,
     processes_of,
@@ -180,7 +181,7 @@ async def test_cargo_that_ignores_sigterm_is_killed(
 ) -> None:
     handle = await oci_runtime.start(echo_image)
     pid = min(processes_of(oci_runtime, handle))
-    os.kill(pid, signal.SIGSTOP)  # A stopped process takes no SIGTERM.
+    await freeze(pid)
 
     async with asyncio.timeout(20):
         await oci_runtime.stop(handle, 0.05)
@@ -194,7 +195,7 @@ async def test_stop_that_is_given_up_leaves_no_cargo_running(
 ) -> None:
     handle = await oci_runtime.start(echo_image)
     pids = processes_of(oci_runtime, handle)
-    os.kill(min(pids), signal.SIGSTOP)
+    await freeze(min(pids))
 
     stopping = asyncio.create_task(oci_runtime.stop(handle, 60.0))
     await asyncio.sleep(0.05)

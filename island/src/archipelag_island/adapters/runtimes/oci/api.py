@@ -5,6 +5,7 @@ httpx is here already and the calls are ten, so no client library is brought alo
 
 from __future__ import annotations
 
+import asyncio
 import stat
 import struct
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -20,6 +21,10 @@ ERROR_CHARS_MAX: Final = 500
 FRAME: Final = struct.Struct(">BxxxI")
 FRAME_BYTES_MAX: Final = 1 << 20
 STDERR: Final = 2
+JUST_ENDED: Final = "no such process"
+"""Podman's answer about a container whose process ends while it looks at its groups."""
+JUST_ENDED_TRIES: Final = 20
+JUST_ENDED_S: Final = 0.05
 SOCKETS: Final = (Path("/var/run/docker.sock"), Path("/run/podman/podman.sock"))
 
 
@@ -87,9 +92,20 @@ class EngineApi:
         await self._call("POST", f"/containers/{container}/start")
 
     async def state(self, container: str) -> dict[str, Any]:
-        found = await self._call("GET", f"/containers/{container}/json")
+        found = await self._look_at(container)
         state: dict[str, Any] = found["State"]
         return state
+
+    async def _look_at(self, container: str) -> Any:
+        for _ in range(JUST_ENDED_TRIES):
+            try:
+                return await self._call("GET", f"/containers/{container}/json")
+            except StartFailed as error:
+                if JUST_ENDED not in str(error):
+                    raise
+                refused = error
+            await asyncio.sleep(JUST_ENDED_S)
+        raise refused
 
     async def signal(self, container: str, name: str) -> None:
         """Whether or not it still runs."""
