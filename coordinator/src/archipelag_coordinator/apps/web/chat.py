@@ -56,7 +56,7 @@ async def get_chat(request: Request) -> Response:
                     world.policy.output_items_default, cargo.manifest.limits.output_items_max
                 ),
             }
-            for cargo in sorted(_of_kind(world, "chat"), key=lambda one: not _taken_now(world, one))
+            for cargo in _to_choose_from(world, "chat")
         ],
         ideas=IDEAS,
         available=account.available,
@@ -65,7 +65,7 @@ async def get_chat(request: Request) -> Response:
 
 async def get_images(request: Request) -> Response:
     await signed_in(request)
-    painters = _of_kind(world_of(request), "image")
+    painters = _to_choose_from(world_of(request), "image")
     return page(request, "images.html", at="images", painters=[_told(cargo) for cargo in painters])
 
 
@@ -120,6 +120,11 @@ async def get_playground_of(request: Request) -> Response:
 
 def _of_kind(world: World, kind: str) -> list[Cargo]:
     return [cargo for cargo in world.catalogue.cargos if cargo.manifest.kind == kind]
+
+
+def _to_choose_from(world: World, kind: str) -> list[Cargo]:
+    """Those first that somebody can take now: the first is what a page asks unless it is told."""
+    return sorted(_of_kind(world, kind), key=lambda one: not _taken_now(world, one))
 
 
 def _taken_now(world: World, cargo: Cargo) -> bool:

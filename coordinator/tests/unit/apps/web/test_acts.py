@@ -445,17 +445,26 @@ async def test_operators_see_queues_and_parts(house: House) -> None:
     assert re.search(r"<td>llm-chat</td><td class=\"num\">2</td><td class=\"num\">1</td>", row)
 
 
-async def test_the_first_model_of_the_chat_is_one_that_somebody_can_take(house: House) -> None:
+@pytest.mark.parametrize(
+    ("kind", "path", "named"),
+    [
+        ("chat", "/chat", r'<option value="([^"]+)" data-tokens'),
+        ("image", "/images", r'<option value="([^"]+)">'),
+    ],
+)
+async def test_the_first_to_choose_from_is_one_that_somebody_can_take(
+    house: House, kind: str, path: str, named: str
+) -> None:
     world = house.scene.world
-    taken = a_cargo(slug="taken", model=None)
-    lonely = [a_cargo(slug=f"lonely-{n}", model=None) for n in range(2)]
+    taken = a_cargo(slug="taken", model=None, kind=kind)
+    lonely = [a_cargo(slug=f"lonely-{n}", model=None, kind=kind) for n in range(2)]
     world.catalogue.load([lonely[0], taken, lonely[1]])
     for island in world.fleet.islands():
         world.fleet.forget(island.id)
     await house.scene.island(offers=(an_offer(taken),))
 
     async with house.browser("ada") as http:
-        page = (await http.get("/chat")).text
+        page = (await http.get(path)).text
 
-    models = re.findall(r'<option value="([^"]+)" data-tokens', page)
-    assert models == [taken.model_name, *(one.model_name for one in lonely)]
+    shown = [one.model_name if kind == "chat" else one.slug for one in (taken, *lonely)]
+    assert re.findall(named, page) == shown
