@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest_asyncio
 from archipelag_embedded.nats import Nats
 from archipelag_embedded.process import free_port
@@ -49,6 +51,18 @@ class WatchedRig(Rig):
     @property
     def base(self) -> str:
         return f"http://127.0.0.1:{self.http.base_url.port}"
+
+    async def post(self, path: str, **asked: Any) -> httpx.Response:
+        """Asks again where it is told to: on a busy machine the database may not be heard of for seconds."""
+        told: list[httpx.Response] = []
+
+        async def taken() -> bool:
+            told.append(await self.http.post(path, **asked))
+            return told[-1].status_code != 503
+
+        await self.until(taken, f"{path} is taken")
+        assert told[-1].is_success, told[-1].text
+        return told[-1]
 
     async def page(self, accept: str = "") -> str:
         headers = {"Authorization": f"Bearer {TOKEN}", "Accept": accept}
