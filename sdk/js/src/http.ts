@@ -69,6 +69,8 @@ const RETRY_STATUSES = new Set([429, 502, 503, 504]);
 const NOT_ARRIVED = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "UND_ERR_CONNECT_TIMEOUT"]);
 const BACKOFF_S = 0.5;
 const BACKOFF_MAX_S = 8;
+/** Of a stream that has begun: half a minute in all, in which a network that is restarted comes back. */
+const RESUMED_RETRIES = 8;
 /** Told to wait longer than this, a program does better to hear of it than to hang. */
 const RETRY_AFTER_MAX_S = 30;
 /** A stream gives a sign of life every 15 s; after this long without one its line is dead, whatever TCP believes. */
@@ -135,6 +137,7 @@ export class Http {
   /** Tries again where that may help, always with the same key, so that nothing is done twice. */
   async #tried<T>(call: Call, take: (line: Line) => Promise<T>): Promise<T> {
     const key = call.idempotencyKey ?? newKey();
+    const retries = this.#retriesOf(call);
     for (let tries = 1; ; tries++) {
       call.signal?.throwIfAborted();
       const request = this.#request(call, key);
@@ -159,7 +162,7 @@ export class Http {
         failure = unreachable(address, error);
         waitS = call.once && !notArrived(error) ? null : this.#delayS(tries, null);
       }
-      if (waitS === null || tries > this.retries) throw failure;
+      if (waitS === null || tries > retries) throw failure;
       await this.#sleep(waitS * 1000, call.signal);
     }
   }
@@ -199,6 +202,12 @@ export class Http {
       credentials: "same-origin",
       cache: "no-store",
     };
+  }
+
+  /** An answer that was begun is being made meanwhile, and is worth more patience, unless none at all is wanted. */
+  #retriesOf(call: Call): number {
+    const begun = this.retries && call.lastEventId;
+    return begun ? Math.max(this.retries, RESUMED_RETRIES) : this.retries;
   }
 
   /** Seconds to wait after the `tries`-th failure; null when it is longer than one should. */

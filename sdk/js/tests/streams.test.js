@@ -179,6 +179,30 @@ test("a server that names no places is not asked to say everything twice", async
   assert.equal(requests.length, 1);
 });
 
+test("a stream that has begun waits for a network that is restarted", async (t) => {
+  const away = { first: 1, last: 9 };
+  const { url, requests } = await serve(t, (_, res, count) => {
+    if (count > away.first && count < away.last) return refuse(res, 502, "bad_gateway");
+    const last = count > away.first;
+    const [id, content] = last ? [2, "b"] : [1, "a"];
+    const piece = framed([id, { choices: [{ delta: { content } }] }]);
+    openStream(res);
+    res.end(last ? piece + framed([3, "[DONE]"]) : piece);
+  });
+  const patient = new Client({ baseUrl: url, sleep: atOnce });
+  assert.equal((await patient.chatStream("Tell.", MODEL)).text, "ab");
+  assert.equal(requests.length, away.last);
+
+  Object.assign(away, { first: requests.length + 1, last: Infinity });
+  await assert.rejects(patient.chatStream("Tell.", MODEL), sdk.ServerError);
+  assert.equal(requests.length, away.first + 9);
+
+  away.first = requests.length + 1;
+  const hasty = new Client({ baseUrl: url, sleep: atOnce, retries: 0 });
+  await assert.rejects(hasty.chatStream("Tell.", MODEL), sdk.StreamBrokenError);
+  assert.equal(requests.length, away.first);
+});
+
 test("a stream that does not get on is given up, one that does is not", async (t) => {
   const { url, requests } = await serve(t, (_, res) =>
     sendCut(res, framed([0, { choices: [] }]), 3),

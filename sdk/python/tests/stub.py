@@ -145,13 +145,16 @@ class Network:
                 return httpx.Response(200, json={"status": "ok", "version": "0.1.0"})
         return refused(404, "not_found", "no such thing")
 
-    def client(self, base_url: str | None = None, api_key: str | None = None) -> Client:
+    def client(
+        self, base_url: str | None = None, api_key: str | None = None, **more: Any
+    ) -> Client:
         return Client(
             base_url or "http://network.test",
             api_key or "ak_test",
             transport_layer=httpx.MockTransport(self),
             sleep=self.waits.append,
             chance=lambda: 0.0,
+            **more,
         )
 
 

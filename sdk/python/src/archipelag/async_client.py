@@ -163,7 +163,7 @@ class AsyncClient(
                     if transport.may_retry(operation, response)
                     else None
                 )
-            if wait is None or tries > self.settings.retries_max:
+            if wait is None or tries > self.settings.retries(last_event_id):
                 raise failure
             await self._sleep(wait)
 

@@ -145,7 +145,7 @@ class Client(JobCalls, BatchCalls, FileCalls, NetworkCalls, AccountCalls, People
                     if transport.may_retry(operation, response)
                     else None
                 )
-            if wait is None or tries > self.settings.retries_max:
+            if wait is None or tries > self.settings.retries(last_event_id):
                 raise failure
             self._sleep(wait)
 

@@ -23,6 +23,8 @@ RETRY_STATUSES: Final = frozenset({429, 502, 503, 504})
 POLL_S: Final = 0.5
 BACKOFF_S: Final = 0.5
 BACKOFF_MAX_S: Final = 8.0
+RESUMED_RETRIES: Final = 8
+"""Of a stream that has begun: half a minute in all, in which a network that is restarted comes back."""
 # Told to wait longer than this, a program does better to hear of it than to hang.
 RETRY_AFTER_MAX_S: Final = 30.0
 
@@ -41,6 +43,12 @@ class Settings:
     @property
     def timeout(self) -> httpx.Timeout:
         return httpx.Timeout(self.timeout_s, connect=self.connect_timeout_s)
+
+    def retries(self, last_event_id: str) -> int:
+        """How often one request may be tried again. An answer that was begun is being made meanwhile, and is worth
+        more patience, unless none at all is wanted."""
+        begun = self.retries_max and last_event_id
+        return max(self.retries_max, RESUMED_RETRIES) if begun else self.retries_max
 
     @property
     def headers(self) -> dict[str, str]:

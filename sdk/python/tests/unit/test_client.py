@@ -1,4 +1,4 @@
-"""What the client promises: values, errors by name, retries that are not paid twice, streams to their end."""
+"""What the client promises: values, errors by name, retries that are not paid twice."""
 
 from __future__ import annotations
 
@@ -10,11 +10,7 @@ import archipelag
 import httpx
 import pytest
 from archipelag import AsyncClient, Client, errors, transport
-from stub import ISLAND, JOB, TEXTS, Network, Pieces, chunks, job, numbered, refused
-
-
-def events(*told: tuple[str, dict[str, object]]) -> bytes:
-    return "".join(f"id: {i}\ndata: {json.dumps(d)}\n\n" for i, d in told).encode()
+from stub import ISLAND, JOB, TEXTS, Network, job, refused
 
 
 def test_chat_gives_text_origin_and_usage() -> None:
@@ -51,111 +47,6 @@ def test_the_first_model_is_chosen_and_asked_for_once() -> None:
 
     assert [r.url.path for r in network.requests].count("/api/v1/models") == 1
     assert json.loads(network.requests[-1].content)["model"] == "smollm2"
-
-
-def test_stream_gives_pieces_and_then_the_usage() -> None:
-    stream = Network().client().chat_stream("hi", "m")
-
-    pieces = list(stream)
-
-    assert [p.text for p in pieces if p.text] == TEXTS
-    assert {(p.job_id, p.island) for p in pieces} == {(JOB, ISLAND)}
-    assert pieces[-1].usage is not None and pieces[-1].usage.completion_tokens == 4
-    assert stream.finish_reason == "stop"
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        Pieces(chunks(TEXTS, done=False)),
-        Pieces(chunks(TEXTS)[:300], httpx.ReadError("reset")),
-    ],
-)
-def test_a_stream_without_places_that_stops_early_says_so(body: Pieces) -> None:
-    stream = Network(httpx.Response(200, stream=body)).client().chat_stream("hi", "m")
-
-    with pytest.raises(archipelag.StreamBrokenError):
-        list(stream)
-    assert body.closed
-
-
-def broken(texts: list[str], first: int = 0) -> httpx.Response:
-    whole = numbered(texts, first=first)
-    return httpx.Response(
-        200, stream=Pieces(whole[: whole.rindex(b"finish")], httpx.ReadError("x"))
-    )
-
-
-def test_a_chat_stream_goes_on_where_it_broke_under_the_same_key() -> None:
-    network = Network(
-        broken(TEXTS[:1]),
-        httpx.ConnectError("refused"),
-        broken(TEXTS[1:3], first=1),
-        httpx.Response(200, content=numbered(TEXTS[3:], first=3)),
-    )
-    stream = network.client().chat_stream("hi", "m")
-
-    texts = [piece.text for piece in stream if piece.text]
-
-    assert texts == TEXTS
-    lasts = [r.headers.get("last-event-id") for r in network.requests]
-    assert lasts == [None, "1", "1", "3"]
-    assert len({r.headers["idempotency-key"] for r in network.requests}) == 1
-    assert stream.finish_reason == "stop" and stream.usage is not None
-
-
-def test_a_chat_stream_goes_on_at_another_coordinator() -> None:
-    network = Network(
-        broken(TEXTS[:2]),
-        httpx.ConnectError("refused"),
-        httpx.Response(200, content=numbered(TEXTS[2:], first=2)),
-    )
-    stream = network.client("http://a.test, http://b.test/v1").chat_stream("hi", "m")
-
-    texts = [piece.text for piece in stream if piece.text]
-
-    assert texts == TEXTS
-    assert [r.url.host for r in network.requests] == ["a.test", "a.test", "b.test"]
-
-
-def test_a_chat_stream_that_only_breaks_gives_up() -> None:
-    network = Network(*[broken([], first=0) for _ in range(9)])
-
-    with pytest.raises(archipelag.StreamBrokenError):
-        list(network.client().chat_stream("hi", "m"))
-    assert len(network.requests) == 4
-
-
-def test_an_end_that_was_told_already_is_not_told_again() -> None:
-    whole = numbered(TEXTS)
-    cut = whole[: whole.index(b"id: 4", whole.index(b"finish_reason"))]
-    network = Network(
-        httpx.Response(200, stream=Pieces(cut, httpx.ReadError("x"))),
-        httpx.Response(200, content=numbered([], first=4)),
-    )
-
-    pieces = list(network.client().chat_stream("hi", "m"))
-
-    assert [p.finish_reason for p in pieces if p.finish_reason] == ["stop"]
-    assert pieces[-1].usage is not None
-
-
-def test_an_error_inside_a_stream_is_raised_by_its_name() -> None:
-    told = {"error": {"code": "no_capacity", "message": "nobody", "reasons": ["no memory"]}}
-    body = chunks(["a"], done=False) + f"data: {json.dumps(told)}\n\n".encode()
-    stream = Network(httpx.Response(200, content=body)).client().chat_stream("hi", "m")
-
-    with pytest.raises(archipelag.ServiceUnavailableError, match="nobody") as caught:
-        list(stream)
-    assert caught.value.reasons == ["no memory"]
-
-
-def test_leaving_a_stream_closes_the_connection() -> None:
-    body = Pieces(chunks(TEXTS))
-    with Network(httpx.Response(200, stream=body)).client().chat_stream("hi", "m") as stream:
-        next(iter(stream))
-
-    assert body.closed
 
 
 @pytest.mark.parametrize(
@@ -295,34 +186,6 @@ def test_waiting_for_a_job_that_fails_raises() -> None:
     assert caught.value.job.status == "failed"
 
 
-def test_a_job_stream_goes_on_where_it_broke() -> None:
-    first = events(
-        ("1", {"type": "token", "content": "a"}), ("2", {"type": "token", "content": "b"})
-    )
-    rest = events(
-        ("3", {"type": "token", "content": "c"}),
-        ("4", {"type": "done", "usage": {"prompt_tokens": 1, "completion_tokens": 3}}),
-    )
-    network = Network(
-        httpx.Response(200, stream=Pieces(first, httpx.ReadError("reset"))),
-        httpx.Response(200, content=rest),
-    )
-
-    found = list(network.client().stream_job(JOB))
-
-    assert "".join(event.text for event in found) == "abc"
-    assert found[-1].usage is not None and found[-1].usage.completion_tokens == 3
-    assert network.requests[1].headers["last-event-id"] == "2"
-
-
-def test_a_job_stream_that_only_breaks_gives_up() -> None:
-    network = Network(*[httpx.Response(200, content=b"") for _ in range(9)])
-
-    with pytest.raises(archipelag.StreamBrokenError):
-        list(network.client().stream_job(JOB))
-    assert len(network.requests) == 4
-
-
 def test_the_smaller_reads() -> None:
     one = Network().client()
 
@@ -408,41 +271,6 @@ async def test_the_async_client_does_the_same() -> None:
 
     assert texts == TEXTS and waits == [0.25]
     assert stream.usage is not None and stream.job_id == JOB
-
-
-async def no_sleep(_: float) -> None: ...
-
-
-async def test_the_async_chat_stream_goes_on_where_it_broke() -> None:
-    network = Network(broken(TEXTS[:2]), httpx.Response(200, content=numbered(TEXTS[2:], first=2)))
-    made = AsyncClient(
-        "http://x.test",
-        transport_layer=httpx.MockTransport(network),
-        sleep=no_sleep,
-        chance=lambda: 0,
-    )
-    async with made as one:
-        stream = await one.chat_stream("hi", "m")
-        texts = [piece.text async for piece in stream if piece.text]
-
-    assert texts == TEXTS and stream.finish_reason == "stop"
-    assert network.requests[1].headers["last-event-id"] == "2"
-
-
-async def test_the_async_job_stream_goes_on_where_it_broke() -> None:
-    first = events(("1", {"type": "token", "content": "a"}))
-    network = Network(
-        httpx.Response(200, stream=Pieces(first, httpx.ReadError("reset"))),
-        httpx.Response(200, content=events(("2", {"type": "done"}))),
-    )
-
-    async with AsyncClient(
-        "http://x.test", transport_layer=httpx.MockTransport(network), sleep=no_sleep
-    ) as one:
-        found = [event.type async for event in one.stream_job(JOB)]
-
-    assert found == ["token", "done"]
-    assert network.requests[1].headers["last-event-id"] == "1"
 
 
 def offered(kind: type) -> dict[str, inspect.Signature]:
