@@ -18,7 +18,7 @@ ARGS ?=
 WORKERS ?= $(if $(ARGS),0,2)
 
 .DEFAULT_GOAL := help
-.PHONY: help install model up demo env down status test simulate escape chaos coverage check format lock proto cargos cargos-wasm page-script images island-file site site-serve bench clean
+.PHONY: help install model up demo env down status test simulate escape chaos coverage check format lock proto cargos cargos-wasm page-script images island-file site site-serve bench litellm clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -109,6 +109,8 @@ site-serve: site ## show the website on http://127.0.0.1:8080
 bench: $(VENV)/dev.stamp $(VENV)/model.stamp ## every path beside a peer and its limit, in one table; ARGS="--quick" or ARGS=ledger
 	@$(BIN)/python benchmarks/bench.py $(ARGS)
 
+litellm: $(VENV)/litellm.stamp ## install the proxy that `make bench` measures beside ours, apart from everything else
+
 chaos: $(VENV)/dev.stamp $(VENV)/model.stamp ## kill, freeze and cut off real processes under load; ARGS="--parts islands"
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
@@ -141,6 +143,10 @@ $(VENV)/ecosystem.stamp: $(VENV)/dev.stamp requirements/ecosystem.txt tests/acce
 
 $(VENV)/site.stamp: $(VENV)/runtime.stamp requirements/site.txt
 	@$(PYTHON) embedded/bootstrap.py site
+	@touch $@
+
+$(VENV)/litellm.stamp: $(VENV)/runtime.stamp requirements/litellm.txt
+	@$(PYTHON) embedded/bootstrap.py litellm
 	@touch $@
 
 $(VENV)/sandboxes.stamp: $(VENV)/runtime.stamp embedded/bootstrap.py
