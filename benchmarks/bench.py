@@ -33,20 +33,20 @@ OUT: Final = machine.ROOT / "artifacts" / "bench"
 SLOW: Final = "--rate 20 --rate-of-many 20"
 FEW: Final = "--islands 200 --lines 5 --warm 3 --seconds 2 --away 1 --after 1"
 BENCHMARKS: Final = (
-    Benchmark("relay", 300, 60, quick=f"--only floor archipelag {SLOW} --tokens 40 --seconds 0.5"),
-    Benchmark("requests", 80, 16, quick="--only archipelag --seconds 1"),
-    Benchmark("end_to_end", 60, 30, quick="--tokens 16 --repetitions 1"),
-    Benchmark("ledger", 40, 15, quick="--seconds 0.3", whole="--seconds 2.5"),
-    Benchmark("placement", 40, 8, quick="--jobs 100"),
-    Benchmark("heartbeats", 110, 45, quick=FEW, whole="--seconds 20"),
-    Benchmark("runtimes", 70, 20, quick="--times 1"),
-    Benchmark("wasm_cargos", 30, 10, quick="--runs 5"),
-    Benchmark("items", 20, 6, quick="--turns 1"),
-    Benchmark("wire", 60, 20, quick="--seconds 0.2"),
-    Benchmark("sse", 40, 10, quick="--seconds 0.3"),
-    Benchmark("observing", 45, 8, quick="--jobs 20"),
-    Benchmark("cargos", 40, 15, quick="--turns 1"),
-    Benchmark("local_first", 20, 5, quick="--jobs 200", states=False),
+    Benchmark("relay", 300, 42, quick=f"--only floor archipelag {SLOW} --tokens 40 --seconds 0.5"),
+    Benchmark("requests", 80, 14, quick="--only archipelag --seconds 1"),
+    Benchmark("end_to_end", 60, 20, quick="--tokens 16 --repetitions 1"),
+    Benchmark("ledger", 40, 14, quick="--seconds 0.3", whole="--seconds 2.5"),
+    Benchmark("placement", 40, 5, quick="--jobs 100"),
+    Benchmark("heartbeats", 110, 30, quick=FEW, whole="--seconds 20"),
+    Benchmark("runtimes", 70, 14, quick="--times 1"),
+    Benchmark("wasm_cargos", 30, 7, quick="--runs 5"),
+    Benchmark("items", 20, 4, quick="--turns 1"),
+    Benchmark("wire", 60, 12, quick="--seconds 0.2"),
+    Benchmark("sse", 40, 5, quick="--seconds 0.3"),
+    Benchmark("observing", 45, 4, quick="--jobs 20"),
+    Benchmark("cargos", 40, 7, quick="--turns 1"),
+    Benchmark("local_first", 20, 2, quick="--jobs 200", states=False),
 )
 BY_HAND: Final = ("assignment_transport", "llm_bit_equality")
 """They answer a question of a decision record, when it is asked anew."""
