@@ -29,7 +29,7 @@ from archipelag_image_gen import canvas, small
 from archipelag_transcode import asked as media_asked
 from archipelag_transcode import ffmpeg, writing
 from figures import Beside, Figure
-from telling import state
+from telling import need, state
 
 HOW = (
     "The whole job through a Cargo that is up, over its Unix socket; medians of turns that alternate. Limit: the same "
@@ -138,6 +138,7 @@ async def media(turns: int, folder: Path) -> Figure:
 
 
 async def main(turns: int) -> None:
+    need("onnxruntime", "imageio_ffmpeg", by="make cargos")
     with tempfile.TemporaryDirectory() as scratch:
         state([await pictures(turns, Path(scratch)), await media(turns, Path(scratch))])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import sys
@@ -25,6 +26,13 @@ def state(figures: Iterable[Figure]) -> None:
             lines.writelines(json.dumps(written(figure)) + "\n" for figure in made)
     else:
         print("\n" + table.text(made), flush=True)
+
+
+def need(*modules: str, by: str) -> None:
+    """Refuses where one of them is not installed; `by`: the command that does that."""
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        refuse(f"{', '.join(missing)} is not installed: `{by}`")
 
 
 def refuse(why: str) -> NoReturn:
