@@ -33,20 +33,20 @@ OUT: Final = machine.ROOT / "artifacts" / "bench"
 SLOW: Final = "--rate 20 --rate-of-many 20"
 FEW: Final = "--islands 200 --lines 5 --warm 3 --seconds 2 --away 1 --after 1"
 BENCHMARKS: Final = (
-    Benchmark("relay", 300, 42, quick=f"--only floor archipelag {SLOW} --tokens 40 --seconds 0.5"),
-    Benchmark("requests", 80, 14, quick="--only archipelag --seconds 1"),
-    Benchmark("end_to_end", 60, 20, quick="--tokens 16 --repetitions 1"),
-    Benchmark("ledger", 40, 14, quick="--seconds 0.3", whole="--seconds 2.5"),
-    Benchmark("placement", 40, 5, quick="--jobs 100"),
-    Benchmark("heartbeats", 110, 30, quick=FEW, whole="--seconds 20"),
-    Benchmark("runtimes", 70, 14, quick="--times 1"),
-    Benchmark("wasm_cargos", 30, 7, quick="--runs 5"),
-    Benchmark("items", 20, 4, quick="--turns 1"),
-    Benchmark("wire", 60, 12, quick="--seconds 0.2"),
-    Benchmark("sse", 40, 5, quick="--seconds 0.3"),
-    Benchmark("observing", 45, 4, quick="--jobs 20"),
-    Benchmark("cargos", 40, 7, quick="--turns 1"),
-    Benchmark("local_first", 20, 2, quick="--jobs 200", states=False),
+    Benchmark("relay", 340, 42, quick=f"--only floor archipelag {SLOW} --tokens 40 --seconds 0.5"),
+    Benchmark("requests", 75, 14, quick="--only archipelag --seconds 1"),
+    Benchmark("end_to_end", 45, 20, quick="--tokens 16 --repetitions 1"),
+    Benchmark("ledger", 30, 14, quick="--seconds 0.3", whole="--seconds 2.5"),
+    Benchmark("placement", 20, 5, quick="--jobs 40"),
+    Benchmark("heartbeats", 110, 30, quick=FEW, whole="--seconds 15"),
+    Benchmark("runtimes", 50, 14, quick="--times 1"),
+    Benchmark("wasm_cargos", 15, 7, quick="--runs 5"),
+    Benchmark("items", 10, 4, quick="--turns 1"),
+    Benchmark("wire", 45, 12, quick="--seconds 0.2"),
+    Benchmark("sse", 30, 5, quick="--seconds 0.3"),
+    Benchmark("observing", 25, 4, quick="--jobs 5 --streams 0"),
+    Benchmark("cargos", 20, 7, quick="--turns 1"),
+    Benchmark("local_first", 15, 2, quick="--jobs 200", states=False),
 )
 BY_HAND: Final = ("assignment_transport", "llm_bit_equality")
 """They answer a question of a decision record, when it is asked anew."""
