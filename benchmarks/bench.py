@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import figures
+import litellm_proxy
 import machine
 import running
 import table
@@ -28,6 +29,8 @@ from running import Benchmark, Ended
 
 VERSION: Final = 1
 """Of the JSON file."""
+CLEAR: Final = "\r\x1b[K"
+"""Begins a terminal's line anew."""
 OUT: Final = machine.ROOT / "artifacts" / "bench"
 
 SLOW: Final = "--rate 20 --rate-of-many 20"
@@ -37,7 +40,7 @@ BENCHMARKS: Final = (
     Benchmark("requests", 75, 14, quick="--only archipelag --seconds 1"),
     Benchmark("end_to_end", 45, 20, quick="--tokens 16 --repetitions 1"),
     Benchmark("ledger", 30, 14, quick="--seconds 0.3", whole="--seconds 2.5"),
-    Benchmark("placement", 20, 5, quick="--jobs 40"),
+    Benchmark("placement", 20, 4, quick="--jobs 8"),
     Benchmark("heartbeats", 110, 30, quick=FEW, whole="--seconds 15"),
     Benchmark("runtimes", 50, 14, quick="--times 1"),
     Benchmark("wasm_cargos", 15, 7, quick="--runs 5"),
@@ -59,6 +62,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # Either way, everything is stopped.
     here = machine.described()
     print(machine.sentence(here), *filter(None, [machine.warning(here)]), sep="\n")
+    if litellm_proxy.found() is None:
+        print("note: LiteLLM is not installed, so that its column is empty: `make litellm`")
     expected = sum(one.expected_s(options.quick) for one in chosen)
     print(
         f"{len(chosen)} benchmarks, about {expected / 60:.0f} min on two quiet cores\n", flush=True
@@ -77,9 +82,9 @@ def main() -> int:
     print(f"\n{table.text(stated)}\n")
     if before is not None:
         _compare(before, here, options.quick, stated)
-    failed = [one for one in ended if one.ended != "done"]
-    for one in failed:
-        print(f"{one.name} {'was' if one.ended == 'left out' else 'has'} {one.ended}: {one.why}")
+    for one in ended:
+        if one.ended != "done":
+            print(f"{one.name} {one.ended}: {one.why}")
     print(*filter(None, [machine.warning(here)]), f"written: {stem}.json, {stem}.md", sep="\n")
     return any(one.ended == "failed" for one in ended) or len(ended) < len(chosen)
 
@@ -111,7 +116,7 @@ def _one(benchmark: Benchmark, number: str, stem: Path, quick: bool, *, alone: b
     if tick is _silent:
         print(title, flush=True)
     ended = running.run(benchmark, quick=quick, said=said, tick=tick)
-    start = "\r" if tick is not _silent else ""
+    start = CLEAR if tick is not _silent else ""
     why = f": {ended.why}" if ended.why else ""
     print(
         f"{start}{number} {benchmark.name} {ended.ended} in {ended.seconds:.0f} s{why}", flush=True
@@ -124,7 +129,7 @@ def _silent(_: float) -> None:
 
 
 def _progress(title: str) -> Callable[[float], None]:
-    return lambda passed_s: print(f"\r{title}: {passed_s:.0f} s", end="", flush=True)
+    return lambda passed_s: print(f"{CLEAR}{title}: {passed_s:.0f} s", end="", flush=True)
 
 
 def _write(

@@ -331,8 +331,9 @@ async def _floor(url: str, keys: credentials.Keys, options: argparse.Namespace) 
         echo = subprocess.Popen(program)  # noqa: ASYNC220 - nothing waits for it yet
     try:
         client = await _connect_shared(url, keys)
-        while await _count(client) is None:  # noqa: ASYNC110 - it is starting
-            await asyncio.sleep(0.1)
+        async with asyncio.timeout(network.START_S):
+            while await _count(client) is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
         answer_us = await _ask_floor(client, options, echo.pid)
         return Bare(answer_us, await _flood_floor(client, echo.pid))
     finally:

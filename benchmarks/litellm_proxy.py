@@ -111,10 +111,15 @@ async def serve(port: int, rate: float) -> None:
                 stream[1] = due
 
 
+def found() -> str | None:
+    """Its executable, where there is one."""
+    return shutil.which(os.environ.get("LITELLM", INSTALLED))
+
+
 @contextmanager
 def litellm(*, rate: float) -> Iterator[Target | None]:
     """None where it is not to be had."""
-    program = shutil.which(os.environ.get("LITELLM", INSTALLED))
+    program = found()
     if program is None:
         yield None
         return

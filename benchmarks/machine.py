@@ -76,6 +76,8 @@ def _versions() -> dict[str, str]:
             found[package] = version(package)
         except PackageNotFoundError:
             continue
+    for package in ROOT.glob(".venv/litellm/lib/*/site-packages/litellm-[0-9]*.dist-info"):
+        found["litellm"] = package.stem.partition("-")[2]
     return found
 
 

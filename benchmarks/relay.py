@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import atexit
 import json
 import os
 import sys
@@ -63,6 +64,7 @@ def main() -> None:
     failed = False
     floors: dict[int, float] = {}
     seen: dict[tuple[str, int], tuple[Steady, float]] = {}
+    atexit.register(lambda: state(figures_of(seen)))  # Also where one of them gave up.
     for name in options.only:
         for rate, counts in rates_of(options).items():
             with target_of(name, rate, max(counts)) as target:
@@ -83,7 +85,6 @@ def main() -> None:
                         shown = vars(found) | {"target": target.name, "rate": rate}
                         with Path(options.json).open("a") as file:
                             file.write(json.dumps(shown) + "\n")
-    state(figures_of(seen))
     sys.exit(failed)
 
 

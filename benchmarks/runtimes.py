@@ -1,8 +1,8 @@
-"""How long a Cargo takes to start in each runtime of this machine, beside what the runtime itself takes for `true`.
+"""How long a Cargo takes to start in each runtime of this machine, beside the least that the runtime itself takes.
 
-Cold is from the call to the first answer, with nothing kept. The echo Cargo is a Python program, so most of
-it is Python's own start, given as a row of its own. Warm is the first item of a run in a Cargo that is up already: that
-is what a customer meets, and why Islands keep Cargos up between jobs.
+Cold is from the call to the first answer. The echo Cargo is a Python program, and so is what runs a module of WASM, so
+that most of it is Python's own start, which is part of the limit. Warm is the first item of a run in a Cargo that is up
+already: that is what a customer meets, and why Islands keep Cargos up between jobs.
 """
 
 from __future__ import annotations

@@ -19,20 +19,22 @@ NONE: Final = "–"
 
 
 def text(figures: Sequence[Figure]) -> str:
-    """A table for each path, under how it was measured."""
+    """A table for each path and way to measure, which stands above it."""
     parts = []
-    for (path, how), rows in by_path(figures):
-        told = fill(how, WIDTH, initial_indent="  ", subsequent_indent="  ")
-        parts.append(f"{path}\n{told}\n{aligned([HEAD, *map(cells, rows)])}")
-    return "\n\n".join(parts)
+    for path, groups in by_path(figures):
+        parts.append(path)
+        for how, rows in groups:
+            told = fill(how, WIDTH, initial_indent="  ", subsequent_indent="  ")
+            parts.append(f"{told}\n{aligned([HEAD, *map(cells, rows)])}\n")
+    return "\n".join(parts).rstrip()
 
 
 def markdown(figures: Sequence[Figure]) -> str:
     parts = []
-    for (path, how), rows in by_path(figures):
-        parts.append(
-            f"## {path[:1].upper()}{path[1:]}\n\n{how}\n\n{ruled([HEAD, *map(cells, rows)])}"
-        )
+    for path, groups in by_path(figures):
+        parts.append(f"## {path[:1].upper()}{path[1:]}")
+        for how, rows in groups:
+            parts += [how, ruled([HEAD, *map(cells, rows)])]
     return "\n\n".join(parts)
 
 
@@ -62,9 +64,12 @@ def judged(ratio: float, more_is_better: bool) -> str:
     return "better" if (ratio > 1) == more_is_better else "worse"
 
 
-def by_path(figures: Sequence[Figure]) -> list[tuple[tuple[str, str], list[Figure]]]:
-    grouped = groupby(figures, key=lambda one: (one.path, one.how))
-    return [(key, list(rows)) for key, rows in grouped]
+def by_path(figures: Sequence[Figure]) -> list[tuple[str, list[tuple[str, list[Figure]]]]]:
+    """Path → how it was measured → the rows, in the order in which they came."""
+    return [
+        (path, [(how, list(rows)) for how, rows in groupby(ones, key=lambda one: one.how)])
+        for path, ones in groupby(figures, key=lambda one: one.path)
+    ]
 
 
 def cells(figure: Figure) -> tuple[str, ...]:
