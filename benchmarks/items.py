@@ -28,7 +28,7 @@ from archipelag_coordinator.testing.builders import HOME, a_customer, a_job, a_s
 from archipelag_embedded.postgres import Postgres
 from figures import Beside, Figure
 from psycopg import AsyncConnection
-from telling import state
+from telling import state_all
 
 STREAMS = (32, 256, 2_000)
 TEXT = " token"
@@ -124,10 +124,6 @@ def _figures(what: str, ours: Cost, least: Cost) -> Iterator[Figure]:
         yield Figure("items", f"{what}{kind}", own, "ms", HOW, limit=Beside("bare bytes", bare))
 
 
-async def measured(dsn: str, rate: int, turns: int) -> list[Figure]:
-    return [figure async for figure in measure(dsn, rate, turns)]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rate", type=int, default=50, help="items a second of each stream")
@@ -139,7 +135,7 @@ def main() -> None:
         try:
             dsn = server.start()
             migrate(dsn)
-            state(asyncio.run(measured(dsn, options.rate, options.turns)))
+            asyncio.run(state_all(measure(dsn, options.rate, options.turns)))
         finally:
             server.stop()
 

@@ -33,7 +33,7 @@ from archipelag_coordinator.testing.fakes import START
 from archipelag_embedded.postgres import Postgres
 from figures import Figure
 from raw_commits import raw_commits
-from telling import state
+from telling import state_all
 
 CONCURRENT = 8
 MANY = 32
@@ -108,10 +108,6 @@ async def measure(dsn: str, seconds: float) -> AsyncIterator[Figure]:
             assert await tx.ledger.rebuild() == []
 
 
-async def measured(dsn: str, seconds: float) -> list[Figure]:
-    return [figure async for figure in measure(dsn, seconds)]
-
-
 def slow_down(dsn: str, disk_ms: float) -> None:
     """Every wait for the disk takes this much longer, in all connections from now on: PostgreSQL's own settings."""
     with psycopg.connect(dsn, autocommit=True) as connection:
@@ -132,7 +128,7 @@ def main() -> None:
         try:
             migrate(dsn)
             slow_down(dsn, options.disk_ms)
-            state(asyncio.run(measured(dsn, options.seconds)))
+            asyncio.run(state_all(measure(dsn, options.seconds)))
         finally:
             server.stop()
 

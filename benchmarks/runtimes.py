@@ -30,7 +30,7 @@ from archipelag_island.runtime import CargoSpec, Handle, RunRequest, Runtime
 from archipelag_island.testing import image_root
 from archipelag_island.testing.builders import ECHO_MODULE, a_spec, an_input
 from figures import Beside, Figure
-from telling import state
+from telling import state_all
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "island/tests/integration"))
 import containers
@@ -195,17 +195,14 @@ async def starting(module: str, times: int) -> float:
     return await milliseconds(lambda: command(sys.executable, "-c", f"import {module}"), times)
 
 
-async def measured(folder: Path, times: int) -> list[Figure]:
-    return [figure async for figure in measure(folder, times)]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=7, help="starts of each, for the median")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="bench-runtimes-") as folder:
+    # Short: Podman takes no more than 50 characters for a folder of its own within it.
+    with tempfile.TemporaryDirectory(prefix="run-") as folder:
         Path(folder).chmod(0o755)
-        state(asyncio.run(measured(Path(folder), arguments.times)))
+        asyncio.run(state_all(measure(Path(folder), arguments.times)))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -26,6 +26,16 @@ def state(figures: Iterable[Figure]) -> None:
             lines.writelines(json.dumps(written(figure)) + "\n" for figure in made)
     else:
         print("\n" + table.text(made), flush=True)
+
+
+async def state_all(figures: AsyncIterator[Figure]) -> None:
+    """Once there are no more; also those that came before an error."""
+    made = []
+    try:
+        async for figure in figures:
+            made.append(figure)
+    finally:
+        state(made)
 
 
 def need(*modules: str, by: str) -> None:

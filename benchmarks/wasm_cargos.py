@@ -25,7 +25,7 @@ from archipelag_island.adapters.runtimes.wasm.runtime import WasmRuntime
 from archipelag_island.runtime import CargoSpec, Handle, RunRequest
 from archipelag_kit import drafts
 from figures import Beside, Figure
-from telling import state
+from telling import state_all
 
 CARGOS = Path(__file__).parents[1] / "cargos" / "wasm"
 FUEL = 20_000_000_000
@@ -106,10 +106,6 @@ async def measure_all(folder: Path, runs: int) -> AsyncIterator[Figure]:
         yield await measure(runtime, manifest.parent.name, folder, runs)
 
 
-async def measured(folder: Path, runs: int) -> list[Figure]:
-    return [figure async for figure in measure_all(folder, runs)]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -118,7 +114,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-wasm-") as folder:
         Path(folder).chmod(0o755)
-        state(asyncio.run(measured(Path(folder), arguments.runs)))
+        asyncio.run(state_all(measure_all(Path(folder), arguments.runs)))
 
 
 if __name__ == "__main__":

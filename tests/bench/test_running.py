@@ -54,6 +54,23 @@ def test_one_that_fails_keeps_the_figures_it_had(programs: Programs, tmp_path: P
     assert "the books do not balance" in ended.why
 
 
+def test_figures_that_came_before_an_error_are_kept(programs: Programs, tmp_path: Path) -> None:
+    body = """
+import asyncio
+
+async def measured():
+    yield Figure('ledger', 'postings', 1.0, '/s', 'By hand.', limit=Beside('pgbench', 2.0))
+    raise RuntimeError('the disk is full')
+
+asyncio.run(state_all(measured()))
+"""
+
+    ended = ran(programs, tmp_path, body)
+
+    assert (ended.ended, len(ended.figures)) == ("failed", 1)
+    assert "the disk is full" in ended.why
+
+
 def test_one_without_figures_has_failed_unless_it_states_none(
     programs: Programs, tmp_path: Path
 ) -> None:
