@@ -65,9 +65,8 @@ def main() -> int:
     if litellm_proxy.found() is None:
         print("note: LiteLLM is not installed, so that its column is empty: `make litellm`")
     expected = sum(one.expected_s(options.quick) for one in chosen)
-    print(
-        f"{len(chosen)} benchmarks, about {expected / 60:.0f} min on two quiet cores\n", flush=True
-    )
+    names = ", ".join(one.name for one in chosen)
+    print(f"{names}: about {expected} s on two quiet cores\n", flush=True)
     began = datetime.now(UTC)
     stem = options.out / began.strftime("%Y-%m-%dT%H%M%SZ")
     ended: list[Ended] = []
