@@ -10,9 +10,6 @@ CARGOS := llm-chat llm-server embeddings image-gen ocr speech-to-text text-to-sp
 SOURCES := contracts/src oci/src coordinator/src island/src sdk/python/src kit/src embedded/src $(CARGOS:%=cargos/%/src)
 PYPROJECTS := $(addsuffix /pyproject.toml,contracts oci coordinator island sdk/python kit $(CARGOS:%=cargos/%) embedded)
 JAVASCRIPT := $(wildcard sdk/build.mjs sdk/tsconfig.base.json sdk/*/package.json sdk/*/tsconfig*.json sdk/*/src/*.ts)
-# What benchmarks share is no benchmark itself.
-BENCH_HELPERS := floor litellm_proxy loadgen network synthetic_island
-BENCHMARKS := $(filter-out $(BENCH_HELPERS:%=benchmarks/%.py),$(sort $(wildcard benchmarks/*.py)))
 ifdef STATE
 export ARCHIPELAG_HOME := $(abspath $(STATE))
 endif
@@ -21,7 +18,7 @@ ARGS ?=
 WORKERS ?= $(if $(ARGS),0,2)
 
 .DEFAULT_GOAL := help
-.PHONY: help install model up demo env down status test simulate escape chaos coverage check format lock proto cargos cargos-wasm page-script images island-file site site-serve bench clean
+.PHONY: help install model up demo env down status test simulate escape chaos coverage check format lock proto cargos cargos-wasm page-script images island-file site site-serve bench litellm clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -109,9 +106,10 @@ site: $(VENV)/dev.stamp $(VENV)/site.stamp ## build the website into build/site,
 site-serve: site ## show the website on http://127.0.0.1:8080
 	$(BIN)/python website serve $(ARGS)
 
-bench: $(VENV)/dev.stamp $(VENV)/model.stamp ## run the benchmarks, or one: ARGS=benchmarks/NAME.py
-	@for file in $(or $(ARGS),$(BENCHMARKS)); do \
-		echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+bench: $(VENV)/dev.stamp $(VENV)/model.stamp ## every path beside a peer and its limit, in one table; ARGS="--quick" or ARGS=ledger
+	@$(BIN)/python benchmarks/bench.py $(ARGS)
+
+litellm: $(VENV)/litellm.stamp ## install the proxy that `make bench` measures beside ours, apart from everything else
 
 chaos: $(VENV)/dev.stamp $(VENV)/model.stamp ## kill, freeze and cut off real processes under load; ARGS="--parts islands"
 	@$(BIN)/python -m tests.chaos $(ARGS)
@@ -145,6 +143,10 @@ $(VENV)/ecosystem.stamp: $(VENV)/dev.stamp requirements/ecosystem.txt tests/acce
 
 $(VENV)/site.stamp: $(VENV)/runtime.stamp requirements/site.txt
 	@$(PYTHON) embedded/bootstrap.py site
+	@touch $@
+
+$(VENV)/litellm.stamp: $(VENV)/runtime.stamp requirements/litellm.txt
+	@$(PYTHON) embedded/bootstrap.py litellm
 	@touch $@
 
 $(VENV)/sandboxes.stamp: $(VENV)/runtime.stamp embedded/bootstrap.py

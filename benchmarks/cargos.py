@@ -28,7 +28,13 @@ from archipelag_image_gen import asked as image_asked
 from archipelag_image_gen import canvas, small
 from archipelag_transcode import asked as media_asked
 from archipelag_transcode import ffmpeg, writing
+from figures import Beside, Figure
+from telling import need, state
 
+HOW = (
+    "The whole job through a Cargo that is up, over its Unix socket; medians of turns that alternate. Limit: the same "
+    "library called directly."
+)
 CARGOS = Path(__file__).parents[1] / "cargos"
 FILE = "file_" + "0" * 32
 PICTURE = {"prompt": "a big red circle on a white background", "seed": 1, "steps": 20}
@@ -47,14 +53,15 @@ async def compare(
     ours: Callable[[], Awaitable[None]],
     theirs: Callable[[], Awaitable[None]],
     turns: int,
-) -> None:
+) -> Figure:
     """The first turn of each warms up."""
     through, direct = [], []
     for _ in range(turns + 1):
         through.append(await timed(ours))
         direct.append(await timed(theirs))
     a, b = median(through[1:]), median(direct[1:])
-    print(f"{name:28} {1000 * a:9.1f} ms  {1000 * b:9.1f} ms  {a / b:6.2f}×", flush=True)
+    limit = Beside("the library", 1000 * b)
+    return Figure("Cargo protocol", name, 1000 * a, "ms", HOW, limit=limit)
 
 
 @asynccontextmanager
@@ -97,7 +104,7 @@ async def run(stub: CargoStub, said: dict[str, Any], folder: Path | None = None)
             raise SystemExit(event.end.error)
 
 
-async def pictures(turns: int, folder: Path) -> None:
+async def pictures(turns: int, folder: Path) -> Figure:
     painter = small.load()
     asked = image_asked.read(PICTURE)
 
@@ -106,10 +113,10 @@ async def pictures(turns: int, folder: Path) -> None:
         canvas.png(canvas.fit(painted.picture, asked.width, asked.height))
 
     async with served("image-gen", "archipelag_image_gen", folder) as stub:
-        await compare("image-gen, 20 steps", lambda: run(stub, PICTURE), direct, turns)
+        return await compare("image-gen, 20 steps", lambda: run(stub, PICTURE), direct, turns)
 
 
-async def media(turns: int, folder: Path) -> None:
+async def media(turns: int, folder: Path) -> Figure:
     binary, given = ffmpeg.find(), folder / "in"
     given.mkdir()
     source = ["-f", "lavfi", "-i", "testsrc2=duration=10:size=640x360:rate=25"]
@@ -125,14 +132,15 @@ async def media(turns: int, folder: Path) -> None:
         assert await child.wait() == 0
 
     async with served("transcode", "archipelag_transcode", folder) as stub:
-        await compare("transcode, 10 s of 360p", lambda: run(stub, MEDIA, given), direct, turns)
+        return await compare(
+            "transcode, 10 s of 360p", lambda: run(stub, MEDIA, given), direct, turns
+        )
 
 
 async def main(turns: int) -> None:
-    print(f"{'':28} {'the Cargo':>12}  {'the library':>12}")
+    need("onnxruntime", "imageio_ffmpeg", by="make cargos")
     with tempfile.TemporaryDirectory() as scratch:
-        await pictures(turns, Path(scratch))
-        await media(turns, Path(scratch))
+        state([await pictures(turns, Path(scratch)), await media(turns, Path(scratch))])
 
 
 if __name__ == "__main__":

@@ -34,12 +34,19 @@ from archipelag_llm_chat.engine import Engine
 from archipelag_llm_chat.fetch_model import fetch_model
 from archipelag_llm_chat.model import Model
 from archipelag_llm_chat.run import Ask
+from figures import Beside, Figure
+from telling import state
 
 MANIFEST = Path(__file__).parent.parent / "cargos/llm-chat/manifest.toml"
 PROMPT = "Write a long story about a lighthouse keeper and the ships that pass."
 START_S = 180.0
 STOP_S = 60.0
 AIM = 0.95
+PATH = "whole path"
+HOW = (
+    "A network as `make up` starts it, with the real model at temperature 0; medians of turns that alternate. Limit: "
+    "the same engine called directly, which gives the same text."
+)
 THREADS = max(1, (os.cpu_count() or 1) - 1)
 """Of the model, on both sides: as an Island takes them where nobody says otherwise."""
 EXPORT = re.compile(r"export (\w+)='?([^'\n]*)'?")
@@ -83,6 +90,21 @@ def main() -> None:
     )
     print(
         f"{alone[0].tokens} tokens; {'the same text' if same else 'NOT the same text'} every time"
+    )
+    limit = Beside("the engine", median_first(alone) * 1e3)
+    state(
+        [
+            Figure(
+                PATH,
+                "tokens of one stream",
+                median_speed(through),
+                "/s",
+                HOW,
+                limit=Beside("the engine", median_speed(alone)),
+                more_is_better=True,
+            ),
+            Figure(PATH, "first token", median_first(through) * 1e3, "ms", HOW, limit=limit),
+        ]
     )
     sys.exit(not same)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import heapq
+import math
 import os
 import subprocess
 import sys
@@ -44,12 +45,27 @@ from archipelag_embedded.nats import Nats
 from archipelag_embedded.postgres import Postgres
 from archipelag_embedded.process import Process, free_port
 from archipelag_island.domain.backoff import beat_again_s
+from figures import Beside, Figure
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import NoRespondersError
+from telling import state
 
 TIMEOUT_S = 3.0
 USUAL_S = 10.0
 BATCH = 1_000
+FLOOD = 50_000
+BEAT_BYTES = 280
+PATH = "heartbeats"
+HOW = (
+    "CPU of a Coordinator on one core while the fleet beats every 10 s over a real NATS, all else that it does "
+    "included; each is signed, checked and answered signed. Limit: nats-py alone, unsigned and unread: answers at the "
+    "same pace, and what a core receives as fast as they come."
+)
+HOW_BACK = (
+    "The Coordinator is stopped, away for some seconds and started; seconds from its start. Limit: if all kept their "
+    "interval from its start on."
+)
 
 
 @dataclass
@@ -172,7 +188,39 @@ def _offer() -> pb.CargoState:
     )
 
 
-async def measure(options: argparse.Namespace) -> None:
+@dataclass(frozen=True)
+class Back:
+    """After a restart: when the last was heard, and how many in the busiest second."""
+
+    all_s: float
+    peak: int
+
+
+@dataclass(frozen=True)
+class Bare:
+    """What nats-py alone takes: microseconds of CPU for an answer at the fleet's pace, and for a message at its own."""
+
+    answer_us: float
+    receive_us: float
+
+
+def _figures(islands: int, beat_us: float, back: Back, bare: Bare) -> list[Figure]:
+    fleet = f"{islands:,} Islands"
+    nats_py = "bare nats-py"
+    paces = 1e6 / beat_us, Beside(nats_py, 1e6 / bare.receive_us)
+    even = Beside("evenly spread", islands / USUAL_S)
+    interval = Beside("one interval", USUAL_S)
+    return [
+        Figure(
+            PATH, f"CPU each, {fleet}", beat_us, "µs", HOW, limit=Beside(nats_py, bare.answer_us)
+        ),
+        Figure(PATH, "a core stands", paces[0], "/s", HOW, limit=paces[1], more_is_better=True),
+        Figure(PATH, "all heard after a restart", back.all_s, "s", HOW_BACK, limit=interval),
+        Figure(PATH, "in the busiest second after it", back.peak, "/s", HOW_BACK, limit=even),
+    ]
+
+
+async def measure(options: argparse.Namespace) -> list[Figure]:
     with ExitStack() as stack:
         home = Path(stack.enter_context(network._folder()))
         postgres = Postgres(home / "postgres", log=home / "postgres.log")
@@ -209,25 +257,30 @@ async def measure(options: argparse.Namespace) -> None:
             await island.line.subscribe(f"{subjects.inbox_prefix(island.id)}.b", cb=fleet.answered)
         beating = asyncio.create_task(fleet.run())
         try:
-            await asyncio.sleep(2 * USUAL_S)
+            async with asyncio.timeout(network.START_S):
+                while not fleet.heard.answered:  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
+            await asyncio.sleep(options.warm)
             assert postgres.process is not None and broker.process is not None
             pids = {"Coordinator": coordinator.pid, "PostgreSQL": postgres.process.pid}
             pids |= {"NATS": broker.process.pid, "all Islands": os.getpid()}
-            await _steady(fleet, pids, options.seconds)
-            await _memory(coordinator)
+            beat_us = await _steady(fleet, pids, options.seconds)
+            _memory(coordinator)
             coordinator.stop()
             await asyncio.sleep(options.away)
             fleet.heard = Heard()
             running.append(_coordinator(env, home))
             back_at = time.monotonic()
-            await _after_restart(fleet, back_at, options.islands)
+            back = await _after_restart(fleet, back_at, options)
             _deaths(database)
         finally:
             beating.cancel()
-        await _floor(url, keys, options)
+        bare = await _floor(url, keys, options)
+    return _figures(options.islands, beat_us, back, bare)
 
 
-async def _steady(fleet: Fleet, pids: dict[str, int], seconds: float) -> None:
+async def _steady(fleet: Fleet, pids: dict[str, int], seconds: float) -> float:
+    """Microseconds of the Coordinator's CPU for a heartbeat."""
     fleet.heard = heard = Heard()
     before = {name: network.cost(pid, tree=name != "all Islands") for name, pid in pids.items()}
     await asyncio.sleep(seconds)
@@ -236,29 +289,32 @@ async def _steady(fleet: Fleet, pids: dict[str, int], seconds: float) -> None:
     print(
         f"answer p50 {1e3 * median(taken):.1f} ms, p99 {1e3 * quantiles(taken, n=100)[98]:.1f} ms"
     )
+    each_us = {}
     for name, pid in pids.items():
         spent = network.cost(pid, tree=name != "all Islands").cpu_s - before[name].cpu_s
-        print(
-            f"{name:12} {1e6 * spent / heard.answered:6.0f} µs a heartbeat, {spent / seconds:.3f} core"
-        )
+        each_us[name] = 1e6 * spent / max(1, heard.answered)
+        print(f"{name:12} {each_us[name]:6.0f} µs a heartbeat, {spent / seconds:.3f} core")
+    return each_us["Coordinator"]
 
 
-async def _memory(coordinator: Process) -> None:
+def _memory(coordinator: Process) -> None:
     print(f"Coordinator's memory: {network.cost(coordinator.pid).memory_mb:.0f} MiB")
 
 
-async def _after_restart(fleet: Fleet, back_at: float, islands: int) -> None:
+async def _after_restart(fleet: Fleet, back_at: float, options: argparse.Namespace) -> Back:
+    islands = options.islands
     while len(fleet.heard.who) < islands and time.monotonic() < back_at + 60:  # noqa: ASYNC110
         await asyncio.sleep(0.1)
     all_s = time.monotonic() - back_at
     heard = len(fleet.heard.who)
-    await asyncio.sleep(15)
+    await asyncio.sleep(options.after)
     peak = max(fleet.heard.by_second.values())
     normal = islands / USUAL_S
     print(
         f"after a restart: {heard} of {islands} heard within {all_s:.1f} s of the start, "
         f"at most {peak} in a second: {peak / normal:.2f} × normal, given up {fleet.heard.given_up}"
     )
+    return Back(all_s if heard == islands else math.nan, peak)
 
 
 def _deaths(database: str) -> None:
@@ -267,23 +323,25 @@ def _deaths(database: str) -> None:
     print("Islands by state afterwards:", dict(rows))
 
 
-async def _floor(url: str, keys: credentials.Keys, options: argparse.Namespace) -> None:
+async def _floor(url: str, keys: credentials.Keys, options: argparse.Namespace) -> Bare:
     """A responder of bare nats-py: the same number of messages of the same size."""
     token, seed = _wide(keys)
     with network.on_one_core():
         program = [sys.executable, __file__, "--echo", url, token, seed]
         echo = subprocess.Popen(program)  # noqa: ASYNC220 - nothing waits for it yet
     try:
-        await _ask_floor(url, keys, options, echo.pid)
+        client = await _connect_shared(url, keys)
+        async with asyncio.timeout(network.START_S):
+            while await _count(client) is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        answer_us = await _ask_floor(client, options, echo.pid)
+        return Bare(answer_us, await _flood_floor(client, echo.pid))
     finally:
         echo.kill()
         echo.wait(10)
 
 
-async def _ask_floor(
-    url: str, keys: credentials.Keys, options: argparse.Namespace, pid: int
-) -> None:
-    client = await _connect_shared(url, keys)
+async def _ask_floor(client: Client, options: argparse.Namespace, pid: int) -> float:
     count = 0
 
     async def back(_: Msg) -> None:
@@ -291,18 +349,42 @@ async def _ask_floor(
         count += 1
 
     await client.subscribe("bench.back", cb=back)
-    await asyncio.sleep(2)
     rate = options.islands / USUAL_S
     before, begun = network.cost(pid), time.monotonic()
+    sent = 0
     for turn in range(int(options.seconds * 100)):
-        for _ in range(int(rate / 100)):
-            await client.publish("bench.echo", bytes(280), reply="bench.back")
+        while sent < int((turn + 1) * rate / 100):
+            sent += 1
+            await client.publish("bench.echo", bytes(BEAT_BYTES), reply="bench.back")
         await asyncio.sleep(max(0.0, begun + (turn + 1) / 100 - time.monotonic()))
     await asyncio.sleep(0.5)
     spent = network.cost(pid).cpu_s - before.cpu_s
-    print(
-        f"bare nats-py {1e6 * spent / count:6.0f} µs an answer, at {count / options.seconds:.0f}/s"
-    )
+    each_us = 1e6 * spent / max(1, count)
+    print(f"bare nats-py {each_us:6.0f} µs an answer, at {count / options.seconds:.0f}/s")
+    return each_us
+
+
+async def _flood_floor(client: Client, pid: int) -> float:
+    """As many as it can take: those that come while it works are read at once, which is what makes each cheap."""
+    before = network.cost(pid)
+    for _ in range(FLOOD // BATCH):
+        for _ in range(BATCH):
+            await client.publish("bench.flood", bytes(BEAT_BYTES))
+        await client.flush(60)
+    async with asyncio.timeout(60):
+        while await _count(client) != FLOOD:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    each_us = 1e6 * (network.cost(pid).cpu_s - before.cpu_s) / FLOOD
+    print(f"bare nats-py {each_us:6.1f} µs to receive one, as fast as they come")
+    return each_us
+
+
+async def _count(client: Client) -> int | None:
+    """How many of a flood the responder has received; None: it does not listen yet."""
+    try:
+        return int((await client.request("bench.count", b"", timeout=30)).data)
+    except NoRespondersError:
+        return None
 
 
 async def _echo(url: str, token: str, seed: str) -> None:
@@ -310,9 +392,20 @@ async def _echo(url: str, token: str, seed: str) -> None:
     client = await _line(url, token, key, "_INBOX.echo")
 
     async def answer(message: Msg) -> None:
-        await client.publish(message.reply, bytes(280))
+        await client.publish(message.reply, bytes(BEAT_BYTES))
+
+    count = 0
+
+    async def taken(_: Msg) -> None:
+        nonlocal count
+        count += 1
+
+    async def told(message: Msg) -> None:
+        await message.respond(b"%d" % count)
 
     await client.subscribe("bench.echo", cb=answer)
+    await client.subscribe("bench.flood", cb=taken, pending_msgs_limit=-1, pending_bytes_limit=-1)
+    await client.subscribe("bench.count", cb=told)
     await asyncio.Event().wait()
 
 
@@ -391,8 +484,12 @@ def main() -> None:
     parser.add_argument("--lines", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--away", type=float, default=8.0, help="seconds the Coordinator is away")
+    parser.add_argument("--warm", type=float, default=2 * USUAL_S, help="seconds before measuring")
+    parser.add_argument(
+        "--after", type=float, default=15.0, help="seconds watched once all are back"
+    )
     network.pin_tools()
-    asyncio.run(measure(parser.parse_args()))
+    state(asyncio.run(measure(parser.parse_args())))
 
 
 if __name__ == "__main__":

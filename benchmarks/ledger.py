@@ -1,4 +1,4 @@
-"""How many holds and settlements a second does one hot account stand, beside the floor of a bare commit?
+"""How many postings a second does the ledger stand, on one hot account and on several, beside pgbench?
 
     python benchmarks/ledger.py [--seconds 5] [--disk-ms 3] [--fast]
 
@@ -13,7 +13,7 @@ import asyncio
 import itertools
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import psycopg
@@ -31,10 +31,18 @@ from archipelag_coordinator.domain.user import User
 from archipelag_coordinator.testing.builders import a_grant, a_job, a_reservation, a_user
 from archipelag_coordinator.testing.fakes import START
 from archipelag_embedded.postgres import Postgres
-from psycopg import AsyncConnection
+from figures import Figure
+from raw_commits import raw_commits
+from telling import state_all
 
 CONCURRENT = 8
 MANY = 32
+POSTINGS = 2
+"""A hold, and its settlement."""
+HOW = (
+    "Holds and settlements, each in a durable transaction of its own with its rules checked; limit: pgbench on the "
+    "same PostgreSQL, one INSERT and one UPDATE a transaction, as many accounts and at once."
+)
 
 
 async def rate(step: Callable[[], Awaitable[None]], workers: int, seconds: float) -> float:
@@ -52,7 +60,7 @@ async def rate(step: Callable[[], Awaitable[None]], workers: int, seconds: float
     return next(done) / (time.perf_counter() - began)
 
 
-async def measure(dsn: str, seconds: float) -> None:
+async def measure(dsn: str, seconds: float) -> AsyncIterator[Figure]:
     async with PostgresStore(dsn) as store:
         customers = [a_user() for _ in range(CONCURRENT)]
         owner = a_user()
@@ -82,25 +90,22 @@ async def measure(dsn: str, seconds: float) -> None:
             return hold_and_settle(next(turns))
 
         cases = (
-            ("one customer", 1, hot),
-            ("one customer", CONCURRENT, hot),
-            ("one customer", MANY, hot),
-            (f"{CONCURRENT} customers", CONCURRENT, spread),
-            (f"{CONCURRENT} customers", MANY, spread),
+            ("one account", 1, 1, hot),
+            ("one account", 1, CONCURRENT, hot),
+            ("one account", 1, MANY, hot),
+            (f"{CONCURRENT} accounts", CONCURRENT, CONCURRENT, spread),
+            (f"{CONCURRENT} accounts", CONCURRENT, MANY, spread),
         )
-        for name, workers, step in cases:
-            measured = await rate(step, workers, seconds)
-            print(f"hold and settle, {name}, {workers} at once: {measured:.0f} /s")
+        for name, accounts, workers, step in cases:
+            postings = POSTINGS * await rate(step, workers, seconds)
+            limit = await asyncio.to_thread(
+                raw_commits, dsn, at_once=workers, seconds=seconds, accounts=accounts
+            )
+            print(f"{name}, {workers} at once: {postings:.0f} /s, pgbench {limit.value:.0f} /s")
+            what = f"postings, {name}, {workers} at once"
+            yield Figure("ledger", what, postings, "/s", HOW, limit=limit, more_is_better=True)
         async with store.begin() as tx:
             assert await tx.ledger.rebuild() == []
-
-    async with await AsyncConnection.connect(dsn, autocommit=True) as connection:
-        await connection.execute("CREATE TABLE floor AS SELECT 0 AS number")
-
-        async def bare() -> None:
-            await connection.execute("UPDATE floor SET number = number + 1")
-
-        print(f"floor, one bare UPDATE and commit at a time: {await rate(bare, 1, seconds):.0f} /s")
 
 
 def slow_down(dsn: str, disk_ms: float) -> None:
@@ -123,7 +128,7 @@ def main() -> None:
         try:
             migrate(dsn)
             slow_down(dsn, options.disk_ms)
-            asyncio.run(measure(dsn, options.seconds))
+            asyncio.run(state_all(measure(dsn, options.seconds)))
         finally:
             server.stop()
 

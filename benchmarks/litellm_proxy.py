@@ -1,6 +1,6 @@
 """Helper of the benchmarks: LiteLLM's proxy in its cheapest form, in front of a model that only counts.
 
-LITELLM names its executable. No database, no callbacks, one worker, one master key.
+`make litellm` installs it; LITELLM names another executable. No database, no callbacks, one worker, one master key.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import secrets
+import shutil
 import socket
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from archipelag_embedded.process import Process, free_port
 from network import Target, on_one_core, wait_for
 
 KEY = f"sk-{secrets.token_hex(32)}"
+INSTALLED = Path(__file__).parent.parent / ".venv/litellm/bin/litellm"
 START_S = 120.0
 TURN_S = 0.001
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -109,11 +111,16 @@ async def serve(port: int, rate: float) -> None:
                 stream[1] = due
 
 
+def found() -> str | None:
+    """Its executable, where there is one."""
+    return shutil.which(os.environ.get("LITELLM", INSTALLED))
+
+
 @contextmanager
 def litellm(*, rate: float) -> Iterator[Target | None]:
     """None where it is not to be had."""
-    program = os.environ.get("LITELLM")
-    if not program:
+    program = found()
+    if program is None:
         yield None
         return
     with ExitStack() as stack:

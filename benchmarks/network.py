@@ -25,6 +25,7 @@ import psutil
 from archipelag_embedded.nats import Nats
 from archipelag_embedded.postgres import Postgres
 from archipelag_embedded.process import Process, free_port
+from telling import refuse
 
 HERE = Path(__file__).parent
 MANIFEST = HERE.parent / "cargos/llm-chat/manifest.toml"
@@ -47,6 +48,8 @@ ONE, OTHERS = cores()
 
 def pin_tools() -> None:
     """This process, and all that it starts without a word of `on_one_core`. A stream is a file or two in each."""
+    if ONE == OTHERS:
+        refuse("one core is for what is measured and another for everything else: this needs two")
     os.sched_setaffinity(0, OTHERS)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

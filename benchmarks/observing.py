@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from statistics import median
 
@@ -36,10 +36,17 @@ from archipelag_coordinator.domain.tally import Tally
 from archipelag_coordinator.services.ports_of_traces import NoTraces, Traces
 from archipelag_coordinator.testing.builders import HOME, START, a_job, an_attempt, an_island
 from archipelag_coordinator.testing.worlds import a_scene
+from figures import Beside, Figure
+from telling import state
 
 CHUNKS = 200
 ROUNDS = 15
 SCRAPES = 20
+ALONE = "the relay alone"
+HOW = (
+    f"CPU of one process, answers of {CHUNKS} tokens from the broker's bytes to the answer, rounds of all ways mixed; "
+    "medians. Limit: the same with nothing counted and nothing followed."
+)
 NOWHERE = "http://127.0.0.1:9/v1/traces"
 
 
@@ -95,14 +102,14 @@ def answers(jobs: int, tally: Tally | None, traces: Traces) -> float:
     return time.process_time() - began
 
 
-def compare(jobs: int) -> None:
+def compare(jobs: int) -> Iterator[Figure]:
     # `requests.py` stands beside this file, and OpenTelemetry asks for a library of that name.
     sys.path[:] = [path for path in sys.path if Path(path).resolve() != Path(__file__).parent]
     clock = SystemClock()
     quiet, loud = (Tracer("bench", NOWHERE, sampled=part) for part in (0.0, 1.0))
     loud._provider._active_span_processor._span_processors = ()  # What sends has a thread of its own.
     ways: dict[str, Callable[[], float]] = {
-        "the relay alone": lambda: answers(jobs, None, NoTraces()),
+        ALONE: lambda: answers(jobs, None, NoTraces()),
         "counted": lambda: answers(jobs, Tally(), NoTraces()),
         "counted, traces that follow nobody": lambda: answers(jobs, Tally(), Spans(quiet, clock)),
         "counted, traces that follow all": lambda: answers(jobs, Tally(), Spans(loud, clock)),
@@ -111,13 +118,20 @@ def compare(jobs: int) -> None:
     for _ in range(ROUNDS):
         for name, way in ways.items():
             costs[name].append(way())
-    floor = median(costs["the relay alone"])
-    print(f"{CHUNKS} tokens an answer; the median of {ROUNDS} mixed rounds")
+    floor = median(costs[ALONE])
+    tokens = jobs * CHUNKS
+    limit = Beside(ALONE, 1e6 * floor / tokens)
     for name, each in costs.items():
-        per_token = 1e6 * median(each) / jobs / CHUNKS
-        per_job = 1e6 * (median(each) - floor) / jobs
-        print(
-            f"  {name:<36} {per_token:6.2f} µs a token  × {median(each) / floor:.3f}  (+{per_job:.0f} µs a job)"
+        if name == ALONE:
+            continue
+        print(f"{name}: +{1e6 * (median(each) - floor) / jobs:.0f} µs a job")
+        yield Figure(
+            "being watched",
+            f"a token, {name}",
+            1e6 * median(each) / tokens,
+            "µs",
+            HOW,
+            limit=limit,
         )
 
 
@@ -157,7 +171,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=400)
     parser.add_argument("--streams", type=int, nargs="*", default=[0, 2_000])
     given = parser.parse_args()
-    compare(given.jobs)
+    state(compare(given.jobs))
     for streams in given.streams:
         asyncio.run(scrape(streams))
 

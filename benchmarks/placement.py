@@ -1,4 +1,4 @@
-"""How long does it take to choose an Island out of 100, 1,000 and 10,000, beside looking at each?
+"""How long does it take to choose an Island out of 100, 1,000 and 10,000, beside a look at each and chance?
 
     python benchmarks/placement.py [--fleets 100 1000 10000] [--jobs 2000]
 
@@ -12,11 +12,11 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import cycle
 from random import Random
-from statistics import median, quantiles
+from statistics import mean, median, quantiles
 
 from archipelag_contracts.ids import Epoch, IslandId, JobId
 from archipelag_coordinator.domain.fleet import AttemptKey, Fleet
@@ -24,10 +24,17 @@ from archipelag_coordinator.domain.island import Island, Offer
 from archipelag_coordinator.domain.placement import NEAR_EQUAL, Placement, Wanted, place, score
 from archipelag_coordinator.testing.builders import an_island
 from archipelag_coordinator.testing.fakes import START
+from figures import Beside, Figure
+from telling import state
 
 SLUG, DIGEST = "llm-chat", "sha256:one"
 RUNNING = 50
 SCANS = 40
+PATH = "placement"
+HOW = (
+    "CPU of the one thread, in memory, while slots are taken and heartbeats come in. Peer: looking at all of them; "
+    "limit: one of the free ones by chance. Loss: by how much the best of all has a higher score, in the mean."
+)
 
 
 def main() -> None:
@@ -35,17 +42,24 @@ def main() -> None:
     parser.add_argument("--fleets", type=int, nargs="+", default=[100, 1_000, 10_000])
     parser.add_argument("--jobs", type=int, default=2_000)
     options = parser.parse_args()
-    print(
-        "Islands  scan p50  choose p50    p99    max  faster  worst loss  heartbeat  slot  first job"
-    )
-    print(
-        "               ms          ms     ms     ms              score         µs    µs         ms"
-    )
     for size in options.fleets:
-        print(measure(size, options.jobs))
+        state(measure(size, options.jobs))
 
 
-def measure(size: int, jobs: int) -> str:
+@dataclass
+class Took:
+    """Seconds of CPU for each, and by how much the best of all would have had a higher score."""
+
+    ours: list[float] = field(default_factory=list)
+    scan: list[float] = field(default_factory=list)
+    chance: list[float] = field(default_factory=list)
+    slots: list[float] = field(default_factory=list)
+    beats: list[float] = field(default_factory=list)
+    loss: list[float] = field(default_factory=list)
+    loss_by_chance: list[float] = field(default_factory=list)
+
+
+def measure(size: int, jobs: int) -> list[Figure]:
     chance = Random(size)
     islands = [_island(chance) for _ in range(size)]
     fleet = Fleet()
@@ -56,39 +70,61 @@ def measure(size: int, jobs: int) -> str:
         fleet.choose(wanted, chance.random())
     running: list[tuple[IslandId, AttemptKey]] = []
     heard = cycle(islands)
-    chosen, slots, beats, scans = [], [], [], []
-    worst = 0.0
+    took = Took()
     for number, wanted in enumerate(wishes):
         began = time.thread_time()
         placed = fleet.choose(wanted, chance.random())
-        chosen.append(time.thread_time() - began)
+        took.ours.append(time.thread_time() - began)
         if number % max(1, jobs // SCANS) == 0:
-            began = time.thread_time()
-            place(wanted, fleet.candidates(SLUG, DIGEST), 0.5)
-            scans.append(time.thread_time() - began)
-            worst = max(worst, _loss(fleet, wanted, placed))
+            _beside(fleet, wanted, placed, chance, took)
         key = (JobId(f"job_{number}"), Epoch(1))
-        slots.append(_timed(lambda: fleet.assigned(placed.island_id, key)))  # noqa: B023 - called at once
+        took.slots.append(_timed(lambda: fleet.assigned(placed.island_id, key)))  # noqa: B023 - called at once
         running.append((placed.island_id, key))
         if len(running) > RUNNING:
             fleet.freed(*running.pop(0))
         said = replace(
             next(heard), load=chance.random(), seen_at=START + timedelta(milliseconds=number)
         )
-        beats.append(_timed(lambda: fleet.saw(said, [])))  # noqa: B023 - called at once
-    assert worst <= NEAR_EQUAL + 1e-4
-    return (
-        f"{size:7}  {1e3 * median(scans):8.2f}  {1e3 * median(chosen):10.3f}"
-        f"  {1e3 * quantiles(chosen, n=100)[98]:5.2f}  {1e3 * max(chosen):5.2f}"
-        f"  {median(scans) / median(chosen):5.0f}×  {worst:10.3f}"
-        f"  {1e6 * median(beats):9.1f}  {1e6 * median(slots):4.1f}  {1e3 * first:9.1f}"
+        took.beats.append(_timed(lambda: fleet.saw(said, [])))  # noqa: B023 - called at once
+    assert max(took.loss) <= NEAR_EQUAL + 1e-4
+    print(
+        f"{size} Islands: a heartbeat {1e6 * median(took.beats):.1f} µs, a slot taken "
+        f"{1e6 * median(took.slots):.1f} µs, a Cargo's first job {1e3 * first:.1f} ms, "
+        f"the slowest choice {1e3 * max(took.ours):.2f} ms, the worst loss {max(took.loss):.3f}"
     )
+    return _figures(f"{size:,} Islands", took)
 
 
-def _loss(fleet: Fleet, wanted: Wanted, placed: Placement) -> float:
-    """By how much the best of all has a higher score."""
+def _beside(fleet: Fleet, wanted: Wanted, placed: Placement, chance: Random, took: Took) -> None:
+    """The same job by a look at all, and by chance among those that may take it."""
+    began = time.thread_time()
+    best = place(wanted, fleet.candidates(SLUG, DIGEST), 0.5)
+    took.scan.append(time.thread_time() - began)
     free = [one for one in fleet.candidates(SLUG, DIGEST) if one.slots_free]
-    return max(score(wanted, one) for one in free) - placed.score
+    began = time.thread_time()
+    any_of_them = chance.choice(free)
+    took.chance.append(time.thread_time() - began)
+    top = max(best.score, *(score(wanted, one) for one in free))
+    took.loss.append(top - placed.score)
+    took.loss_by_chance.append(top - score(wanted, any_of_them))
+
+
+def _figures(fleet: str, took: Took) -> list[Figure]:
+    def ms(taken: list[float]) -> float:
+        return 1e3 * median(taken)
+
+    def p99_ms(taken: list[float]) -> float:
+        return 1e3 * quantiles(taken, n=100)[98]
+
+    def beside(of: Callable[[list[float]], float]) -> tuple[Beside, Beside]:
+        return Beside("scan of all", of(took.scan)), Beside("by chance", of(took.chance))
+
+    lost = Beside("by chance", mean(took.loss_by_chance))
+    return [
+        Figure(PATH, f"a choice p50, {fleet}", ms(took.ours), "ms", HOW, *beside(ms)),
+        Figure(PATH, f"a choice p99, {fleet}", p99_ms(took.ours), "ms", HOW, *beside(p99_ms)),
+        Figure(PATH, f"loss of score, {fleet}", mean(took.loss), "score", HOW, lost),
+    ]
 
 
 def _timed(work: Callable[[], object]) -> float:

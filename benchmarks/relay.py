@@ -4,13 +4,14 @@
 
 A real Coordinator on real PostgreSQL and NATS has one core; a synthetic Island answers at once with one Chunk a token.
 More than 256 streams say 20 tokens a second each, as fast as people read.
-LiteLLM is measured when LITELLM names its executable (pip install 'litellm[proxy]', in an environment of its own).
+LiteLLM is measured where `make litellm` installed it or LITELLM names its executable.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import atexit
 import json
 import os
 import sys
@@ -23,6 +24,8 @@ from floor import floor
 from litellm_proxy import litellm
 from loadgen import Plan, Steady, percentile
 from network import Target, archipelag, pin_tools
+from relay_figures import figures_of
+from telling import state
 
 MANY = 256
 STREAM_S = 60.0
@@ -60,14 +63,17 @@ def main() -> None:
     print(HEAD, flush=True)
     failed = False
     floors: dict[int, float] = {}
+    seen: dict[tuple[str, int], tuple[Steady, float]] = {}
+    atexit.register(lambda: state(figures_of(seen)))  # Also where one of them gave up.
     for name in options.only:
         for rate, counts in rates_of(options).items():
             with target_of(name, rate, max(counts)) as target:
                 if target is None:
-                    print(f"{name:12}not measured: LITELLM does not name its executable")
+                    print(f"{name:12}not measured: it is not installed, `make litellm` does that")
                     break
                 for streams in counts:
                     found = uvloop.run(measure(target, streams, rate, options))
+                    seen[target.name, streams] = found, rate
                     own = found.cpu_us[next(iter(found.cpu_us))]
                     if name == "floor":
                         floors[streams] = own

@@ -1,4 +1,4 @@
-"""How many short jobs a second, each with a durable reservation and settlement? Beside LiteLLM's proxy without any.
+"""How many short jobs a second, each with a durable reservation and settlement? Beside LiteLLM's proxy and PostgreSQL.
 
     python benchmarks/requests.py [--at-once 32] [--tokens 8] [--seconds 8]
 
@@ -13,16 +13,26 @@ import asyncio
 import os
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
 import loadgen
 import psycopg
 import uvloop
+from figures import Beside, Figure
 from litellm_proxy import litellm
 from loadgen import Rate, percentile
 from network import Target, archipelag, pin_tools
+from raw_commits import raw_commits
+from telling import state
 
 SETTLED_S = 30.0
+PATH = "submissions"
+HOW = (
+    "Short answers, not streamed, in a closed loop, each with a durable hold and settlement; peer: LiteLLM's proxy "
+    "without any database; limit: commits of pgbench on the same PostgreSQL, as many at once on one account."
+)
+Seen = dict[tuple[str, int], Rate]
 
 
 def main() -> None:
@@ -44,20 +54,53 @@ def main() -> None:
         flush=True,
     )
     failed = False
+    seen: Seen = {}
+    commits: dict[int, Beside] = {}
     for name in options.only:
         with made[name] as target:
             if target is None:
-                print(f"{name:12}not measured: LITELLM does not name its executable")
+                print(f"{name:12}not measured: it is not installed, `make litellm` does that")
                 continue
             for at_once in options.at_once:
                 found = uvloop.run(measure(target, at_once, options))
+                seen[target.name, at_once] = found
                 print(line(target.name, at_once, found), flush=True)
                 for error in sorted(set(found.errors))[:3]:
                     print(f"  ! {error[:200]}")
                 failed |= bool(found.errors)
             if target.database:
                 failed |= not check_books(target.database)
+                for at_once in options.at_once:
+                    commits[at_once] = raw_commits(
+                        target.database, at_once=at_once, seconds=options.seconds / 2
+                    )
+    state(figures_of(seen, commits))
     sys.exit(failed)
+
+
+def figures_of(seen: Seen, commits: dict[int, Beside]) -> Iterator[Figure]:
+    for at_once, limit in commits.items():
+        ours, theirs = seen["Archipelag", at_once], seen.get(("LiteLLM", at_once))
+        peer = theirs and Beside("LiteLLM", theirs.per_s)
+        what = f"jobs, {at_once} at once"
+        yield Figure(PATH, what, ours.per_s, "/s", HOW, peer, limit, more_is_better=True)
+        peer = theirs and Beside("LiteLLM", median_ms(theirs))
+        # All of them are always under way, so that each takes as long as all of them do.
+        limit = Beside(limit.name, 1e3 * at_once / limit.value)
+        what = f"the whole answer p50, {at_once} at once"
+        yield Figure(PATH, what, median_ms(ours), "ms", HOW, peer, limit)
+        if theirs is not None:
+            what = f"CPU of the measured process, {at_once} at once"
+            yield Figure(PATH, what, cpu_ms(ours), "ms", HOW, Beside("LiteLLM", cpu_ms(theirs)))
+
+
+def median_ms(found: Rate) -> float:
+    return 1e3 * percentile(found.took_s, 0.5)
+
+
+def cpu_ms(found: Rate) -> float:
+    """A request."""
+    return found.cpu_ms[next(iter(found.cpu_ms))]
 
 
 async def measure(target: Target, at_once: int, options: argparse.Namespace) -> Rate:

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,14 @@ from archipelag_coordinator.adapters.nats.connection import Identity
 from archipelag_coordinator.adapters.nats.wire import Wire
 from archipelag_coordinator.clock import SystemClock
 from archipelag_coordinator.domain.answer import Answer
+from figures import Beside, Figure
+from telling import state
 
 STREAMS = (1, 32, 256)
+HOW = (
+    "CPU of one process for each message of a token from a real NATS. Peer: nats-py in place of our own wire; limit: a "
+    "protocol that finds the messages and does nothing with them."
+)
 KINDS = ("floor", "wire", "nats-py", "wire + relay", "nats-py + relay")
 RELAY = RelayId(f"rly_{ids.encode(0, bytes(10))}")
 
@@ -204,14 +211,34 @@ def main() -> None:
             wait_for(port)
             print(f"CPU µs per message, {options.per_stream} messages/s a stream")
             print(f"{'':18}" + "".join(f"{n:>8} streams" for n in STREAMS))
+            seen: dict[str, list[float]] = {}
             for kind in KINDS:
                 row = [one(kind, streams, options, port) for streams in STREAMS]
                 cells = "".join(f"{us:>15.1f}{' ' if whole else '!'}" for us, whole in row)
                 print(f"{kind:18}{cells}", flush=True)
+                seen[kind] = [us for us, _ in row]
             print("! : messages were lost")
+            state(figures_of(seen))
         finally:
             server.terminate()
             server.wait()
+
+
+def figures_of(seen: dict[str, list[float]]) -> Iterator[Figure]:
+    for part, ours, theirs in (
+        ("off the broker", "wire", "nats-py"),
+        ("off the broker and into its answer", "wire + relay", "nats-py + relay"),
+    ):
+        for number, streams in enumerate(STREAMS):
+            yield Figure(
+                "the way in",
+                f"a chunk {part}, {streams} at once",
+                seen[ours][number],
+                "µs",
+                HOW,
+                peer=Beside("nats-py", seen[theirs][number]),
+                limit=Beside("frames alone", seen["floor"][number]),
+            )
 
 
 def wait_for(port: int) -> None:

@@ -2,7 +2,7 @@
 
 Also where the system's Python has no `ensurepip` and its pip is managed by the distribution, as Debian's.
 Run by the Makefile: `python embedded/bootstrap.py GROUP`, where a group is runtime, packages, dev, cargos, model,
-sandboxes, node, ecosystem, site or lock.
+sandboxes, node, ecosystem, site, litellm or lock.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ ECOSYSTEM = VENV / "ecosystem"
 """Other people's clients, which the tests run as programs: apart, since their pins are not ours."""
 SITE = VENV / "site"
 """The builder of the website, apart for the same reason."""
+LITELLM = VENV / "litellm"
+"""The proxy that the benchmarks measure beside ours, apart likewise."""
 REQUIREMENTS = ROOT / "requirements"
 NODE_CLIENTS = ROOT / "tests" / "acceptance" / "ecosystem" / "node"
 PACKAGES = (
@@ -55,6 +57,7 @@ LOCKS = {
     "pip": [],
     "ecosystem": [],
     "site": [],
+    "litellm": [],
     # What images of Cargos hold.
     "../cargos/llm-chat/requirements": ["-c", "runtime.txt"],
     "../cargos/embeddings/requirements": IN_IMAGES,
@@ -113,6 +116,8 @@ def main(group: str) -> int:
                 ecosystem(progress)
             case "site":
                 apart(progress, "The builder of the website", SITE, "site.txt")
+            case "litellm":
+                apart(progress, "LiteLLM's proxy, for the benchmarks", LITELLM, "litellm.txt")
             case "sandboxes":
                 sandboxes(progress)
             case "node":
