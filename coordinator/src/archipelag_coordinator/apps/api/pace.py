@@ -63,14 +63,17 @@ class Pace:
 
     def wants(self, stream: Paced) -> None:
         """Once until its `write` was called."""
-        loop = asyncio.get_running_loop()
-        if self.hold_s and loop.time() - stream.written_at < self.hold_s:
-            self._later.append(stream)
-            if len(self._later) == 1:
-                loop.call_later(self.hold_s, self._write_later)
-            return
+        # The loop is asked for only where it is needed: finding it is a call to the system, once a token.
+        if self.hold_s:
+            loop = asyncio.get_running_loop()
+            if loop.time() - stream.written_at < self.hold_s:
+                self._later.append(stream)
+                if len(self._later) == 1:
+                    loop.call_later(self.hold_s, self._write_later)
+                return
         self._soon.append(stream)
         if len(self._soon) == 1:
+            loop = asyncio.get_running_loop()
             loop.call_soon(self._write_soon)
             if not self._looking:
                 self._looking = True
