@@ -51,9 +51,12 @@ def main() -> None:
         default=["floor", "nats-py", "archipelag", "litellm"],
         metavar="NAME",
     )
+    parser.add_argument(
+        "--share-cores", action="store_true", help="nothing is pinned: all on one small machine"
+    )
     parser.add_argument("--json", help="append the figures to this file")
     options = parser.parse_args()
-    pin_tools()
+    pin_tools(share=options.share_cores)
     print(
         f"{options.rate:g} tokens/s a stream, {options.rate_of_many:g} with more than {MANY}; CPU per token while\n"
         "nothing begins or ends; TTFT in ms of one more request among the streams, and of all streams begun at\n"
