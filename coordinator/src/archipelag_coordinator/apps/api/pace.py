@@ -71,6 +71,10 @@ class Pace:
                 if len(self._later) == 1:
                     loop.call_later(self.hold_s, self._write_later)
                 return
+        self.at_once(stream)
+
+    def at_once(self, stream: Paced) -> None:
+        """Written at the end of this turn, even where it waits for company already: an end, after which none comes."""
         self._soon.append(stream)
         if len(self._soon) == 1:
             loop = asyncio.get_running_loop()

@@ -65,6 +65,17 @@ async def test_a_busy_process_holds_back_what_was_written_a_moment_ago_and_nothi
     assert (talkative.written, silent.written, pace.held) == (1, 1, 1)
 
 
+async def test_an_end_waits_for_no_company() -> None:
+    pace, stream = Pace(), Stream(asyncio.get_running_loop().time())
+    pace.hold_s = 60.0
+    pace.wants(stream)
+
+    pace.at_once(stream)
+    await asyncio.sleep(0)
+
+    assert (stream.written, pace.held) == (1, 0)
+
+
 @pytest.mark.parametrize(
     ("load", "hold_s"),
     [
