@@ -19,10 +19,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import nats
 import uvloop
 from archipelag_embedded.nats import Nats
 from archipelag_embedded.process import Process, free_port
+from nats.aio.client import Client
 from network import Target, on_one_core, wait_for
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -81,8 +81,8 @@ class Broker(asyncio.Protocol):
 class NatsPy:
     """The same by nats-py."""
 
-    def __init__(self, heard: Callable[[bytes, bytes], None], client: Any) -> None:
-        self.heard, self.client = heard, client
+    def __init__(self, heard: Callable[[bytes, bytes], None]) -> None:
+        self.heard, self.client = heard, Client()
         self.publishing: set[asyncio.Task[None]] = set()
 
     def publish(self, subject: bytes, data: bytes) -> None:
@@ -103,7 +103,8 @@ async def bare(heard: Callable[[bytes, bytes], None], subject: bytes, nats_port:
 async def by_nats_py(
     heard: Callable[[bytes, bytes], None], subject: bytes, nats_port: int
 ) -> NatsPy:
-    broker = NatsPy(heard, await nats.connect(f"nats://127.0.0.1:{nats_port}"))
+    broker = NatsPy(heard)
+    await broker.client.connect(f"nats://127.0.0.1:{nats_port}")
     await broker.client.subscribe(subject.decode(), cb=broker.message)
     return broker
 
