@@ -1,6 +1,7 @@
 """Helper of the benchmarks: the least a relay over NATS can cost in Python, HTTP → NATS → agent → NATS → HTTP.
 
 No keys, no accounting, no placement, nothing durable: two small processes and a bare nats-server, to hold against ours.
+The floor parses NATS in place; the same gateway by nats-py, a coroutine a message, is what one would write first.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 import uvloop
 from archipelag_embedded.nats import Nats
 from archipelag_embedded.process import Process, free_port
+from nats.aio.client import Client
 from network import Target, on_one_core, wait_for
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -76,6 +78,37 @@ class Broker(asyncio.Protocol):
         self.buffer = buffer[at:]
 
 
+class NatsPy:
+    """The same by nats-py."""
+
+    def __init__(self, heard: Callable[[bytes, bytes], None]) -> None:
+        self.heard, self.client = heard, Client()
+        self.publishing: set[asyncio.Task[None]] = set()
+
+    def publish(self, subject: bytes, data: bytes) -> None:
+        task = asyncio.create_task(self.client.publish(subject.decode(), data))
+        self.publishing.add(task)
+        task.add_done_callback(self.publishing.discard)
+
+    async def message(self, message: Any) -> None:
+        self.heard(message.subject.encode(), message.data)
+
+
+async def bare(heard: Callable[[bytes, bytes], None], subject: bytes, nats_port: int) -> Broker:
+    loop = asyncio.get_running_loop()
+    _, broker = await loop.create_connection(lambda: Broker(heard, subject), "127.0.0.1", nats_port)
+    return broker
+
+
+async def by_nats_py(
+    heard: Callable[[bytes, bytes], None], subject: bytes, nats_port: int
+) -> NatsPy:
+    broker = NatsPy(heard)
+    await broker.client.connect(f"nats://127.0.0.1:{nats_port}")
+    await broker.client.subscribe(subject.decode(), cb=broker.message)
+    return broker
+
+
 class Gateway:
     """Forwards each request under a number of its own and each message back to who asked."""
 
@@ -96,11 +129,10 @@ class Gateway:
             customer.transport.write(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
             del self.open[subject]
 
-    async def run(self, port: int, nats_port: int) -> None:
+    async def run(self, port: int, nats_port: int, *, nats_py: bool) -> None:
+        connect = by_nats_py if nats_py else bare
+        self.broker: Broker | NatsPy = await connect(self.heard, b"t.*", nats_port)
         loop = asyncio.get_running_loop()
-        _, self.broker = await loop.create_connection(
-            lambda: Broker(self.heard, b"t.*"), "127.0.0.1", nats_port
-        )
         server = await loop.create_server(lambda: Customer(self), "127.0.0.1", port, backlog=2048)
         await server.serve_forever()
 
@@ -163,10 +195,7 @@ class Agent:
             heapq.heappush(self.due, (due, subject, number, items, since))
 
     async def run(self, nats_port: int) -> None:
-        loop = asyncio.get_running_loop()
-        _, self.broker = await loop.create_connection(
-            lambda: Broker(self.heard, b"job"), "127.0.0.1", nats_port
-        )
+        self.broker = await bare(self.heard, b"job", nats_port)
         begun, turn = time.perf_counter(), 0
         while True:
             turn += 1
@@ -182,7 +211,7 @@ class Agent:
 
 
 @contextmanager
-def floor(*, rate: float) -> Iterator[Target]:
+def floor(*, rate: float, nats_py: bool = False) -> Iterator[Target]:
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="archipelag-floor-")))
         nats = Nats(home / "nats", jetstream=False)
@@ -199,24 +228,25 @@ def floor(*, rate: float) -> Iterator[Target]:
 
         agent = start("agent")
         with on_one_core():
-            gateway = start("gateway")
+            gateway = start("gateway-by-nats-py" if nats_py else "gateway")
         wait_for(port, "/", gateway)
         assert nats.process is not None
         processes = {"gateway": gateway.pid, "nats": nats.process.pid, "agent": agent.pid}
-        yield Target("floor", port, "nobody", processes=processes)
+        yield Target("nats-py" if nats_py else "floor", port, "nobody", processes=processes)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("role", choices=["gateway", "agent"])
+    parser.add_argument("role", choices=["gateway", "gateway-by-nats-py", "agent"])
     parser.add_argument("port", type=int)
     parser.add_argument("nats_port", type=int)
     parser.add_argument("rate", type=float)
     options = parser.parse_args()
-    if options.role == "gateway":
-        uvloop.run(Gateway().run(options.port, options.nats_port))
-    else:
+    if options.role == "agent":
         uvloop.run(Agent(options.rate).run(options.nats_port))
+    else:
+        nats_py = options.role == "gateway-by-nats-py"
+        uvloop.run(Gateway().run(options.port, options.nats_port, nats_py=nats_py))
 
 
 if __name__ == "__main__":

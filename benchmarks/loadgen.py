@@ -196,11 +196,11 @@ async def steady(
     after, memory = sample()
     got, took = counter.tokens - count, time.perf_counter() - since
     probes = await _probe(port, model, key, plan, errors)
-    for client, (_, done) in zip(clients, pending, strict=True):
-        if plan.finish:
-            response = await asyncio.wait_for(done, WHOLE_S)
-            if (problem := wrong(response, plan.tokens)) is not None:
-                errors.append(problem)
+    dones = [done for _, done in pending]
+    if plan.finish:
+        await asyncio.wait(dones, timeout=WHOLE_S)
+        errors += [problem for done in dones if (problem := _problem(done, plan.tokens))]
+    for client in clients:
         client.close()
     return Steady(
         streams,
@@ -212,6 +212,12 @@ async def steady(
         gaps,
         errors,
     )
+
+
+def _problem(done: asyncio.Future[bytes], tokens: int) -> str | None:
+    if not done.done():
+        return f"no end within {WHOLE_S:g} s"
+    return wrong(done.result(), tokens)
 
 
 async def _probe(port: int, model: str, key: str, plan: Plan, errors: list[str]) -> list[float]:

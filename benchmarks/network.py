@@ -46,23 +46,27 @@ def cores() -> tuple[set[int], set[int]]:
 ONE, OTHERS = cores()
 
 
-def pin_tools() -> None:
-    """This process, and all that it starts without a word of `on_one_core`. A stream is a file or two in each."""
-    if ONE == OTHERS:
+def pin_tools(*, share: bool = False) -> None:
+    """This process, and all that it starts without a word of `on_one_core`. A stream is a file or two in each.
+    `share`: nothing is pinned, and all have all cores, as on one small machine."""
+    if not share and ONE == OTHERS:
         refuse("one core is for what is measured and another for everything else: this needs two")
-    os.sched_setaffinity(0, OTHERS)
+    if not share:
+        os.sched_setaffinity(0, OTHERS)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @contextmanager
 def on_one_core() -> Iterator[None]:
-    """What is started meanwhile has the measured core for itself."""
-    os.sched_setaffinity(0, ONE)
+    """What is started meanwhile has the measured core for itself, where `pin_tools` keeps the others off it."""
+    before = os.sched_getaffinity(0)
+    if before == OTHERS:
+        os.sched_setaffinity(0, ONE)
     try:
         yield
     finally:
-        os.sched_setaffinity(0, OTHERS)
+        os.sched_setaffinity(0, before)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What does our network add to a token, and to the first one? Beside a bare relay and LiteLLM's proxy, in one run.
 
-    python benchmarks/relay.py [--streams 1 32 256 2000] [--rate 200] [--only archipelag floor litellm]
+    python benchmarks/relay.py [--streams 1 32 256 2000] [--rate 200] [--only floor nats-py archipelag litellm]
 
 A real Coordinator on real PostgreSQL and NATS has one core; a synthetic Island answers at once with one Chunk a token.
 More than 256 streams say 20 tokens a second each, as fast as people read.
@@ -35,7 +35,7 @@ BEGIN_S = 45.0
 HEAD = (
     f"{'':12}{'streams':>8}{'tok/s':>9}{'µs/tok':>8}{'nats':>7}{'postgres':>9}{'others':>8}"
     f"{'TTFT p50':>10}{'p99':>8}{'all at once p50':>17}{'p99':>8}{'gap p50':>9}{'p99':>8}"
-    f"{'MiB':>6}{'errors':>8}{'× floor':>9}"
+    f"{'MiB':>6}{'errors':>8}{'× floor':>9}{'nats-py':>9}"
 )
 
 
@@ -49,11 +49,17 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=1_800, help="of each stream, at most")
     parser.add_argument("--seconds", type=float, default=2.5, help="of steady tokens, measured")
     parser.add_argument(
-        "--only", nargs="+", default=["floor", "archipelag", "litellm"], metavar="NAME"
+        "--only",
+        nargs="+",
+        default=["floor", "nats-py", "archipelag", "litellm"],
+        metavar="NAME",
+    )
+    parser.add_argument(
+        "--share-cores", action="store_true", help="nothing is pinned: all on one small machine"
     )
     parser.add_argument("--json", help="append the figures to this file")
     options = parser.parse_args()
-    pin_tools()
+    pin_tools(share=options.share_cores)
     print(
         f"{options.rate:g} tokens/s a stream, {options.rate_of_many:g} with more than {MANY}; CPU per token while\n"
         "nothing begins or ends; TTFT in ms of one more request among the streams, and of all streams begun at\n"
@@ -62,7 +68,7 @@ def main() -> None:
     )
     print(HEAD, flush=True)
     failed = False
-    floors: dict[int, float] = {}
+    floors: dict[str, dict[int, float]] = {"floor": {}, "nats-py": {}}
     seen: dict[tuple[str, int], tuple[Steady, float]] = {}
     atexit.register(lambda: state(figures_of(seen)))  # Also where one of them gave up.
     for name in options.only:
@@ -75,9 +81,10 @@ def main() -> None:
                     found = uvloop.run(measure(target, streams, rate, options))
                     seen[target.name, streams] = found, rate
                     own = found.cpu_us[next(iter(found.cpu_us))]
-                    if name == "floor":
-                        floors[streams] = own
-                    print(line(target.name, found, rate, floors.get(streams)), flush=True)
+                    if name in floors:
+                        floors[name][streams] = own
+                    least = [of.get(streams) for of in floors.values()]
+                    print(line(target.name, found, rate, least), flush=True)
                     for error in sorted(set(found.errors))[:3]:
                         print(f"  ! {error[:200]}")
                     failed |= bool(found.errors) and target.name == "Archipelag"
@@ -103,6 +110,8 @@ def target_of(name: str, rate: float, streams: int) -> AbstractContextManager[Ta
             return archipelag(rate=rate, streams=streams + 1)  # One more: the probe.
         case "floor":
             return floor(rate=rate)
+        case "nats-py":
+            return floor(rate=rate, nats_py=True)
         case "litellm":
             return litellm(rate=rate)
     raise SystemExit(f"nothing is called {name}")
@@ -133,7 +142,8 @@ async def measure(target: Target, streams: int, rate: float, options: argparse.N
     return found
 
 
-def line(name: str, found: Steady, rate: float, floor_us: float | None) -> str:
+def line(name: str, found: Steady, rate: float, least_us: list[float | None]) -> str:
+    """`least_us`: what a token costs the two bare relays, where that was measured."""
     own = next(iter(found.cpu_us))
     known = {own, "nats", "postgres"}
     others = sum(cpu for process, cpu in found.cpu_us.items() if process not in known)
@@ -149,7 +159,7 @@ def line(name: str, found: Steady, rate: float, floor_us: float | None) -> str:
         f"{ms(found.probes_s, 0.5):>10}{ms(found.probes_s, 0.99):>8}"
         f"{ms(found.burst_s, 0.5):>17}{ms(found.burst_s, 0.99):>8}"
         f"{ms(gaps, 0.5):>9}{ms(gaps, 0.99):>8}{found.memory_mb:>6.0f}{len(found.errors):>8}"
-        + (f"{found.cpu_us[own] / floor_us:>9.2f}" if floor_us else "")
+        + "".join(f"{found.cpu_us[own] / us:>9.2f}" if us else f"{'':>9}" for us in least_us)
     )
 
 

@@ -10,10 +10,12 @@ from loadgen import Steady, percentile
 
 PATH: Final = "relay"
 HOW: Final = (
-    "A Coordinator alone on one core, a synthetic Island that answers at once, one Chunk a token. Peer: LiteLLM's "
-    "proxy before a model that only counts; limit: a bare relay over NATS. Added: no model thinks, so all of the "
-    "time is the network's; between two tokens, what goes beyond their own pace."
+    "A Coordinator alone on one core, a synthetic Island that answers at once, one Chunk a token. Peers: LiteLLM's "
+    "proxy before a model that only counts, and a bare relay by nats-py; limit: a bare relay that parses NATS in "
+    "place. Added: no model thinks, so all of the time is the network's; between two tokens, what goes beyond their "
+    "own pace."
 )
+PEERS: Final = ("LiteLLM", "nats-py")
 Measure = Callable[[Steady, float], float]
 """Of what was measured, at so many tokens a second of a stream."""
 Seen = Mapping[tuple[str, int], tuple[Steady, float]]
@@ -25,18 +27,19 @@ def figures_of(seen: Seen) -> Iterator[Figure]:
     for (name, streams), (ours, rate) in seen.items():
         if name != "Archipelag" or ("floor", streams) not in seen:
             continue
-        theirs = seen.get(("LiteLLM", streams))
-        for what, unit, of in MEASURES:
-            yield Figure(
-                PATH,
-                f"{what}, {streams:,} stream{'s' if streams > 1 else ''}",
-                of(ours, rate),
-                unit,
-                HOW,
-                peer=Beside("LiteLLM", of(theirs[0], rate)) if theirs else None,
-                limit=Beside("bare relay", of(seen["floor", streams][0], rate)),
-                more_is_better=of is tokens_per_s,
-            )
+        for peer in PEERS:
+            theirs = seen.get((peer, streams))
+            for what, unit, of in MEASURES if peer == PEERS[0] else MEASURES[:1]:
+                yield Figure(
+                    PATH,
+                    f"{what}, {streams:,} stream{'s' if streams > 1 else ''}",
+                    of(ours, rate),
+                    unit,
+                    HOW,
+                    peer=Beside(peer, of(theirs[0], rate)) if theirs else None,
+                    limit=Beside("bare relay", of(seen["floor", streams][0], rate)),
+                    more_is_better=of is tokens_per_s,
+                )
 
 
 def cpu_ms(one: Steady, _rate: float) -> float:

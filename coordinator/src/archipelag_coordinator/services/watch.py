@@ -82,13 +82,15 @@ class Reader:
         texts = answer.texts[self.position :]
         if texts:
             self.position += len(texts)
-            answer.taken = max(answer.taken, self.position)
+            if self.position > answer.taken:
+                answer.taken = self.position
         return texts
 
     def delivered(self) -> None:
         """All that was taken has been written to the response."""
         answer = self._answer
-        answer.delivered = max(answer.delivered, min(self.position, answer.next))
+        if self.position > answer.delivered:
+            answer.delivered = max(answer.delivered, min(self.position, answer.next))
 
     def seek(self, position: int) -> None:
         """Goes on at this position: the reader has all before it, be it known here yet or not."""

@@ -12,11 +12,14 @@ log = logging.getLogger(__name__)
 
 HOLD_S: Final = 0.02
 """The longest that a busy process keeps an item back; nobody sees it in a text that grows."""
+STRAINED_HOLD_S: Final = 0.25
+"""The same, where it could not keep up otherwise: a text that grows four times a second is better than none."""
 LOOK_S: Final = 0.25
 """How often the load is measured, while anything streams."""
 IDLE: Final = 0.2
 BUSY: Final = 0.7
-"""Shares of one core: below the first nothing is held back, from the second on everything for as long as may be."""
+STRAINED: Final = 0.9
+"""Shares of one core: below the first nothing is held back, and ever longer up to the second and to the third."""
 
 
 class Paced(Protocol):
@@ -38,7 +41,8 @@ class Pace:
     """One for all streams of a process; not for two threads.
 
     An idle process writes at the end of the turn of its loop. A busy one lets a stream that was written a moment ago
-    wait for more to say; one that was silent for longer than that is never kept waiting.
+    wait for more to say; one that was silent for longer than that is never kept waiting. Busy is a process that spends
+    its core, and one whose loop is late since others spend it.
     """
 
     def __init__(self, *, spent: Callable[[], float] = time.thread_time) -> None:
@@ -59,14 +63,21 @@ class Pace:
 
     def wants(self, stream: Paced) -> None:
         """Once until its `write` was called."""
-        loop = asyncio.get_running_loop()
-        if self.hold_s and loop.time() - stream.written_at < self.hold_s:
-            self._later.append(stream)
-            if len(self._later) == 1:
-                loop.call_later(self.hold_s, self._write_later)
-            return
+        # The loop is asked for only where it is needed: finding it is a call to the system, once a token.
+        if self.hold_s:
+            loop = asyncio.get_running_loop()
+            if loop.time() - stream.written_at < self.hold_s:
+                self._later.append(stream)
+                if len(self._later) == 1:
+                    loop.call_later(self.hold_s, self._write_later)
+                return
+        self.at_once(stream)
+
+    def at_once(self, stream: Paced) -> None:
+        """Written at the end of this turn, even where it waits for company already: an end, after which none comes."""
         self._soon.append(stream)
         if len(self._soon) == 1:
+            loop = asyncio.get_running_loop()
             loop.call_soon(self._write_soon)
             if not self._looking:
                 self._looking = True
@@ -99,10 +110,18 @@ class Pace:
         since, spent, writes = self._since
         took = loop.time() - since
         self.load = (self._spent() - spent) / took if took > 0 else 0.0
-        wanted = HOLD_S * min(1.0, max(0.0, (self.load - IDLE) / (BUSY - IDLE)))
+        late = max(0.0, took - LOOK_S)
+        wanted = max(hold_at(self.load), min(late, STRAINED_HOLD_S))
         # Half of the way: what is held back lowers the very load that it follows.
         self.hold_s = (self.hold_s + wanted) / 2 if wanted or self.hold_s > 0.001 else 0.0
         if self.writes == writes and not self._later:
             self.hold_s, self._looking = 0.0, False
             return
         self._measure(loop)
+
+
+def hold_at(load: float) -> float:
+    """How long an item may be held back, in seconds, at this share of one core: first up to what nobody sees."""
+    if load <= BUSY:
+        return HOLD_S * max(0.0, (load - IDLE) / (BUSY - IDLE))
+    return HOLD_S + (STRAINED_HOLD_S - HOLD_S) * min(1.0, (load - BUSY) / (STRAINED - BUSY))

@@ -167,7 +167,9 @@ class _Stream:
             self._woken.set_exception(error)
 
     def _heard(self) -> None:
-        if not self._wants:
+        if self._reader.final is not None:
+            self._pace.at_once(self)
+        elif not self._wants:
             self._wants = True
             self._pace.wants(self)
 

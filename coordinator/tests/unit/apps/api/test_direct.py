@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from archipelag_coordinator.apps.api.envelope import Envelope
+from archipelag_coordinator.apps.api.pace import Pace
 from archipelag_coordinator.apps.api.relay_response import RelayResponse
 from archipelag_coordinator.domain.answer import Answer, Ending
 from archipelag_coordinator.domain.attempt import Cause
@@ -51,6 +52,7 @@ class Server:
         self.answer: Answer = found
         self.frames: Any = Plain()
         self.keep_alive_s = 60.0
+        self.pace = Pace()
         self._api, self._job = api, job
         self.port = 0
         self.lines: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
@@ -77,7 +79,7 @@ async def serving(api: Api) -> AsyncIterator[Server]:
     job = await api.scene.running()
     made = Server(api, job)
     made.answer.items_max = made.answer.size_bytes_max = 1 << 30
-    async with served(Envelope(made.app, lambda: "req_1")) as url:
+    async with served(Envelope(made.app, lambda: "req_1", pace=made.pace)) as url:
         made.port = int(url.rpartition(":")[2])
         try:
             yield made
@@ -113,6 +115,21 @@ async def test_items_arrive_in_order_and_each_response_ends_for_itself(api: Api)
         bodies = [await whole(reader) for reader, _ in lines]
 
     assert bodies == [b"[" + b"".join(b"~%d" % n for n in range(50)) + b"]"] * 3
+
+
+async def test_an_end_takes_along_at_once_what_a_busy_process_held_back(api: Api) -> None:
+    async with serving(api) as server:
+        reader, _ = await server.ask()
+        server.say("a")
+        await until(lambda: server.answer.delivered == 1)
+        server.pace.hold_s = 60.0
+        server.say("b")
+        server.answer.finish(ENDING)
+
+        async with asyncio.timeout(10):
+            body = await whole(reader)
+
+    assert (body, server.pace.held) == (b"[ab]", 0)
 
 
 async def test_a_connection_serves_one_request_after_the_other(api: Api) -> None:

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 
-from archipelag_coordinator.apps.api.pace import BUSY, HOLD_S, LOOK_S, Pace
+import pytest
+from archipelag_coordinator.apps.api.pace import (
+    BUSY,
+    HOLD_S,
+    IDLE,
+    LOOK_S,
+    STRAINED,
+    STRAINED_HOLD_S,
+    Pace,
+    hold_at,
+)
 
 from .conftest import until
 
@@ -54,22 +65,64 @@ async def test_a_busy_process_holds_back_what_was_written_a_moment_ago_and_nothi
     assert (talkative.written, silent.written, pace.held) == (1, 1, 1)
 
 
-async def test_the_load_decides_how_long_and_an_idle_process_forgets_it() -> None:
+async def test_an_end_waits_for_no_company() -> None:
+    pace, stream = Pace(), Stream(asyncio.get_running_loop().time())
+    pace.hold_s = 60.0
+    pace.wants(stream)
+
+    pace.at_once(stream)
+    await asyncio.sleep(0)
+
+    assert (stream.written, pace.held) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("load", "hold_s"),
+    [
+        (0.0, 0.0),
+        (IDLE, 0.0),
+        ((IDLE + BUSY) / 2, HOLD_S / 2),
+        (BUSY, HOLD_S),
+        ((BUSY + STRAINED) / 2, (HOLD_S + STRAINED_HOLD_S) / 2),
+        (STRAINED, STRAINED_HOLD_S),
+        (8.0, STRAINED_HOLD_S),
+    ],
+)
+def test_the_load_decides_how_long(load: float, hold_s: float) -> None:
+    assert hold_at(load) == pytest.approx(hold_s)
+
+
+async def test_a_process_that_spends_its_core_holds_longer_and_forgets_it_when_nothing_streams() -> (
+    None
+):
     spent = [0.0]
     pace, stream = Pace(spent=lambda: spent[0]), Stream()
     pace.wants(stream)
     await asyncio.sleep(0)
-    spent[0] += LOOK_S * 1.1 * BUSY * 10
+    spent[0] += LOOK_S * 1_000
     pace.writes += 1  # Something else was written meanwhile.
 
     await until(lambda: pace.hold_s)
-    busy = pace.hold_s
+    strained = pace.hold_s
     await until(lambda: not pace.hold_s)
 
-    assert HOLD_S / 4 < busy <= HOLD_S
+    assert HOLD_S < strained <= STRAINED_HOLD_S
     pace.wants(stream)
     await asyncio.sleep(0)
     assert stream.written == 2
+
+
+async def test_a_loop_that_is_late_holds_though_this_process_spends_nothing() -> None:
+    pace, stream = Pace(spent=lambda: 0.0), Stream()
+    pace.wants(stream)
+    await asyncio.sleep(0)
+    pace.writes += 1
+    time.sleep(LOOK_S * 2)  # noqa: ASYNC251 - others have the core
+
+    await until(lambda: pace.hold_s)
+
+    assert pace.load == 0.0
+    assert HOLD_S < pace.hold_s <= STRAINED_HOLD_S
 
 
 async def test_a_stream_that_fails_fails_alone() -> None:
