@@ -1,4 +1,4 @@
-"""Where the tests' time goes: `make test WORKERS=2 ARGS="-p tests.costs"` ranks files and fixtures by processor seconds.
+"""Where the time of tests goes: `make test WORKERS=2 ARGS="-p tests.costs"` ranks files and fixtures by processor time.
 
 Processor seconds rank alike on a busy machine and on a quiet one, wall seconds do not. `own` are those of the worker
 and of programs that it has waited for; `servers` are those of what still runs: the databases, brokers and networks.
