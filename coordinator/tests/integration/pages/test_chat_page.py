@@ -16,6 +16,8 @@ from playwright.async_api import Browser, Page, expect
 
 from .talking import Talking, app_of, talking, until
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 ARTIFACTS = Path(__file__).parents[4] / "artifacts" / "pages"
 SCRIPT_BYTES_MAX = 100_000
 ANSWER = """Islands form in **three** ways:

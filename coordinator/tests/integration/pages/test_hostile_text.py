@@ -10,6 +10,8 @@ from playwright.async_api import Browser, Page, expect
 
 from .talking import Talking, talking
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 HIT = "window.hit=1"
 HOSTILE = {
     "image": f"<img src=x onerror='{HIT}'>",
