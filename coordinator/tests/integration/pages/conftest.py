@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
-from archipelag_embedded.fixtures import chromium
-from playwright.async_api import Browser, async_playwright
+from archipelag_embedded.fixtures import PATIENCE_S, chromium
+from playwright.async_api import Browser, async_playwright, expect
 
 from .talking import Talking, talking
+
+expect.set_options(timeout=PATIENCE_S * 1000)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
