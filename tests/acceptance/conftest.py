@@ -166,9 +166,14 @@ def start(home: Path, **settings: str) -> Network:
             cwd=home,
         )
     deadline = time.monotonic() + START_S
+    published = home / "network.json"
     while time.monotonic() < deadline:
         if process.poll() is not None:
             break
+        # To ask the program each time would keep the network from the processor while it starts.
+        if not published.exists():
+            time.sleep(0.1)
+            continue
         told = subprocess.run(
             [sys.executable, "-m", "archipelag_embedded", "env"],
             env=env,
