@@ -172,7 +172,7 @@ def test_a_real_island_that_was_suspended_comes_back_by_itself(network: Network)
             )
         finally:
             http.post(f"/admin/islands/{island}/restore").raise_for_status()
-        wait_for(lambda: _connected(network), "the agent is back", 30)
+        wait_for(lambda: _connected(network), "the agent is back")
         wait_for(
             lambda: http.post("/chat/completions", json=body).status_code == 200, "it answers", 30
         )

@@ -236,7 +236,7 @@ def test_an_island_joins_by_settings_alone_and_leaves_when_told(
     with (network.home / "logs" / "by-settings.log").open("ab") as out:
         agent = subprocess.Popen(program, env=env, stdout=out, stderr=out, cwd=tmp_path)
     try:
-        wait_for(lambda: _state(network, "by-settings") == ("ready", ["echo"]), "it is warm", 30)
+        wait_for(lambda: _state(network, "by-settings") == ("ready", ["echo"]), "it is warm")
     finally:
         agent.terminate()
         assert agent.wait(30) == 0
