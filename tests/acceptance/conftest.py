@@ -21,6 +21,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_embedded.process import free_port
 
 from .raw_island import RawIsland
@@ -116,7 +117,7 @@ def second_coordinator(network: Network, **settings: str) -> Iterator[Second]:
         process = subprocess.Popen(program, env=env, stdout=out, stderr=out, cwd=network.home)
     second = Second(process, f"http://127.0.0.1:{port}", log)
     try:
-        wait_for(lambda: process.poll() is not None or ready(second.base), "it is ready", 30)
+        wait_for(lambda: process.poll() is not None or ready(second.base), "it is ready")
         assert process.poll() is None, log.read_text()[-2000:]
         yield second
     finally:
@@ -166,9 +167,14 @@ def start(home: Path, **settings: str) -> Network:
             cwd=home,
         )
     deadline = time.monotonic() + START_S
+    published = home / "network.json"
     while time.monotonic() < deadline:
         if process.poll() is not None:
             break
+        # To ask the program each time would keep the network from the processor while it starts.
+        if not published.exists():
+            time.sleep(0.1)
+            continue
         told = subprocess.run(
             [sys.executable, "-m", "archipelag_embedded", "env"],
             env=env,
@@ -223,7 +229,7 @@ def warm(network: Network) -> list[str]:
     return [offer["slug"] for host in hosts for offer in host["cargos"] if offer["state"] == "warm"]
 
 
-def wait_for(holds: Callable[[], Any], what: str, timeout_s: float = 30.0) -> Any:
+def wait_for(holds: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) -> Any:
     """Returns what `holds` returns as soon as it is true."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:

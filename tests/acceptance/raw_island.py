@@ -23,6 +23,7 @@ from archipelag_contracts.pb.archipelag.v1.enrolment_pb2_grpc import EnrolmentSt
 from archipelag_contracts.signing import SigningKey, chain, open_sealed
 from archipelag_coordinator.adapters.nats.connection import Identity
 from archipelag_coordinator.adapters.nats.wire import Wire
+from archipelag_embedded.fixtures import PATIENCE_S
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
@@ -62,7 +63,7 @@ class RawIsland:
             address, options=[("grpc.enable_http_proxy", 0)]
         ) as channel:
             stub = EnrolmentStub(channel)
-            nonce = (await stub.Challenge(enrolment.ChallengeRequest(), timeout=5)).nonce
+            nonce = (await stub.Challenge(enrolment.ChallengeRequest(), timeout=PATIENCE_S)).nonce
             reply = await stub.Enrol(
                 enrolment.EnrolRequest(
                     pairing_code=pairing_code,
@@ -73,7 +74,7 @@ class RawIsland:
                         b"archipelag.v1.enrol\n", nonce + b"\n" + pairing_code.encode()
                     ),
                 ),
-                timeout=5,
+                timeout=PATIENCE_S,
             )
         return cls(ids.island_id(reply.island_id), key, reply.broker_jwt, reply.broker_urls[0])
 
@@ -83,10 +84,10 @@ class RawIsland:
             address, options=[("grpc.enable_http_proxy", 0)]
         ) as channel:
             stub = EnrolmentStub(channel)
-            nonce = (await stub.Challenge(enrolment.ChallengeRequest(), timeout=5)).nonce
+            nonce = (await stub.Challenge(enrolment.ChallengeRequest(), timeout=PATIENCE_S)).nonce
             signature = self.key.sign(b"archipelag.v1.renew\n", nonce + b"\n" + self.id.encode())
             request = enrolment.RenewRequest(island_id=self.id, nonce=nonce, signature=signature)
-            self.token = (await stub.Renew(request, timeout=5)).broker_jwt
+            self.token = (await stub.Renew(request, timeout=PATIENCE_S)).broker_jwt
 
     async def connect(self) -> RawIsland:
         async def failed(error: Exception) -> None:
@@ -103,7 +104,7 @@ class RawIsland:
             inbox_prefix=subjects.inbox_prefix(self.id),
             error_cb=failed,
             closed_cb=closed,
-            connect_timeout=2,
+            connect_timeout=PATIENCE_S,
             allow_reconnect=False,
         )
         return self
@@ -137,8 +138,8 @@ class RawIsland:
 
     async def settle(self) -> None:
         # Twice: the first ping may overtake what has not been written yet.
-        await self.nc.flush(5)
-        await self.nc.flush(5)
+        await self.nc.flush(PATIENCE_S)
+        await self.nc.flush(PATIENCE_S)
 
     # --- Work, honest or not ---------------------------------------------------------------------------------------
 
@@ -239,12 +240,12 @@ class RawIsland:
     async def report(self, report: pb.Report, key: SigningKey | None = None) -> None:
         """Until the stream has it."""
         sealed = (key or self.key).seal(report)
-        await self.nc.jetstream(timeout=5).publish(subjects.report(self.id), sealed)
+        await self.nc.jetstream(timeout=PATIENCE_S).publish(subjects.report(self.id), sealed)
         if (report.job_id, report.epoch) in self.held:
             self.held[(report.job_id, report.epoch)] = True
 
 
-async def until(holds: Callable[[], Any], what: str, timeout_s: float = 15.0) -> Any:
+async def until(holds: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) -> Any:
     """What `holds` returns, as soon as it is true, without standing in anybody's way meanwhile."""
     deadline = asyncio.get_running_loop().time() + timeout_s
     while asyncio.get_running_loop().time() < deadline:

@@ -17,6 +17,7 @@ import psutil
 import pytest
 from archipelag_contracts.pb.archipelag.v1 import common_pb2 as common
 from archipelag_contracts.pb.archipelag.v1 import job_pb2 as pb
+from archipelag_embedded.fixtures import PATIENCE_S
 
 from .conftest import CHAT_MODEL, Network, assignment_key, second_coordinator, wait_for
 from .raw_island import RawIsland
@@ -66,7 +67,9 @@ def test_a_key_is_as_good_as_it_was_made(network: Network) -> None:
             left = [other.post("/jobs", json=ECHO | {"input": {"text": "x" * 500}})]
             assert (left[0].status_code, _code(left[0])) == (402, "budget_exceeded")
         with network.http(short) as other:
-            wait_for(lambda: other.get("/account").status_code == 401, "the key has expired", 5)
+            wait_for(
+                lambda: other.get("/account").status_code == 401, "the key has expired", PATIENCE_S
+            )
 
 
 def _code(answer: httpx.Response) -> str:
@@ -136,7 +139,7 @@ async def test_the_same_key_at_the_same_moment_is_one_job_and_one_charge(
     headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": "same-moment"}
     async with httpx.AsyncClient(base_url=network.openai_url, headers=headers, timeout=30) as http:
         asked = [asyncio.create_task(_texts(http, body)) for _ in range(6)]
-        assignment = await asyncio.wait_for(hostile.assignments.get(), 15)
+        assignment = await asyncio.wait_for(hostile.assignments.get(), PATIENCE_S)
         await hostile.say(assignment, pb.Chunk(texts=["one "], prompt_tokens=2))
         # While it streams, the same again, whole this time: it waits for the same answer.
         late = asyncio.create_task(http.post("/chat/completions", json=body | {"stream": False}))
@@ -182,7 +185,7 @@ async def test_a_reader_that_comes_back_within_the_grace_misses_nothing(
     base = network.openai_url.removesuffix("/v1")
     async with httpx.AsyncClient(base_url=base, headers=headers, timeout=30) as http:
         reading = asyncio.create_task(_read_some(http, body))
-        assignment = await asyncio.wait_for(hostile.assignments.get(), 15)
+        assignment = await asyncio.wait_for(hostile.assignments.get(), PATIENCE_S)
         await hostile.say(assignment, pb.Chunk(texts=["one ", "two "], prompt_tokens=2))
         await reading  # And gone.
 

@@ -18,6 +18,7 @@ from archipelag import AsyncClient
 from archipelag_contracts import subjects
 from archipelag_contracts.pb.archipelag.v1 import files_pb2
 from archipelag_contracts.pb.archipelag.v1 import job_pb2 as pb
+from archipelag_embedded.fixtures import PATIENCE_S
 
 from .conftest import Network, assignment_key, wait_for
 from .raw_island import RawIsland, until
@@ -85,12 +86,14 @@ class Doer:
         self.island = island
 
     async def job(self) -> pb.Assignment:
-        return await asyncio.wait_for(self.island.assignments.get(), 10)
+        return await asyncio.wait_for(self.island.assignments.get(), PATIENCE_S)
 
     async def ask(self, job: pb.Assignment, **asked: Any) -> files_pb2.FileReply:
         request = files_pb2.FileRequest(job_id=job.job_id, epoch=job.epoch, **asked)
         subject = subjects.files(self.island.id)
-        answer = await self.island.nc.request(subject, request.SerializeToString(), timeout=10)
+        answer = await self.island.nc.request(
+            subject, request.SerializeToString(), timeout=PATIENCE_S
+        )
         return files_pb2.FileReply.FromString(answer.data)
 
     async def read(self, job: pb.Assignment) -> bytes:
@@ -142,7 +145,7 @@ def customer(network: Network) -> openai.AsyncOpenAI:
 async def answered(doer: Doer, asking: Awaitable[Any], value: Any) -> Any:
     task = asyncio.ensure_future(asking)
     await doer.answer(await doer.job(), value)
-    return await asyncio.wait_for(task, 15)
+    return await asyncio.wait_for(task, PATIENCE_S)
 
 
 async def test_texts_are_embedded(network: Network, doer: Doer) -> None:
@@ -173,7 +176,7 @@ async def test_a_recording_is_written_down(network: Network, doer: Doer) -> None
         job = await doer.job()
         heard = await doer.read(job)
         await doer.answer(job, spoken)
-        answer = await asyncio.wait_for(asking, 15)
+        answer = await asyncio.wait_for(asking, PATIENCE_S)
         left = await client.files.list()
 
     assert (heard, answer.text, left.data) == (WAV, "Hello.", [])
@@ -187,7 +190,7 @@ async def test_a_text_is_spoken(network: Network, doer: Doer) -> None:
         job = await doer.job()
         reply = await doer.write(job, "speech.wav", WAV)
         await doer.answer(job, {"file": {"file": "speech.wav"}})
-        answer = await asyncio.wait_for(asking, 15)
+        answer = await asyncio.wait_for(asking, PATIENCE_S)
         kept = await client.files.retrieve(reply.file.file_id)
 
     assert answer.content == WAV and kept.filename == "speech.wav"

@@ -215,7 +215,7 @@ def test_island_outside_its_schedule_gets_no_work_and_says_why(
             "the network knows of its pause",
             60,
         )
-        page = wait_for(lambda: paused_page(home), "the status shows it", 30)
+        page = wait_for(lambda: paused_page(home), "the status shows it")
         told = json.loads(command(home, "status", "--json").stdout)
         doctor = command(home, "doctor").stdout
 

@@ -19,6 +19,7 @@ from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
 from archipelag_contracts.pb.archipelag.v1 import common_pb2 as common
 from archipelag_contracts.pb.archipelag.v1 import job_pb2 as pb
 from archipelag_contracts.signing import SigningKey
+from archipelag_embedded.fixtures import PATIENCE_S
 
 from .conftest import CHAT_MODEL, Network, address, assignment_key, wait_for
 from .raw_island import RawIsland, until
@@ -108,14 +109,14 @@ async def test_a_suspended_island_is_cut_off_and_its_streams_end_clearly(
     await hostile.offer(assignment_key(network), *trap)
     key = network.user("suspended@example.org", "10")
     reading = asyncio.create_task(_stream(network, key))
-    assignment = await asyncio.wait_for(hostile.assignments.get(), 15)
+    assignment = await asyncio.wait_for(hostile.assignments.get(), PATIENCE_S)
     await hostile.say(assignment, pb.Chunk(texts=["one ", "two "], prompt_tokens=3))
 
     began = time.monotonic()
     await asyncio.to_thread(_admin, network, hostile.id, "suspend")
 
-    await asyncio.wait_for(hostile.closed.wait(), 10)
-    status, events = await asyncio.wait_for(reading, 10)
+    await asyncio.wait_for(hostile.closed.wait(), PATIENCE_S)
+    status, events = await asyncio.wait_for(reading, PATIENCE_S)
     assert time.monotonic() - began < 10
     assert status == 200 and events[-1] == "[DONE]"
     error = json.loads(events[-2])["error"]
@@ -130,7 +131,7 @@ async def test_a_suspended_island_is_cut_off_and_its_streams_end_clearly(
 
 
 async def _comes_back(network: Network, island: RawIsland) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             await island.renew(address(network))
             if not await island.turned_away():
@@ -166,10 +167,12 @@ def test_a_real_island_that_was_suspended_comes_back_by_itself(network: Network)
     with network.http() as http:
         http.post(f"/admin/islands/{island}/suspend").raise_for_status()
         try:
-            wait_for(lambda: not _connected(network), "the agent says that it is cut off", 10)
+            wait_for(
+                lambda: not _connected(network), "the agent says that it is cut off", PATIENCE_S
+            )
         finally:
             http.post(f"/admin/islands/{island}/restore").raise_for_status()
-        wait_for(lambda: _connected(network), "the agent is back", 30)
+        wait_for(lambda: _connected(network), "the agent is back")
         wait_for(
             lambda: http.post("/chat/completions", json=body).status_code == 200, "it answers", 30
         )
@@ -335,7 +338,7 @@ async def test_honest_work_is_paid_once_whatever_else_is_reported(
     asked = ASK | {"max_tokens": 8}
 
     victim = asyncio.create_task(_stream(network, key, asked))
-    theirs = await asyncio.wait_for(hostile.assignments.get(), 15)
+    theirs = await asyncio.wait_for(hostile.assignments.get(), PATIENCE_S)
     mine = theirs
     await hostile.say(mine, pb.Chunk(texts=["a ", "b "], prompt_tokens=4_000_000_000))
     end = pb.End(cause=common.CAUSE_COMPLETED, finish_reason="stop", next=2)
@@ -355,7 +358,7 @@ async def test_honest_work_is_paid_once_whatever_else_is_reported(
     await hostile.report(report)
     await hostile.report(report)
     await hostile.report(hostile.report_on(mine, ["a ", "b ", "c "]))
-    status, events = await asyncio.wait_for(victim, 15)
+    status, events = await asyncio.wait_for(victim, PATIENCE_S)
 
     assert status == 200 and events[-1] == "[DONE]" and '"a b "' in "".join(events)
     paid = 10 - await asyncio.to_thread(credits_of, network, key)

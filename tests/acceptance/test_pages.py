@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import psutil
-from archipelag_embedded.fixtures import chromium
+from archipelag_embedded.fixtures import PATIENCE_S, chromium
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from .conftest import Network, address, wait_for
@@ -18,7 +18,7 @@ from .raw_island import RawIsland
 
 ARTIFACTS = Path(__file__).resolve().parents[2] / "artifacts" / "pages"
 ADMIN = "admin@archipelag.local"
-SOON_MS = 30_000
+SOON_MS = PATIENCE_S * 1000
 expect.set_options(timeout=SOON_MS)
 
 

@@ -19,6 +19,7 @@ import psutil
 import psycopg
 import pytest
 from archipelag_contracts.pb.archipelag.v1 import job_pb2 as pb
+from archipelag_embedded.fixtures import PATIENCE_S
 
 from .conftest import (
     CHAT_MODEL,
@@ -125,7 +126,7 @@ async def test_a_coordinator_that_is_killed_leaves_no_job_hanging_and_no_credit_
             made = await http.post("/jobs", json=slow, headers={"Idempotency-Key": "slow"})
             batch = made.json()["data"]["id"]
             reading = asyncio.create_task(_read_until_cut(http, ask))
-            assignment = await asyncio.wait_for(hostile.assignments.get(), 15)
+            assignment = await asyncio.wait_for(hostile.assignments.get(), PATIENCE_S)
             await hostile.say(assignment, pb.Chunk(texts=["one ", "two "], prompt_tokens=3))
             await until(lambda: _delivered(network, assignment.job_id) == 2, "the mark is kept")
             doomed.process.kill()
@@ -235,7 +236,7 @@ def test_an_island_joins_by_settings_alone_and_leaves_when_told(
     with (network.home / "logs" / "by-settings.log").open("ab") as out:
         agent = subprocess.Popen(program, env=env, stdout=out, stderr=out, cwd=tmp_path)
     try:
-        wait_for(lambda: _state(network, "by-settings") == ("ready", ["echo"]), "it is warm", 30)
+        wait_for(lambda: _state(network, "by-settings") == ("ready", ["echo"]), "it is warm")
     finally:
         agent.terminate()
         assert agent.wait(30) == 0
@@ -285,7 +286,7 @@ def test_while_the_database_is_away_there_is_a_503_and_then_it_works(
         assert seen <= {200, 503}, seen
         wait_for(lambda: _echoes(http), "a job is done again", 40)
     assert all(p.is_running() for p in network.processes("archipelag_coordinator"))
-    wait_for(lambda: ready(second.base), "the second is ready again", 20)
+    wait_for(lambda: ready(second.base), "the second is ready again", PATIENCE_S)
     assert set(_at_once(second, key)) == {200}, "no dead connection is left for a customer to find"
 
 

@@ -113,15 +113,15 @@ def test_a_trial_that_is_no_program_is_not_tried_for_ever(software: Software) ->
 
 
 def test_a_stop_by_the_owner_does_not_count_as_a_failure(software: Software) -> None:
-    software.arm("trap 'exit 0' TERM; sleep 30 & wait")
+    trapped = software.folder / "trapped"
+    software.arm(f"trap 'exit 0' TERM; : >{trapped}; sleep 30 & wait")
 
     for _ in range(5):
+        trapped.unlink(missing_ok=True)
         running = software.start()
-        before = len(software.started())
         deadline = time.monotonic() + 30
-        while len(software.started()) == before and time.monotonic() < deadline:
+        while not trapped.exists() and time.monotonic() < deadline:
             time.sleep(0.02)
-        time.sleep(0.1)  # until its trap is set
         running.send_signal(signal.SIGTERM)
         running.wait(30)
 

@@ -22,6 +22,7 @@ from archipelag_coordinator.services.failover import abandon
 from archipelag_coordinator.services.submit import Submitted, submit
 from archipelag_coordinator.testing.builders import CREDIT
 from archipelag_coordinator.testing.worlds import Scene, a_scene
+from archipelag_embedded.fixtures import PATIENCE_S
 
 BLOCKED = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 
@@ -45,7 +46,7 @@ async def jobs_of(scene: Scene) -> list[Job]:
 
 
 async def until_blocked(database: psycopg.Connection) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while database.execute(BLOCKED).fetchone() == (0,):  # noqa: ASYNC110 - it is the server that waits
             await asyncio.sleep(0.01)
 

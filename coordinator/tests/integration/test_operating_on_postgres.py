@@ -9,6 +9,7 @@ from archipelag_coordinator.adapters.postgres.leader import Leader
 from archipelag_coordinator.adapters.postgres.store import PostgresStore
 from archipelag_coordinator.domain.health import Chore
 from archipelag_coordinator.testing.fakes import START
+from archipelag_embedded.fixtures import PATIENCE_S
 
 
 async def leads(store: PostgresStore) -> bool:
@@ -23,7 +24,7 @@ async def test_whether_anybody_leads_is_seen_by_everybody(
     before = await leads(store)
     leader = Leader(postgres_dsn, check_s=0.02)
     standing = asyncio.create_task(leader.run())
-    await asyncio.wait_for(leader.wait_leader(), 10)
+    await asyncio.wait_for(leader.wait_leader(), PATIENCE_S)
 
     during = await leads(store)
     standing.cancel()

@@ -10,6 +10,7 @@ from archipelag_coordinator.adapters.postgres.store import PostgresStore
 from archipelag_coordinator.domain.island import Offer
 from archipelag_coordinator.testing.builders import a_customer, a_stored_island
 from archipelag_coordinator.testing.check_store import CheckStore
+from archipelag_embedded.fixtures import PATIENCE_S
 
 
 class TestPostgresStore(CheckStore):
@@ -63,7 +64,7 @@ async def test_one_error_after_a_restart_of_the_database_clears_every_dead_conne
         )
         with pytest.raises(psycopg.OperationalError):
             await ask(store)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await store.checked()
         for _ in range(16):
             await ask(store)

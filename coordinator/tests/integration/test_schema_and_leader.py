@@ -24,6 +24,7 @@ from archipelag_coordinator.testing.fakes import (
     FakeIslandBus,
     SequenceIds,
 )
+from archipelag_embedded.fixtures import PATIENCE_S
 
 
 def test_migrations_that_start_together_apply_once(postgres_server):
@@ -60,7 +61,7 @@ async def test_one_leads_and_another_follows_when_it_goes(postgres_dsn):
         async with standing(two):
             assert (one.is_leader, two.is_leader) == (True, False)
             first.cancel()
-            await asyncio.wait_for(two.wait_leader(), 10)
+            await asyncio.wait_for(two.wait_leader(), PATIENCE_S)
             assert (one.is_leader, two.is_leader) == (False, True)
 
 
@@ -72,8 +73,8 @@ async def test_lost_connection_is_lost_leadership_until_elected_again(postgres_d
         holder = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted"
         (pid,) = database.execute(holder).fetchone()
         database.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
-        await asyncio.wait_for(leader.wait_follower(), 10)
-        await asyncio.wait_for(leader.wait_leader(), 10)
+        await asyncio.wait_for(leader.wait_follower(), PATIENCE_S)
+        await asyncio.wait_for(leader.wait_leader(), PATIENCE_S)
 
 
 async def test_another_leads_when_the_leader_stands_still_with_its_connection_open(postgres_dsn):
@@ -83,7 +84,7 @@ async def test_another_leads_when_the_leader_stands_still_with_its_connection_op
     async with standing(still):
         await still.wait_leader()
         async with standing(other):
-            await asyncio.wait_for(other.wait_leader(), 10)
+            await asyncio.wait_for(other.wait_leader(), PATIENCE_S)
 
 
 async def test_chores_expire_prune_and_audit(store, postgres_dsn, database, caplog):

@@ -20,6 +20,7 @@ from archipelag_coordinator.ids import SystemIds
 from archipelag_coordinator.services.submit import submit
 from archipelag_coordinator.testing.builders import a_customer, a_stored_cargo
 from archipelag_coordinator.testing.worlds import a_scene
+from archipelag_embedded.fixtures import PATIENCE_S
 
 
 async def test_a_server_that_does_not_answer_is_hung_up_on(postgres_dsn: str) -> None:
@@ -52,7 +53,7 @@ async def test_when_the_database_is_found_out_of_reach_nobody_waits_on_for_it(
     store._flusher._is_away(psycopg.OperationalError("no answer"))
 
     with pytest.raises(psycopg.OperationalError):
-        await asyncio.wait_for(waiting, 10)
+        await asyncio.wait_for(waiting, PATIENCE_S)
 
 
 @pytest.mark.parametrize(("away", "limit"), [(False, "POOL_WAIT_S"), (True, "AWAY_WAIT_S")])

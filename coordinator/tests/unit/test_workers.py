@@ -19,7 +19,12 @@ from archipelag_coordinator.compose import shared_port
 from archipelag_coordinator.workers import Workers
 
 OBEYS = "import time; time.sleep(600)"
-DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+DEAF = """
+import pathlib, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+pathlib.Path({note!r}).touch()
+time.sleep(600)
+"""
 PARENT = """
 import asyncio, sys
 from archipelag_coordinator.workers import Workers
@@ -109,12 +114,12 @@ async def test_once_a_worker_stood_the_others_may_fail_for_a_while(tmp_path: Pat
     assert await running == 0
 
 
-async def test_a_worker_that_does_not_end_is_killed_in_time() -> None:
-    parent = Workers(1, saying(DEAF), drain_s=0.2)
+async def test_a_worker_that_does_not_end_is_killed_in_time(tmp_path: Path) -> None:
+    deaf = tmp_path / "deaf"
+    parent = Workers(1, saying(DEAF.format(note=str(deaf))), drain_s=0.2)
     running = asyncio.create_task(parent.run())
-    await until(lambda: parent.running)
+    await until(deaf.exists)
     process = parent.running[1]
-    await asyncio.sleep(1.0)  # Deaf by now.
 
     parent.stop()
 

@@ -20,6 +20,8 @@ from archipelag_embedded.nats import Nats, NatsCluster
 from archipelag_embedded.postgres import Postgres
 
 _numbers = itertools.count(1)
+PATIENCE_S = 60.0
+"""How long a test waits for what must come: far longer than it takes, since machines that run tests are busy."""
 
 
 def chromium() -> str:

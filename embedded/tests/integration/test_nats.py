@@ -10,7 +10,7 @@ from pathlib import Path
 import nats
 import pytest
 from archipelag_embedded.errors import CannotStart
-from archipelag_embedded.fixtures import ClusterFactory, NatsFactory
+from archipelag_embedded.fixtures import PATIENCE_S, ClusterFactory, NatsFactory
 from archipelag_embedded.nats import Nats
 
 
@@ -90,7 +90,7 @@ async def test_servers_of_a_cluster_carry_for_each_other_and_come_back(
     second.kill()
     second.start()
     speaker = await nats.connect(second.url)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         # Until the route stands again and the interest is known there.
         while not heard.pending_msgs:
             await speaker.publish("said", b"hello")

@@ -25,6 +25,7 @@ from archipelag_contracts.pb.archipelag.v1.enrolment_pb2_grpc import (
     add_EnrolmentServicer_to_server,
 )
 from archipelag_contracts.signing import SigningKey, verify
+from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_island.testing.builders import ISLAND
 
 
@@ -151,7 +152,7 @@ async def a_jwt_broker(folder: Path, more: str = "") -> AsyncIterator[JwtBroker]
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 files = list(ports.glob("*.ports"))
                 if files and (text := files[0].read_text()):

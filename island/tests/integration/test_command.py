@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from archipelag_contracts.pb.archipelag.v1 import common_pb2 as common
+from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_island.testing.builders import a_key, an_assignment, an_input
 
 from .conftest import free_port
@@ -22,7 +23,7 @@ def children_of(pid: int) -> list[int]:
 
 
 async def gone(pids: list[int]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             if not any(os.access(f"/proc/{pid}", os.F_OK) for pid in pids):
                 return
@@ -41,7 +42,7 @@ async def test_stopped_by_its_owner_it_ends_its_work_and_leaves_nothing(
 
     status, told = await command.ask_until_warm()
     process.send_signal(signal.SIGTERM)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         _, log = await process.communicate()
     await coordinator.until(lambda: coordinator.reports, "a report")
     after, nobody = await command.ask("status")

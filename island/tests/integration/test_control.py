@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_island.adapters import control
 from archipelag_island.adapters.control import FILE, LINE_BYTES_MAX, ControlServer, ask
 from archipelag_island.errors import ControlFailed, NotRunning
@@ -53,7 +54,7 @@ async def raw(home: Path, data: bytes) -> bytes:
     writer.write(data)
     writer.write_eof()
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             return await reader.read()
     finally:
         writer.close()
@@ -158,7 +159,7 @@ async def test_callers_who_say_nothing_keep_nobody_out_for_long(
     monkeypatch.setattr(control, "ANSWER_S", 0.2)
     async with listening(home):
         mute = [await asyncio.open_unix_connection(str(home / FILE)) for _ in range(20)]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 try:
                     after = await asked(home, {"op": "progress"})
@@ -177,7 +178,7 @@ async def test_order_that_comes_while_the_agent_stops_is_too_late(home: Path) ->
         await asked(home, {})
         await server.close()
         writer.write(b'{"op": "resume"}\n')
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             said = json.loads(await reader.readline())
         writer.close()
 

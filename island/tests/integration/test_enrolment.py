@@ -10,6 +10,7 @@ from random import Random
 import nats.errors
 import pytest
 from archipelag_contracts.signing import SigningKey
+from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_island.adapters.enrolment import GrpcEnrolment
 from archipelag_island.adapters.identity import Home
 from archipelag_island.adapters.link import Credentials, NatsLink
@@ -125,7 +126,7 @@ class Line:
 
 async def run_until(link: NatsLink, *events: asyncio.Event) -> asyncio.Task[None]:
     task = asyncio.create_task(link.run())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         for event in events:
             await event.wait()
     return task
@@ -165,7 +166,7 @@ async def test_ended_credentials_are_refused_and_fresh_ones_taken(jwt_broker: Jw
     task = await run_until(line.open(), line.up, line.refused)
     line.up.clear()
     line.jwt = jwt_broker.admit(key)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         await line.up.wait()
 
     await end(task)

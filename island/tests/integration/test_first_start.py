@@ -16,6 +16,7 @@ from archipelag_contracts.pb.archipelag.v1.enrolment_pb2_grpc import (
     EnrolmentServicer,
     add_EnrolmentServicer_to_server,
 )
+from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_island.agent import Agent
 from archipelag_island.config import Settings
 from archipelag_island.errors import EnrolmentRefused
@@ -93,7 +94,7 @@ async def test_from_a_pairing_code_to_the_first_answer(
 
     reply = await coordinator.assign(an_assignment())
     await coordinator.until(lambda: coordinator.reports, "a report")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         await counter.renewed.wait()
     stop.set()
     await agent
@@ -129,7 +130,7 @@ async def test_agent_waiting_for_a_coordinator_can_be_stopped(tmp_path: Path) ->
     await asyncio.sleep(0)
 
     stop.set()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         await agent
 
     assert not (tmp_path / "i" / "identity.json").exists()

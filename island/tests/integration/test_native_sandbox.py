@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from archipelag_contracts.tiers import TIERS, Tier
+from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_island.adapters.runtimes.exchange import Exchange
 from archipelag_island.adapters.runtimes.native import NativeRuntime
 from archipelag_island.adapters.runtimes.native.cgroups import Cgroup
@@ -327,7 +328,7 @@ asyncio.run(main())
     island.kill()
     await island.wait()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while alive(pid):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert await NativeRuntime().recover() >= 1

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_island.adapters import live
 from archipelag_island.testing.builders import ISLAND, a_key, an_assignment, an_input
 
@@ -272,7 +273,7 @@ class Screen:
         self.at = found + len(words)
 
     async def status(self) -> int:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             return await self.process.wait()
 
 

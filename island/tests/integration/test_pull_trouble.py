@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_island.adapters.images import OciImages
 from archipelag_island.errors import ImageUnavailable
 from archipelag_oci.settings import Settings
@@ -34,7 +35,7 @@ async def test_a_registry_that_hangs_is_told_from_one_that_is_slow(tmp_path: Pat
         tmp_path / "i", lambda: f"{host}:{port}", bytes_max=1 << 30, settings=IMPATIENT
     )
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         with pytest.raises(ImageUnavailable, match=f"test/cargo: .*{port}"):
             await island.fetch(naming("sha256:" + "12" * 32, 10), KEY.public, nothing)
 

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from archipelag_contracts.pb.archipelag.v1 import common_pb2 as common
+from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_island.testing.builders import an_assignment, an_input, the_echo_manifest
 
 Coordinator = Any
@@ -30,7 +31,7 @@ async def test_revoked_cargo_is_stopped_within_seconds(
     await coordinator.until(coordinator.texts, "an item")
 
     await coordinator.issue(2, [])
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await coordinator.until(lambda: coordinator.reports, "the end of its run")
         await coordinator.until(lambda: not coordinator.beats[-1].cargos, "an empty offer")
         # Its process has ended, and with it what it claimed.

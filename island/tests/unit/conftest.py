@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from archipelag_contracts.signing import MANIFEST_PREFIX, SigningKey
 from archipelag_contracts.tiers import TRUST_MAX
+from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_island.adapters.journal import FileJournal
 from archipelag_island.domain.capability import Capabilities
 from archipelag_island.domain.choice import Choice
@@ -105,7 +106,7 @@ class Stage:
         self.tasks.append(asyncio.create_task(work))
 
     async def until(self, holds: Callable[[], Any]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 if holds():
                     return

@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_island import agent, config
 from archipelag_island.adapters import status
 from archipelag_island.adapters.probe import cpu, gpu, memory
@@ -227,7 +228,7 @@ async def test_task_that_swallows_its_cancellation_is_ended_all_the_same(
 
     task = asyncio.create_task(stubborn())
     await asyncio.sleep(0)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await agent.end_tasks([task])
 
     assert task.cancelled()

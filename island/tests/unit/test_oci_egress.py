@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_island.adapters.runtimes.oci.egress import Egress, public
 
 PUBLIC = "93.184.215.14"
@@ -66,7 +67,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         connection_bytes_max=100_000,
     )
     await egress.serve(made.socket)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         yield made
     await egress.close()
     server.close()

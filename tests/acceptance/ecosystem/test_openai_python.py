@@ -11,6 +11,7 @@ import openai
 import pytest
 from archipelag_contracts.pb.archipelag.v1 import common_pb2 as common
 from archipelag_contracts.pb.archipelag.v1 import job_pb2 as pb
+from archipelag_embedded.fixtures import PATIENCE_S
 
 from tests.acceptance.conftest import CHAT_MODEL, Network, assignment_key, second_coordinator
 from tests.acceptance.raw_island import RawIsland
@@ -208,9 +209,9 @@ async def test_the_retry_of_a_client_is_one_job_and_one_charge(
             ) as client,
         ):
             asking = asyncio.create_task(_text(client, streamed))
-            first = await asyncio.wait_for(sent.get(), 15)
-            assignment = await asyncio.wait_for(hostile.assignments.get(), 15)
-            again = await asyncio.wait_for(sent.get(), 15)
+            first = await asyncio.wait_for(sent.get(), PATIENCE_S)
+            assignment = await asyncio.wait_for(hostile.assignments.get(), PATIENCE_S)
+            again = await asyncio.wait_for(sent.get(), PATIENCE_S)
             end = pb.End(cause=common.CAUSE_COMPLETED, finish_reason="stop", next=2)
             chunk = pb.Chunk(texts=["one ", "two"], prompt_tokens=2)
             await hostile.say(assignment, chunk)

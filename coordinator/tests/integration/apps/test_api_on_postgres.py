@@ -19,6 +19,7 @@ from archipelag_coordinator.testing.builders import (
     a_user,
 )
 from archipelag_coordinator.testing.worlds import a_scene
+from archipelag_embedded.fixtures import PATIENCE_S
 
 ASK = {"model": "small-model", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 8}
 
@@ -40,7 +41,7 @@ async def test_a_chat_is_answered_once_and_paid_once_and_a_key_is_revoked_at_onc
     app = create_app(world, broker_connected=lambda: True)
 
     async def answer() -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while not scene.bus.assigned:  # noqa: ASYNC110 - a list has no event
                 await asyncio.sleep(0.002)
         async with store.begin() as tx:

@@ -25,6 +25,7 @@ from archipelag_coordinator.testing.builders import (
     a_user,
 )
 from archipelag_coordinator.testing.worlds import Scene, a_scene
+from archipelag_embedded.fixtures import PATIENCE_S
 
 ASK = {"model": "small-model", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 8}
 
@@ -70,7 +71,7 @@ async def a_network(store: PostgresStore) -> tuple[Scene, World, httpx.AsyncClie
 async def one_chat(scene: Scene, world: World, http: httpx.AsyncClient) -> None:
     before = len(scene.bus.assigned)
     asking = asyncio.create_task(http.post("/chat/completions", json=ASK))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while len(scene.bus.assigned) == before:  # noqa: ASYNC110 - a list has no event
             await asyncio.sleep(0.002)
     given = scene.bus.assigned[-1]

@@ -26,10 +26,9 @@ from archipelag_coordinator.adapters.nats.connection import Connection, Identity
 from archipelag_coordinator.adapters.nats.jwt import base64url
 from archipelag_coordinator.adapters.nats.wire import Wire
 from archipelag_coordinator.clock import SystemClock
+from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_embedded.process import free_port
 from nats.aio.client import Client
-
-START_TIMEOUT_S = 10.0
 
 
 def new_id(prefix: str) -> str:
@@ -65,7 +64,7 @@ class Server:
         self.process = await asyncio.create_subprocess_exec(
             binary, "-c", str(config), "-l", str(self.folder / "log")
         )
-        async with asyncio.timeout(START_TIMEOUT_S):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 with contextlib.suppress(OSError):
                     _, writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -115,14 +114,14 @@ class HostClient:
             error_cb=failed,
             closed_cb=closed,
             disconnected_cb=disconnected,
-            **{"connect_timeout": 2, "allow_reconnect": False, **options},
+            **{"connect_timeout": PATIENCE_S, "allow_reconnect": False, **options},
         )
         return self
 
     async def settle(self) -> None:
         """The broker has dealt with all that was said. nats-py's first ping overtakes what it has not yet written."""
-        await self.nc.flush(5)
-        await self.nc.flush(5)
+        await self.nc.flush(PATIENCE_S)
+        await self.nc.flush(PATIENCE_S)
 
     async def turned_away(self, *, key: SigningKey | None = None) -> bool:
         """Whether the broker refuses this token. By our own wire, since nats-py leaks sockets when refused."""
@@ -219,7 +218,7 @@ Eventually = Callable[[Callable[[], bool]], Awaitable[None]]
 @pytest.fixture
 def eventually() -> Eventually:
     async def wait(holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE_S):
             while not holds():  # noqa: ASYNC110 - what is awaited happens in another process
                 await asyncio.sleep(0.01)
 

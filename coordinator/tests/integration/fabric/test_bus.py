@@ -22,6 +22,7 @@ from archipelag_contracts.pb.archipelag.v1.job_pb2 import (
 from archipelag_contracts.signing import SigningKey, open_sealed
 from archipelag_coordinator.adapters.nats.island_bus import NatsIslandBus
 from archipelag_coordinator.services.ports import Accepted, Assignment, Refused, Unreachable
+from archipelag_embedded.fixtures import PATIENCE_S
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 JOB = JobId("job_00000000000000000000000001")
@@ -123,7 +124,9 @@ async def test_an_island_that_is_away_is_unreachable_at_once(
 ) -> None:
     host = fabric.host()
 
-    said = await asyncio.wait_for(bus.assign(assignment(host.id, fabric.relay), NOW, 60), 10)
+    said = await asyncio.wait_for(
+        bus.assign(assignment(host.id, fabric.relay), NOW, 600), PATIENCE_S
+    )
 
     assert said == Unreachable("the Island is not connected")
 
@@ -147,7 +150,9 @@ async def test_without_a_broker_nobody_is_reachable_and_nothing_hangs(
     await fabric.server.kill()
     await eventually(lambda: not fabric.connection.connected)
 
-    said = await asyncio.wait_for(bus.assign(assignment(host.id, fabric.relay), NOW, 60), 10)
+    said = await asyncio.wait_for(
+        bus.assign(assignment(host.id, fabric.relay), NOW, 600), PATIENCE_S
+    )
 
     assert isinstance(said, Unreachable)
     await bus.cancel(host.id, JOB, Epoch(1), "x", NOW)
@@ -191,8 +196,8 @@ async def test_coordinators_hear_of_settled_jobs_and_changed_keys(
     await bus.ended(fabric.relay, JOB)
     await bus.keys_changed()
 
-    assert await asyncio.wait_for(jobs.get(), 5) == JOB
-    await asyncio.wait_for(changed.wait(), 5)
+    assert await asyncio.wait_for(jobs.get(), PATIENCE_S) == JOB
+    await asyncio.wait_for(changed.wait(), PATIENCE_S)
     assert jobs.empty()
 
 
@@ -221,7 +226,7 @@ async def test_a_heartbeat_is_answered_in_that_islands_inbox_alone(
         "",
     ):
         await host.nc.publish(mine, b"evil", reply=inbox)
-    reply = await host.nc.request(mine, b"one", timeout=5)
+    reply = await host.nc.request(mine, b"one", timeout=PATIENCE_S)
     await bus.keys_changed()
     await fabric.connection.client.flush()
     await fabric.connection.client.flush()
@@ -242,7 +247,7 @@ async def test_word_of_a_new_catalogue_reaches_every_island(
 
     await bus.catalogue_changed(7)
 
-    assert [(await one.next_msg(timeout=5)).data for one in heard] == [b"7", b"7"]
+    assert [(await one.next_msg(timeout=PATIENCE_S)).data for one in heard] == [b"7", b"7"]
 
 
 async def test_a_failing_or_silent_answer_leaves_the_next_heartbeat_alone(
@@ -259,7 +264,7 @@ async def test_a_failing_or_silent_answer_leaves_the_next_heartbeat_alone(
     await host.nc.publish(subjects.heartbeat(host.id), b"fail", reply=host.nc.new_inbox())
     await host.nc.publish(subjects.heartbeat(host.id), b"none", reply=host.nc.new_inbox())
 
-    reply = await host.nc.request(subjects.heartbeat(host.id), b"ok", timeout=5)
+    reply = await host.nc.request(subjects.heartbeat(host.id), b"ok", timeout=PATIENCE_S)
 
     assert reply.data == b"ok"
 
@@ -281,11 +286,11 @@ async def test_everything_comes_back_after_the_broker_lost_all(
 
     await eventually(lambda: fabric.connection.connected)
     host = await fabric.host().connect()
-    reply = await host.nc.request(subjects.heartbeat(host.id), b"again", timeout=5)
+    reply = await host.nc.request(subjects.heartbeat(host.id), b"again", timeout=PATIENCE_S)
     assert reply.data == b"again"
-    js = host.nc.jetstream(timeout=5)
+    js = host.nc.jetstream(timeout=PATIENCE_S)
     ack = None
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while ack is None:
             try:
                 ack = await js.publish(subjects.report(host.id), b"x")
@@ -307,6 +312,6 @@ async def test_a_connection_that_the_broker_closed_for_good_is_made_anew(
 
     await eventually(lambda: fabric.connection.client is not first and fabric.connection.connected)
     host = await fabric.host().connect()
-    reply = await host.nc.request(subjects.heartbeat(host.id), b"again", timeout=5)
+    reply = await host.nc.request(subjects.heartbeat(host.id), b"again", timeout=PATIENCE_S)
 
     assert reply.data == b"again"

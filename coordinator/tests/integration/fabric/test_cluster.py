@@ -19,6 +19,7 @@ from archipelag_coordinator.adapters.nats import credentials
 from archipelag_coordinator.adapters.nats.broker import BrokerUnreachable
 from archipelag_coordinator.adapters.nats.connection import Connection, make_streams
 from archipelag_coordinator.adapters.nats.reports import ReportQueue
+from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_embedded.nats import Nats, NatsCluster
 from nats.js.errors import Error as JetStreamError
 
@@ -64,7 +65,7 @@ def server(servers: Servers) -> Servers:
 
 
 async def leader_of(connection: Connection, stream: str) -> str:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             with contextlib.suppress(nats.errors.Error):
                 info = await connection.client.jetstream().stream_info(stream)
@@ -196,7 +197,7 @@ async def test_whoever_is_cut_off_is_cut_off_at_every_server(
 
 
 async def told(fabric: Any, host: Any) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             with contextlib.suppress(BrokerUnreachable):
                 return await fabric.broker.enforce({host.key.public: datetime.now(UTC)})

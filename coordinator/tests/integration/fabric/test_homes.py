@@ -18,6 +18,7 @@ from archipelag_coordinator.services.keys import revoke_key
 from archipelag_coordinator.services.known_callers import KnownCallers
 from archipelag_coordinator.testing.builders import a_key, a_secret
 from archipelag_coordinator.testing.worlds import a_scene
+from archipelag_embedded.fixtures import PATIENCE_S
 
 JOB = JobId("job_00000000000000000000000001")
 ISLAND = IslandId("isl_00000000000000000000000001")
@@ -51,7 +52,7 @@ async def test_who_is_gone_is_known_at_once_and_who_is_there_answers(
 
     before = (await bus.is_there(relay), await bus.is_there(NOBODY))
     await connection.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while (after := await bus.is_there(relay)) is None:
             pass  # The broker notices in a moment; until then it passes the question on to nobody.
 
@@ -158,7 +159,7 @@ async def test_a_key_that_is_revoked_at_one_is_refused_by_all_and_here_without_a
     before = [await holds(door, key) for door in (here, elsewhere) for key in (scene.key, again)]
     await revoke_key(world, scene.user.id, scene.key.id)
     at_once = await holds(here, scene.key)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while await holds(elsewhere, scene.key):  # noqa: ASYNC110 - another process's
             await asyncio.sleep(0.001)
     await fabric.server.kill()

@@ -15,6 +15,7 @@ from archipelag_coordinator.adapters.nats.island_bus import NatsIslandBus
 from archipelag_coordinator.adapters.nats.replay import StreamReplay
 from archipelag_coordinator.clock import SystemClock
 from archipelag_coordinator.domain.answer import Answer
+from archipelag_embedded.fixtures import PATIENCE_S
 
 JOB = JobId("job_00000000000000000000000000")
 
@@ -132,7 +133,7 @@ async def test_a_stranger_is_refused(fabric: Any) -> None:
     for hello in (b"{}", b'{"user":"a","pass":"b"}', b'{"auth_token":"a"}'):
         reader, writer = await asyncio.open_connection("127.0.0.1", fabric.server.port)
         writer.write(b"CONNECT " + hello + b"\r\nPING\r\n")
-        said = await asyncio.wait_for(reader.read(), 5)
+        said = await asyncio.wait_for(reader.read(), PATIENCE_S)
         assert b"-ERR 'Authorization Violation'" in said and b"PONG" not in said
         writer.close()
         await writer.wait_closed()
@@ -150,7 +151,7 @@ async def test_a_suspended_island_is_cut_off_and_refused_and_others_are_not(fabr
 
     await fabric.broker.enforce({host.key.public: datetime.now(UTC)})
 
-    await asyncio.wait_for(host.closed.wait(), 5)
+    await asyncio.wait_for(host.closed.wait(), PATIENCE_S)
     assert await host.turned_away()
     again = fabric.host(host.id)
     again.key = host.key

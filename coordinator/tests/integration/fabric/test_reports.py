@@ -12,6 +12,7 @@ from archipelag_contracts import streams, subjects
 from archipelag_contracts.errors import BadMessage
 from archipelag_coordinator.adapters.nats import reports
 from archipelag_coordinator.adapters.nats.reports import ReportQueue
+from archipelag_embedded.fixtures import PATIENCE_S
 
 
 @asynccontextmanager
@@ -32,7 +33,7 @@ async def left(fabric: Any) -> int:
 
 
 async def none_left(fabric: Any) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while await left(fabric):  # noqa: ASYNC110 - it happens in the broker
             await asyncio.sleep(0.02)
 

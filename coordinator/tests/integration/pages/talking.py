@@ -17,6 +17,7 @@ from archipelag_coordinator.domain.policy import Policy
 from archipelag_coordinator.services.track import track
 from archipelag_coordinator.testing.builders import CREDIT, a_session
 from archipelag_coordinator.testing.worlds import Scene, a_scene
+from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_embedded.serving import served
 from playwright.async_api import Browser, BrowserContext, Page
 from starlette.types import ASGIApp
@@ -94,7 +95,7 @@ def app_of(scene: Scene) -> ASGIApp:
     return create_app(scene.world, pages=create_pages(scene.world))
 
 
-async def until(holds: Callable[[], object], timeout_s: float = 15) -> None:
+async def until(holds: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
     """Lets the loop run until it holds."""
     async with asyncio.timeout(timeout_s):
         while not holds():  # noqa: ASYNC110 - the state under test has no event of its own

@@ -16,6 +16,8 @@ from playwright.async_api import Browser, Page, expect
 
 from .talking import Talking, app_of, talking, until
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 ARTIFACTS = Path(__file__).parents[4] / "artifacts" / "pages"
 SCRIPT_BYTES_MAX = 100_000
 ANSWER = """Islands form in **three** ways:
@@ -49,7 +51,7 @@ async def asks(page: Page, text: str) -> None:
 
 
 async def settled(page: Page, count: int = 1) -> None:
-    await expect(page.locator(".answered.settled")).to_have_count(count, timeout=15_000)
+    await expect(page.locator(".answered.settled")).to_have_count(count)
 
 
 async def test_an_answer_comes_as_markdown_with_its_figures(net: Talking, browser: Browser) -> None:
@@ -110,13 +112,11 @@ async def test_it_says_so_when_the_line_is_lost_and_goes_on_after_a_restart(
                 job = await net.assigned()
                 net.scene.stream(job, "one ")
                 await expect(page.locator(".answered .prose")).to_have_text("one")
-        await expect(page.locator("#line")).to_be_visible(timeout=15_000)
+        await expect(page.locator("#line")).to_be_visible()
         net.scene.stream(job, "two ")
         with socket.create_server(("127.0.0.1", port)) as second:
             async with served(app, second, hangs_up=True):
-                await expect(page.locator(".answered .prose")).to_have_text(
-                    "one two", timeout=20_000
-                )
+                await expect(page.locator(".answered .prose")).to_have_text("one two")
                 await expect(page.locator("#line")).to_be_hidden()
                 await net.finish(job.id, "one ", "two ")
                 await settled(page)

@@ -10,6 +10,8 @@ from playwright.async_api import Browser, Page, expect
 
 from .talking import Talking, talking
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 HIT = "window.hit=1"
 HOSTILE = {
     "image": f"<img src=x onerror='{HIT}'>",
@@ -81,10 +83,10 @@ async def test_what_a_model_says_is_shown_and_never_run(
         await page.evaluate("() => new Promise(done => requestAnimationFrame(() => done()))")
         assert await harm_in(page, ".answered .prose") == []
     await net.finish(job.id, *pieces)
-    await expect(page.locator(".answered.settled")).to_have_count(1, timeout=15_000)
+    await expect(page.locator(".answered.settled")).to_have_count(1)
     live = await harm_in(page, ".answered .prose")
     await page.reload()
-    await expect(page.locator(".answered.settled")).to_have_count(1, timeout=15_000)
+    await expect(page.locator(".answered.settled")).to_have_count(1)
     again = await harm_in(page, ".answered .prose")
 
     assert (live, again, wrong) == ([], [], [])
@@ -99,14 +101,14 @@ async def test_questions_titles_names_and_errors_are_text(browser: Browser) -> N
         await page.fill("#question", evil)
         await page.press("#question", "Enter")
         await net.answer("fine")
-        await expect(page.locator(".answered.settled")).to_have_count(1, timeout=15_000)
+        await expect(page.locator(".answered.settled")).to_have_count(1)
         await page.fill("#question", "And then?")
         await page.press("#question", "Enter")
         job = await net.assigned(2)
         await net.finish(job.id, cause=Cause.CARGO_FAILED, error=evil)
-        await expect(page.locator(".answered.settled")).to_have_count(2, timeout=15_000)
+        await expect(page.locator(".answered.settled")).to_have_count(2)
         await page.reload()
-        await expect(page.locator(".answered.settled")).to_have_count(2, timeout=15_000)
+        await expect(page.locator(".answered.settled")).to_have_count(2)
 
         assert await page.locator(".bubble").first.inner_text() == evil
         assert evil[:20] in await page.locator("#title").inner_text()
@@ -125,7 +127,7 @@ async def test_the_playground_shows_hostile_output_as_what_it_is(browser: Browse
         await page.get_by_label("Prompt", exact=True).fill(HOSTILE["script"])
         await page.click("#run")
         await net.answer("\n\n".join(HOSTILE.values()))
-        await expect(page.locator(".out .prose")).to_be_visible(timeout=15_000)
+        await expect(page.locator(".out .prose")).to_be_visible()
 
         assert await harm_in(page, ".out .prose") == []
         assert wrong == []

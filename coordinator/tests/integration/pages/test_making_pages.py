@@ -20,6 +20,8 @@ from playwright.async_api import Browser, expect
 from .talking import Talking, talking
 from .test_chat_page import ARTIFACTS, _axe
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 INPUT = {
     "type": "object",
     "required": ["prompt"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from archipelag_coordinator.apps.background.chores import run_chores
+from archipelag_embedded.fixtures import PATIENCE_S
 from procrastinate import App
 from procrastinate.exceptions import ConnectorException
 
@@ -20,7 +21,7 @@ async def test_a_worker_whose_database_is_away_is_made_anew() -> None:
         raise ConnectorException
 
     chores = asyncio.create_task(run_chores(make, again_s=(0.0, 0.0)))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await enough.wait()
     chores.cancel()
     await asyncio.gather(chores, return_exceptions=True)

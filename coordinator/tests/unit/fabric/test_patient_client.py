@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 from archipelag_coordinator.adapters.nats.connection import PatientClient
+from archipelag_embedded.fixtures import PATIENCE_S
 from nats.aio.msg import Msg
 from nats.errors import FlushTimeoutError
 
 INFO = b'INFO {"server_id":"x","version":"2.12.0","max_payload":1048576}\r\n'
-WAIT_S = 10.0
 
 
 class SlowBroker:
@@ -53,7 +53,7 @@ async def test_a_late_answer_to_a_ping_does_not_end_the_reading() -> None:
         assert broker.writer is not None
         broker.writer.write(b"MSG news 1 2\r\nhi\r\n")
 
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(PATIENCE_S):
             await heard.wait()
     finally:
         await client.close()

@@ -13,6 +13,7 @@ from archipelag_coordinator.adapters.nats.presence import Presence, read_event
 from archipelag_coordinator.apps.islands import presence as acting
 from archipelag_coordinator.domain.policy import Policy
 from archipelag_coordinator.testing.worlds import Scene, a_scene
+from archipelag_embedded.fixtures import PATIENCE_S
 
 ISLAND = IslandId("isl_00000000000000000000000001")
 
@@ -131,7 +132,7 @@ async def watched() -> tuple[Scene, acting.Presence, Any]:
 
 
 async def ended(presence: acting.Presence) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(*(watch.task for watch in presence._watches.values()))
 
 

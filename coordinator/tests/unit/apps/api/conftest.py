@@ -35,6 +35,7 @@ from archipelag_coordinator.testing.builders import (
 from archipelag_coordinator.testing.fakes import SequenceIds
 from archipelag_coordinator.testing.worlds import Scene, a_scene
 from archipelag_embedded import serving
+from archipelag_embedded.fixtures import PATIENCE_S
 from starlette.types import ASGIApp
 
 
@@ -101,7 +102,7 @@ class Api:
         return answer.readers if answer else 0
 
 
-async def until(holds: Callable[[], Any], timeout_s: float = 10) -> None:
+async def until(holds: Callable[[], Any], timeout_s: float = PATIENCE_S) -> None:
     """Lets the loop run until it holds."""
     async with asyncio.timeout(timeout_s):
         while not holds():  # noqa: ASYNC110 - the state under test has no event of its own
