@@ -187,8 +187,8 @@ class Fleet:
         """How far other regions are from here by the broker; None: out of reach. One of which nothing is said has no
         Coordinator now: it is as far as it was."""
         before = self._regions
-        known = {region: ms for region, ms in before.items() if ms is not None}
-        self._regions = known | dict(round_trips_ms)
+        reached = {region: ms for region, ms in before.items() if ms is not None}
+        self._regions = {**reached, **round_trips_ms}
         moved = {
             region
             for region in self._regions.keys() | before.keys()

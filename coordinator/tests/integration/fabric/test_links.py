@@ -272,6 +272,8 @@ async def test_a_links_files_are_for_their_owner_alone_and_written_once(tmp_path
     before = {name: one.read_text() for name, one in files.items()}
 
     links.write_links(keys, "west", tmp_path / "link")
+    with pytest.raises(FileExistsError, match="another region's"):
+        links.write_links(keys, "north", tmp_path / "link")
     links.write_links(keys, "north", tmp_path / "other")
 
     assert {oct(one.stat().st_mode & 0o777) for one in files.values()} == {"0o600"}

@@ -18,20 +18,26 @@ from archipelag_coordinator.adapters.nats.credentials import Keys
 LINK: Final = "link.creds"
 SYSTEM_LINK: Final = "link-system.creds"
 _LINKS_ONLY: Final = ["LEAFNODE"]
-_URL: Final = re.compile(r"(nats-leaf|tls|wss?)://[A-Za-z0-9.\[\]:-]+")
+_URL: Final = re.compile(r"(nats-leaf|tls)://[A-Za-z0-9.\[\]:-]+")
 # A report is settled in the region where it was said: each has a stream of them.
 _STAYS: Final = {"deny": [subjects.ALL_REPORTS]}
 
 
 def write_links(keys: Keys, region: str, folder: Path) -> None:
     """The two files by which the broker of `region` shows another region's broker that it may join: one for the
-    network's account, one for events of connections. Readable by this user alone; files that stand there are kept.
+    network's account, one for events of connections. Readable by this user alone.
 
-    Raises OSError.
+    Raises OSError, also where another region's stand there.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    credentials.write_once(folder / LINK, link_credentials(keys, region))
-    credentials.write_once(folder / SYSTEM_LINK, system_link_credentials(keys, region))
+    shown = {
+        LINK: link_credentials(keys, region),
+        SYSTEM_LINK: system_link_credentials(keys, region),
+    }
+    for name, text in shown.items():
+        credentials.write_once(folder / name, text)
+        if (folder / name).read_text() != text:
+            raise FileExistsError(f"{folder / name} is another region's: choose another folder")
 
 
 def link_credentials(keys: Keys, region: str) -> str:
