@@ -38,7 +38,7 @@ async def network_health(world: World) -> Health:
     alive = frozenset(one.relay for one in seen if now - one.at <= silent)
     hears = world.bus.connected and await world.relay.hears()
     takers = sum(island.accepts_work for island in world.fleet.islands())
-    parts = (
+    parts: tuple[Part, ...] = (
         Part("database", True, f"answered within {took_ms:.0f} ms"),
         Part("broker", hears, "answers" if hears else "is out of reach of this Coordinator"),
         Part("leader", leader, "one leads" if leader else "nobody leads: nothing is taken over"),
