@@ -34,9 +34,12 @@ COORDINATOR: Final = {
     "worker_port": "where each worker answers by itself, too: the first one here, the next one port higher; "
     "0: nowhere",
     "broker_public_urls": "where Islands reach NATS, by comma; as `NATS_URL` where it is not set",
+    "region": "where this Coordinator and its broker stand, in a network of several: 1 to 32 small letters, digits and "
+    "dashes; the broker's JetStream domain too; see [regions](../how-to/regions.md)",
     "nats_replicas": "servers of a NATS cluster that keep reports and the replay of output: 1, 3 or 5",
     "database_pool_max": "connections to PostgreSQL, 1 to 1000",
-    "blobs": "where the bytes of files are kept: `nats`, or "
+    "blobs": "where the bytes of files are kept: `nats`, with several regions `nats:REGION` by the one that keeps "
+    "them, or "
     "`s3://bucket/prefix?endpoint=https://…&region=…`; see [files](../how-to/files.md)",
     "blobs_key_id": "for `s3://`: the access key's id",
     "blobs_secret": "for `s3://`: the access key's secret",

@@ -65,6 +65,7 @@ class Rig:
         """`settings`: more of the Coordinator's."""
         self.home = home
         self.settings = settings
+        self.keys = home / "keys"
         self.postgres = Postgres(home / "postgres")
         self.nats = Nats(home / "nats")
         self.islands: list[Process] = []
@@ -79,16 +80,12 @@ class Rig:
         self._port, self._grpc = free_port(), free_port()
 
     async def open(self, islands: int = 2) -> None:
-        await asyncio.to_thread(self.postgres.start)
-        keys = credentials.init_keys(self.home / "keys")
-        self.nats.configure(
-            credentials.broker_config(keys, resolver_dir=self.home / "nats" / "accounts")
-        )
-        self.nats.spawn()
-        await asyncio.to_thread(self.nats.wait_ready)
+        await self._start_database()
         for line in (self.database, self.broker, self.islands_broker):
             await line.open()
-        await asyncio.to_thread(migrate, self.postgres.dsn())
+        self.nats.configure(await self._trust())
+        self.nats.spawn()
+        await asyncio.to_thread(self.nats.wait_ready)
         made = await commands.bootstrap(
             config.read(self._environment()), commands.Wanted(new_key=True, cargos=(CHAT,))
         )
@@ -104,6 +101,18 @@ class Rig:
             self.islands.append(self._island(len(self.islands), code))
         await self.until(self.warm, "every Island is warm")
 
+    async def _start_database(self) -> None:
+        await asyncio.to_thread(self.postgres.start)
+        await asyncio.to_thread(migrate, self.postgres.dsn())
+
+    async def _stop_database(self) -> None:
+        await asyncio.to_thread(self.postgres.stop)
+
+    async def _trust(self) -> str:
+        """What the broker is told of this network."""
+        keys = credentials.init_keys(self.keys)
+        return credentials.broker_config(keys, resolver_dir=self.home / "nats" / "accounts")
+
     def _environment(self) -> dict[str, str]:
         direct = self.postgres.dsn()
         return (
@@ -115,7 +124,7 @@ class Rig:
                 ),
                 "ARCHIPELAG_NATS_URL": f"nats://127.0.0.1:{self.broker.port}",
                 "ARCHIPELAG_BROKER_PUBLIC_URLS": f"nats://127.0.0.1:{self.islands_broker.port}",
-                "ARCHIPELAG_STATE_DIR": str(self.home / "keys"),
+                "ARCHIPELAG_STATE_DIR": str(self.keys),
                 "ARCHIPELAG_HTTP_PORT": str(self._port),
                 "ARCHIPELAG_GRPC_PORT": str(self._grpc),
             }
@@ -140,7 +149,7 @@ class Rig:
         for line in (self.database, self.broker, self.islands_broker):
             await line.close()
         self.nats.stop()
-        await asyncio.to_thread(self.postgres.stop)
+        await self._stop_database()
 
     def _island(self, number: int, pairing_code: str = "") -> Process:
         name = f"island-{number}"

@@ -56,6 +56,7 @@ settings, from the environment:
   ARCHIPELAG_WORKERS             processes that share these ports             1
   ARCHIPELAG_WORKER_PORT         where each answers by itself, counted up     nowhere
   ARCHIPELAG_BROKER_PUBLIC_URLS  where Islands reach NATS, by comma           as ARCHIPELAG_NATS_URL
+  ARCHIPELAG_REGION              where it stands, in a network of several     one region
   ARCHIPELAG_NATS_REPLICAS       servers of a cluster that keep the streams   1
   ARCHIPELAG_DATABASE_POOL_MAX   connections to PostgreSQL                    16
   ARCHIPELAG_REGISTRY            host of images whose names have none         none
@@ -115,16 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_parser("doctor", help="what is wrong with this network, and what to do about it")
     _add_backup(sub)
     _add_admin(sub.add_parser("admin", help="Islands, people and credits of the running network"))
-    keys = sub.add_parser("keys", help="the network's private keys")
-    keys.add_argument("action", choices=["init"], help="make those that are missing")
-    broker = sub.add_parser("broker-config", help="print the NATS server's part of the trust")
-    for one in (keys, broker):
-        one.add_argument("--state-dir", type=Path, required=True, help="folder of the keys, 0700")
-    broker.add_argument(
-        "--resolver-dir", type=Path, metavar="FOLDER",
-        help="the broker's own, for what Coordinators tell it; default: accounts in the keys' folder",
-    )  # fmt: skip
-    broker.add_argument("--to", type=Path, metavar="FILE", help="write it there")
+    _add_trust(sub)
     boot = sub.add_parser("bootstrap", help="first user, key, pairing code and Cargos; idempotent")
     boot.add_argument("--json", action="store_true", help="print one JSON object")
     boot.add_argument("--new-key", action="store_true", help="make an API key and print it once")
@@ -157,6 +149,38 @@ def _parser() -> argparse.ArgumentParser:
         help="decides which sandbox tiers it may have; default: %(default)s",
     )  # fmt: skip
     return parser
+
+
+def _add_trust(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    keys = sub.add_parser("keys", help="the network's private keys")
+    keys.add_argument(
+        "action",
+        choices=["init", "link"],
+        help="init: make those that are missing; link: write what a region's broker shows to another's",
+    )
+    keys.add_argument("--region", help="of link: whose broker it is")
+    keys.add_argument("--to", type=Path, metavar="FOLDER", help="of link: where to write it, 0700")
+    broker = sub.add_parser("broker-config", help="print the NATS server's part of the trust")
+    for one in (keys, broker):
+        one.add_argument("--state-dir", type=Path, required=True, help="folder of the keys, 0700")
+    broker.add_argument(
+        "--resolver-dir", type=Path, metavar="FOLDER",
+        help="the broker's own, for what Coordinators tell it; default: accounts in the keys' folder",
+    )  # fmt: skip
+    broker.add_argument("--to", type=Path, metavar="FILE", help="write it there")
+    joins = broker.add_mutually_exclusive_group()
+    joins.add_argument(
+        "--accept-links", type=int, default=0, metavar="PORT",
+        help="where brokers of other regions may join this one",
+    )  # fmt: skip
+    joins.add_argument(
+        "--link", action="append", default=[], metavar="URL",
+        help="nats-leaf://host:port of another region's broker, to join it; again for each of its servers",
+    )  # fmt: skip
+    broker.add_argument(
+        "--link-dir", type=Path, default=commands.Links.folder, metavar="FOLDER",
+        help="where the broker finds what `keys link` wrote; default: %(default)s",
+    )  # fmt: skip
 
 
 def _add_backup(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -203,10 +227,13 @@ def _add_admin(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     match arguments.command:
         case "keys":
-            print(commands.init_keys(arguments.state_dir.absolute()))
+            print(_keys(arguments))
         case "broker-config":
             folder, own = arguments.state_dir.absolute(), arguments.resolver_dir
-            print(commands.broker_config(folder, own, arguments.to))
+            joined = commands.Links(
+                arguments.accept_links, tuple(arguments.link), arguments.link_dir
+            )
+            print(commands.broker_config(folder, own, arguments.to, joined))
         case "migrate":
             print(commands.migrate_database(config.read(os.environ), post=arguments.post))
         case "bootstrap":
@@ -243,6 +270,15 @@ def _run(arguments: argparse.Namespace) -> int:
         case "serve":
             return _serve(config.read(os.environ), arguments.worker)
     return 0
+
+
+def _keys(arguments: argparse.Namespace) -> str:
+    folder = arguments.state_dir.absolute()
+    if arguments.action == "init":
+        return commands.init_keys(folder)
+    if not arguments.region or arguments.to is None:
+        raise ValueError("keys link needs --region and --to")
+    return commands.link_keys(folder, arguments.region, arguments.to)
 
 
 def _admin(arguments: argparse.Namespace, admin: Admin) -> list[str]:

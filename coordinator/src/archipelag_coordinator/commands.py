@@ -14,7 +14,8 @@ from archipelag_contracts import manifest as manifests
 from archipelag_contracts.tiers import TRUST_MAX
 from archipelag_contracts.units import from_credits
 
-from archipelag_coordinator.adapters.nats import credentials
+from archipelag_coordinator import config
+from archipelag_coordinator.adapters.nats import credentials, links
 from archipelag_coordinator.adapters.postgres.migrate import Stage, heads, migrate
 from archipelag_coordinator.adapters.postgres.store import PostgresStore
 from archipelag_coordinator.clock import SystemClock
@@ -75,10 +76,38 @@ def init_keys(state_dir: Path) -> str:
     return f"keys stand in {state_dir}"
 
 
-def broker_config(state_dir: Path, resolver_dir: Path | None = None, to: Path | None = None) -> str:
+def link_keys(state_dir: Path, region: str, to: Path) -> str:
+    if not config.REGION.fullmatch(region):
+        raise ValueError(f"a region has 1 to 32 small letters, digits and dashes, not {region!r}")
+    links.write_links(credentials.load_keys(state_dir), region, to)
+    return f"what the broker of {region} shows to another region's stands in {to}; keep it as a key"
+
+
+@dataclass(frozen=True)
+class Links:
+    """How a broker stands to those of other regions."""
+
+    port: int = 0
+    """Where it lets them join; 0: nowhere."""
+    urls: tuple[str, ...] = ()
+    """The servers of one that it joins."""
+    folder: Path = Path("/etc/nats/link")
+    """What it shows them, as the broker finds it."""
+
+
+def broker_config(
+    state_dir: Path,
+    resolver_dir: Path | None = None,
+    to: Path | None = None,
+    joined: Links | None = None,
+) -> str:
     """The text for the broker, or, where it was written to a file, a word about that."""
     keys = credentials.load_keys(state_dir)
     text = credentials.broker_config(keys, resolver_dir=resolver_dir or state_dir / "accounts")
+    if joined is not None and joined.port:
+        text += links.accepting_config(joined.port)
+    elif joined is not None and joined.urls:
+        text += links.joining_config(keys, joined.urls, joined.folder)
     if to is None:
         return text
     part = to.with_name(f".{to.name}.part")

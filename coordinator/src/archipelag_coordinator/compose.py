@@ -34,6 +34,7 @@ from archipelag_coordinator.adapters.nats.connection import (
     Connection,
     Identity,
     make_streams,
+    make_streams_of_region,
     streams_say,
 )
 from archipelag_coordinator.adapters.nats.credentials import Keys
@@ -70,6 +71,7 @@ from archipelag_coordinator.apps.web.settings import PagesSettings
 from archipelag_coordinator.clock import SystemClock
 from archipelag_coordinator.config import Settings
 from archipelag_coordinator.domain.attempt import Cause
+from archipelag_coordinator.domain.fleet import Fleet
 from archipelag_coordinator.errors import CoordinatorError, InvalidInput, StaleAttempt
 from archipelag_coordinator.ids import SystemIds
 from archipelag_coordinator.services import upkeep
@@ -150,7 +152,7 @@ async def serve(settings: Settings) -> None:
 
 @asynccontextmanager
 async def _open(settings: Settings) -> AsyncIterator[Parts]:
-    clock, ids = SystemClock(), SystemIds()
+    clock, ids, fleet = SystemClock(), SystemIds(), Fleet()
     home = ids.relay(clock.now())
     keys = credentials.load_keys(settings.state_dir)
     urls = settings.nats_url.split(",")
@@ -160,32 +162,30 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
         )
         who = _identity(keys, home, clock)
         door = KnownCallers(
-            store, clock, settings.policy.caller_known_s, hears=lambda: connection.connected
+            store,
+            clock,
+            settings.policy.caller_known_s,
+            hears=lambda: connection.connected and fleet.reaches_all,
         )
-        greet = partial(_make_streams, settings)
+        greet = partial(_make_streams, settings, home)
         connection = Connection(urls, who, on_connected=greet, on_lost=door.forget)
         broker = NatsBroker(keys, urls, home, clock)
         relay = NatsChunkRelay(home, clock, StreamReplay(connection))
         wire = Wire(urls, who)
-        for part in (connection, broker, wire):
-            await part.open()
-            stack.push_async_callback(part.close)
+        for line in (connection, broker, wire):
+            await line.open()
+            stack.push_async_callback(line.close)
         relay.attach(wire)
         stack.push_async_callback(relay.stop)
         bus = NatsIslandBus(connection, keys.assignment)
         stack.push_async_callback(bus.close)
         blobs = _blobs(settings, connection, clock)
-        if isinstance(blobs, S3Blobs):
-            stack.push_async_callback(blobs.close)
         mail = _mail(settings, clock)
-        if isinstance(mail, Outbox):
-            stack.push_async_callback(mail.close)
         provider = _provider(settings, clock)
-        if provider is not None:
-            stack.push_async_callback(provider.close)
         monitor = BrokerMonitor(settings.nats_monitor_urls) if settings.nats_monitor_urls else None
-        if monitor is not None:
-            stack.push_async_callback(monitor.close)
+        for part in (blobs, mail, provider, monitor):
+            if isinstance(part, S3Blobs | Outbox | OpenIdProvider | BrokerMonitor):
+                stack.push_async_callback(part.close)
         leader = Leader(settings.database_url)
         runner = Runner(TABLE, lambda: leader.is_leader, lambda: leader.is_settled)
         world = World(
@@ -197,7 +197,9 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
             relay=relay,
             broker=broker,
             home=home,
+            region=settings.region,
             policy=settings.policy,
+            fleet=fleet,
             blobs=blobs,
             mail=mail,
             mailbox=mail if isinstance(mail, LocalMailbox) else None,
@@ -221,15 +223,18 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
         yield Parts(world, store, connection, bus, relay, leader, runner, keys, Lag(), monitor)
 
 
-async def _make_streams(settings: Settings, connection: Connection) -> None:
-    await make_streams(connection, settings.nats_replicas)
-    if settings.blobs == "nats":
+async def _make_streams(settings: Settings, home: RelayId, connection: Connection) -> None:
+    if settings.region:
+        await make_streams_of_region(connection, home, settings.nats_replicas)
+    else:
+        await make_streams(connection, settings.nats_replicas)
+    if settings.keeps_blobs:
         await make_blob_stream(connection, settings.nats_replicas)
 
 
 def _blobs(settings: Settings, connection: Connection, clock: SystemClock) -> NatsBlobs | S3Blobs:
-    if settings.blobs == "nats":
-        return NatsBlobs(connection)
+    if settings.blobs.startswith("nats"):
+        return NatsBlobs(connection, settings.blobs.partition(":")[2] or None)
     try:
         bucket = bucket_of(settings.blobs)
     except ValueError as error:

@@ -15,6 +15,8 @@ from archipelag_coordinator.errors import InvalidInput
 
 _REGISTRY: Final = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?(/[a-z0-9._-]+)*")
 
+REGION: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
+
 PORT_MAX: Final = 65_535
 WORKERS_MAX: Final = 64
 _LOOPBACK: Final = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:|$)")
@@ -43,11 +45,14 @@ class Settings:
     """Which of the workers this process is; told by its parent and not by the environment."""
     broker_public_urls: tuple[str, ...] = ()
     """Where Islands reach the broker, when that is another address than the Coordinator's own."""
+    region: str = ""
+    """Where this Coordinator and its broker stand, in a network of several: `eu`. The broker's JetStream domain too."""
     nats_replicas: int = 1
     """Servers of a cluster that keep reports and the replay of output: 1, 3 or 5."""
     database_pool_max: int = 16
     blobs: str = "nats"
-    """Where the bytes of files are kept: `nats`, or `s3://bucket/prefix?endpoint=https://…&region=…`."""
+    """Where the bytes of files are kept: `nats`, with several regions `nats:eu` by the one whose broker keeps them, or
+    `s3://bucket/prefix?endpoint=https://…&region=…`."""
     blobs_key_id: str = field(default="", repr=False)
     """For `s3://`: the access key's id."""
     blobs_secret: str = field(default="", repr=False)
@@ -91,6 +96,11 @@ class Settings:
         everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
         host = everywhere.get(self.http_host, self.http_host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self.http_port}"
+
+    @property
+    def keeps_blobs(self) -> bool:
+        """Whether the bytes of files lie at this Coordinator's own broker."""
+        return self.blobs in ("nats", f"nats:{self.region}")
 
     def describe(self) -> str:
         """For the log: no secrets."""
@@ -136,6 +146,7 @@ def read(environ: Mapping[str, str]) -> Settings:
             if f"ARCHIPELAG_{name.upper()}" not in errors:
                 errors[f"ARCHIPELAG_{name.upper()}"] = ["is required"]
     _check_blobs(given, errors)
+    _check_region(given, errors)
     _check_mail(given, errors)
     _check_provider(given, errors)
     _check_workers(given, errors)
@@ -174,11 +185,22 @@ def _policy(environ: Mapping[str, str], errors: dict[str, list[str]]) -> Policy:
 
 
 def _check_blobs(given: Mapping[str, Any], errors: dict[str, list[str]]) -> None:
-    if given.get("blobs", "nats") == "nats":
+    if not given.get("blobs", "nats").startswith("s3://"):
         return
     for name in ("blobs_key_id", "blobs_secret"):
         if not given.get(name):
             errors[f"ARCHIPELAG_{name.upper()}"] = ["is required with s3://"]
+
+
+def _check_region(given: Mapping[str, Any], errors: dict[str, list[str]]) -> None:
+    """Each region's broker has streams of its own, and a file must be found from all."""
+    blobs = given.get("blobs", "nats")
+    if given.get("region") and blobs == "nats":
+        errors["ARCHIPELAG_BLOBS"] = [
+            "must be s3://…, or nats:REGION by the one whose broker keeps files for all, with ARCHIPELAG_REGION"
+        ]
+    if blobs.startswith("nats:") and not given.get("region"):
+        errors.setdefault("ARCHIPELAG_REGION", ["is required with nats:REGION"])
 
 
 def _check_mail(given: Mapping[str, Any], errors: dict[str, list[str]]) -> None:
@@ -225,8 +247,16 @@ def _public_url(raw: str) -> str:
 
 
 def _blobs(raw: str) -> str:
-    if raw != "nats" and not raw.startswith("s3://"):
-        raise ValueError("must be nats or s3://bucket/prefix?endpoint=https://…&region=…")
+    if raw == "nats" or raw.startswith("s3://"):
+        return raw
+    if raw.startswith("nats:") and REGION.fullmatch(raw[5:]):
+        return raw
+    raise ValueError("must be nats, nats:REGION or s3://bucket/prefix?endpoint=https://…&region=…")
+
+
+def _region(raw: str) -> str:
+    if not REGION.fullmatch(raw):
+        raise ValueError("must be 1 to 32 small letters, digits and dashes, such as eu-west")
     return raw
 
 
@@ -312,6 +342,7 @@ _READERS = {
     "grpc_port": _port,
     "workers": _workers,
     "worker_port": _port,
+    "region": _region,
     "nats_replicas": _replicas,
     "database_pool_max": _count,
     "broker_public_urls": _several,

@@ -121,9 +121,27 @@ def test_an_object_store_needs_its_key_and_shows_no_secret() -> None:
     assert "hush" not in settings.describe() + repr(settings)
 
 
-@pytest.mark.parametrize("wrong", ["memory", "file:///var", "s3:files"])
+def test_files_of_several_regions_are_kept_by_one_of_them() -> None:
+    east = ENOUGH | {"ARCHIPELAG_REGION": "east"}
+    kept = [read(east | {"ARCHIPELAG_BLOBS": f"nats:{one}"}).keeps_blobs for one in ("east", "us")]
+
+    with pytest.raises(InvalidInput, match="by the one whose broker keeps files for all"):
+        read(east)
+    with pytest.raises(InvalidInput, match="ARCHIPELAG_REGION"):
+        read(ENOUGH | {"ARCHIPELAG_BLOBS": "nats:east"})
+    assert (kept, read(ENOUGH).keeps_blobs) == ([True, False], True)
+
+
+@pytest.mark.parametrize("wrong", ["East", "-east", "a" * 33, "east.1", "*", "ea st"])
+def test_a_region_is_one_plain_word(wrong: str) -> None:
+    """It is a part of subjects and of the broker's configuration."""
+    with pytest.raises(InvalidInput, match="small letters"):
+        read(ENOUGH | {"ARCHIPELAG_REGION": wrong, "ARCHIPELAG_BLOBS": "nats:east"})
+
+
+@pytest.mark.parametrize("wrong", ["memory", "file:///var", "s3:files", "nats:", "nats:A.b"])
 def test_a_store_of_bytes_that_is_none_is_refused(wrong: str) -> None:
-    with pytest.raises(InvalidInput, match="nats or s3://"):
+    with pytest.raises(InvalidInput, match="nats, nats:REGION or s3://"):
         read(ENOUGH | {"ARCHIPELAG_BLOBS": wrong})
 
 

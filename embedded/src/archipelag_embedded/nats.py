@@ -55,7 +55,9 @@ class Nats:
         websocket: bool = False,
         monitor: bool = False,
         membership: Membership | None = None,
+        domain: str = "",
     ) -> None:
+        """`domain`: of its JetStream and its own name, where it is joined with servers of other domains."""
         self._directory = directory.absolute()
         self._config = config
         self._log = log or self._directory / "nats.log"
@@ -64,6 +66,7 @@ class Nats:
         self._websocket = websocket
         self._monitor = monitor
         self._membership = membership
+        self._domain = domain
         self._process: Process | None = None
         self.port = 0
         self.websocket_port = 0
@@ -155,7 +158,7 @@ class Nats:
     def _configuration(self) -> str:
         lines = [
             f"listen: 127.0.0.1:{self.port}",
-            f"server_name: {self._membership.server if self._membership else 'embedded'}",
+            f"server_name: {self._membership.server if self._membership else self._domain or 'embedded'}",
             f"pid_file: {json.dumps(str(self._pid_file))}",
             f"max_payload: {PAYLOAD_BYTES_MAX}",
             "max_connections: 1000",
@@ -169,6 +172,7 @@ class Nats:
                 f"  store_dir: {json.dumps(str(self.store))}",
                 f"  max_memory_store: {STORE_MEMORY_BYTES_MAX}",
                 f"  max_file_store: {STORE_FILE_BYTES_MAX}",
+                *([f"  domain: {self._domain}"] if self._domain else []),
                 "}",
             ]
         if self._websocket:

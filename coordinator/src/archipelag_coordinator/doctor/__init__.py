@@ -1,4 +1,4 @@
-"""The operator's doctor: looks at settings, keys, database, broker, doors, mail, chores and ledger; changes nothing."""
+"""The operator's doctor: looks at settings, keys, database, brokers, doors, mail, chores, ledger; changes nothing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from archipelag_coordinator import config
 from archipelag_coordinator.clock import Clock
-from archipelag_coordinator.doctor import broker, database, doors, keys, mail
+from archipelag_coordinator.doctor import broker, database, doors, keys, mail, regions
 from archipelag_coordinator.doctor.finding import Finding, State, fail, ok
 from archipelag_coordinator.errors import InvalidInput
 
@@ -22,9 +22,13 @@ async def examine(environ: Mapping[str, str], clock: Clock) -> list[Finding]:
         return [fail(name, "; ".join(why), advice) for name, why in error.errors.items()]
     found = [ok("settings", settings.describe())]
     found += keys.examine(settings.state_dir)
-    found += await database.examine(settings, clock)
+    of_database = await database.examine(settings, clock)
+    found += of_database
     # Without its keys nobody gets past the broker's door.
     held = keys.loaded(settings.state_dir)
-    found += await broker.examine(settings, held, clock) if held is not None else []
+    if held is not None:
+        found += await broker.examine(settings, held, clock)
+        if all(one.state is not State.FAIL for one in of_database):
+            found += await regions.examine(settings, held, clock)
     found += await doors.examine(settings)
     return [*found, *await mail.examine(settings)]

@@ -44,7 +44,7 @@ async def _server(url: str, keys: Keys, clock: Clock) -> Finding:
         advice = "check ARCHIPELAG_NATS_URL, and that the server runs and listens there"
         return fail(what, trouble, advice)
     try:
-        client = await _connect(url, keys, clock)
+        client = await connect(url, keys, clock)
     except Trouble as error:
         advice = (
             "it was not started with this network's trust: print it with `archipelag-coordinator broker-config`, "
@@ -62,7 +62,7 @@ async def _server(url: str, keys: Keys, clock: Clock) -> Finding:
 
 async def _store(url: str, settings: Settings, keys: Keys, clock: Clock) -> list[Finding]:
     try:
-        client = await _connect(url, keys, clock)
+        client = await connect(url, keys, clock)
     except Trouble as error:
         return [fail("JetStream", _why(error), "see the server's log")]
     try:
@@ -75,7 +75,7 @@ async def _store(url: str, settings: Settings, keys: Keys, clock: Clock) -> list
             )
             return [fail("JetStream", f"not available: {_why(error)}", advice)]
         found = [_room(account)]
-        names = [one.name for one in streams.ALL] + ([BLOBS] if settings.blobs == "nats" else [])
+        names = [one.name for one in streams.ALL] + ([BLOBS] if settings.keeps_blobs else [])
         return [*found, *[await _stream(js, name, settings.nats_replicas) for name in names]]
     finally:
         await client.close()
@@ -136,7 +136,7 @@ async def _unreachable(url: str) -> str:
     return ""
 
 
-async def _connect(url: str, keys: Keys, clock: Clock) -> Client:
+async def connect(url: str, keys: Keys, clock: Clock) -> Client:
     """Tries once. Raises what `Trouble` names."""
     relay = SystemIds().relay(clock.now())
     token = credentials.coordinator_token(keys, relay, issued_at=clock.now())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
@@ -20,6 +20,7 @@ from archipelag_coordinator.domain.placement import (
     Wanted,
     choose,
     is_approved,
+    is_in_reach,
     is_ready,
     place,
     was_heard_since,
@@ -28,6 +29,10 @@ from archipelag_coordinator.domain.shelf import Shelf
 
 SHELVES_MAX: Final = 64
 """Cargos whose Islands are kept in order; what was not asked for the longest is dropped."""
+
+REGION_MOVED: Final = 0.2
+REGION_MOVED_MS: Final = 2.0
+"""A region's Islands are put in order anew when the way to it has changed by a fifth, and by more than this."""
 
 AttemptKey = tuple[JobId, Epoch]
 
@@ -71,6 +76,7 @@ class Fleet:
         self._beats: dict[IslandId, Island] = {}
         self._standing: Counter[str] = Counter()
         self._foresight = Foresight()
+        self._regions: dict[str, float | None] = {}
         self._shelves: OrderedDict[tuple[str, str, Price | None], Shelf] = OrderedDict()
 
     def __len__(self) -> int:
@@ -167,6 +173,32 @@ class Fleet:
         berth = self._berths.get(island)
         return berth.island if berth else None
 
+    @property
+    def regions_ms(self) -> Mapping[str, float | None]:
+        """Round trips to other regions, as `see_regions` was last told."""
+        return self._regions
+
+    @property
+    def reaches_all(self) -> bool:
+        """False while another region stands that the broker does not reach."""
+        return None not in self._regions.values()
+
+    def see_regions(self, round_trips_ms: Mapping[str, float | None]) -> None:
+        """How far other regions are from here by the broker; None: out of reach. One of which nothing is said has no
+        Coordinator now: it is as far as it was."""
+        before = self._regions
+        reached = {region: ms for region, ms in before.items() if ms is not None}
+        self._regions = {**reached, **round_trips_ms}
+        moved = {
+            region
+            for region in self._regions.keys() | before.keys()
+            if _moved(before.get(region, 0.0), self._regions.get(region, 0.0))
+        }
+        if moved:
+            for berth in self._berths.values():
+                if berth.island.region in moved:
+                    self._changed(berth)
+
     def islands(self) -> list[Island]:
         return [berth.island for berth in self._berths.values()]
 
@@ -201,7 +233,8 @@ class Fleet:
             self._changed(berth)
 
     def _candidate(self, berth: Berth, slug: str, digest: str) -> Candidate:
-        return _candidate(berth, slug, digest, self._foresight.factor(berth.island.id, slug))
+        factor = self._foresight.factor(berth.island.id, slug)
+        return _candidate(berth, slug, digest, factor, self._regions.get(berth.island.region, 0.0))
 
     def choose(self, wanted: Wanted, chance: float) -> Placement:
         """An Island for a job. `chance` is uniform in [0, 1). Raises NoPlacement."""
@@ -244,7 +277,7 @@ class Fleet:
     def _changed(self, berth: Berth) -> None:
         berth.seen = _stamp(berth.island.seen_at)
         self._standing[berth.standing] -= 1
-        berth.standing = _standing_of(berth)
+        berth.standing = _standing_of(berth, self._regions.get(berth.island.region, 0.0))
         self._standing[berth.standing] += 1
         for shelf in self._shelves.values():
             self._put(shelf, berth)
@@ -256,13 +289,22 @@ class Fleet:
             shelf.drop(berth.island.id)
 
 
-def _standing_of(berth: Berth) -> str:
+def _moved(before_ms: float | None, after_ms: float | None) -> bool:
+    """By so much that it matters to a choice."""
+    if before_ms is None or after_ms is None:
+        return before_ms is not after_ms
+    return abs(after_ms - before_ms) > max(REGION_MOVED_MS, REGION_MOVED * before_ms)
+
+
+def _standing_of(berth: Berth, region_rtt_ms: float | None) -> str:
     island = berth.island
     if not island.approved:
         return is_approved.__name__
     if island.standing is not IslandStatus.READY:
         return is_ready.__name__
-    return was_heard_since.__name__ if berth.in_doubt else ""
+    if berth.in_doubt:
+        return was_heard_since.__name__
+    return is_in_reach.__name__ if region_rtt_ms is None else ""
 
 
 def another_chance(chance: float) -> float:
@@ -270,7 +312,9 @@ def another_chance(chance: float) -> float:
     return chance * 7919 % 1.0
 
 
-def _candidate(berth: Berth, slug: str, digest: str, factor: float) -> Candidate:
+def _candidate(
+    berth: Berth, slug: str, digest: str, factor: float, region_rtt_ms: float | None
+) -> Candidate:
     island = berth.island
     offers = [offer for offer in island.offers if offer.slug == slug]
     offer = next((o for o in offers if o.digest == digest), offers[0] if offers else None)
@@ -293,6 +337,8 @@ def _candidate(berth: Berth, slug: str, digest: str, factor: float) -> Candidate
         prompt_tokens_per_s=shown.prompt_tokens_per_s,
         determinism_class=shown.determinism_class,
         broker_rtt_ms=island.broker_rtt_ms,
+        region=island.region,
+        region_rtt_ms=region_rtt_ms,
         load=island.load,
         in_doubt=berth.in_doubt,
         wishes=island.wishes,

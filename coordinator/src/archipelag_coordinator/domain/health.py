@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -43,3 +44,13 @@ def chores_part(chores: list[Chore]) -> Part:
     failed = sum(chore.count for chore in chores if chore.status == "failed")
     waiting = sum(chore.count for chore in chores if chore.status in ("todo", "doing"))
     return Part("chores", not failed, f"{failed} failed, {waiting} waiting or at work")
+
+
+def regions_part(here: str, round_trips_ms: Mapping[str, float | None]) -> Part:
+    """Of the other regions from `here`; None: out of reach."""
+    said = [
+        f"{region} is out of reach" if ms is None else f"{region} is {ms:.0f} ms away"
+        for region, ms in sorted(round_trips_ms.items())
+    ]
+    whole = None not in round_trips_ms.values()
+    return Part("regions", whole, f"from {here}: " + (", ".join(said) or "there is no other"))

@@ -21,6 +21,7 @@ from archipelag_coordinator.domain.placement import (
     first_refusal,
     has_free_slot,
     is_approved,
+    is_in_reach,
     is_ready,
     not_tried_before,
     obstacles,
@@ -35,7 +36,9 @@ LOOKED_MAX: Final = 64
 """Islands that are compared for one job, unless that does not suffice to know that one is among the best."""
 SAME_CLASS_POINTS: Final = 1.0
 """What the preference for the same class gives: more than all others together could make up for."""
-OF_ANY_CARGO: Final = tuple(rule.__name__ for rule in (is_approved, is_ready, was_heard_since))
+OF_ANY_CARGO: Final = tuple(
+    rule.__name__ for rule in (is_approved, is_ready, was_heard_since, is_in_reach)
+)
 """Rules that an Island fails whatever is wanted of it; they come first."""
 
 Scored = tuple[float, Candidate]

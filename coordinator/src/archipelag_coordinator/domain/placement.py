@@ -61,6 +61,7 @@ class Candidate:
     first_item_ms: float
     prompt_tokens_per_s: float
     broker_rtt_ms: float
+    """Between the Island and its region's broker."""
     load: float
     determinism_class: str = ""
     startable: bool = False
@@ -69,6 +70,9 @@ class Candidate:
     in_doubt: bool = False
     """It was silent a moment ago and has not been heard since."""
     wishes: Wishes = NO_WISHES
+    region: str = ""
+    region_rtt_ms: float | None = 0.0
+    """Between its region and this one; None: that region cannot be reached from here."""
     first_item_factor: float = 1.0
     """How much later its first items came of late than its own figures say."""
 
@@ -150,6 +154,14 @@ def was_heard_since(_: Wanted, island: Candidate) -> str | None:
     return "was silent a moment ago and has not been heard since" if island.in_doubt else None
 
 
+def is_in_reach(_: Wanted, island: Candidate) -> str | None:
+    return (
+        f"stands in {island.region}, which this region's broker does not reach"
+        if island.region_rtt_ms is None
+        else None
+    )
+
+
 def offers_cargo(wanted: Wanted, island: Candidate) -> str | None:
     if island.digest is None:
         return f"does not offer {wanted.slug}"
@@ -188,6 +200,7 @@ RULES: Final[tuple[Rule, ...]] = (
     is_approved,
     is_ready,
     was_heard_since,
+    is_in_reach,
     offers_cargo,
     can_run_cargo,
     is_paid_enough,
@@ -211,7 +224,8 @@ def reckoned_first_item_ms(wanted: Wanted, island: Candidate) -> float:
     )
     company = 1.0 + (island.slots - island.slots_free) / max(1, island.slots)
     start = 0.0 if island.state == "warm" else island.start_ms or START_MS_UNKNOWN
-    return island.broker_rtt_ms + start + company * (reading + island.first_item_ms)
+    way = island.broker_rtt_ms + (island.region_rtt_ms or 0.0)
+    return way + start + company * (reading + island.first_item_ms)
 
 
 def prefers_near_and_fast(wanted: Wanted, island: Candidate) -> float:
@@ -367,6 +381,11 @@ def _why(wanted: Wanted, island: Candidate, look: Look) -> str:
     return (
         f"{island.name}: first item expected in {first:.0f} ms"
         + (f" (by its own figures {own:.0f})" if abs(first - own) > SEEN_APART * own else "")
+        + (
+            f", {island.region_rtt_ms:.0f} ms of it the way to {island.region}"
+            if island.region_rtt_ms
+            else ""
+        )
         + f", {island.items_per_s:.0f} items/s, "
         f"{island.slots_free} of {island.slots} slots free; {look.able} of {look.asked} Islands could take it"
         + (f", {look.looked} looked at" if look.looked else "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
@@ -74,7 +74,7 @@ async def heartbeat(
     """
     before = world.fleet.get(island_id) or await _stored(world, island_id)
     try:
-        island = before.beat(beat, world.clock.now())
+        island = _placed(world, before.beat(beat, world.clock.now()))
     except IslandRefused as refused:
         return _dismiss(world, held, str(refused))
     room = world.fleet.room(island_id)
@@ -119,6 +119,12 @@ def _news(world: World, holds: HeldCatalogue) -> tuple[tuple[Cargo, ...] | None,
         return None, None if holds.number >= document.version else document
     same = holds.version == world.catalogue.version
     return (None if same else world.catalogue.cargos), None
+
+
+def _placed(world: World, island: Island) -> Island:
+    """One that does not say where it stands is taken to stand where it is heard: each region hears its own first."""
+    region = str(island.capabilities.get("region", "")) or world.region
+    return replace(island, region=region) if region and region != island.region else island
 
 
 async def _stored(world: World, island_id: IslandId) -> Island:

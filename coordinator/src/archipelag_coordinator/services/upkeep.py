@@ -113,7 +113,7 @@ async def load_fleet(world: World) -> None:
 async def beat(world: World) -> None:
     """This Coordinator is alive."""
     async with world.store.begin() as tx:
-        await tx.coordinators.beat(world.home, world.clock.now())
+        await tx.coordinators.beat(world.home, world.clock.now(), world.region)
     if world.bus.connected:
         world.footing.stood(world.clock.monotonic())
 

@@ -65,6 +65,8 @@ class World:
     broker: Broker
     home: RelayId
     """This process, as the one that relays."""
+    region: str = ""
+    """Where it stands; empty in a network of one region."""
     policy: Policy = field(default_factory=Policy)
     fleet: Fleet = field(default_factory=Fleet)
     answers: Answers = field(default_factory=Answers)

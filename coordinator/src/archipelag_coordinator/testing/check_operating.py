@@ -92,6 +92,18 @@ class CheckOperating:
         async with store.begin() as tx:
             assert await tx.coordinators.seen() == [Seen(new, START + MINUTE), Seen(old, START)]
 
+    async def test_regions_are_of_those_alive_and_one_without_a_region_has_none(
+        self, store: Store
+    ) -> None:
+        east, west, nowhere, old = (RelayId(an_id("rly")) for _ in range(4))
+        async with store.begin() as tx:
+            await tx.coordinators.beat(old, START, "us")
+            for relay, region in ((east, "eu"), (west, "us"), (nowhere, "")):
+                await tx.coordinators.beat(relay, START, region)
+                await tx.coordinators.beat(relay, START + MINUTE, region)
+
+            assert await tx.coordinators.regions(START + MINUTE) == {east: "eu", west: "us"}
+
     async def test_a_fresh_store_has_no_chores(self, store: Store) -> None:
         async with store.begin() as tx:
             assert await tx.sums.chores() == []

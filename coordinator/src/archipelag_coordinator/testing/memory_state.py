@@ -119,6 +119,7 @@ class State:
         self.pays: Table[tuple[JobId, Epoch, PayKind], Pay] = Table(undo)
         self.karma_notes: Table[tuple[IslandId, JobId, Epoch], Note] = Table(undo)
         self.coordinators: Table[RelayId, datetime] = Table(undo)
+        self.regions: Table[RelayId, str] = Table(undo)
         self.blobs: Table[BlobId, Blob] = Table(undo)
         self.files: Table[FileId, File] = Table(undo)
         self.job_files: Table[tuple[JobId, FileId], Input] = Table(undo)

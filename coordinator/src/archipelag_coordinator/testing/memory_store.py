@@ -142,14 +142,21 @@ class MemoryCoordinators:
     def __init__(self, state: State) -> None:
         self._state = state
 
-    async def beat(self, relay: RelayId, now: datetime) -> None:
+    async def beat(self, relay: RelayId, now: datetime, region: str = "") -> None:
         self._state.coordinators.put(relay, now)
+        if self._state.regions.get(relay) is None:
+            self._state.regions.put(relay, region)
 
     async def leave(self, relay: RelayId) -> None:
         self._state.coordinators.remove(relay)
+        self._state.regions.remove(relay)
 
     async def alive(self, since: datetime) -> list[RelayId]:
         return sorted(relay for relay, at in self._state.coordinators.items() if at >= since)
+
+    async def regions(self, since: datetime) -> dict[RelayId, str]:
+        told = {relay: self._state.regions.get(relay) for relay in await self.alive(since)}
+        return {relay: region for relay, region in told.items() if region}
 
     async def seen(self) -> list[Seen]:
         found = [Seen(relay, at) for relay, at in self._state.coordinators.items()]

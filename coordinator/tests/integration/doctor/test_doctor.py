@@ -417,3 +417,32 @@ async def test_mail_that_stays_on_this_machine_needs_no_server() -> None:
     (finding,) = await mail.examine(Settings("", "", Path(), local_mailbox=True))
 
     assert finding.state is State.OK and "http://127.0.0.1:8420/mailbox" in finding.found
+
+
+def _another_stands(patient: Patient, region: str) -> None:
+    """Alive by the database, and nowhere on the broker."""
+    patient.sql(
+        "INSERT INTO coordinators (relay, seen_at, region)"
+        f" VALUES ('rly_01m8fxpx15ahx76e52cbfvvbrd', clock_timestamp(), '{region}')"
+    )
+
+
+async def test_regions_whose_brokers_do_not_see_each_other_are_named(patient: Patient) -> None:
+    patient.environ |= {"ARCHIPELAG_REGION": "east", "ARCHIPELAG_BLOBS": "nats:east"}
+    alone = await patient.told()
+    _another_stands(patient, "west")
+
+    found = await patient.found("region west")
+
+    assert not any(what.startswith("region") for what in alone)
+    assert found.state is State.FAIL
+    assert found.found.startswith("1 of its Coordinators live by the database")
+    assert "keys link" in found.advice
+
+
+async def test_a_coordinator_without_a_region_among_some_with_one_is_told(patient: Patient) -> None:
+    _another_stands(patient, "west")
+
+    found = await patient.found("region")
+
+    assert (found.state, "stand in west" in found.found) == (State.WARN, True)

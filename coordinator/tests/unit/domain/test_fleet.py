@@ -7,8 +7,10 @@ import pytest
 from archipelag_contracts.ids import Epoch
 from archipelag_coordinator.domain.fleet import Fleet
 from archipelag_coordinator.domain.island import Glance, IslandStatus
+from archipelag_coordinator.domain.placement import Wanted, reckoned_first_item_ms
 from archipelag_coordinator.domain.policy import Policy
 from archipelag_coordinator.domain.wishes import Wishes
+from archipelag_coordinator.errors import NoPlacement
 from archipelag_coordinator.testing.builders import a_cargo, a_job, an_island, an_offer
 from archipelag_coordinator.testing.fakes import START
 
@@ -155,3 +157,46 @@ def test_candidate_without_the_version(offers, digest, state):
 @pytest.mark.parametrize(("size", "expected"), [(0, 10.0), (10_000, 10.0), (50_000, 50.0)])
 def test_large_fleets_beat_slower(size, expected):
     assert Policy().heartbeat_interval_s(size) == expected
+
+
+def test_the_way_to_an_islands_region_counts_as_its_own_way_does():
+    fleet, island = Fleet(), an_island(region="us", broker_rtt_ms=10.0, offers=(an_offer(CARGO),))
+    wanted = Wanted(CARGO.slug, CARGO.digest, prompt_tokens=0, output_items=10)
+    fleet.saw(island, [])
+    before = reckoned_first_item_ms(wanted, only(fleet))
+
+    fleet.see_regions({"us": 90.0})
+
+    assert reckoned_first_item_ms(wanted, only(fleet)) == before + 90.0
+    assert "90 ms of it the way to us" in fleet.choose(wanted, 0.5).why
+
+
+@pytest.mark.parametrize("looked_max", [0, 64])
+def test_a_region_out_of_reach_is_kept_out_until_it_is_back(looked_max):
+    fleet, island = Fleet(looked_max), an_island(region="us", offers=(an_offer(CARGO),))
+    wanted = Wanted(CARGO.slug, CARGO.digest, prompt_tokens=0, output_items=10)
+    fleet.saw(island, [])
+    fleet.choose(wanted, 0.5)
+
+    fleet.see_regions({"us": None})
+    with pytest.raises(NoPlacement) as refused:
+        fleet.choose(wanted, 0.5)
+    fleet.see_regions({"us": 5.0})
+
+    assert "us, which this region's broker does not reach" in refused.value.reasons[0]
+    assert fleet.choose(wanted, 0.5).island_id == island.id
+
+
+def test_islands_of_a_large_fleet_are_put_in_order_anew_when_a_region_moves_away():
+    fleet = Fleet(looked_max=1)
+    near, far = (an_island(region=region, offers=(an_offer(CARGO),)) for region in ("us", "ap"))
+    wanted = Wanted(CARGO.slug, CARGO.digest, prompt_tokens=0, output_items=10)
+    for island in (near, far):
+        fleet.saw(island, [])
+    fleet.see_regions({"us": 10.0, "ap": 900.0})
+    chosen = {fleet.choose(wanted, chance / 10).island_id for chance in range(10)}
+
+    fleet.see_regions({"us": 900.0, "ap": 10.0})
+
+    assert chosen == {near.id}
+    assert {fleet.choose(wanted, chance / 10).island_id for chance in range(10)} == {far.id}

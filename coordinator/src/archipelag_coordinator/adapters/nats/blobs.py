@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 import nats.errors
+from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import APIError, BadRequestError, NotFoundError
 
@@ -22,13 +23,17 @@ _ALREADY_OTHERWISE: Final = 10058  # JetStream's code: the stream stands with an
 
 
 class NatsBlobs:
-    """Implements `Blobs`. No Island may speak or listen under these subjects."""
+    """Implements `Blobs`. No Island may speak or listen under these subjects.
 
-    def __init__(self, connection: Connection) -> None:
+    `domain`: of the region whose broker keeps them; None where there is only one.
+    """
+
+    def __init__(self, connection: Connection, domain: str | None = None) -> None:
         self._connection = connection
+        self._domain = domain
 
     async def put(self, blob: BlobId, number: int, data: bytes) -> None:
-        js = self._connection.client.jetstream(timeout=REQUEST_TIMEOUT_S)
+        js = self._store()
         try:
             await js.publish(_subject(blob, number), data, stream=STREAM)
         except APIError as error:
@@ -37,7 +42,7 @@ class NatsBlobs:
             raise ConnectionError(f"the store of files does not answer: {error!r}") from error
 
     async def get(self, blob: BlobId, number: int) -> bytes | None:
-        js = self._connection.client.jetstream(timeout=REQUEST_TIMEOUT_S)
+        js = self._store()
         try:
             found = await js.get_last_msg(STREAM, _subject(blob, number), direct=True)
         except NotFoundError:
@@ -47,13 +52,16 @@ class NatsBlobs:
         return found.data or b""
 
     async def delete(self, blob: BlobId) -> None:
-        js = self._connection.client.jetstream(timeout=REQUEST_TIMEOUT_S)
+        js = self._store()
         try:
             await js.purge_stream(STREAM, subject=f"{ROOT}.{blob}.*")
         except NotFoundError:
             return
         except (nats.errors.Error, TimeoutError) as error:
             raise ConnectionError(f"the store of files does not answer: {error!r}") from error
+
+    def _store(self) -> JetStreamContext:
+        return self._connection.client.jetstream(timeout=REQUEST_TIMEOUT_S, domain=self._domain)
 
 
 async def make_blob_stream(connection: Connection, replicas: int = 1) -> None:

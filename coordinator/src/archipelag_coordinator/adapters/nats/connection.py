@@ -6,17 +6,18 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import nats.errors
-from archipelag_contracts import streams
+from archipelag_contracts import streams, subjects
+from archipelag_contracts.ids import RelayId
 from archipelag_contracts.signing import SigningKey
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
-from nats.js.errors import BadRequestError
+from nats.js.errors import BadRequestError, NotFoundError
 
 from archipelag_coordinator.adapters.nats.jwt import base64url
 
@@ -36,6 +37,10 @@ REQUEST_TIMEOUT_S: Final = 5.0
 REPORTS_PER_ISLAND_MAX: Final = 256
 # A message id of an Island's own choosing must not silence another Island's message for long.
 DUPLICATE_WINDOW_S: Final = 0.1
+RELAYS_KEPT_MAX: Final = 256
+"""Processes of a region whose output is kept for replay, those that ended a while ago among them."""
+WRITES_MAX: Final = 20
+REREAD_S: Final = (0.05, 0.4)
 _ALREADY_OTHERWISE: Final = 10058  # JetStream's code: the stream stands with another configuration
 
 OnMessage = Callable[[Msg], Awaitable[None]]
@@ -216,15 +221,48 @@ class Connection:
 
 async def make_streams(connection: Connection, replicas: int = 1) -> None:
     """Every stream of the contracts, as the contracts say. Idempotent; a broker may have lost them."""
+    await _make([_config(stream, replicas) for stream in streams.ALL], connection)
+
+
+async def make_streams_of_region(connection: Connection, relay: RelayId, replicas: int = 1) -> None:
+    """The same, but the replay of output keeps what is said to this process and to others of its region, by their own
+    subjects: a stream of all output would draw all other regions' over the link.
+
+    Raises TimeoutError where others change the stream at the same time, again and again.
+    """
+    await _make([_config(streams.REPORTS, replicas)], connection)
+    own = subjects.output_of(relay)
+    for _ in range(WRITES_MAX):
+        kept = [one for one in await _kept(connection) if one not in streams.OUTPUT.subjects]
+        if own in kept:
+            return
+        config = _config(streams.OUTPUT, replicas)
+        # Ids of processes grow with time: the oldest are those that are gone.
+        config.subjects = sorted([*kept, own])[-RELAYS_KEPT_MAX:]
+        await _make([config], connection)
+        # Whoever read what we had read has overwritten it by now.
+        await asyncio.sleep(random.uniform(*REREAD_S))
+    raise TimeoutError(f"{streams.OUTPUT.name} is changed by others all the time")
+
+
+async def _kept(connection: Connection) -> list[str]:
+    """The subjects of the stream of output; none where it is not there."""
     js = connection.client.jetstream(timeout=REQUEST_TIMEOUT_S)
-    for stream in streams.ALL:
-        config = _config(stream, replicas)
+    try:
+        return list((await js.stream_info(streams.OUTPUT.name)).config.subjects or ())
+    except NotFoundError:
+        return []
+
+
+async def _make(configs: Iterable[StreamConfig], connection: Connection) -> None:
+    js = connection.client.jetstream(timeout=REQUEST_TIMEOUT_S)
+    for config in configs:
         try:
             await js.add_stream(config)
         except BadRequestError as error:
             if error.err_code != _ALREADY_OTHERWISE:
                 raise
-            log.info("stream_changed name=%s", stream.name)
+            log.info("stream_changed name=%s", config.name)
             await js.update_stream(config)
 
 

@@ -34,6 +34,8 @@ CONNECTION_TYPES: Final = ["STANDARD", "WEBSOCKET"]
 PRELOADED_AT: Final = 1
 JETSTREAM_DISK_BYTES: Final = 8 << 30
 JETSTREAM_MEMORY_BYTES: Final = 1 << 30
+LINKS_MAX: Final = 64
+"""Servers of other regions that may join this one's, for the network's account and the system's alike."""
 
 _P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _UNLIMITED: Final = -1
@@ -93,9 +95,9 @@ def init_keys(state_dir: Path) -> Keys:
     fresh = not _path(state_dir, "publisher").exists()
     for name, kind in _KINDS.items():
         if fresh or name != "catalogue":
-            _write_once(_path(state_dir, name), nkey.seed(kind, SigningKey.generate()) + "\n")
+            write_once(_path(state_dir, name), nkey.seed(kind, SigningKey.generate()) + "\n")
     if fresh:
-        _write_once(state_dir / _COSIGN, CosignKey.generate().private_pem().decode())
+        write_once(state_dir / _COSIGN, CosignKey.generate().private_pem().decode())
     return load_keys(state_dir)
 
 
@@ -116,7 +118,7 @@ def island_token(
     expires_at: datetime,
 ) -> str:
     """A user token for the Island's own key: its own subjects and nothing else."""
-    claims = _user(
+    claims = user_claims(
         publishes=subjects.island_publishes(island),
         subscribes=subjects.island_subscribes(island),
         subscriptions_max=ISLAND_SUBSCRIPTIONS_MAX,
@@ -141,7 +143,7 @@ def coordinator_token(keys: Keys, relay: RelayId, *, issued_at: datetime) -> str
         issuer=keys.account_id,
         subject=nkey.public(nkey.USER, keys.coordinator_user.public),
         name=f"coordinator {relay}",
-        nats=_user(),
+        nats=user_claims(),
         issued_at=int(issued_at.timestamp()),
     )
 
@@ -155,7 +157,7 @@ def system_token(keys: Keys, relay: RelayId, *, issued_at: datetime) -> str:
         issuer=keys.system_id,
         subject=nkey.public(nkey.USER, keys.system_user.public),
         name=f"coordinator {relay}, claims",
-        nats=_user(publishes=[CLAIMS_UPDATE], subscribes=[f"{inbox_of(relay)}.>", *heard]),
+        nats=user_claims(publishes=[CLAIMS_UPDATE], subscribes=[f"{inbox_of(relay)}.>", *heard]),
         issued_at=int(issued_at.timestamp()),
     )
 
@@ -170,7 +172,7 @@ def account_token(keys: Keys, revoked: Mapping[str, int], *, issued_at: int) -> 
         "exports": 0,
         "wildcards": False,
         "conn": _UNLIMITED,
-        "leaf": 0,
+        "leaf": LINKS_MAX,
         "disk_storage": JETSTREAM_DISK_BYTES,
         "mem_storage": JETSTREAM_MEMORY_BYTES,
         "streams": 16,
@@ -193,7 +195,7 @@ operator: "{_operator_token(keys)}"
 system_account: {keys.system_id}
 resolver: {{
   type: full
-  dir: {_quoted(resolver_dir)}
+  dir: {quoted(resolver_dir)}
   allow_delete: false
   interval: "2m"
 }}
@@ -209,14 +211,14 @@ def inbox_of(relay: RelayId) -> str:
     return f"_INBOX.{relay}"
 
 
-def _user(
+def user_claims(
     *,
     publishes: list[str] | None = None,
     subscribes: list[str] | None = None,
     subscriptions_max: int = _UNLIMITED,
     payload_max: int = _UNLIMITED,
 ) -> dict[str, Any]:
-    """None: everything within the account."""
+    """What a token lets its user say and hear. None: everything within the account."""
     return {
         "type": "user",
         "pub": {} if publishes is None else {"allow": publishes},
@@ -251,11 +253,12 @@ def _account(keys: Keys, subject: str, name: str, nats: Mapping[str, Any], issue
 
 
 def _system_limits() -> dict[str, Any]:
-    names = ("subs", "data", "payload", "imports", "exports", "conn", "leaf")
-    return dict.fromkeys(names, _UNLIMITED) | {"wildcards": True}
+    names = ("subs", "data", "payload", "imports", "exports", "conn")
+    return dict.fromkeys(names, _UNLIMITED) | {"wildcards": True, "leaf": LINKS_MAX}
 
 
-def _quoted(path: Path) -> str:
+def quoted(path: Path) -> str:
+    """As a value in a server's configuration. Raises KeysUnusable."""
     text = str(path)
     if '"' in text or "\n" in text or "\\" in text:
         raise KeysUnusable(
@@ -280,8 +283,8 @@ def _make_later(state_dir: Path) -> None:
     curve = ec.SECP256R1()
     private = ec.derive_private_key(1 + number % (_P256_ORDER - 1), curve)
     try:
-        _write_once(catalogue, nkey.seed(nkey.USER, made) + "\n")
-        _write_once(cosigns, CosignKey(private).private_pem().decode())
+        write_once(catalogue, nkey.seed(nkey.USER, made) + "\n")
+        write_once(cosigns, CosignKey(private).private_pem().decode())
     except OSError as error:
         raise KeysUnusable(
             f"{state_dir} lacks keys that this version needs and cannot be written to ({error.strerror}): "
@@ -289,7 +292,7 @@ def _make_later(state_dir: Path) -> None:
         ) from error
 
 
-def _write_once(path: Path, text: str) -> None:
+def write_once(path: Path, text: str) -> None:
     """All of the file or none of it, and never over an existing one, even when two processes do this at once."""
     if path.exists():
         return

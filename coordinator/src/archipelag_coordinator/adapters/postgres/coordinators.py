@@ -12,10 +12,13 @@ from archipelag_coordinator.adapters.postgres.rows import Connection, changed, e
 from archipelag_coordinator.domain.health import Seen
 
 BEAT: Final = """
-    INSERT INTO coordinators (relay, seen_at) VALUES (%(relay)s, %(now)s)
+    INSERT INTO coordinators (relay, seen_at, region) VALUES (%(relay)s, %(now)s, %(region)s)
     ON CONFLICT (relay) DO UPDATE SET seen_at = greatest(coordinators.seen_at, excluded.seen_at)
 """
 ALIVE: Final = "SELECT relay FROM coordinators WHERE seen_at >= %(since)s ORDER BY relay"
+REGIONS: Final = """
+    SELECT relay, region FROM coordinators WHERE seen_at >= %(since)s AND region <> '' ORDER BY relay
+"""
 SEEN: Final = (
     "SELECT relay, seen_at AS at FROM coordinators ORDER BY seen_at DESC, relay DESC LIMIT 100"
 )
@@ -34,8 +37,9 @@ class PostgresCoordinators:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def beat(self, relay: RelayId, now: datetime) -> None:
-        await changed(self._connection, BEAT, {"relay": relay, "now": now})
+    async def beat(self, relay: RelayId, now: datetime, region: str = "") -> None:
+        values = {"relay": relay, "now": now, "region": region}
+        await changed(self._connection, BEAT, values)
 
     async def leave(self, relay: RelayId) -> None:
         await changed(self._connection, LEAVE, {"relay": relay})
@@ -43,6 +47,10 @@ class PostgresCoordinators:
     async def alive(self, since: datetime) -> list[RelayId]:
         rows = await every(self._connection, ALIVE, {"since": since})
         return [row["relay"] for row in rows]
+
+    async def regions(self, since: datetime) -> dict[RelayId, str]:
+        rows = await every(self._connection, REGIONS, {"since": since})
+        return {row["relay"]: row["region"] for row in rows}
 
     async def seen(self) -> list[Seen]:
         return [Seen(**row) for row in await every(self._connection, SEEN, {})]

@@ -20,6 +20,7 @@ from archipelag_coordinator.services.follow import keep_up
 from archipelag_coordinator.services.list_cargos import list_cargos
 from archipelag_coordinator.services.note_history import note_history
 from archipelag_coordinator.services.recommend import recommend
+from archipelag_coordinator.services.regions import reach_regions
 from archipelag_coordinator.services.settled import settled
 from archipelag_coordinator.services.suspend import enforce
 from archipelag_coordinator.services.world import World
@@ -150,6 +151,7 @@ TABLE: Final = (
     Loop("beat", 2.0, upkeep.beat),
     Loop("load_fleet", 2.0, upkeep.load_fleet),
     Loop("load_catalogue", 1.0, list_cargos),
+    Loop("reach_regions", 2.0, reach_regions),
     Loop("recommend", 10.0, recommend),
     Loop("note_history", 10.0, note_history),
     Loop("enforce_broker", 2.0, enforce),

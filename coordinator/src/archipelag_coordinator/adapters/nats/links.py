@@ -1,0 +1,98 @@
+"""What joins the brokers of two regions: each keeps streams of its own, and only what concerns another region goes over
+the link, a leaf node's connection of NATS (docs/decisions/0030-regions-are-leaf-nodes.md)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from archipelag_contracts import subjects
+from archipelag_contracts.signing import SigningKey
+
+from archipelag_coordinator.adapters.nats import credentials, jwt, nkey
+from archipelag_coordinator.adapters.nats.credentials import Keys
+
+LINK: Final = "link.creds"
+SYSTEM_LINK: Final = "link-system.creds"
+_LINKS_ONLY: Final = ["LEAFNODE"]
+_URL: Final = re.compile(r"(nats-leaf|tls)://[A-Za-z0-9.\[\]:-]+")
+# A report is settled in the region where it was said: each has a stream of them.
+_STAYS: Final = {"deny": [subjects.ALL_REPORTS]}
+
+
+def write_links(keys: Keys, region: str, folder: Path) -> None:
+    """The two files by which the broker of `region` shows another region's broker that it may join: one for the
+    network's account, one for events of connections. Readable by this user alone.
+
+    Raises OSError, also where another region's stand there.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    shown = {
+        LINK: link_credentials(keys, region),
+        SYSTEM_LINK: system_link_credentials(keys, region),
+    }
+    for name, text in shown.items():
+        credentials.write_once(folder / name, text)
+        if (folder / name).read_text() != text:
+            raise FileExistsError(f"{folder / name} is another region's: choose another folder")
+
+
+def link_credentials(keys: Keys, region: str) -> str:
+    """For everything within the account but reports. Whoever has it hears all that Islands and Coordinators of other
+    regions say to this one, as its broker does, and can start no client by it."""
+    claims = credentials.user_claims() | {"pub": _STAYS, "sub": _STAYS}
+    return _file(keys, keys.account, keys.account_id, region, "link", claims)
+
+
+def system_link_credentials(keys: Keys, region: str) -> str:
+    """For the word of connections that begin and end, and for nothing else of the system's account."""
+    heard = [
+        subject.format(account=keys.account_id)
+        for subject in (credentials.CONNECTED, credentials.DISCONNECTED)
+    ]
+    claims = credentials.user_claims(publishes=heard, subscribes=heard)
+    return _file(keys, keys.system, keys.system_id, region, "system link", claims)
+
+
+def accepting_config(port: int) -> str:
+    """For the configuration of the broker that others join, by the addresses that they know and no others."""
+    return f"leafnodes {{ port: {port}, no_advertise: true }}\n"
+
+
+def joining_config(keys: Keys, urls: Sequence[str], folder: Path) -> str:
+    """For the configuration of a broker that joins another region's, whose servers are at `urls`; `folder` holds what
+    `write_links` wrote. Raises KeysUnusable, ValueError."""
+    for url in urls:
+        if not _URL.fullmatch(url):
+            raise ValueError(f"a link leads to nats-leaf://host:port or tls://host:port, not {url}")
+    at = ", ".join(f'"{url}"' for url in urls)
+    remotes = "\n".join(
+        f"    {{ urls: [{at}], account: {account}, credentials: {credentials.quoted(folder / name)} }}"
+        for account, name in ((keys.account_id, LINK), (keys.system_id, SYSTEM_LINK))
+    )
+    return f"leafnodes {{\n  reconnect: 1\n  remotes: [\n{remotes}\n  ]\n}}\n"
+
+
+def _file(
+    keys: Keys, signer: SigningKey, issuer: str, region: str, what: str, claims: Mapping[str, Any]
+) -> str:
+    """A token and the key it is for, in the form that servers read. Of the same region always the same, so that any
+    copy of the network's keys can write it again."""
+    purpose = f"archipelag {what} {region}\n".encode()
+    key = SigningKey.from_seed(hashlib.sha256(purpose + keys.operator.seed()).digest())
+    token = jwt.encode(
+        signer,
+        issuer=issuer,
+        subject=nkey.public(nkey.USER, key.public),
+        name=f"{what} of {region}",
+        nats={**claims, "allowed_connection_types": _LINKS_ONLY},
+        issued_at=credentials.PRELOADED_AT,
+    )
+    seed = nkey.seed(nkey.USER, key)
+    return (
+        f"-----BEGIN NATS USER JWT-----\n{token}\n------END NATS USER JWT------\n\n"
+        f"-----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
+    )

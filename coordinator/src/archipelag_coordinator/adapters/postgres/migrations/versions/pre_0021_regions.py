@@ -1,0 +1,10 @@
+"""Coordinators say in which region they stand."""
+
+from archipelag_coordinator.adapters.postgres.migrations import sql
+
+revision = "pre_0021_regions"
+down_revision = "pre_0019_turns"
+
+
+def upgrade() -> None:
+    sql.run_file(revision)

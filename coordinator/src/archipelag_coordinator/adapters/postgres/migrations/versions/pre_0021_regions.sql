@@ -1,0 +1,1 @@
+ALTER TABLE coordinators ADD COLUMN region text NOT NULL DEFAULT '';

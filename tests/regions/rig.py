@@ -1,0 +1,120 @@
+"""Two regions of real processes: a Coordinator and a broker in each, one database, a link between the brokers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from archipelag_coordinator.adapters.nats import credentials, links
+from archipelag_embedded.nats import Nats
+from archipelag_embedded.process import free_port
+
+from tests.trouble.line import Line
+from tests.trouble.rig import Rig
+
+WAY_S = 0.3
+"""From one region to the other; a round trip is twice that. So far that no busy machine makes up for it."""
+
+
+class FarLine(Line):
+    """A line on which everything arrives later, and in order."""
+
+    def __init__(self, target: Callable[[], int], way_s: float) -> None:
+        super().__init__(target)
+        self._way_s = way_s
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        loop = asyncio.get_running_loop()
+        on_the_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+
+        async def arrive() -> None:
+            while True:
+                at, data = await on_the_way.get()
+                await asyncio.sleep(at - loop.time())
+                await self._flows.wait()
+                writer.write(data)
+                await writer.drain()
+
+        arriving = asyncio.create_task(arrive())
+        try:
+            while data := await reader.read(1 << 16):
+                on_the_way.put_nowait((loop.time() + self._way_s, data))
+        finally:
+            arriving.cancel()
+            await asyncio.gather(arriving, return_exceptions=True)
+
+
+class Region(Rig):
+    """One region. `first`: the other one, whose database, keys and broker this one joins; None: it is the first."""
+
+    def __init__(self, home: Path, name: str, first: Region | None = None) -> None:
+        super().__init__(home, ARCHIPELAG_REGION=name, ARCHIPELAG_BLOBS="nats:east")
+        self.name = name
+        self._first = first
+        self.nats = Nats(home / "nats", domain=name)
+        self.links_port = free_port()
+        """Where the other region's broker may join, in the first one."""
+        self.link = FarLine(lambda: first.links_port if first else 0, WAY_S)
+        """Of the second region, to the first."""
+        if first is not None:
+            self.keys, self.postgres = first.keys, first.postgres
+
+    async def _start_database(self) -> None:
+        if self._first is None:
+            await super()._start_database()
+
+    async def _stop_database(self) -> None:
+        if self._first is None:
+            await super()._stop_database()
+        else:
+            await self.link.close()
+
+    async def _trust(self) -> str:
+        trust = await super()._trust()
+        if self._first is None:
+            return trust + links.accepting_config(self.links_port)
+        await self.link.open()
+        keys = credentials.load_keys(self.keys)
+        links.write_links(keys, self.name, self.home / "link")
+        at = f"nats-leaf://127.0.0.1:{self.link.port}"
+        return trust + links.joining_config(keys, [at], self.home / "link")
+
+    def _island_environment(self, number: int) -> dict[str, str]:
+        return {"ARCHIPELAG_ISLAND_NAME": f"{self.name}-{number}"}
+
+    @contextlib.asynccontextmanager
+    async def without_island(self) -> AsyncIterator[None]:
+        """Its Island stands still; on leaving, it has been heard again."""
+        self.islands[0].signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.islands[0].signal(signal.SIGCONT)
+        stood = time.time()
+
+        async def heard() -> bool:
+            query = "SELECT extract(epoch FROM seen_at)::float, status FROM islands WHERE name = %s"
+            ((seen_at, status),) = self.rows(query, f"{self.name}-0")
+            return bool(seen_at > stood and status == "ready")
+
+        await self.until(heard, f"the Island of {self.name} is heard")
+
+    async def why(self, job: str) -> list[str]:
+        """What its Coordinator says of each attempt's placement."""
+        told = (await self.http.get(f"/jobs/{job}/why")).json()["data"]["attempts"]
+        return [str(attempt["why"]) for attempt in told]
+
+    async def regions(self) -> str:
+        """What this region's Coordinator says of the others."""
+        told = (await self.http.get("/admin/health")).json()["data"]["parts"]
+        return next(str(part["said"]) for part in told if part["name"] == "regions")
+
+    async def reaches(self) -> bool:
+        return "ms away" in await self.regions()
+
+    async def reaches_nobody(self) -> bool:
+        return "out of reach" in await self.regions()
