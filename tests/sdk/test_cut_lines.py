@@ -94,7 +94,7 @@ def _told(events: list[Any], job_id: str) -> tuple[str, str, int]:
 
 @pytest.mark.parametrize("kind", CUTS)
 async def test_every_answer_is_the_undisturbed_one(rig: Rig, kind: str) -> None:
-    cutter = Cutter(seed=len(kind), bytes_max=3000)
+    cutter = Cutter(seed=len(kind))
     before = made(rig)
     answers: dict[int, tuple[str, str, int]] = {}
     seeds = iter(range(10_000))
