@@ -345,7 +345,7 @@ def _metrics(parts: Parts) -> Metrics:
         pool=parts.store.pool_counts,
         leads=lambda: parts.leader.is_leader,
         connected=lambda: parts.connection.connected,
-        lag_s=parts.lag.take,
+        lag_s=parts.lag.longest_s,
     )
     return Metrics(parts.world, innards, parts.store.figures, parts.monitor)
 

@@ -48,7 +48,7 @@ class Innards:
     connected: Callable[[], bool]
     """Whether the broker is there."""
     lag_s: Callable[[], float]
-    """The longest that the event loop was late since it was asked last."""
+    """The longest that the event loop was late in the last moments."""
 
 
 def own_figures(world: World, innards: Innards) -> Iterator[Metric]:
@@ -185,7 +185,7 @@ def _holds(world: World, innards: Innards) -> Iterator[Metric]:
     yield gauge("archipelag_leader", "1 where this process leads.", innards.leads())
     text = "1 while the broker is connected."
     yield gauge("archipelag_broker_connected", text, innards.connected())
-    text = "The longest that the event loop was late since the last scrape."
+    text = "The longest that the event loop was late in the last half minute."
     yield gauge("archipelag_event_loop_lag_seconds", text, innards.lag_s())
 
 
