@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from hashlib import sha256
 from typing import Any, Final
@@ -111,7 +111,8 @@ class Parts:
 async def serve(settings: Settings) -> None:
     """Runs until SIGTERM or SIGINT. Raises OSError and the drivers' errors when it cannot start."""
     async with _open(settings) as parts:
-        world = parts.world
+        metrics = _metrics(parts)
+        world = replace(parts.world, figures=metrics)
         await upkeep.beat(world)
         await load_catalogue(world)
         await upkeep.load_fleet(world)
@@ -139,7 +140,7 @@ async def serve(settings: Settings) -> None:
                     group.create_task(reports.run(), name="reports"),
                     group.create_task(run_chores(lambda: _chores(settings, parts)), name="chores"),
                 ]
-                await _http(settings, parts).serve(_sockets(settings))
+                await _http(settings, parts, metrics).serve(_sockets(settings))
                 for task in others:
                     task.cancel()
             with suppress(*UNREACHABLE):
@@ -284,7 +285,7 @@ def _chores(settings: Settings, parts: Parts) -> procrastinate.App:
     return chores_app(connector, parts.world, parts.store.prune_rates)
 
 
-def _http(settings: Settings, parts: Parts) -> uvicorn.Server:
+def _http(settings: Settings, parts: Parts, metrics: Metrics) -> uvicorn.Server:
     # What the drivers say when their server is away: the customer gets a 503, to be tried again.
     away = (ConnectionError, TimeoutError, *UNREACHABLE, nats.errors.Error)
     links = Links(_shared_secret(parts.keys, b"archipelag links\n"))
@@ -306,7 +307,7 @@ def _http(settings: Settings, parts: Parts) -> uvicorn.Server:
         stream_says=partial(streams_say, parts.connection),
     )
     config = uvicorn.Config(
-        MetricsDoor(app, _metrics(parts).page, settings.metrics_token),
+        MetricsDoor(app, metrics.page, settings.metrics_token),
         host=settings.http_host,
         port=settings.http_port,
         loop="none",

@@ -10,9 +10,13 @@ import httpx
 import pytest
 from archipelag_coordinator.adapters.postgres.figures import DatabaseFigures
 from archipelag_coordinator.adapters.telemetry.broker import BrokerMonitor
+from archipelag_coordinator.adapters.telemetry.families import gauges
 from archipelag_coordinator.adapters.telemetry.metrics import KEPT_S, Metrics
 from archipelag_coordinator.adapters.telemetry.own_figures import Innards
+from archipelag_coordinator.adapters.telemetry.picked import picked
+from archipelag_coordinator.domain.essentials import SAMPLES, Across, Sample
 from archipelag_coordinator.domain.histogram import Example
+from archipelag_coordinator.services.note_history import note_history
 from archipelag_coordinator.testing.worlds import Scene, a_scene
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
@@ -24,7 +28,7 @@ SERVER = dict.fromkeys(
 FIGURES = DatabaseFigures({"user": 5, "grants": -5}, 2, 2, 1, -3.0, SERVER, 0.1, 0)
 INNARDS = Innards(
     relay=lambda: {"wrong": 1},
-    pool=lambda: {"idle": 2},
+    pool=lambda: {"idle": 2, "waiting": 0},
     leads=lambda: True,
     connected=lambda: True,
     lag_s=lambda: 0.01,
@@ -149,3 +153,47 @@ async def test_books_that_do_not_balance_are_told() -> None:
 
     assert told["archipelag_ledger_sum_microcredits"] == 1
     assert told["archipelag_ledger_held_drift_microcredits"] == 5
+
+
+async def test_each_essential_of_the_pages_is_among_what_is_scraped() -> None:
+    good = {"/varz": {"in_msgs": 4}, "/jsz": {"account_details": [{"stream_detail": [{}]}]}}
+    scene, metrics, _ = await watched(answering({"a": good, "b": good}))
+    scene.world.tally.turned("beat", 0.0)
+
+    read = await metrics.read(SAMPLES)
+
+    assert {sample for sample in SAMPLES if sample not in read} == set()
+    assert read[Sample("gnatsd_varz_in_msgs")] == 8
+    assert read[Sample("gnatsd_up")] == 2
+
+
+async def test_what_is_away_is_not_kept_as_nothing() -> None:
+    scene, metrics, database = await watched()
+    database.away = True
+    world = replace(scene.world, figures=metrics)
+
+    await note_history(world)
+    database.away = False
+    scene.clock.advance(KEPT_S)
+    await note_history(world)
+    scene.clock.advance(KEPT_S)
+    await note_history(world)
+
+    (minute,) = world.history.minutes()
+    assert (
+        minute.marks[Sample("archipelag_ledger_sum_microcredits", across=Across.FARTHEST)].most == 0
+    )
+    assert Sample("gnatsd_up") not in minute.marks
+    assert database.asked == 2, "after an error soon again, then once a minute"
+
+
+def test_samples_of_one_name_become_one_number() -> None:
+    family = gauges("x", "", ["kind"], {"a": -7.0, "b": 2.0, "c": 3.0})
+    whole = [Sample("x", across=across) for across in Across]
+    part, absent = Sample("x", ("kind", "b")), Sample("x", ("kind", "d"))
+
+    found = picked([family], [*whole, part, absent])
+
+    assert [found[one] for one in whole] == [-2, 3, -7, 7]
+    assert found[part] == 2
+    assert absent not in found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from datetime import timedelta
 from typing import Final, TypeVar
 
@@ -21,6 +21,8 @@ from archipelag_coordinator.adapters.telemetry.network_figures import (
     network_figures,
 )
 from archipelag_coordinator.adapters.telemetry.own_figures import Innards, own_figures
+from archipelag_coordinator.adapters.telemetry.picked import picked
+from archipelag_coordinator.domain.essentials import Sample
 from archipelag_coordinator.domain.health import COORDINATOR_DEAD_S
 from archipelag_coordinator.services.world import World
 
@@ -30,6 +32,8 @@ T = TypeVar("T")
 
 KEPT_S: Final = 5.0
 """However often somebody scrapes, database and broker are asked no more often than that."""
+NOTED_S: Final = 55.0
+"""Whoever keeps one figure a minute has them asked no more often than that."""
 READ_MAX_S: Final = 4.0
 """Below Prometheus's own patience: what does not come in time is left out, and the rest is told."""
 
@@ -55,12 +59,20 @@ class Metrics:
 
     async def page(self, accept: str) -> tuple[bytes, str]:
         """The page and its media type: OpenMetrics, which has exemplars, for whoever accepts it."""
-        await self._refresh()
+        await self._refresh(KEPT_S)
+        encode, media_type = choose_encoder(accept)
+        return encode(self._told()), media_type
+
+    async def read(self, wanted: Collection[Sample]) -> Mapping[Sample, float]:
+        """Implements `Figures`."""
+        await self._refresh(NOTED_S)
+        return picked(self._told().collect(), wanted)
+
+    def _told(self) -> CollectorRegistry:
         registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=registry)
         registry.register(_Told(self._families))
-        encode, media_type = choose_encoder(accept)
-        return encode(registry), media_type
+        return registry
 
     def _families(self) -> Iterator[Metric]:
         yield from own_figures(self._world, self._innards)
@@ -73,10 +85,11 @@ class Metrics:
         text = "1 where this part could be read for this page."
         yield gauges("archipelag_scrape_part_up", text, ["part"], up)
 
-    async def _refresh(self) -> None:
+    async def _refresh(self, kept_s: float) -> None:
         async with self._reading:
             now = self._world.clock.monotonic()
-            if self._read_at is not None and now - self._read_at < KEPT_S:
+            kept_s = kept_s if self._network is not None else KEPT_S
+            if self._read_at is not None and now - self._read_at < kept_s:
                 return
             self._network, self._fabric = await asyncio.gather(
                 self._part("database", self._read_network), self._part("broker", self._read_broker)
