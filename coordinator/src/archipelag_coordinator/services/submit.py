@@ -157,6 +157,7 @@ def _open(world: World, job: Job, cargo: Cargo) -> None:
         now=world.clock.monotonic(),
         interactive=job.interactive,
         goes_on_unread=job.goes_on_unread,
+        workload=job.cargo_slug,
     )
 
 

@@ -83,3 +83,34 @@ def test_only_who_saw_an_answer_begin_tells_how_fast_it_was() -> None:
     assert tally.first_item.sum_s == pytest.approx(0.5)
     assert tally.between_items.sum_s == pytest.approx(0.5)
     assert tally.output_bytes == 6
+
+
+def test_items_are_counted_as_they_flow_and_each_position_once() -> None:
+    tally = Tally()
+    answer = Answer(JobId("job_1"), items_max=9, size_bytes_max=99, now=0.0, workload="chat")
+    answer.begin(Epoch(1), 0.0)
+    answer.accept(0, ["a", "b", "c"], [], 0.0)
+
+    tally.flowed([answer])
+    tally.flowed([answer])
+    flowing = tally.items["chat"]
+    answer.cut_back(1)
+    answer.begin(Epoch(2), 0.0)
+    answer.accept(1, ["b"], [], 0.0)
+    tally.flowed([answer])
+    made_anew = tally.items["chat"]
+    answer.accept(2, ["c", "d"], [], 0.0)
+    tally.flowed([answer])
+
+    assert (flowing, made_anew, tally.items["chat"]) == (3, 3, 4)
+
+
+def test_a_copy_for_readers_is_its_homes_to_count() -> None:
+    tally = Tally()
+    copy = Answer(JobId("job_1"), items_max=9, size_bytes_max=99, now=0.0, workload="chat")
+    copy.follows = True
+    copy.accept(0, ["a"], [], 0.0)
+
+    tally.flowed([copy])
+
+    assert not tally.items

@@ -16,7 +16,10 @@ from archipelag_coordinator.adapters.telemetry.own_figures import Innards
 from archipelag_coordinator.adapters.telemetry.picked import picked
 from archipelag_coordinator.domain.essentials import SAMPLES, Across, Sample
 from archipelag_coordinator.domain.histogram import Example
+from archipelag_coordinator.services import upkeep
+from archipelag_coordinator.services.adopt import adopt
 from archipelag_coordinator.services.note_history import note_history
+from archipelag_coordinator.services.track import track
 from archipelag_coordinator.testing.worlds import Scene, a_scene
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
@@ -197,3 +200,31 @@ def test_samples_of_one_name_become_one_number() -> None:
     assert [found[one] for one in whole] == [-2, 3, -7, 7]
     assert found[part] == 2
     assert absent not in found
+
+
+async def test_tokens_are_told_while_they_flow_and_none_twice_when_the_job_has_ended() -> None:
+    scene, metrics, _ = await watched()
+    await scene.island()
+    job = await scene.running()
+    name = f'archipelag_items_total{{"workload": "{job.cargo_slug}"}}'
+    scene.stream(job, "a", "b")
+
+    flowing = values((await metrics.page(""))[0])[name]
+    await track(scene.world, scene.report(job, "a", "b", "c"))
+    ended = values((await metrics.page(""))[0])[name]
+
+    assert (flowing, ended) == (2, 3)
+
+
+async def test_what_goes_on_here_is_counted_from_where_it_came_here() -> None:
+    scene = await a_scene()
+    await scene.island()
+    job = await scene.running()
+    scene.stream(job, "a", "b")
+    await upkeep.save_marks(scene.world)
+    other = scene.another()
+
+    await adopt(other, job.id, scene.world.home)
+    await track(other, scene.report(job, "a", "b", "c"))
+
+    assert other.tally.items == {job.cargo_slug: 1}

@@ -96,8 +96,9 @@ def _work(tally: Tally, world: World) -> Iterator[Metric]:
     )
     text = "Attempts that ended too early, after which another went on."
     yield counter("archipelag_failovers", text, tally.failovers)
+    tally.flowed(world.answers.all())
     items = from_nothing(slugs, tally.items)
-    text = "Items of output that ended attempts had accepted; of a language model, tokens."
+    text = "Items of output that came here, as they flow; of a language model, tokens."
     yield counters("archipelag_items", text, ["workload"], items)
     text = "Output of jobs that succeeded."
     yield counter("archipelag_output_bytes", text, tally.output_bytes)
