@@ -21,12 +21,16 @@ from .watching import DASHBOARDS, FILES, queries
 NAME = re.compile(r"\b(?:archipelag|gnatsd|jetstream|process)_\w+")
 SUFFIX = re.compile(r"_(?:bucket|sum|count)$")
 DETAILS = {
+    "archipelag_callers_total",
     "archipelag_database_connections_max",
     "archipelag_database_rollbacks_total",
+    "archipelag_ledger_read_timestamp_seconds",
     "archipelag_ledger_rebuilt_timestamp_seconds",
     "archipelag_network_has_leader",
     "archipelag_scrape_part_up",
     "archipelag_slots",
+    "archipelag_stream_load_ratio",
+    "archipelag_stream_writes_held_total",
     "gnatsd_varz_connections",
     "gnatsd_varz_in_bytes",
     "gnatsd_varz_mem",

@@ -49,11 +49,12 @@ from archipelag_coordinator.adapters.s3.signing import Access
 from archipelag_coordinator.adapters.telemetry.broker import BrokerMonitor
 from archipelag_coordinator.adapters.telemetry.lag import Lag
 from archipelag_coordinator.adapters.telemetry.metrics import Metrics
-from archipelag_coordinator.adapters.telemetry.own_figures import Innards
+from archipelag_coordinator.adapters.telemetry.own_figures import Innards, Written
 from archipelag_coordinator.adapters.telemetry.spans import Spans
 from archipelag_coordinator.apps.api.app import ApiSettings, create_app
 from archipelag_coordinator.apps.api.direct import DirectProtocol
 from archipelag_coordinator.apps.api.links import Links
+from archipelag_coordinator.apps.api.pace import Pace
 from archipelag_coordinator.apps.background.chores import chores_app, run_chores
 from archipelag_coordinator.apps.islands.enrolment import EnrolmentService, start_enrolment
 from archipelag_coordinator.apps.islands.files import BUSY, IslandFiles
@@ -104,6 +105,8 @@ class Parts:
     leader: Leader
     runner: Runner
     keys: Keys
+    door: KnownCallers
+    pace: Pace
     lag: Lag
     monitor: BrokerMonitor | None
 
@@ -219,7 +222,9 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
         stack.push_async_callback(presence.close)
         await bus.listen_keys_changed(door.forget)
         await broker.listen_presence(presence.gone, presence.back, presence.unsure)
-        yield Parts(world, store, connection, bus, relay, leader, runner, keys, Lag(), monitor)
+        yield Parts(
+            world, store, connection, bus, relay, leader, runner, keys, door, Pace(), Lag(), monitor
+        )
 
 
 async def _make_streams(settings: Settings, connection: Connection) -> None:
@@ -304,10 +309,16 @@ def _http(settings: Settings, parts: Parts, metrics: Metrics) -> uvicorn.Server:
         settings=api,
         broker_connected=lambda: parts.connection.connected,
         pages=pages,
+        pace=parts.pace,
         stream_says=partial(streams_say, parts.connection),
     )
     config = uvicorn.Config(
-        MetricsDoor(app, metrics.page, settings.metrics_token),
+        MetricsDoor(
+            app,
+            metrics.page,
+            settings.metrics_token,
+            shared_port=settings.http_port if settings.worker else 0,
+        ),
         host=settings.http_host,
         port=settings.http_port,
         loop="none",
@@ -340,15 +351,17 @@ def _traces(
 
 
 def _metrics(parts: Parts) -> Metrics:
-    counts = parts.relay.counts
+    counts, pace, door = parts.relay.counts, parts.pace, parts.door
     innards = Innards(
         relay=lambda: asdict(counts),
+        written=lambda: Written(pace.writes, pace.held, pace.hold_s, pace.load),
+        callers=lambda: {"asked": door.asked, "known": door.known},
         pool=parts.store.pool_counts,
         leads=lambda: parts.leader.is_leader,
         connected=lambda: parts.connection.connected,
         lag_s=parts.lag.longest_s,
     )
-    return Metrics(parts.world, innards, parts.store.figures, parts.monitor)
+    return Metrics(parts.world, innards, parts.store.server, parts.store.books, parts.monitor)
 
 
 def _sockets(settings: Settings) -> list[socket.socket] | None:

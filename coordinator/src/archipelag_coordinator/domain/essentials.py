@@ -198,6 +198,14 @@ ESSENTIALS: Final[Mapping[str, tuple[Essential, ...]]] = {
         _rise("Messages from the broker", "messages", "gnatsd_varz_out_msgs"),
         _rise("Too slow for the broker", "clients", "gnatsd_varz_slow_consumers"),
         _most("Kept by the broker", "MB", "jetstream_stream_total_bytes", times=1e-6, places=1),
+        _rise("Writes to readers", "writes", "archipelag_stream_writes_total"),
+        _most(
+            "Items held back, at most",
+            "ms",
+            "archipelag_stream_hold_seconds",
+            times=1000,
+            places=1,
+        ),
         _most("Connections of the database", "connections", "archipelag_database_connections"),
         _most(
             "Wait for a connection of the pool",

@@ -16,7 +16,8 @@ class Tally:
     """Guards numbers that only grow, but for `drifted`. Not for two threads.
 
     Nothing here is touched for a single token: what an answer's items tell is added up when somebody looks, and once
-    more when an attempt or the job has ended. Keys are bounded: slugs by the catalogue, causes and codes by their own lists.
+    more when an attempt or the job has ended. Keys are bounded: slugs by the catalogue, causes and codes by their own
+    lists.
     """
 
     def __init__(self) -> None:

@@ -37,11 +37,27 @@ REFUSALS: Final = (
 
 
 @dataclass(frozen=True)
+class Written:
+    """How streams are written to their readers."""
+
+    writes: int
+    held: int
+    """Of these, those that waited for more to say."""
+    hold_s: float
+    """How long an item is held back now, at most."""
+    load: float
+    """The share of one core that was spent when it was last measured."""
+
+
+@dataclass(frozen=True)
 class Innards:
     """What no port tells of this process: asked of its adapters at each scrape."""
 
     relay: Callable[[], Mapping[str, int]]
     """Counts of the chunk relay, by what was counted."""
+    written: Callable[[], Written]
+    callers: Callable[[], Mapping[str, int]]
+    """Requests by whether their caller was known from a moment ago or asked for."""
     pool: Callable[[], Mapping[str, int]]
     """Connections to the database: size, available, waiting."""
     leads: Callable[[], bool]
@@ -181,6 +197,11 @@ def _holds(world: World, innards: Innards) -> Iterator[Metric]:
         ["kind"],
         dict(innards.relay()),
     )
+    yield from _written(innards.written())
+    text = (
+        "Requests by how their caller was found: asked of the database, or known from just before."
+    )
+    yield counters("archipelag_callers", text, ["found"], dict(innards.callers()))
     text = "Connections of this process to PostgreSQL."
     yield gauges("archipelag_database_pool_connections", text, ["state"], dict(innards.pool()))
     yield gauge("archipelag_leader", "1 where this process leads.", innards.leads())
@@ -188,6 +209,17 @@ def _holds(world: World, innards: Innards) -> Iterator[Metric]:
     yield gauge("archipelag_broker_connected", text, innards.connected())
     text = "The longest that the event loop was late in the last half minute."
     yield gauge("archipelag_event_loop_lag_seconds", text, innards.lag_s())
+
+
+def _written(told: Written) -> Iterator[Metric]:
+    text = "Writes to readers of streams; several items may be in one."
+    yield counter("archipelag_stream_writes", text, told.writes)
+    text = "Of these, those that waited for more to say."
+    yield counter("archipelag_stream_writes_held", text, told.held)
+    text = "How long an item is held back now, at most; 0: this process is not busy."
+    yield gauge("archipelag_stream_hold_seconds", text, told.hold_s)
+    text = "The share of one core that this process spent while it last streamed."
+    yield gauge("archipelag_stream_load_ratio", text, told.load)
 
 
 def _fleet(world: World) -> Iterator[Metric]:
