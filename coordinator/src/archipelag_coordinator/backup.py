@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from archipelag_contracts.ids import UserId
 
@@ -25,7 +25,14 @@ from archipelag_coordinator.adapters.postgres.restored import (
     writable,
 )
 from archipelag_coordinator.adapters.postgres.store import PostgresStore
-from archipelag_coordinator.adapters.sealed_stream import SALT_BYTES, Sealing, is_sealed, opened
+from archipelag_coordinator.adapters.sealed_stream import (
+    SALT_BYTES,
+    Sealing,
+    derived,
+    is_sealed,
+    opened,
+)
+from archipelag_coordinator.adapters.whole_file import made_whole, private
 from archipelag_coordinator.clock import Clock
 from archipelag_coordinator.services.audit import check_log
 
@@ -55,12 +62,13 @@ async def backup(dsn: str, path: Path, passphrase: bytes | None = None) -> dict[
 
     Raises BackupRefused, DumpFailed and OSError; then no file is left.
     """
+    _check_new(path)
     major = await asyncio.to_thread(server_major, dsn)
-    with _made_whole(path) as partial:
+    with made_whole(path) as unfinished:
         async with picture(dsn) as now:
             figures = await now.figures()
-            await asyncio.to_thread(_write, partial, dsn, major, now.name, passphrase)
-        summed = await asyncio.to_thread(_sha256, partial)
+            await asyncio.to_thread(_write, unfinished, dsn, major, now.name, passphrase)
+        summed = await asyncio.to_thread(_sha256, unfinished)
     told = {"file": str(path), "sha256": summed, "encrypted": passphrase is not None}
     return told | asdict(figures)
 
@@ -102,6 +110,11 @@ def whole(told: dict[str, object]) -> bool:
     return bool(told["books_exact"] and told["audit_whole"])
 
 
+def _check_new(path: Path) -> None:
+    if path.exists():
+        raise BackupRefused(f"{path} is there already: name a file that is not")
+
+
 def _check_known(schema: str) -> None:
     try:
         missing(set(schema.split()))
@@ -112,36 +125,15 @@ def _check_known(schema: str) -> None:
         ) from None
 
 
-@contextmanager
-def _made_whole(path: Path) -> Iterator[Path]:
-    """Where to write: it becomes `path` once it is complete, and is gone otherwise."""
-    if path.exists():
-        raise BackupRefused(f"{path} is there already: name a file that is not")
-    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        yield partial
-        partial.rename(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def _write(path: Path, dsn: str, major: int, snapshot: str, passphrase: bytes | None) -> None:
-    with _private(path) as file:
+    with private(path) as file:
         if passphrase is None:
             dump(dsn, major, snapshot, file.write)
         else:
-            sealing = Sealing(file, passphrase, secrets.token_bytes(SALT_BYTES))
+            salt = secrets.token_bytes(SALT_BYTES)
+            sealing = Sealing(file, derived(passphrase, salt), salt)
             dump(dsn, major, snapshot, sealing.write)
             sealing.end()
-        file.flush()
-        os.fsync(file.fileno())
-
-
-@contextmanager
-def _private(path: Path) -> Iterator[BinaryIO]:
-    made = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    with os.fdopen(made, "wb") as file:
-        yield file
 
 
 @contextmanager
@@ -153,7 +145,8 @@ def _pieces(path: Path, passphrase: bytes | None) -> Iterator[Iterator[bytes]]:
             raise BackupRefused(f"{path} is encrypted: give --passphrase-file")
         if not sealed and passphrase is not None:
             raise BackupRefused(f"{path} is not encrypted: leave --passphrase-file out")
-        yield opened(file, passphrase) if passphrase else iter(lambda: file.read(READ_BYTES), b"")
+        whole = iter(lambda: file.read(READ_BYTES), b"")
+        yield opened(file, partial(derived, passphrase)) if passphrase else whole
 
 
 def _sha256(path: Path) -> str:
