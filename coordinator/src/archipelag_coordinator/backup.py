@@ -1,13 +1,14 @@
-"""A network's database in one file, and its way back: with the books and the audit log checked on both sides."""
+"""A network's database in one file, the bytes of its files beside it, and their way back: with the books and the audit
+log checked on both sides."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -33,7 +34,9 @@ from archipelag_coordinator.adapters.sealed_stream import (
     opened,
 )
 from archipelag_coordinator.adapters.whole_file import made_whole, private
+from archipelag_coordinator.backup_files import Bytes, bring_back, keep, missing_bytes
 from archipelag_coordinator.clock import Clock
+from archipelag_coordinator.domain.file import Blob
 from archipelag_coordinator.services.audit import check_log
 
 OPERATOR: Final = UserId("operator")
@@ -57,10 +60,13 @@ def passphrase_of(path: Path | None) -> bytes | None:
     return passphrase
 
 
-async def backup(dsn: str, path: Path, passphrase: bytes | None = None) -> dict[str, object]:
-    """Writes the file, readable by its owner only, and returns what is in it. The network goes on meanwhile.
+async def backup(
+    dsn: str, path: Path, passphrase: bytes | None = None, files: Bytes | None = None
+) -> dict[str, object]:
+    """Writes the file, readable by its owner only, and returns what is in it. The network goes on meanwhile. With
+    `files`, their bytes are copied into that folder, beside those of earlier backups.
 
-    Raises BackupRefused, DumpFailed and OSError; then no file is left.
+    Raises BackupRefused, FolderRefused, DumpFailed and OSError; then no file is left.
     """
     _check_new(path)
     major = await asyncio.to_thread(server_major, dsn)
@@ -68,9 +74,11 @@ async def backup(dsn: str, path: Path, passphrase: bytes | None = None) -> dict[
         async with picture(dsn) as now:
             figures = await now.figures()
             await asyncio.to_thread(_write, unfinished, dsn, major, now.name, passphrase)
+            stored = await now.blobs() if files is not None else []
         summed = await asyncio.to_thread(_sha256, unfinished)
+        kept = await _keep(dsn, files, stored, summed) if files is not None else {}
     told = {"file": str(path), "sha256": summed, "encrypted": passphrase is not None}
-    return told | asdict(figures)
+    return told | asdict(figures) | kept
 
 
 async def restore(
@@ -80,19 +88,26 @@ async def restore(
     passphrase: bytes | None = None,
     *,
     end_sessions: bool = True,
+    files: Bytes | None = None,
 ) -> dict[str, object]:
-    """Brings the file into an empty database, makes it safe to run on (see `restored`), and checks it.
+    """Brings the file into an empty database, makes it safe to run on (see `restored`), and checks it. With `files`,
+    every byte of them is checked first, and is in the store before anything is in the database.
 
-    Raises NotEmpty, BackupRefused, NotOpened, DumpFailed and OSError; then nothing is in the database, unless the
-    message says so.
+    Raises NotEmpty, BackupRefused, FolderRefused, NotOpened, DumpFailed and OSError; then nothing is in the database,
+    unless the message says so.
     """
     summed = await asyncio.to_thread(_sha256, path)
+    listed = await asyncio.to_thread(files.folder.checked, summed) if files is not None else []
+    brought = 0
     with _pieces(path, passphrase) as pieces:
         major = await asyncio.to_thread(server_major, dsn)
         with Restoring(dsn):
+            if files is not None:
+                brought = await bring_back(files, listed)
             await asyncio.to_thread(load, writable(dsn), major, pieces)
     async with picture(dsn) as came:
         figures = await came.figures()
+        lacking = missing_bytes(await came.blobs(), listed) if files is not None else ()
     _check_known(figures.schema)
     await asyncio.to_thread(migrate, writable(dsn))
     async with opening(dsn) as tx:
@@ -102,12 +117,25 @@ async def restore(
     async with PostgresStore(dsn, pool_max=2) as store:
         log = await check_log(store)
     told = {"file": str(path), "sha256": summed} | asdict(figures) | asdict(taken)
+    if files is not None:
+        told |= {"files": len(listed), "files_put": brought, "files_missing": lacking}
     return told | {"books_exact": not figures.drifted, "audit_whole": log.broken_at is None}
 
 
 def whole(told: dict[str, object]) -> bool:
-    """Whether what was restored is as it should be."""
-    return bool(told["books_exact"] and told["audit_whole"])
+    """Whether what was written or restored is as it should be."""
+    parts = told.get("books_exact", True) and told.get("audit_whole", True)
+    return bool(parts and not told.get("files_lost") and not told.get("files_missing"))
+
+
+async def _keep(dsn: str, files: Bytes, stored: Sequence[Blob], summed: str) -> dict[str, object]:
+    kept, listed = await keep(files, stored)
+    lost: tuple[str, ...] = ()
+    if kept.files_lost:
+        async with picture(dsn) as now:
+            lost = await now.still_stored(kept.files_lost)  # The others their customers deleted.
+    await asyncio.to_thread(files.folder.note, summed, listed)
+    return asdict(replace(kept, files_lost=lost))
 
 
 def _check_new(path: Path) -> None:

@@ -80,6 +80,7 @@ from archipelag_coordinator.services.failover import failover
 from archipelag_coordinator.services.follow import look
 from archipelag_coordinator.services.known_callers import KnownCallers
 from archipelag_coordinator.services.list_cargos import load_catalogue
+from archipelag_coordinator.services.ports_of_files import Blobs
 from archipelag_coordinator.services.ports_of_traces import NoTraces
 from archipelag_coordinator.services.settled import settled
 from archipelag_coordinator.services.world import World
@@ -234,14 +235,43 @@ async def _make_streams(settings: Settings, connection: Connection) -> None:
 
 
 def _blobs(settings: Settings, connection: Connection, clock: SystemClock) -> NatsBlobs | S3Blobs:
-    if settings.blobs == "nats":
-        return NatsBlobs(connection)
+    return NatsBlobs(connection) if settings.blobs == "nats" else _bucket(settings, clock)
+
+
+def _bucket(settings: Settings, clock: SystemClock) -> S3Blobs:
     try:
         bucket = bucket_of(settings.blobs)
     except ValueError as error:
         raise InvalidInput({"ARCHIPELAG_BLOBS": [str(error)]}) from None
     access = Access(settings.blobs_key_id, settings.blobs_secret, bucket.region)
     return S3Blobs(bucket, access, clock.now)
+
+
+@asynccontextmanager
+async def opened_blobs(settings: Settings) -> AsyncIterator[Blobs]:
+    """The store of files by itself, for whoever backs it up. Raises ConnectionError where the broker is not there."""
+    clock = SystemClock()
+    if settings.blobs != "nats":
+        bucket = _bucket(settings, clock)
+        try:
+            yield bucket
+        finally:
+            await bucket.close()
+        return
+    keys = credentials.load_keys(settings.state_dir)
+    who = _identity(keys, SystemIds().relay(clock.now()), clock)
+    connection = Connection(settings.nats_url.split(","), who)
+    try:
+        await connection.open()
+        await make_blob_stream(connection, settings.nats_replicas)
+    except (nats.errors.Error, TimeoutError) as error:
+        raise ConnectionError(
+            f"the broker, which keeps the files, does not answer: {error!r}"
+        ) from error
+    try:
+        yield NatsBlobs(connection)
+    finally:
+        await connection.close()
 
 
 def _mail(settings: Settings, clock: SystemClock) -> Outbox | LocalMailbox | None:
