@@ -43,6 +43,12 @@ async def recall(world: World, tx: Tx, job: Job) -> Answer:
     known = world.answers.get(job.id)
     if known is not None and not known.follows:
         return known
+    world.traces.resume(job.id, job.trace)
+    with world.traces.span("adopt", job.id):
+        return await _adopted(world, tx, job)
+
+
+async def _adopted(world: World, tx: Tx, job: Job) -> Answer:
     answer = await _open(world, tx, job)
     answer.load(await tx.items.of_job(job.id), stored=True)
     answer.follows, answer.recalled = False, True

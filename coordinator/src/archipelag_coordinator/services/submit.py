@@ -146,6 +146,7 @@ def _job(
         idempotency_key=submission.idempotency_key,
         request_hash=submission.request_hash,
         goes_on_unread=submission.goes_on_unread,
+        trace=world.traces.carried(),
     )
 
 
