@@ -262,13 +262,12 @@ async def opened_blobs(settings: Settings) -> AsyncIterator[Blobs]:
     who = _identity(keys, SystemIds().relay(clock.now()), clock)
     connection = Connection(settings.nats_url.split(","), who)
     try:
-        await connection.open()
-        await make_blob_stream(connection, settings.nats_replicas)
-    except (nats.errors.Error, TimeoutError) as error:
-        raise ConnectionError(
-            f"the broker, which keeps the files, does not answer: {error!r}"
-        ) from error
-    try:
+        try:
+            await connection.open()
+            await make_blob_stream(connection, settings.nats_replicas)
+        except (nats.errors.Error, TimeoutError) as error:
+            why = f"the broker, which keeps the files, does not answer: {error!r}"
+            raise ConnectionError(why) from error
         yield NatsBlobs(connection)
     finally:
         await connection.close()
