@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from archipelag_contracts.findings import Finding, State
 from archipelag_island.adapters.doctor import machine
-from archipelag_island.adapters.doctor.finding import Finding, State
 from archipelag_island.config import Settings
 from archipelag_island.errors import NotUsable
 from archipelag_island.runtime import RuntimeInfo
