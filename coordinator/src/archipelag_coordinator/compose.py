@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from typing import Any, Final
@@ -107,9 +107,9 @@ class Parts:
     runner: Runner
     keys: Keys
     door: KnownCallers
-    pace: Pace
-    lag: Lag
     monitor: BrokerMonitor | None
+    pace: Pace = field(default_factory=Pace)
+    lag: Lag = field(default_factory=Lag)
 
 
 async def serve(settings: Settings) -> None:
@@ -223,9 +223,7 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
         stack.push_async_callback(presence.close)
         await bus.listen_keys_changed(door.forget)
         await broker.listen_presence(presence.gone, presence.back, presence.unsure)
-        yield Parts(
-            world, store, connection, bus, relay, leader, runner, keys, door, Pace(), Lag(), monitor
-        )
+        yield Parts(world, store, connection, bus, relay, leader, runner, keys, door, monitor)
 
 
 async def _make_streams(settings: Settings, connection: Connection) -> None:
