@@ -114,7 +114,7 @@ def by_day(amounts: Mapping[str, int], days: Days) -> Plot:
 def by_minute(minutes: Sequence[Minute], essential: Essential) -> Plot:
     """What an essential figure was in each minute; in the table, what it was not, too."""
     values = [one.value(essential) for one in minutes]
-    unread = "not read" if essential.shows in (Shows.MOST, Shows.LEAST) else "none"
+    unread = "not measured" if essential.shows is Shows.MEAN else "not read"
     drawn = bars(
         [
             Point(
@@ -125,8 +125,11 @@ def by_minute(minutes: Sequence[Minute], essential: Essential) -> Plot:
             for one, value in zip(minutes, values, strict=True)
         ]
     )
-    read = any(value is not None for value in values)
-    nothing = f"0 {essential.unit}, the whole time." if read else "Not read in this time."
+    nothing = f"0 {essential.unit}, the whole time."
+    if None in values:
+        nothing = f"0 {essential.unit} wherever it was {unread.removeprefix('not ')}."
+    if not any(value is not None for value in values):
+        nothing = f"{unread.capitalize()} in this time."
     return replace(drawn, rows=drawn.bars, nothing=nothing)
 
 

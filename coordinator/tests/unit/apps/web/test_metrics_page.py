@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from archipelag_coordinator.apps.web.metrics import TITLES
-from archipelag_coordinator.domain.essentials import ESSENTIALS, Sample
+from archipelag_coordinator.domain.essentials import ESSENTIALS, Sample, Shows
 
 from .house import House
 
@@ -44,7 +44,9 @@ async def test_the_last_hour_is_drawn_by_the_minute(house: House) -> None:
     assert page.count(": 7 jobs</title>") == 2
     assert [value for _, value in table(page, "Submitted")] == ["0", "7", "7"]
     assert [value for _, value in table(page, "Queued")] == ["4", "0", "4"]
-    assert page.count("Not read in this time.") == len(ESSENTIALS["jobs"]) - 2
+    means = sum(one.shows is Shows.MEAN for one in ESSENTIALS["jobs"])
+    assert page.count("Not measured in this time.") == means
+    assert page.count("Not read in this time.") == len(ESSENTIALS["jobs"]) - 2 - means
     assert "25 ms" in page
 
 
@@ -56,6 +58,17 @@ async def test_nothing_wrong_is_told_apart_from_nothing_read(house: House) -> No
 
     assert page.count("0 accounts, the whole time.") == 1
     assert page.count("Not read in this time.") == len(ESSENTIALS["ledger"]) - 1
+
+
+async def test_a_minute_in_which_it_could_not_be_read_is_not_told_as_well(house: House) -> None:
+    drift = Sample("archipelag_ledger_drifted_accounts")
+    world = house.scene.world
+    world.history.note(world.clock.now(), {drift: 0.0})
+    world.history.note(world.clock.now() + timedelta(minutes=1), {})
+
+    page = await shown(house, "ledger")
+
+    assert page.count("0 accounts wherever it was read.") == 1
 
 
 @pytest.mark.parametrize("of", ESSENTIALS)
