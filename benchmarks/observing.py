@@ -6,7 +6,7 @@ One process, no sockets. Answers of 200 chunks go through the chunk relay as the
 floor stand the same answers with all that is counted for a job, with traces that follow nobody, and with traces that
 follow everybody. The rounds of all four are mixed, since machines are noisy. Then a scrape of everything that a
 Coordinator tells about itself, with so many answers open; the broker and PostgreSQL, asked every five seconds at most
-whoever scrapes, are left out.
+whoever scrapes, are left out, and so is the ledger, which is read once a minute.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from archipelag_contracts.ids import Epoch, IslandId, JobId
 from archipelag_contracts.pb.archipelag.v1 import job_pb2 as pb
 from archipelag_contracts.traces import Tracer
 from archipelag_coordinator.adapters.nats.chunk_relay import NatsChunkRelay
-from archipelag_coordinator.adapters.postgres.figures import DatabaseFigures
+from archipelag_coordinator.adapters.postgres.figures import Books, ServerFigures
 from archipelag_coordinator.adapters.telemetry.metrics import Metrics
-from archipelag_coordinator.adapters.telemetry.own_figures import Innards
+from archipelag_coordinator.adapters.telemetry.own_figures import Innards, Written
 from archipelag_coordinator.adapters.telemetry.spans import Spans
 from archipelag_coordinator.clock import SystemClock
 from archipelag_coordinator.domain.answer import Answer
@@ -148,11 +148,22 @@ async def scrape(streams: int) -> None:
     counts = ("commits", "rollbacks", "deadlocks", "blks_hit", "blks_read", "temp_bytes")
     server = dict.fromkeys((*counts, "connections", "connections_max", "size_bytes"), 1)
 
-    async def figures() -> DatabaseFigures:
-        return DatabaseFigures({"user": 0}, 0, 0, 0, 0.0, server, 0.0, 0)
+    async def figures() -> ServerFigures:
+        return ServerFigures(server, 0.0, 0)
 
-    innards = Innards(dict, dict, lambda: True, lambda: True, lambda: 0.0)
-    metrics = Metrics(scene.world, innards, figures, None)
+    async def books() -> Books:
+        return Books({"user": 0}, 0, 0, 0, 0.0)
+
+    innards = Innards(
+        relay=dict,
+        written=lambda: Written(0, 0, 0.0, 0.0),
+        callers=dict,
+        pool=dict,
+        leads=lambda: True,
+        connected=lambda: True,
+        lag_s=lambda: 0.0,
+    )
+    metrics = Metrics(scene.world, innards, figures, books, None)
     cpus = []
     for _ in range(SCRAPES + 1):
         began = time.process_time()

@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 
 import archipelag
 import archipelag_coordinator.__main__
+import archipelag_embedded.__main__
 import archipelag_island.__main__
 import httpx
 from archipelag.cli.parser import parser as customers_parser
@@ -226,6 +227,7 @@ def parsers() -> dict[str, argparse.ArgumentParser]:
         "archipelag cargo": cargo_parser(),
         "archipelag-island": archipelag_island.__main__._parser(),
         "archipelag-coordinator": archipelag_coordinator.__main__._parser(),
+        "archipelag-embedded": archipelag_embedded.__main__.parser(),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,10 +12,32 @@ from typing import Any
 
 import pytest
 import yaml
+from archipelag_coordinator.domain.essentials import ESSENTIALS
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from .watching import DASHBOARDS, FILES, queries
+
+NAME = re.compile(r"\b(?:archipelag|gnatsd|jetstream|process)_\w+")
+SUFFIX = re.compile(r"_(?:bucket|sum|count)$")
+DETAILS = {
+    "archipelag_callers_total",
+    "archipelag_database_connections_max",
+    "archipelag_database_rollbacks_total",
+    "archipelag_ledger_read_timestamp_seconds",
+    "archipelag_ledger_rebuilt_timestamp_seconds",
+    "archipelag_network_has_leader",
+    "archipelag_scrape_part_up",
+    "archipelag_slots",
+    "archipelag_stream_load_ratio",
+    "archipelag_stream_writes_held_total",
+    "gnatsd_varz_connections",
+    "gnatsd_varz_in_bytes",
+    "gnatsd_varz_mem",
+    "gnatsd_varz_out_bytes",
+    "jetstream_stream_total_messages",
+}
+"""What the pages leave to the dashboards."""
 
 
 def as_grafana_reads(text: str) -> Any:
@@ -94,3 +117,14 @@ def test_what_is_provisioned_is_there() -> None:
 
     assert [one["type"] for one in sources["datasources"]] == ["prometheus"]
     assert [one["type"] for one in providers["providers"]] == ["file"]
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_the_pages_show_what_the_dashboard_of_their_name_shows(path: Path) -> None:
+    drawn = {SUFFIX.sub("", name) for _, expr in queries(path) for name in NAME.findall(expr)}
+    shown = {
+        SUFFIX.sub("", one.sample.name) for one in ESSENTIALS[path.stem.removeprefix("archipelag-")]
+    }
+
+    assert shown - drawn == set(), "of another dashboard, or of none"
+    assert drawn - shown <= DETAILS

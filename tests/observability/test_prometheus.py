@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from .conftest import CANARY, TOKEN, WatchedRig
-from .watching import DASHBOARDS, Prometheus, alerts, empty, queries, selectors
+from .watching import DASHBOARDS, Prometheus, alerts, empty, program, queries, selectors
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 TRACE = "11112222333344445555666677778888"
@@ -111,6 +112,22 @@ async def test_labels_are_bounded(rig: WatchedRig) -> None:
     assert not re.search(r"(job|usr|isl|key)_[0-9A-Za-z]{8,}", page)
     assert CANARY not in page
     assert page.count("\n") < 1_000
+
+
+async def test_names_are_as_prometheus_would_have_them(rig: WatchedRig) -> None:
+    page = await rig.page()
+
+    checked = await asyncio.to_thread(
+        subprocess.run,
+        [program("promtool"), "check", "metrics"],
+        input=page,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 
 
 async def test_an_island_tells_its_owner_alone(rig: WatchedRig) -> None:

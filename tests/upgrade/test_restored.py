@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
+import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -115,3 +117,37 @@ async def test_a_restored_network_goes_on_and_its_books_are_exact(rig: Rig) -> N
     with psycopg.connect(rig.postgres.dsn()) as database:
         versions = database.execute("SELECT max(version) FROM catalogue_documents").fetchone()
     assert versions is not None and versions[0] > 1_000_000, "signed anew, above what Islands hold"
+
+
+async def test_files_come_back_where_broker_and_database_lost_all(rig: Rig) -> None:
+    file, folder = rig.home / "network.backup", rig.home / "files"
+    contents = [b"a line\n", secrets.token_bytes(700_000), secrets.token_bytes(3_000_000)]
+    ids = [await uploaded(rig, data) for data in contents[:2]]
+    first = await operator(rig, "backup", str(rig.home / "earlier"), "--files", str(folder))
+    ids.append(await uploaded(rig, contents[2]))
+    written = await operator(rig, "backup", str(file), "--files", str(folder))
+
+    rig.coordinator.signal(signal.SIGKILL)
+    await asyncio.to_thread(rig.coordinator.wait, 10)
+    await asyncio.to_thread(lose_the_database, rig)
+    await asyncio.to_thread(rig.nats.stop)
+    await asyncio.to_thread(shutil.rmtree, rig.nats.store)
+    await asyncio.to_thread(rig.nats.start)
+    told = await operator(rig, "restore", str(file), "--files", str(folder))
+    await rig.start_coordinator()
+    await rig.whole()
+
+    assert (first["files_copied"], written["files"], written["files_copied"]) == (2, 3, 1)
+    assert (told["files"], told["files_put"], told["files_missing"]) == (3, 3, [])
+    answers = [await rig.http.get(f"/files/{one}/content") for one in ids]
+    assert [one.content for one in answers] == contents
+    check = (await rig.http.get("/admin/ledger-check")).json()["data"]
+    assert check["balanced"], check
+
+
+async def uploaded(rig: Rig, data: bytes) -> str:
+    answer = await rig.http.post(
+        "/files", files={"file": ("data.bin", data)}, data={"purpose": "user_data"}
+    )
+    assert answer.status_code in (200, 201), answer.text
+    return str(answer.json()["id"])

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,10 +27,12 @@ from archipelag_coordinator import (
     releasing,
     workers,
 )
+from archipelag_coordinator.adapters.files_folder import FilesFolder, FolderRefused
 from archipelag_coordinator.adapters.nats.credentials import KeysUnusable
 from archipelag_coordinator.adapters.postgres.dump import DumpFailed
 from archipelag_coordinator.adapters.postgres.restored import NotEmpty
 from archipelag_coordinator.admin import COLUMNS, Admin, cell, table
+from archipelag_coordinator.backup_files import Bytes
 from archipelag_coordinator.clock import SystemClock
 from archipelag_coordinator.domain.user import Role
 from archipelag_coordinator.errors import CoordinatorError
@@ -75,7 +78,7 @@ settings, from the environment:
   ARCHIPELAG_POLICY_<NAME>       every limit and interval of domain/policy.py, for example
                                  ARCHIPELAG_POLICY_REQUESTS_PER_MINUTE=600
 """
-UNDONE = (backup.BackupRefused, DumpFailed, NotEmpty)
+UNDONE = (backup.BackupRefused, FolderRefused, DumpFailed, NotEmpty)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -192,6 +195,10 @@ def _add_backup(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
             "--passphrase-file", type=Path, metavar="PATH",
             help="its first line encrypts the backup",
         )  # fmt: skip
+        one.add_argument(
+            "--files", type=Path, metavar="FOLDER",
+            help="the bytes of customers' files too: one folder for all backups, each file once",
+        )  # fmt: skip
     back.add_argument(
         "--keep-sessions",
         action="store_true",
@@ -264,7 +271,7 @@ def _run(arguments: argparse.Namespace) -> int:
         case "admin":
             print("\n".join(_admin(arguments, Admin(config.read_admin(os.environ)))))
         case "backup" | "restore":
-            return _back_up(arguments, config.read(os.environ).database_url)
+            return asyncio.run(_back_up(arguments, config.read(os.environ)))
         case "doctor":
             return asyncio.run(_doctor())
         case "serve":
@@ -305,17 +312,32 @@ def _admin(arguments: argparse.Namespace, admin: Admin) -> list[str]:
     return table(COLUMNS[arguments.act], rows)
 
 
-def _back_up(arguments: argparse.Namespace, dsn: str) -> int:
+async def _back_up(arguments: argparse.Namespace, settings: config.Settings) -> int:
+    from archipelag_coordinator.compose import opened_blobs
+
+    dsn, file = settings.database_url, arguments.file
     passphrase = backup.passphrase_of(arguments.passphrase_file)
-    if arguments.command == "backup":
-        print(json.dumps(asyncio.run(backup.backup(dsn, arguments.file, passphrase)), indent=2))
-        return 0
-    ending = not arguments.keep_sessions
-    asked = backup.restore(dsn, arguments.file, SystemClock(), passphrase, end_sessions=ending)
-    told = asyncio.run(asked)
+    out = arguments.command == "backup"
+    async with AsyncExitStack() as stack:
+        files = None
+        if arguments.files is not None:
+            open_folder = FilesFolder.made if out else FilesFolder.found
+            folder = await asyncio.to_thread(open_folder, arguments.files, passphrase)
+            files = Bytes(await stack.enter_async_context(opened_blobs(settings)), folder)
+        if out:
+            told = await backup.backup(dsn, file, passphrase, files)
+        else:
+            told = await backup.restore(
+                dsn,
+                file,
+                SystemClock(),
+                passphrase,
+                end_sessions=not arguments.keep_sessions,
+                files=files,
+            )
     print(json.dumps(told, indent=2))
     if not backup.whole(told):
-        print("archipelag-coordinator: the books or the log are not whole", file=sys.stderr)
+        print("archipelag-coordinator: not all of it is whole, see above", file=sys.stderr)
         return 1
     return 0
 

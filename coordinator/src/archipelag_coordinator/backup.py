@@ -1,16 +1,17 @@
-"""A network's database in one file, and its way back: with the books and the audit log checked on both sides."""
+"""A network's database in one file, the bytes of its files beside it, and their way back: with the books and the audit
+log checked on both sides."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from archipelag_contracts.ids import UserId
 
@@ -25,8 +26,17 @@ from archipelag_coordinator.adapters.postgres.restored import (
     writable,
 )
 from archipelag_coordinator.adapters.postgres.store import PostgresStore
-from archipelag_coordinator.adapters.sealed_stream import SALT_BYTES, Sealing, is_sealed, opened
+from archipelag_coordinator.adapters.sealed_stream import (
+    SALT_BYTES,
+    Sealing,
+    derived,
+    is_sealed,
+    opened,
+)
+from archipelag_coordinator.adapters.whole_file import made_whole, private
+from archipelag_coordinator.backup_files import Bytes, bring_back, keep, missing_bytes
 from archipelag_coordinator.clock import Clock
+from archipelag_coordinator.domain.file import Blob
 from archipelag_coordinator.services.audit import check_log
 
 OPERATOR: Final = UserId("operator")
@@ -50,19 +60,25 @@ def passphrase_of(path: Path | None) -> bytes | None:
     return passphrase
 
 
-async def backup(dsn: str, path: Path, passphrase: bytes | None = None) -> dict[str, object]:
-    """Writes the file, readable by its owner only, and returns what is in it. The network goes on meanwhile.
+async def backup(
+    dsn: str, path: Path, passphrase: bytes | None = None, files: Bytes | None = None
+) -> dict[str, object]:
+    """Writes the file, readable by its owner only, and returns what is in it. The network goes on meanwhile. With
+    `files`, their bytes are copied into that folder, beside those of earlier backups.
 
-    Raises BackupRefused, DumpFailed and OSError; then no file is left.
+    Raises BackupRefused, FolderRefused, DumpFailed and OSError; then no file is left.
     """
+    _check_new(path)
     major = await asyncio.to_thread(server_major, dsn)
-    with _made_whole(path) as partial:
+    with made_whole(path) as unfinished:
         async with picture(dsn) as now:
             figures = await now.figures()
-            await asyncio.to_thread(_write, partial, dsn, major, now.name, passphrase)
-        summed = await asyncio.to_thread(_sha256, partial)
+            await asyncio.to_thread(_write, unfinished, dsn, major, now.name, passphrase)
+            stored = await now.blobs() if files is not None else []
+        summed = await asyncio.to_thread(_sha256, unfinished)
+        kept = await _keep(dsn, files, stored, summed) if files is not None else {}
     told = {"file": str(path), "sha256": summed, "encrypted": passphrase is not None}
-    return told | asdict(figures)
+    return told | asdict(figures) | kept
 
 
 async def restore(
@@ -72,19 +88,26 @@ async def restore(
     passphrase: bytes | None = None,
     *,
     end_sessions: bool = True,
+    files: Bytes | None = None,
 ) -> dict[str, object]:
-    """Brings the file into an empty database, makes it safe to run on (see `restored`), and checks it.
+    """Brings the file into an empty database, makes it safe to run on (see `restored`), and checks it. With `files`,
+    every byte of them is checked first, and is in the store before anything is in the database.
 
-    Raises NotEmpty, BackupRefused, NotOpened, DumpFailed and OSError; then nothing is in the database, unless the
-    message says so.
+    Raises NotEmpty, BackupRefused, FolderRefused, NotOpened, DumpFailed and OSError; then nothing is in the database,
+    unless the message says so.
     """
     summed = await asyncio.to_thread(_sha256, path)
+    listed = await asyncio.to_thread(files.folder.checked, summed) if files is not None else []
+    brought = 0
     with _pieces(path, passphrase) as pieces:
         major = await asyncio.to_thread(server_major, dsn)
         with Restoring(dsn):
+            if files is not None:
+                brought = await bring_back(files, listed)
             await asyncio.to_thread(load, writable(dsn), major, pieces)
     async with picture(dsn) as came:
         figures = await came.figures()
+        lacking = missing_bytes(await came.blobs(), listed) if files is not None else ()
     _check_known(figures.schema)
     await asyncio.to_thread(migrate, writable(dsn))
     async with opening(dsn) as tx:
@@ -94,12 +117,30 @@ async def restore(
     async with PostgresStore(dsn, pool_max=2) as store:
         log = await check_log(store)
     told = {"file": str(path), "sha256": summed} | asdict(figures) | asdict(taken)
+    if files is not None:
+        told |= {"files": len(listed), "files_put": brought, "files_missing": lacking}
     return told | {"books_exact": not figures.drifted, "audit_whole": log.broken_at is None}
 
 
 def whole(told: dict[str, object]) -> bool:
-    """Whether what was restored is as it should be."""
-    return bool(told["books_exact"] and told["audit_whole"])
+    """Whether what was written or restored is as it should be."""
+    parts = told.get("books_exact", True) and told.get("audit_whole", True)
+    return bool(parts and not told.get("files_lost") and not told.get("files_missing"))
+
+
+async def _keep(dsn: str, files: Bytes, stored: Sequence[Blob], summed: str) -> dict[str, object]:
+    kept, listed = await keep(files, stored)
+    lost: tuple[str, ...] = ()
+    if kept.files_lost:
+        async with picture(dsn) as now:
+            lost = await now.still_stored(kept.files_lost)  # The others their customers deleted.
+    await asyncio.to_thread(files.folder.note, summed, listed)
+    return asdict(replace(kept, files_lost=lost))
+
+
+def _check_new(path: Path) -> None:
+    if path.exists():
+        raise BackupRefused(f"{path} is there already: name a file that is not")
 
 
 def _check_known(schema: str) -> None:
@@ -112,36 +153,15 @@ def _check_known(schema: str) -> None:
         ) from None
 
 
-@contextmanager
-def _made_whole(path: Path) -> Iterator[Path]:
-    """Where to write: it becomes `path` once it is complete, and is gone otherwise."""
-    if path.exists():
-        raise BackupRefused(f"{path} is there already: name a file that is not")
-    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        yield partial
-        partial.rename(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def _write(path: Path, dsn: str, major: int, snapshot: str, passphrase: bytes | None) -> None:
-    with _private(path) as file:
+    with private(path) as file:
         if passphrase is None:
             dump(dsn, major, snapshot, file.write)
         else:
-            sealing = Sealing(file, passphrase, secrets.token_bytes(SALT_BYTES))
+            salt = secrets.token_bytes(SALT_BYTES)
+            sealing = Sealing(file, derived(passphrase, salt), salt)
             dump(dsn, major, snapshot, sealing.write)
             sealing.end()
-        file.flush()
-        os.fsync(file.fileno())
-
-
-@contextmanager
-def _private(path: Path) -> Iterator[BinaryIO]:
-    made = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    with os.fdopen(made, "wb") as file:
-        yield file
 
 
 @contextmanager
@@ -153,7 +173,8 @@ def _pieces(path: Path, passphrase: bytes | None) -> Iterator[Iterator[bytes]]:
             raise BackupRefused(f"{path} is encrypted: give --passphrase-file")
         if not sealed and passphrase is not None:
             raise BackupRefused(f"{path} is not encrypted: leave --passphrase-file out")
-        yield opened(file, passphrase) if passphrase else iter(lambda: file.read(READ_BYTES), b"")
+        whole = iter(lambda: file.read(READ_BYTES), b"")
+        yield opened(file, partial(derived, passphrase)) if passphrase else whole
 
 
 def _sha256(path: Path) -> str:

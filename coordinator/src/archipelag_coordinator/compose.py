@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from typing import Any, Final
@@ -50,11 +50,12 @@ from archipelag_coordinator.adapters.s3.signing import Access
 from archipelag_coordinator.adapters.telemetry.broker import BrokerMonitor
 from archipelag_coordinator.adapters.telemetry.lag import Lag
 from archipelag_coordinator.adapters.telemetry.metrics import Metrics
-from archipelag_coordinator.adapters.telemetry.own_figures import Innards
+from archipelag_coordinator.adapters.telemetry.own_figures import Innards, Written
 from archipelag_coordinator.adapters.telemetry.spans import Spans
 from archipelag_coordinator.apps.api.app import ApiSettings, create_app
 from archipelag_coordinator.apps.api.direct import DirectProtocol
 from archipelag_coordinator.apps.api.links import Links
+from archipelag_coordinator.apps.api.pace import Pace
 from archipelag_coordinator.apps.background.chores import chores_app, run_chores
 from archipelag_coordinator.apps.islands.enrolment import EnrolmentService, start_enrolment
 from archipelag_coordinator.apps.islands.files import BUSY, IslandFiles
@@ -81,6 +82,7 @@ from archipelag_coordinator.services.failover import failover
 from archipelag_coordinator.services.follow import look
 from archipelag_coordinator.services.known_callers import KnownCallers
 from archipelag_coordinator.services.list_cargos import load_catalogue
+from archipelag_coordinator.services.ports_of_files import Blobs
 from archipelag_coordinator.services.ports_of_traces import NoTraces
 from archipelag_coordinator.services.settled import settled
 from archipelag_coordinator.services.world import World
@@ -106,14 +108,17 @@ class Parts:
     leader: Leader
     runner: Runner
     keys: Keys
-    lag: Lag
+    door: KnownCallers
     monitor: BrokerMonitor | None
+    pace: Pace = field(default_factory=Pace)
+    lag: Lag = field(default_factory=Lag)
 
 
 async def serve(settings: Settings) -> None:
     """Runs until SIGTERM or SIGINT. Raises OSError and the drivers' errors when it cannot start."""
     async with _open(settings) as parts:
-        world = parts.world
+        metrics = _metrics(parts)
+        world = replace(parts.world, figures=metrics)
         await upkeep.beat(world)
         await load_catalogue(world)
         await upkeep.load_fleet(world)
@@ -141,7 +146,7 @@ async def serve(settings: Settings) -> None:
                     group.create_task(reports.run(), name="reports"),
                     group.create_task(run_chores(lambda: _chores(settings, parts)), name="chores"),
                 ]
-                await _http(settings, parts).serve(_sockets(settings))
+                await _http(settings, parts, metrics).serve(_sockets(settings))
                 for task in others:
                     task.cancel()
             with suppress(*UNREACHABLE):
@@ -220,7 +225,7 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
         stack.push_async_callback(presence.close)
         await bus.listen_keys_changed(door.forget)
         await broker.listen_presence(presence.gone, presence.back, presence.unsure)
-        yield Parts(world, store, connection, bus, relay, leader, runner, keys, Lag(), monitor)
+        yield Parts(world, store, connection, bus, relay, leader, runner, keys, door, monitor)
 
 
 async def _make_streams(settings: Settings, home: RelayId, connection: Connection) -> None:
@@ -235,12 +240,42 @@ async def _make_streams(settings: Settings, home: RelayId, connection: Connectio
 def _blobs(settings: Settings, connection: Connection, clock: SystemClock) -> NatsBlobs | S3Blobs:
     if settings.blobs.startswith("nats"):
         return NatsBlobs(connection, settings.blobs.partition(":")[2] or None)
+    return _bucket(settings, clock)
+
+
+def _bucket(settings: Settings, clock: SystemClock) -> S3Blobs:
     try:
         bucket = bucket_of(settings.blobs)
     except ValueError as error:
         raise InvalidInput({"ARCHIPELAG_BLOBS": [str(error)]}) from None
     access = Access(settings.blobs_key_id, settings.blobs_secret, bucket.region)
     return S3Blobs(bucket, access, clock.now)
+
+
+@asynccontextmanager
+async def opened_blobs(settings: Settings) -> AsyncIterator[Blobs]:
+    """The store of files by itself, for whoever backs it up. Raises ConnectionError where the broker is not there."""
+    clock = SystemClock()
+    if settings.blobs != "nats":
+        bucket = _bucket(settings, clock)
+        try:
+            yield bucket
+        finally:
+            await bucket.close()
+        return
+    keys = credentials.load_keys(settings.state_dir)
+    who = _identity(keys, SystemIds().relay(clock.now()), clock)
+    connection = Connection(settings.nats_url.split(","), who)
+    try:
+        try:
+            await connection.open()
+            await make_blob_stream(connection, settings.nats_replicas)
+        except (nats.errors.Error, TimeoutError) as error:
+            why = f"the broker, which keeps the files, does not answer: {error!r}"
+            raise ConnectionError(why) from error
+        yield NatsBlobs(connection)
+    finally:
+        await connection.close()
 
 
 def _mail(settings: Settings, clock: SystemClock) -> Outbox | LocalMailbox | None:
@@ -289,7 +324,7 @@ def _chores(settings: Settings, parts: Parts) -> procrastinate.App:
     return chores_app(connector, parts.world, parts.store.prune_rates)
 
 
-def _http(settings: Settings, parts: Parts) -> uvicorn.Server:
+def _http(settings: Settings, parts: Parts, metrics: Metrics) -> uvicorn.Server:
     # What the drivers say when their server is away: the customer gets a 503, to be tried again.
     away = (ConnectionError, TimeoutError, *UNREACHABLE, nats.errors.Error)
     links = Links(_shared_secret(parts.keys, b"archipelag links\n"))
@@ -308,10 +343,16 @@ def _http(settings: Settings, parts: Parts) -> uvicorn.Server:
         settings=api,
         broker_connected=lambda: parts.connection.connected,
         pages=pages,
+        pace=parts.pace,
         stream_says=partial(streams_say, parts.connection),
     )
     config = uvicorn.Config(
-        MetricsDoor(app, _metrics(parts).page, settings.metrics_token),
+        MetricsDoor(
+            app,
+            metrics.page,
+            settings.metrics_token,
+            shared_port=settings.http_port if settings.worker else 0,
+        ),
         host=settings.http_host,
         port=settings.http_port,
         loop="none",
@@ -344,15 +385,17 @@ def _traces(
 
 
 def _metrics(parts: Parts) -> Metrics:
-    counts = parts.relay.counts
+    counts, pace, door = parts.relay.counts, parts.pace, parts.door
     innards = Innards(
         relay=lambda: asdict(counts),
+        written=lambda: Written(pace.writes, pace.held, pace.hold_s, pace.load),
+        callers=lambda: {"asked": door.asked, "known": door.known},
         pool=parts.store.pool_counts,
         leads=lambda: parts.leader.is_leader,
         connected=lambda: parts.connection.connected,
-        lag_s=parts.lag.take,
+        lag_s=parts.lag.longest_s,
     )
-    return Metrics(parts.world, innards, parts.store.figures, parts.monitor)
+    return Metrics(parts.world, innards, parts.store.server, parts.store.books, parts.monitor)
 
 
 def _sockets(settings: Settings) -> list[socket.socket] | None:

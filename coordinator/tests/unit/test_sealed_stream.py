@@ -1,5 +1,6 @@
 """A sealed file opens whole, under its own passphrase, or not at all."""
 
+from functools import partial
 from io import BytesIO
 
 import pytest
@@ -9,8 +10,10 @@ from archipelag_coordinator.adapters.sealed_stream import (
     SALT_BYTES,
     NotOpened,
     Sealing,
+    derived,
     is_sealed,
     opened,
+    sealed_bytes,
 )
 
 PASSPHRASE = b"correct horse battery"
@@ -20,7 +23,7 @@ HEAD = len(MARK) + SALT_BYTES
 
 def sealed(data: bytes) -> bytes:
     into = BytesIO()
-    sealing = Sealing(into, PASSPHRASE, SALT)
+    sealing = Sealing(into, derived(PASSPHRASE, SALT), SALT)
     for at in range(0, len(data), 700_000):
         sealing.write(data[at : at + 700_000])
     sealing.end()
@@ -28,7 +31,7 @@ def sealed(data: bytes) -> bytes:
 
 
 def read(data: bytes, passphrase: bytes = PASSPHRASE) -> bytes:
-    return b"".join(opened(BytesIO(data), passphrase))
+    return b"".join(opened(BytesIO(data), partial(derived, passphrase)))
 
 
 @pytest.mark.parametrize("size", [0, 1, PIECE_BYTES, PIECE_BYTES + 1, 2 * PIECE_BYTES])
@@ -38,6 +41,7 @@ def test_what_was_sealed_comes_back(size):
     file = sealed(data)
 
     assert is_sealed(file)
+    assert len(file) == sealed_bytes(size)
     assert size < 10 or data[:10] not in file
     assert read(file) == data
 

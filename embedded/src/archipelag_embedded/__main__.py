@@ -146,25 +146,34 @@ def demo_wait(state: State) -> int:
     return 0
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="archipelag-embedded", description=__doc__)
-    parser.add_argument("--state", help="the state directory (else ARCHIPELAG_HOME, else var)")
-    commands = parser.add_subparsers(dest="command", required=True)
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="archipelag-embedded", description=__doc__)
+    made.add_argument("--state", help="the state directory (else ARCHIPELAG_HOME, else var)")
+    commands = made.add_subparsers(dest="command", required=True)
+    start = commands.add_parser("up", help="start a network and stay until Ctrl-C")
+    start.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        help="of the Coordinator's and the Islands' logs (else ARCHIPELAG_LOG_FORMAT, else text)",
+    )
     for name, text in {
-        "up": "start a network and stay until Ctrl-C",
         "down": "stop a network that was started elsewhere",
         "env": "print shell exports for the running network",
         "status": "say what runs, and where",
         "demo-wait": "wait until the network that is starting is ready",
     }.items():
         commands.add_parser(name, help=text)
-    chosen = parser.parse_args(arguments)
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    chosen = parser().parse_args(arguments)
     try:
         settings = read_settings(os.environ, home=chosen.state)
         state = State(settings.home)
         match chosen.command:
             case "up":
-                return up(settings, state)
+                return up(settings.logging_as(chosen.log_format), state)
             case "down":
                 return down(state)
             case "env":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from archipelag_embedded.errors import EmbeddedError
@@ -22,6 +22,12 @@ class Settings:
     grpc_port: int | None = None
     inherited: Mapping[str, str] = field(default_factory=dict)
     """The environment that children get, ours added."""
+
+    def logging_as(self, log_format: str | None) -> Settings:
+        """With this shape of log lines for every child that has the choice; None: as the environment says."""
+        if log_format is None:
+            return self
+        return replace(self, inherited={**self.inherited, "ARCHIPELAG_LOG_FORMAT": log_format})
 
 
 def read_settings(environ: Mapping[str, str], *, home: str | None = None) -> Settings:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from archipelag_contracts.findings import Finding, State
 from archipelag_island.adapters.doctor import machine
-from archipelag_island.adapters.doctor.finding import Finding, State
 from archipelag_island.config import Settings
 from archipelag_island.errors import NotUsable
 from archipelag_island.runtime import RuntimeInfo
@@ -53,3 +55,26 @@ async def test_runtime_that_isolates_too_little_for_strangers_comes_with_advice(
     assert finding.well
     assert "crun 1, for Cargos from trust level" in finding.found and "walls" in finding.found
     assert finding.state is (State.WARN if advised else State.OK)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB, as root alone can make one."""
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if made.returncode != 0:
+        pytest.skip(f"no file system can be mounted here: {made.stderr.strip()}")
+    yield tmp_path
+    subprocess.run(["umount", tmp_path], check=True)
+
+
+def test_a_disk_without_room_is_told_with_what_to_do(small_disk: Path) -> None:
+    finding = machine._disk(small_disk)
+
+    assert finding.state is State.FAIL
+    assert finding.found == "0.0 GB free"
+    assert "free some" in finding.advice

@@ -7,7 +7,7 @@ them and tells the last one, so that pieces cannot be moved, repeated or cut off
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, Final
 
 from cryptography.exceptions import InvalidTag
@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 MARK: Final = b"archipelag sealed 1\n"
 SALT_BYTES: Final = 16
+KEY_BYTES: Final = 32
+LENGTH_BYTES: Final = 4
 PIECE_BYTES: Final = 1 << 20
 TAG_BYTES: Final = 16
 SCRYPT: Final = {"n": 1 << 16, "r": 8, "p": 1}
@@ -26,14 +28,20 @@ class NotOpened(ValueError):
     """The sealed file does not open: the passphrase is another, or the file was changed or cut off."""
 
 
+def derived(passphrase: bytes, salt: bytes) -> bytes:
+    """A key that is costly to guess."""
+    return Scrypt(salt=salt, length=KEY_BYTES, **SCRYPT).derive(passphrase)
+
+
 class Sealing:
     """Writes what it is given to `into`; `end` completes the file, which without it opens to nobody."""
 
-    def __init__(self, into: BinaryIO, passphrase: bytes, salt: bytes) -> None:
+    def __init__(self, into: BinaryIO, key: bytes, salt: bytes) -> None:
+        """`key` is of this one file: pieces of two under one key could be exchanged, and tell of each other."""
         assert len(salt) == SALT_BYTES
         self._into = into
         self._head = MARK + salt
-        self._cipher = _cipher(passphrase, salt)
+        self._cipher = AESGCM(key)
         self._pending = bytearray()
         self._count = 0
         into.write(self._head)
@@ -58,12 +66,19 @@ def is_sealed(start: bytes) -> bool:
     return start.startswith(MARK)
 
 
-def opened(source: BinaryIO, passphrase: bytes) -> Iterator[bytes]:
-    """The bytes, in pieces that were checked. Raises NotOpened: whatever came before is not the whole."""
+def sealed_bytes(size_bytes: int) -> int:
+    """How large a file of so many bytes is when it is sealed."""
+    pieces = max(1, -(-size_bytes // PIECE_BYTES))
+    return len(MARK) + SALT_BYTES + size_bytes + pieces * (LENGTH_BYTES + TAG_BYTES)
+
+
+def opened(source: BinaryIO, key_of: Callable[[bytes], bytes]) -> Iterator[bytes]:
+    """The bytes, in pieces that were checked; `key_of` gives the key by the file's salt. Raises NotOpened: whatever
+    came before is not the whole."""
     head = source.read(len(MARK) + SALT_BYTES)
     if not is_sealed(head) or len(head) != len(MARK) + SALT_BYTES:
         raise NotOpened("this is no sealed file")
-    cipher = _cipher(passphrase, head[len(MARK) :])
+    cipher = AESGCM(key_of(head[len(MARK) :]))
     count, last = 0, False
     while not last:
         sealed = _next(source)
@@ -81,8 +96,8 @@ def opened(source: BinaryIO, passphrase: bytes) -> Iterator[bytes]:
 
 
 def _next(source: BinaryIO) -> bytes:
-    length = source.read(4)
-    size = struct.unpack(">I", length)[0] if len(length) == 4 else -1
+    length = source.read(LENGTH_BYTES)
+    size = struct.unpack(">I", length)[0] if len(length) == LENGTH_BYTES else -1
     if not TAG_BYTES <= size <= PIECE_BYTES + TAG_BYTES:
         raise NotOpened("the file was changed or cut off since it was written")
     return source.read(size)
@@ -90,7 +105,3 @@ def _next(source: BinaryIO) -> bytes:
 
 def _nonce(count: int, *, last: bool) -> bytes:
     return struct.pack(">QI", count, last)
-
-
-def _cipher(passphrase: bytes, salt: bytes) -> AESGCM:
-    return AESGCM(Scrypt(salt=salt, length=32, **SCRYPT).derive(passphrase))

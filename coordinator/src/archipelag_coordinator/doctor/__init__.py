@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from archipelag_contracts.findings import Finding, State, fail, ok
+
 from archipelag_coordinator import config
 from archipelag_coordinator.clock import Clock
 from archipelag_coordinator.doctor import broker, database, doors, keys, mail, regions
-from archipelag_coordinator.doctor.finding import Finding, State, fail, ok
 from archipelag_coordinator.errors import InvalidInput
 
 __all__ = ["Finding", "State", "examine"]

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import nats.errors
 from archipelag_contracts import streams
+from archipelag_contracts.findings import Finding, State, fail, ok, warn
 from nats.aio.client import Client
 from nats.js import errors as js_errors
 
@@ -18,7 +19,6 @@ from archipelag_coordinator.adapters.nats.credentials import Keys
 from archipelag_coordinator.adapters.nats.jwt import base64url
 from archipelag_coordinator.clock import Clock
 from archipelag_coordinator.config import Settings
-from archipelag_coordinator.doctor.finding import Finding, State, fail, ok, warn
 from archipelag_coordinator.ids import SystemIds
 
 CONNECT_S: Final = 5

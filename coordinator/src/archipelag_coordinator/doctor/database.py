@@ -7,13 +7,13 @@ from datetime import timedelta
 from typing import Any, Final
 
 import psycopg
+from archipelag_contracts.findings import Finding, fail, ok, warn
 from psycopg.rows import dict_row
 
 from archipelag_coordinator.adapters.postgres.migrate import Stage, heads, missing
 from archipelag_coordinator.adapters.postgres.store import PostgresStore
 from archipelag_coordinator.clock import Clock
 from archipelag_coordinator.config import Settings
-from archipelag_coordinator.doctor.finding import Finding, fail, ok, warn
 
 CONNECT_S: Final = 5
 QUERY_MS: Final = 10_000

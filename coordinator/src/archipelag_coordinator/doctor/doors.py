@@ -8,11 +8,11 @@ from typing import Final
 import grpc
 import grpc.aio
 import httpx
+from archipelag_contracts.findings import Finding, fail, ok, warn
 from archipelag_contracts.pb.archipelag.v1 import enrolment_pb2 as pb
 from archipelag_contracts.pb.archipelag.v1.enrolment_pb2_grpc import EnrolmentStub
 
 from archipelag_coordinator.config import Settings
-from archipelag_coordinator.doctor.finding import Finding, fail, ok, warn
 
 ANSWER_S: Final = 5.0
 EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - not bound, asked

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from archipelag_contracts.findings import Finding, fail, ok, warn
+
 from archipelag_coordinator.adapters.nats.credentials import Keys, KeysUnusable, load_keys
-from archipelag_coordinator.doctor.finding import Finding, fail, ok, warn
 
 
 def examine(state_dir: Path) -> list[Finding]:

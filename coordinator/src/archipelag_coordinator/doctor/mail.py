@@ -7,9 +7,10 @@ import smtplib
 import ssl
 from typing import Final
 
+from archipelag_contracts.findings import Finding, fail, ok, warn
+
 from archipelag_coordinator.adapters.mail.smtp import Security, SmtpServer, server_of
 from archipelag_coordinator.config import Settings
-from archipelag_coordinator.doctor.finding import Finding, fail, ok, warn
 
 ANSWER_S: Final = 10.0
 ADVICE: Final = "check ARCHIPELAG_SMTP_URL, and that this machine may send mail out by that port"

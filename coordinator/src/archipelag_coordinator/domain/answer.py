@@ -48,6 +48,7 @@ class Answer:
 
     __slots__ = (
         "attempt_end",
+        "counted",
         "delivered",
         "epoch",
         "final",
@@ -79,6 +80,7 @@ class Answer:
         "texts",
         "tokens",
         "waiting",
+        "workload",
     )
 
     def __init__(
@@ -90,8 +92,10 @@ class Answer:
         now: float,
         interactive: bool = True,
         goes_on_unread: bool = False,
+        workload: str = "",
     ) -> None:
         self.job_id = job_id
+        self.workload = workload
         self.interactive = interactive
         """A reader waits for it: silence and a reader's leaving end it soon."""
         self.goes_on_unread = goes_on_unread
@@ -122,6 +126,8 @@ class Answer:
         """One past the highest position that PostgreSQL has."""
         self.marked = 0
         """The mark that PostgreSQL has."""
+        self.counted = 0
+        """One past the highest position that a tally has counted."""
         self.placing = False
         """Somebody in this process is finding an Island for it; nobody else need try."""
         self.running = False

@@ -28,6 +28,7 @@ class Answers:
         now: float,
         interactive: bool = True,
         goes_on_unread: bool = False,
+        workload: str = "",
     ) -> Answer:
         """The answer of this job; a new one where there is none yet."""
         answer = self._by_job.get(job_id)
@@ -39,6 +40,7 @@ class Answers:
                 now=now,
                 interactive=interactive,
                 goes_on_unread=goes_on_unread,
+                workload=workload,
             )
             self._by_job[job_id] = answer
             if len(self._by_job) > self._kept_max:

@@ -3,84 +3,74 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+
+from archipelag_coordinator.domain.essentials import Essential, Sample, Shows
 
 MINUTES: Final = 60
 
 
 @dataclass(frozen=True)
-class Counts:
-    """Since the process started; they only grow."""
+class Marks:
+    """What one sample did in a minute. Of a count that began anew, what it lost does not count as a fall."""
 
-    submitted: int = 0
-    succeeded: int = 0
-    failed: int = 0
-    refused: int = 0
-    items: int = 0
-    failovers: int = 0
-    answers: int = 0
-    """Answers whose first item was timed."""
-    first_item_s: float = 0.0
-    """The sum of those times."""
-
-
-@dataclass(frozen=True)
-class Levels:
-    """At one moment."""
-
-    streams: int = 0
-    waiting: int = 0
-    slots_busy: int = 0
+    rose: float
+    most: float
+    least: float
 
 
 @dataclass(frozen=True)
 class Minute:
-    """What a minute added, and the highest of each level in it."""
+    """What could be read in it."""
 
     began_at: datetime
-    rose: Counts
-    highest: Levels
+    marks: Mapping[Sample, Marks]
 
-    @property
-    def first_item_s(self) -> float:
-        """The mean; 0 where nothing was timed."""
-        return self.rose.first_item_s / self.rose.answers if self.rose.answers else 0.0
+    def value(self, essential: Essential) -> float | None:
+        """In the essential's unit; None where nothing was read or measured."""
+        found = self.marks.get(essential.sample)
+        if found is None:
+            return None
+        match essential.shows:
+            case Shows.RISE:
+                return found.rose * essential.times
+            case Shows.MOST:
+                return found.most * essential.times
+            case Shows.LEAST:
+                return found.least * essential.times
+            case Shows.MEAN:
+                assert essential.per is not None, "a mean is of something"
+                per = self.marks.get(essential.per)
+                return essential.times * found.rose / per.rose if per and per.rose else None
 
 
 class History:
     """Guards the minutes. Not for two threads."""
 
     def __init__(self) -> None:
-        self._minutes: deque[tuple[datetime, Counts, Counts, Levels]] = deque(maxlen=MINUTES)
-        """When it began, the counts before it and at its newest, and its highest levels."""
+        self._minutes: deque[tuple[datetime, dict[Sample, Marks]]] = deque(maxlen=MINUTES)
+        self._newest: dict[Sample, float] = {}
+        """What was read last of each, so that a count's rise over a gap is not lost."""
 
-    def note(self, now: datetime, counts: Counts, levels: Levels) -> None:
-        """Once and again in each minute."""
+    def note(self, now: datetime, read: Mapping[Sample, float]) -> None:
+        """Once and again in each minute. Counts rise from where they were when they were read first."""
         began = now.replace(second=0, microsecond=0)
-        if self._minutes and self._minutes[-1][0] == began:
-            _, before, _, highest = self._minutes.pop()
-            levels = _higher(highest, levels)
-        else:
-            before = self._minutes[-1][2] if self._minutes else Counts()
-        self._minutes.append((began, before, counts, levels))
+        if not self._minutes or self._minutes[-1][0] != began:
+            self._minutes.append((began, {}))
+        marks = self._minutes[-1][1]
+        for sample, value in read.items():
+            rose = max(0.0, value - self._newest.get(sample, value))
+            so_far = marks.get(sample)
+            marks[sample] = (
+                Marks(rose, value, value)
+                if so_far is None
+                else Marks(so_far.rose + rose, max(so_far.most, value), min(so_far.least, value))
+            )
+        self._newest.update(read)
 
     def minutes(self) -> list[Minute]:
         """Oldest first; at most an hour of them. Those in which nothing was noted are left out."""
-        return [
-            Minute(began, _rise(before, counts), levels)
-            for began, before, counts, levels in self._minutes
-        ]
-
-
-def _rise(before: Counts, after: Counts) -> Counts:
-    return Counts(
-        **{f.name: getattr(after, f.name) - getattr(before, f.name) for f in fields(Counts)}
-    )
-
-
-def _higher(one: Levels, other: Levels) -> Levels:
-    return Levels(
-        **{f.name: max(getattr(one, f.name), getattr(other, f.name)) for f in fields(Levels)}
-    )
+        return [Minute(began, dict(marks)) for began, marks in self._minutes]

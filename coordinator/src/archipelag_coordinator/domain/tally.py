@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from datetime import datetime
 
 from archipelag_coordinator.domain.answer import Answer
@@ -14,8 +15,9 @@ from archipelag_coordinator.domain.job import Job
 class Tally:
     """Guards numbers that only grow, but for `drifted`. Not for two threads.
 
-    Nothing here is touched for a single token: what an answer's items tell is added up once, when an attempt or the
-    job has ended. Keys are bounded: slugs by the catalogue, causes and codes by their own lists.
+    Nothing here is touched for a single token: what an answer's items tell is added up when somebody looks, and once
+    more when an attempt or the job has ended. Keys are bounded: slugs by the catalogue, causes and codes by their own
+    lists.
     """
 
     def __init__(self) -> None:
@@ -28,7 +30,7 @@ class Tally:
         self.failovers = 0
         """Attempts that ended too early, after which another went on."""
         self.items: Counter[str] = Counter()
-        """Items that ended attempts had accepted, by workload."""
+        """Items that were accepted here, by workload: up to the last `flowed`."""
         self.output_bytes = 0
         """Of answers of jobs that succeeded here."""
         self.prompt_tokens: Counter[str] = Counter()
@@ -78,7 +80,6 @@ class Tally:
         """An attempt, the job, or both at once have ended and are settled."""
         if attempt is not None:
             self.attempts[attempt.status.value, attempt.cause.value if attempt.cause else ""] += 1
-            self.items[job.cargo_slug] += attempt.positions
             too_early = attempt.status in (AttemptStatus.FAILED, AttemptStatus.LOST)
             self.failovers += too_early and not job.finished
         if job.finished:
@@ -86,6 +87,14 @@ class Tally:
             self.jobs[job.cargo_slug, job.status.value, cause] += 1
             self.prompt_tokens[job.cargo_slug] += job.prompt_tokens
             self.charged[job.cargo_slug] += job.charged
+
+    def flowed(self, answers: Iterable[Answer]) -> None:
+        """Counts what has come since the last time, of those whose home this process is. For whoever is about to read
+        `items`. A position that is made anew is counted once."""
+        for answer in answers:
+            if answer.next > answer.counted and not answer.follows:
+                self.items[answer.workload] += answer.next - answer.counted
+                answer.counted = answer.next
 
     def answered(self, answer: Answer, example: Example | None = None) -> None:
         """The answer of a job that succeeded has ended; how fast it was is told by who saw its beginning."""

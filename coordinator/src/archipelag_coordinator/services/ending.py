@@ -269,6 +269,8 @@ async def announce(world: World, closed: Closed) -> None:
         if not await begin_at(world, job, answer, attempt.next_position):
             return
         answer.wait(job.waiting_for)
+    if answer is not None:
+        world.tally.flowed((answer,))
     world.nudge()
 
 

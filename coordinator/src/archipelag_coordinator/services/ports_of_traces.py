@@ -28,6 +28,10 @@ class Traces(Protocol):
         """What is going on here is what this job's later spans are part of."""
         ...
 
+    def resume(self, job: JobId, traceparent: str) -> None:
+        """As `keep`, of a job that another process took; empty: nobody followed it there."""
+        ...
+
     def carried(self) -> str:
         """What another part must be given so that its spans belong to what is going on here; empty: nothing."""
         ...
@@ -55,6 +59,9 @@ class NoTraces:
 
     def keep(self, job: JobId) -> None:
         """There is nothing to keep."""
+
+    def resume(self, job: JobId, traceparent: str) -> None:
+        """There is nothing to go on with."""
 
     def carried(self) -> str:
         return ""

@@ -43,9 +43,16 @@ async def recall(world: World, tx: Tx, job: Job) -> Answer:
     known = world.answers.get(job.id)
     if known is not None and not known.follows:
         return known
+    world.traces.resume(job.id, job.trace)
+    with world.traces.span("adopt", job.id):
+        return await _adopted(world, tx, job)
+
+
+async def _adopted(world: World, tx: Tx, job: Job) -> Answer:
     answer = await _open(world, tx, job)
     answer.load(await tx.items.of_job(job.id), stored=True)
     answer.follows, answer.recalled = False, True
+    answer.counted = answer.next  # By its former home.
     answer.delivered = max(answer.delivered, job.delivered)
     answer.taken = max(answer.taken, answer.delivered)
     if answer.readers == 0 and job.interactive:
@@ -125,6 +132,7 @@ async def _open(world: World, tx: Tx, job: Job) -> Answer:
         now=world.clock.monotonic(),
         interactive=job.interactive,
         goes_on_unread=job.goes_on_unread,
+        workload=job.cargo_slug,
     )
 
 

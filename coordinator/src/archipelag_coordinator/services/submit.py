@@ -146,6 +146,7 @@ def _job(
         idempotency_key=submission.idempotency_key,
         request_hash=submission.request_hash,
         goes_on_unread=submission.goes_on_unread,
+        trace=world.traces.carried(),
     )
 
 
@@ -157,6 +158,7 @@ def _open(world: World, job: Job, cargo: Cargo) -> None:
         now=world.clock.monotonic(),
         interactive=job.interactive,
         goes_on_unread=job.goes_on_unread,
+        workload=job.cargo_slug,
     )
 
 

@@ -28,6 +28,7 @@ from archipelag_coordinator.services.ports import (
     Store,
 )
 from archipelag_coordinator.services.ports_of_cargos import CatalogueSigner
+from archipelag_coordinator.services.ports_of_figures import Figures, NoFigures
 from archipelag_coordinator.services.ports_of_files import Blobs
 from archipelag_coordinator.services.ports_of_people import IdentityProvider, Mail, Mailbox
 from archipelag_coordinator.services.ports_of_traces import NoTraces, Traces
@@ -75,6 +76,7 @@ class World:
     footing: Footing = field(default_factory=Footing)
     tally: Tally = field(default_factory=Tally)
     history: History = field(default_factory=History)
+    figures: Figures = field(default_factory=NoFigures)
     traces: Traces = field(default_factory=NoTraces)
     submitting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SUBMITTING_MAX))
     """Requests that are taken at once. The others wait here, first come first served, without a connection to the

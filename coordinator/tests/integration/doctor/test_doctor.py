@@ -25,6 +25,7 @@ from archipelag_coordinator.doctor import Finding, State, mail
 from archipelag_embedded.nats import Nats
 from archipelag_embedded.postgres import Postgres
 from archipelag_embedded.process import free_port
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 START_S = 30.0
 
@@ -167,6 +168,11 @@ def _no_such_database(patient: Patient) -> None:
     patient.environ["ARCHIPELAG_DATABASE_URL"] = url.replace("/test_", "/no_such_")
 
 
+def _wrong_password(patient: Patient) -> None:
+    parts = conninfo_to_dict(patient.dsn)
+    patient.environ["ARCHIPELAG_DATABASE_URL"] = make_conninfo(**parts | {"password": "another"})
+
+
 def _schema_unknown(patient: Patient) -> None:
     patient.sql("UPDATE alembic_version SET version_num = 'pre_9999'")
 
@@ -201,6 +207,7 @@ BREAKAGES: dict[str, tuple[Callable[[Patient], None], str, str, str]] = {
     "a key for all to read": (_key_for_all, "keys", "not usable", "chmod 600"),
     "no database server": (_database_gone, "database", "refused", "that PostgreSQL runs"),
     "no such database": (_no_such_database, "database", "does not exist", "DATABASE_URL"),
+    "a wrong password": (_wrong_password, "database", "authentication failed", "pg_hba.conf"),
     "a newer schema": (_schema_unknown, "schema", "pre_9999 is not known", "update this one"),
     "an older schema": (
         _schema_old,

@@ -20,12 +20,14 @@ async def ask(
     client: str = "127.0.0.1",
     host: str = "127.0.0.1",
     path: str = "/metrics",
+    port: int = 80,
+    shared_port: int = 0,
     **headers: str,
 ) -> httpx.Response:
-    door = MetricsDoor(PlainTextResponse("the rest"), _page, token)
+    door = MetricsDoor(PlainTextResponse("the rest"), _page, token, shared_port=shared_port)
     transport = httpx.ASGITransport(door, client=(client, 40_000))
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}") as http:
+    async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}:{port}") as http:
         return await http.get(path, headers=named)
 
 
@@ -85,3 +87,13 @@ async def test_the_token_opens_it_from_anywhere() -> None:
     )
 
     assert answer.status_code == 200
+
+
+async def test_where_workers_share_a_port_each_tells_at_its_own_alone() -> None:
+    shared = await ask(TOKEN, port=8420, shared_port=8420, authorization=f"Bearer {TOKEN}")
+    own = await ask(TOKEN, port=8431, shared_port=8420, authorization=f"Bearer {TOKEN}")
+    stranger = await ask(TOKEN, port=8420, shared_port=8420)
+
+    assert (shared.status_code, own.status_code, stranger.status_code) == (421, 200, 401)
+    assert "ARCHIPELAG_WORKER_PORT" in shared.json()["error"]["message"]
+    assert "figures" not in shared.text

@@ -1,15 +1,14 @@
-"""What a process did, in plain numbers: durations in bounds, jobs by how they ended, the last hour by the minute."""
+"""What a process did, in plain numbers: durations in bounds, jobs by how they ended."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 from archipelag_contracts.ids import Epoch, JobId
 from archipelag_coordinator.domain.answer import Answer
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.histogram import Example, Histogram
-from archipelag_coordinator.domain.history import MINUTES, Counts, History, Levels
 from archipelag_coordinator.domain.tally import Tally
 from archipelag_coordinator.testing.builders import a_job, an_attempt, an_island
 
@@ -86,23 +85,32 @@ def test_only_who_saw_an_answer_begin_tells_how_fast_it_was() -> None:
     assert tally.output_bytes == 6
 
 
-def test_an_hour_is_kept_by_the_minute() -> None:
-    history = History()
-    for second in range(0, 3700, 20):
-        at = NOON + timedelta(seconds=second)
-        history.note(at, Counts(submitted=second), Levels(streams=second % 60))
+def test_items_are_counted_as_they_flow_and_each_position_once() -> None:
+    tally = Tally()
+    answer = Answer(JobId("job_1"), items_max=9, size_bytes_max=99, now=0.0, workload="chat")
+    answer.begin(Epoch(1), 0.0)
+    answer.accept(0, ["a", "b", "c"], [], 0.0)
 
-    minutes = history.minutes()
+    tally.flowed([answer])
+    tally.flowed([answer])
+    flowing = tally.items["chat"]
+    answer.cut_back(1)
+    answer.begin(Epoch(2), 0.0)
+    answer.accept(1, ["b"], [], 0.0)
+    tally.flowed([answer])
+    made_anew = tally.items["chat"]
+    answer.accept(2, ["c", "d"], [], 0.0)
+    tally.flowed([answer])
 
-    assert len(minutes) == MINUTES
-    assert minutes[-1].began_at == NOON + timedelta(minutes=61)
-    assert {one.rose.submitted for one in minutes[:-1]} == {60}
-    assert {one.highest.streams for one in minutes[:-1]} == {40}
+    assert (flowing, made_anew, tally.items["chat"]) == (3, 3, 4)
 
 
-def test_a_minute_without_an_answer_has_no_speed() -> None:
-    history = History()
-    history.note(NOON, Counts(answers=2, first_item_s=3.0), Levels())
-    history.note(NOON + timedelta(minutes=1), Counts(answers=2, first_item_s=3.0), Levels())
+def test_a_copy_for_readers_is_its_homes_to_count() -> None:
+    tally = Tally()
+    copy = Answer(JobId("job_1"), items_max=9, size_bytes_max=99, now=0.0, workload="chat")
+    copy.follows = True
+    copy.accept(0, ["a"], [], 0.0)
 
-    assert [one.first_item_s for one in history.minutes()] == [1.5, 0.0]
+    tally.flowed([copy])
+
+    assert not tally.items

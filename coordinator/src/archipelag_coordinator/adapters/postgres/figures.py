@@ -39,8 +39,8 @@ BUSY: Final = """
 
 
 @dataclass(frozen=True)
-class DatabaseFigures:
-    """Amounts in micro-credits."""
+class Books:
+    """Every account as it stands, added up anew. Amounts in micro-credits."""
 
     balances: Mapping[str, int]
     """By kind of account, or the name of one of the network's own."""
@@ -50,9 +50,6 @@ class DatabaseFigures:
     reservations: int
     reservation_overdue_s: float
     """How long the oldest pending reservation is past its time; negative: it is not."""
-    server: Mapping[str, int]
-    transaction_oldest_s: float
-    waiting_for_locks: int
 
     @property
     def sum(self) -> int:
@@ -60,19 +57,34 @@ class DatabaseFigures:
         return sum(self.balances.values())
 
 
-async def read(connection: Connection) -> DatabaseFigures:
+@dataclass(frozen=True)
+class ServerFigures:
+    counts: Mapping[str, int]
+    transaction_oldest_s: float
+    waiting_for_locks: int
+
+
+async def read_books(connection: Connection) -> Books:
+    """Reads every account: for once a minute."""
     accounts = await every(connection, BALANCES, {})
     reserved = await one(connection, RESERVED, {})
-    server = await one(connection, SERVER, {})
-    busy = await one(connection, BUSY, {})
-    assert reserved is not None and server is not None and busy is not None
-    return DatabaseFigures(
+    assert reserved is not None
+    return Books(
         balances={row["account"]: row["balance"] for row in accounts},
         held=reserved["held"],
         reserved=reserved["amount"],
         reservations=reserved["count"],
         reservation_overdue_s=reserved["overdue_s"],
-        server=dict(server),
+    )
+
+
+async def read_server(connection: Connection) -> ServerFigures:
+    """Reads what the server counts anyway."""
+    server = await one(connection, SERVER, {})
+    busy = await one(connection, BUSY, {})
+    assert server is not None and busy is not None
+    return ServerFigures(
+        counts=dict(server),
         transaction_oldest_s=busy["oldest_s"],
         waiting_for_locks=busy["waiting"],
     )

@@ -140,12 +140,12 @@ class PostgresFiles:
 
     async def blob(self, blob: BlobId) -> Blob | None:
         row = await one(self._connection, THE_BLOB, {"id": blob})
-        return _blob(row) if row else None
+        return blob_of_row(row) if row else None
 
     async def lock_written(self, job: JobId, epoch: Epoch, name: str) -> Blob | None:
         values = {"job": job, "epoch": epoch, "name": plain(name)}
         row = await one(self._connection, LOCK_WRITTEN, values)
-        return _blob(row) if row else None
+        return blob_of_row(row) if row else None
 
     async def written(self, job: JobId, epoch: Epoch) -> tuple[int, int]:
         row = await one(self._connection, WRITTEN, {"job": job, "epoch": epoch})
@@ -162,7 +162,7 @@ class PostgresFiles:
         standing = await one(self._connection, SAME_CONTENT, values)
         if standing is not None:
             await self.give_up(blob.id)
-            return _blob(standing)
+            return blob_of_row(standing)
         if not await changed(self._connection, SETTLE, values):
             raise Conflict("this upload has been given up")
         return blob
@@ -245,7 +245,7 @@ def _values(value: Blob | File | Input) -> dict[str, Any]:
     return values
 
 
-def _blob(row: Mapping[str, Any]) -> Blob:
+def blob_of_row(row: Mapping[str, Any]) -> Blob:
     values = {name: row[name] for name in _BLOB}
     state = BlobState(row["state"])
     return Blob(**values | {"state": state, "sums": bytes(row["sums"])})

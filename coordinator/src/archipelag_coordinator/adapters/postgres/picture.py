@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -10,8 +10,10 @@ from typing import Final
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
-from archipelag_coordinator.adapters.postgres.rows import Connection, one
+from archipelag_coordinator.adapters.postgres.files import blob_of_row
+from archipelag_coordinator.adapters.postgres.rows import Connection, every, one
 from archipelag_coordinator.adapters.postgres.store import PostgresTx
+from archipelag_coordinator.domain.file import Blob
 
 BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 EXPORT: Final = "SELECT pg_export_snapshot() AS name"
@@ -19,6 +21,11 @@ COUNTS: Final = """
     SELECT (SELECT string_agg(version_num, ' ' ORDER BY version_num) FROM alembic_version) AS schema,
         (SELECT count(*) FROM users) AS users, (SELECT count(*) FROM jobs) AS jobs,
         (SELECT count(*) FROM transfers) AS transfers
+"""
+
+STORED: Final = "SELECT * FROM blobs WHERE state = 'stored' ORDER BY id"
+STORED_STILL: Final = """
+    SELECT id FROM blobs WHERE state = 'stored' AND id = ANY(%(ids)s) ORDER BY id
 """
 
 
@@ -52,6 +59,15 @@ class Picture:
         return Figures(
             audit_entries=head.number, audit_hash=head.hash.hex(), drifted=drifted, **counts
         )
+
+    async def blobs(self) -> list[Blob]:
+        """Those whose bytes are whole."""
+        return [blob_of_row(row) for row in await every(self.connection, STORED, {})]
+
+    async def still_stored(self, blobs: Sequence[str]) -> tuple[str, ...]:
+        """Which of these were not left in the meantime."""
+        rows = await every(self.connection, STORED_STILL, {"ids": list(blobs)})
+        return tuple(row["id"] for row in rows)
 
 
 @asynccontextmanager

@@ -202,10 +202,15 @@ class PostgresStore:
         async with self._autocommitting() as connection:
             return await door.prune(connection, now)
 
-    async def figures(self) -> figures.DatabaseFigures:
-        """For whoever watches the database and the books. Reads every account."""
+    async def books(self) -> figures.Books:
+        """For whoever watches the ledger. Reads every account."""
         async with self._autocommitting() as connection:
-            return await figures.read(connection)
+            return await figures.read_books(connection)
+
+    async def server(self) -> figures.ServerFigures:
+        """For whoever watches the database."""
+        async with self._autocommitting() as connection:
+            return await figures.read_server(connection)
 
     def pool_counts(self) -> dict[str, int]:
         """Connections by state; `waiting` are those who ask for one."""

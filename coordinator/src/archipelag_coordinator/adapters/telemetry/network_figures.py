@@ -8,7 +8,7 @@ from typing import Final
 
 from prometheus_client.metrics_core import Metric
 
-from archipelag_coordinator.adapters.postgres.figures import DatabaseFigures
+from archipelag_coordinator.adapters.postgres.figures import Books, ServerFigures
 from archipelag_coordinator.adapters.telemetry.families import (
     counter,
     from_nothing,
@@ -41,7 +41,7 @@ class NetworkFigures:
     coordinators: int
     """That are alive."""
     has_leader: bool
-    database: DatabaseFigures
+    server: ServerFigures
     now: float
     """Seconds since 1970, when it was read."""
 
@@ -49,8 +49,29 @@ class NetworkFigures:
 def network_figures(world: World, told: NetworkFigures) -> Iterator[Metric]:
     yield from _queues(world, told)
     yield from _chores(told)
-    yield from _books(told.database)
-    yield from _database(told.database)
+    yield from _database(told.server)
+
+
+def ledger_figures(told: Books, at: float) -> Iterator[Metric]:
+    """`at`: seconds since 1970, when every account was read."""
+    text = "When the accounts were added up for these figures."
+    yield gauge("archipelag_ledger_read_timestamp_seconds", text, at)
+    text = "Balances of the ledger by kind of account, in credits."
+    whole = {account: amount / UCREDITS for account, amount in told.balances.items()}
+    yield gauges("archipelag_ledger_balance_credits", text, ["account"], whole)
+    text = "The sum of all balances, in micro-credits: 0, or the books do not balance."
+    yield gauge("archipelag_ledger_sum_microcredits", text, told.sum)
+    text = (
+        "What accounts hold less what is reserved, in micro-credits: 0, or a reservation was lost."
+    )
+    yield gauge("archipelag_ledger_held_drift_microcredits", text, told.held - told.reserved)
+    text = "Credits that are reserved for unfinished jobs."
+    yield gauge("archipelag_ledger_reserved_credits", text, told.reserved / UCREDITS)
+    text = "Reservations that have not ended."
+    yield gauge("archipelag_ledger_reservations", text, told.reservations)
+    text = "How long the oldest reservation is past its time; 0: none is."
+    overdue = max(0.0, told.reservation_overdue_s)
+    yield gauge("archipelag_ledger_reservation_overdue_seconds", text, overdue)
 
 
 def _queues(world: World, told: NetworkFigures) -> Iterator[Metric]:
@@ -85,27 +106,8 @@ def _chores(told: NetworkFigures) -> Iterator[Metric]:
     yield gauges("archipelag_network_chore_late_seconds", text, ["chore"], late)
 
 
-def _books(told: DatabaseFigures) -> Iterator[Metric]:
-    text = "Balances of the ledger by kind of account, in credits."
-    whole = {account: amount / UCREDITS for account, amount in told.balances.items()}
-    yield gauges("archipelag_ledger_balance_credits", text, ["account"], whole)
-    text = "The sum of all balances, in micro-credits: 0, or the books do not balance."
-    yield gauge("archipelag_ledger_sum_microcredits", text, told.sum)
-    text = (
-        "What accounts hold less what is reserved, in micro-credits: 0, or a reservation was lost."
-    )
-    yield gauge("archipelag_ledger_held_drift_microcredits", text, told.held - told.reserved)
-    text = "Credits that are reserved for unfinished jobs."
-    yield gauge("archipelag_ledger_reserved_credits", text, told.reserved / UCREDITS)
-    text = "Reservations that have not ended."
-    yield gauge("archipelag_ledger_reservations", text, told.reservations)
-    text = "How long the oldest reservation is past its time; 0: none is."
-    overdue = max(0.0, told.reservation_overdue_s)
-    yield gauge("archipelag_ledger_reservation_overdue_seconds", text, overdue)
-
-
-def _database(told: DatabaseFigures) -> Iterator[Metric]:
-    server = told.server
+def _database(told: ServerFigures) -> Iterator[Metric]:
+    server = told.counts
     text = "Connections to this database, everybody's."
     yield gauge("archipelag_database_connections", text, server["connections"])
     text = "How many the server takes."

@@ -37,18 +37,34 @@ REFUSALS: Final = (
 
 
 @dataclass(frozen=True)
+class Written:
+    """How streams are written to their readers."""
+
+    writes: int
+    held: int
+    """Of these, those that waited for more to say."""
+    hold_s: float
+    """How long an item is held back now, at most."""
+    load: float
+    """The share of one core that was spent when it was last measured."""
+
+
+@dataclass(frozen=True)
 class Innards:
     """What no port tells of this process: asked of its adapters at each scrape."""
 
     relay: Callable[[], Mapping[str, int]]
     """Counts of the chunk relay, by what was counted."""
+    written: Callable[[], Written]
+    callers: Callable[[], Mapping[str, int]]
+    """Requests by whether their caller was known from a moment ago or asked for."""
     pool: Callable[[], Mapping[str, int]]
     """Connections to the database: size, available, waiting."""
     leads: Callable[[], bool]
     connected: Callable[[], bool]
     """Whether the broker is there."""
     lag_s: Callable[[], float]
-    """The longest that the event loop was late since it was asked last."""
+    """The longest that the event loop was late in the last moments."""
 
 
 def own_figures(world: World, innards: Innards) -> Iterator[Metric]:
@@ -96,8 +112,9 @@ def _work(tally: Tally, world: World) -> Iterator[Metric]:
     )
     text = "Attempts that ended too early, after which another went on."
     yield counter("archipelag_failovers", text, tally.failovers)
+    tally.flowed(world.answers.all())
     items = from_nothing(slugs, tally.items)
-    text = "Items of output that ended attempts had accepted; of a language model, tokens."
+    text = "Items of output that came here, as they flow; of a language model, tokens."
     yield counters("archipelag_items", text, ["workload"], items)
     text = "Output of jobs that succeeded."
     yield counter("archipelag_output_bytes", text, tally.output_bytes)
@@ -180,13 +197,29 @@ def _holds(world: World, innards: Innards) -> Iterator[Metric]:
         ["kind"],
         dict(innards.relay()),
     )
+    yield from _written(innards.written())
+    text = (
+        "Requests by how their caller was found: asked of the database, or known from just before."
+    )
+    yield counters("archipelag_callers", text, ["found"], dict(innards.callers()))
     text = "Connections of this process to PostgreSQL."
     yield gauges("archipelag_database_pool_connections", text, ["state"], dict(innards.pool()))
     yield gauge("archipelag_leader", "1 where this process leads.", innards.leads())
     text = "1 while the broker is connected."
     yield gauge("archipelag_broker_connected", text, innards.connected())
-    text = "The longest that the event loop was late since the last scrape."
+    text = "The longest that the event loop was late in the last half minute."
     yield gauge("archipelag_event_loop_lag_seconds", text, innards.lag_s())
+
+
+def _written(told: Written) -> Iterator[Metric]:
+    text = "Writes to readers of streams; several items may be in one."
+    yield counter("archipelag_stream_writes", text, told.writes)
+    text = "Of these, those that waited for more to say."
+    yield counter("archipelag_stream_writes_held", text, told.held)
+    text = "How long an item is held back now, at most; 0: this process is not busy."
+    yield gauge("archipelag_stream_hold_seconds", text, told.hold_s)
+    text = "The share of one core that this process spent while it last streamed."
+    yield gauge("archipelag_stream_load_ratio", text, told.load)
 
 
 def _fleet(world: World) -> Iterator[Metric]:

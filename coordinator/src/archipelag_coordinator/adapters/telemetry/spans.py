@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Final
@@ -16,12 +17,13 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
 
 KEPT_MAX: Final = 20_000
+TRACEPARENT: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 SAMPLED: Final = 1
 """The bit of W3C's flags that says so."""
 
 
 class Spans:
-    """Not for two threads. Another process that goes on with a job begins a trace of its own."""
+    """Not for two threads."""
 
     def __init__(self, tracer: traces.Tracer, clock: Clock) -> None:
         self._tracer = tracer
@@ -40,8 +42,11 @@ class Spans:
         return self._tracer.span(name, traces.read(traceparent))
 
     def keep(self, job: JobId) -> None:
-        if carried := traces.carried():
-            self._kept[job] = carried
+        self.resume(job, traces.carried())
+
+    def resume(self, job: JobId, traceparent: str) -> None:
+        if TRACEPARENT.fullmatch(traceparent):
+            self._kept[job] = traceparent
             if len(self._kept) > KEPT_MAX:
                 self._kept.popitem(last=False)
 

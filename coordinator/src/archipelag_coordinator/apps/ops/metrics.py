@@ -23,10 +23,13 @@ Page = Callable[[str], Awaitable[tuple[bytes, str]]]
 class MetricsDoor:
     """Answers `/metrics`, and leaves everything else to `app`."""
 
-    def __init__(self, app: ASGIApp, page: Page, token: str = "") -> None:
+    def __init__(self, app: ASGIApp, page: Page, token: str = "", *, shared_port: int = 0) -> None:
+        """`shared_port`: where the system deals requests out among several workers; figures of one of them, and of
+        another one the next time, would be worse than none."""
         self._app = app
         self._page = page
         self._token = token
+        self._shared_port = shared_port
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] != PATH:
@@ -40,6 +43,9 @@ class MetricsDoor:
         refused = self._refused(request)
         if refused is not None:
             return refused
+        if self._shared_port and (request.scope.get("server") or ("", 0))[1] == self._shared_port:
+            why = "several workers share this port: ask each at its own, from ARCHIPELAG_WORKER_PORT on"
+            return _refusal(421, "shared_port", why)
         body, media_type = await self._page(request.headers.get("accept", ""))
         return Response(body, headers={"content-type": media_type, "cache-control": "no-store"})
 

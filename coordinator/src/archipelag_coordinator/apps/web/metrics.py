@@ -1,9 +1,7 @@
-"""The last hour of this Coordinator as plots: what Prometheus is told, for who has none."""
+"""The last hour as plots, by the dashboards' names: what Prometheus is told, for who has none."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -12,30 +10,19 @@ from starlette.routing import Route
 
 from archipelag_coordinator.apps.web import plots
 from archipelag_coordinator.apps.web.asking import looking_after, world_of
+from archipelag_coordinator.apps.web.queries import word_in
 from archipelag_coordinator.apps.web.render import fragment, page
+from archipelag_coordinator.domain.essentials import ESSENTIALS
 from archipelag_coordinator.domain.histogram import Histogram
-from archipelag_coordinator.domain.history import Minute
 
-
-@dataclass(frozen=True)
-class _Shown:
-    title: str
-    unit: str
-    value: Callable[[Minute], float]
-    places: int = 0
-
-
-SHOWN: Final = (
-    _Shown("Jobs submitted", "jobs", lambda one: one.rose.submitted),
-    _Shown("Jobs that succeeded", "jobs", lambda one: one.rose.succeeded),
-    _Shown("Jobs that failed", "jobs", lambda one: one.rose.failed),
-    _Shown("Items of output", "items", lambda one: one.rose.items),
-    _Shown("Time to first item", "ms", lambda one: 1000 * one.first_item_s, 1),
-    _Shown("Requests refused", "requests", lambda one: one.rose.refused),
-    _Shown("Streams at once", "streams", lambda one: one.highest.streams),
-    _Shown("Jobs that wait at once", "jobs", lambda one: one.highest.waiting),
-    _Shown("Slots taken at once", "slots", lambda one: one.highest.slots_busy),
-)
+TITLES: Final = {
+    "network": "Network",
+    "jobs": "Jobs",
+    "islands": "Islands",
+    "ledger": "Ledger",
+    "fabric": "Fabric",
+}
+FIRST: Final = "network"
 
 
 async def get_metrics(request: Request) -> Response:
@@ -50,10 +37,13 @@ async def live_metrics(request: Request) -> Response:
 
 def _drawn(request: Request) -> dict[str, Any]:
     world = world_of(request)
+    of = word_in(request, "of", ESSENTIALS, fallback=FIRST)
     minutes = world.history.minutes()
     tally = world.tally
     return {
-        "plots": [(shown.title, shown.unit, _plot(minutes, shown)) for shown in SHOWN],
+        "of": of,
+        "titles": TITLES,
+        "plots": [(one, plots.by_minute(minutes, one)) for one in ESSENTIALS[of]],
         "speeds": [
             ("Time to first item", *_speeds(tally.first_item)),
             ("Time between items", *_speeds(tally.between_items)),
@@ -64,19 +54,6 @@ def _drawn(request: Request) -> dict[str, Any]:
         ],
         "home": world.home,
     }
-
-
-def _plot(minutes: Sequence[Minute], shown: _Shown) -> plots.Plot:
-    return plots.bars(
-        [
-            plots.Point(
-                f"{one.began_at:%H:%M}",
-                shown.value(one),
-                f"{shown.value(one):,.{shown.places}f}",
-            )
-            for one in minutes
-        ]
-    )
 
 
 def _speeds(measured: Histogram) -> tuple[int, str, str]:

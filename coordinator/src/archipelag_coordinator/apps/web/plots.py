@@ -1,13 +1,15 @@
-"""Small plots as SVG, drawn on the server: bars by day, and how full something is."""
+"""Small plots as SVG, drawn on the server: bars by day and by minute."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Final
 
 from archipelag_coordinator.apps.web.words import credits_text
+from archipelag_coordinator.domain.essentials import Essential, Shows
+from archipelag_coordinator.domain.history import Minute
 from archipelag_coordinator.domain.sums import Days
 
 WIDTH: Final = 640
@@ -40,15 +42,18 @@ class Tick:
 
 @dataclass(frozen=True)
 class Plot:
-    """What the template draws. `top` is the highest value, `empty` where all are zero."""
+    """What the template draws. `top` is the highest value; `empty` where all are zero, which `nothing` then says."""
 
     width: int
     height: int
     floor: float
     bars: tuple[Bar, ...]
+    rows: tuple[Bar, ...]
+    """Those of the table behind it."""
     ticks: tuple[Tick, ...]
     top: str
     empty: bool
+    nothing: str = "Nothing yet in this time."
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,8 @@ def bars(points: Sequence[Point], ticks_max: int = 6) -> Plot:
         for number in range(0, len(points), step)
     )
     said = highest.text if highest and top > 0 else ""
-    return Plot(WIDTH, HEIGHT, floor, drawn, ticks, said, top <= 0)
+    rows = tuple(bar for bar in drawn if bar.value)
+    return Plot(WIDTH, HEIGHT, floor, drawn, rows, ticks, said, top <= 0)
 
 
 def _bar(number: int, point: Point, room: float, floor: float, top: float) -> Bar:
@@ -103,6 +109,28 @@ def by_day(amounts: Mapping[str, int], days: Days) -> Plot:
             for value in [amounts.get(day.isoformat(), 0)]
         ]
     )
+
+
+def by_minute(minutes: Sequence[Minute], essential: Essential) -> Plot:
+    """What an essential figure was in each minute; in the table, what it was not, too."""
+    values = [one.value(essential) for one in minutes]
+    unread = "not measured" if essential.shows is Shows.MEAN else "not read"
+    drawn = bars(
+        [
+            Point(
+                f"{one.began_at:%H:%M}",
+                value or 0.0,
+                unread if value is None else f"{value:,.{essential.places}f}",
+            )
+            for one, value in zip(minutes, values, strict=True)
+        ]
+    )
+    nothing = f"0 {essential.unit}, the whole time."
+    if None in values:
+        nothing = f"0 {essential.unit} wherever it was {unread.removeprefix('not ')}."
+    if not any(value is not None for value in values):
+        nothing = f"{unread.capitalize()} in this time."
+    return replace(drawn, rows=drawn.bars, nothing=nothing)
 
 
 def days_back(last: date, count: int) -> date:

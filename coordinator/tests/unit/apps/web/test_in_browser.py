@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from archipelag_coordinator.apps.api.app import create_app
 from archipelag_coordinator.apps.cookies import COOKIE
+from archipelag_coordinator.domain.essentials import SAMPLES
+from archipelag_coordinator.domain.history import MINUTES
 from archipelag_coordinator.domain.user import Role
 from archipelag_embedded.serving import served
 from playwright.async_api import Browser, ConsoleMessage, Page, Response
@@ -65,12 +68,21 @@ def tour(house: House) -> dict[str, tuple[str | None, str]]:
         "settings": ("ada", "/settings"),
         "admin-health": ("admin", "/admin"),
         "admin-metrics": ("admin", "/admin/metrics"),
+        "admin-metrics-fabric": ("admin", "/admin/metrics?of=fabric"),
         "admin-islands": ("admin", "/admin/islands"),
         "admin-cargos": ("admin", "/admin/cargos"),
         "admin-cargo": ("admin", f"/admin/cargos/{cargos['verified']}"),
         "admin-people": ("admin", "/admin/people"),
         "admin-audit": ("admin", "/admin/audit"),
     }
+
+
+def an_hour(house: House) -> None:
+    """Of figures, so that every plot has something to draw."""
+    world = house.scene.world
+    for minute in range(MINUTES):
+        at = world.clock.now() - timedelta(minutes=MINUTES - minute)
+        world.history.note(at, dict.fromkeys(SAMPLES, minute + minute * 7 % 11))
 
 
 async def open_page(
@@ -105,6 +117,7 @@ async def open_page(
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_every_page_is_open_to_everybody(scheme: str, size: str) -> None:
     house = await a_full_house()
+    an_hour(house)
     ARTIFACTS.mkdir(parents=True, exist_ok=True)
     found: list[str] = []
     async with open_house(house) as base, a_browser() as browser:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from archipelag_contracts.findings import Finding, State, looked_at
+
 from archipelag_island.adapters import status
 from archipelag_island.adapters.doctor import home as homes
 from archipelag_island.adapters.doctor import machine, network, owner
-from archipelag_island.adapters.doctor.finding import Finding, State
 from archipelag_island.adapters.identity import Home
 from archipelag_island.clock import Clock
 from archipelag_island.config import Settings
@@ -26,7 +27,7 @@ async def examine(settings: Settings, clock: Clock) -> list[Finding]:
             standing = home.load()
             home.key()
         except IslandError as error:
-            findings.append(Finding("identity", False, "not readable", str(error)))
+            findings.append(looked_at("identity", False, "not readable", str(error)))
         else:
             settings = replace(settings, coordinator=home.coordinator(settings.coordinator))
             findings.append(homes.enrolled(settings, standing))

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Final
 
 import httpx
+from archipelag_contracts.findings import Finding, looked_at
 from archipelag_oci.settings import Settings as RegistrySettings
 
 from archipelag_island.adapters import engines
-from archipelag_island.adapters.doctor.finding import Finding
 from archipelag_island.adapters.probe import cpu, disk, gpu, memory
 from archipelag_island.adapters.runtimes.found import found_runtimes
 from archipelag_island.config import RUNTIMES, Settings
@@ -40,7 +40,7 @@ async def machine(settings: Settings) -> list[Finding]:
 
 
 def _processors() -> Finding:
-    return Finding("processors", True, f"{cpu.cores()} that may be used")
+    return looked_at("processors", True, f"{cpu.cores()} that may be used")
 
 
 def _memory(free_bytes: int | None = None) -> Finding:
@@ -49,33 +49,33 @@ def _memory(free_bytes: int | None = None) -> Finding:
     found = f"{usable / 1e9:.1f} GB that may be used"
     if usable < MEMORY_MIN:
         advice = "only the smallest Cargos fit: the bundled model needs 768 MB, larger ones need their size and more"
-        return Finding("memory", True, found, advice)
+        return looked_at("memory", True, found, advice)
     if free is not None and free < FREE_MEMORY_MIN:
         advice = "end other programs, or cap what Cargos take with ARCHIPELAG_ISLAND_MEMORY_MB_MAX"
-        return Finding("memory", True, f"{found}, but {free / 1e6:.0f} MB are free", advice)
-    return Finding("memory", True, found)
+        return looked_at("memory", True, f"{found}, but {free / 1e6:.0f} MB are free", advice)
+    return looked_at("memory", True, found)
 
 
 def _gpu(devices: tuple[str, ...] = GPU_DEVICES) -> Finding:
     found = ", ".join(f"{one.name} {one.memory_bytes / 1e9:.0f} GB" for one in gpu.gpus())
     if found:
-        return Finding("graphics", True, found)
+        return looked_at("graphics", True, found)
     there = [name for name in devices if Path(name).exists()]
     if not there:
-        return Finding("graphics", True, "no graphics processor: Cargos run on the processors")
+        return looked_at("graphics", True, "no graphics processor: Cargos run on the processors")
     advice = (
         "`pip install nvidia-ml-py` and a working driver (`nvidia-smi`) let this agent see it"
         if "/dev/nvidia0" in there
         else "the agent counts NVIDIA's only; Cargos run on the processors"
     )
-    return Finding("graphics", True, f"{there[0]} is there, but cannot be asked", advice)
+    return looked_at("graphics", True, f"{there[0]} is there, but cannot be asked", advice)
 
 
 def _disk(home: Path) -> Finding:
     free = shutil.disk_usage(home if home.exists() else tempfile.gettempdir()).free
     well = free >= DISK_FREE_MIN
     advice = "" if well else "free some: weights and reports need at least 2 GB"
-    return Finding("disk", well, f"{free / 1e9:.1f} GB free", advice)
+    return looked_at("disk", well, f"{free / 1e9:.1f} GB free", advice)
 
 
 async def _runtimes(settings: Settings) -> list[Finding]:
@@ -90,7 +90,7 @@ async def _runtimes(settings: Settings) -> list[Finding]:
                 found.append(await _runtime(name, allowed[name], settings))
             else:
                 words = "not used, since ARCHIPELAG_ISLAND_RUNTIMES does not name it"
-                found.append(Finding(f"{name} runtime", True, words))
+                found.append(looked_at(f"{name} runtime", True, words))
     return found
 
 
@@ -99,7 +99,7 @@ async def _runtime(name: str, runtime: Runtime, settings: Settings) -> Finding:
         info = await runtime.probe()
     except NotUsable as error:
         named = settings.runtimes != RUNTIMES
-        return Finding(f"{name} runtime", not named, f"not usable: {error}", RUNTIME_ADVICE[name])
+        return looked_at(f"{name} runtime", not named, f"not usable: {error}", RUNTIME_ADVICE[name])
     found = (
         f"{info.executor or 'a child process'}, for Cargos from trust level {info.trust_min}; "
         f"isolates by {', '.join(info.isolation)}; but a Cargo {', '.join(info.not_isolated)}"
@@ -109,13 +109,13 @@ async def _runtime(name: str, runtime: Runtime, settings: Settings) -> Finding:
         advice = RUNTIME_ADVICE[name]
     elif name == "native" and os.getuid() == 0 and "user-of-its-own" not in info.isolation:
         advice = "install Python and this agent where every user can read them, so that Cargos get their own user"
-    return Finding(f"{name} runtime", True, found, advice)
+    return looked_at(f"{name} runtime", True, found, advice)
 
 
 async def _registry(settings: Settings) -> Finding:
     """The one that is set here; the catalogue's is known to a running agent only."""
     if not settings.registry:
-        return Finding("registry", True, "the one that the catalogue names")
+        return looked_at("registry", True, "the one that the catalogue names")
     scheme = RegistrySettings().scheme(settings.registry)
     try:
         async with httpx.AsyncClient(timeout=CONNECT_S, trust_env=False) as client:
@@ -123,12 +123,12 @@ async def _registry(settings: Settings) -> Finding:
     except httpx.HTTPError as error:
         advice = "check ARCHIPELAG_REGISTRY, and that outgoing connections to it are allowed"
         why = str(error) or type(error).__name__
-        return Finding("registry", False, f"{settings.registry}: {why}", advice)
+        return looked_at("registry", False, f"{settings.registry}: {why}", advice)
     # Whoever asks for credentials is there as well.
     if answer.status_code in (200, 401):
-        return Finding("registry", True, f"{settings.registry} answers")
+        return looked_at("registry", True, f"{settings.registry} answers")
     said = f"{settings.registry} answers {answer.status_code} where a registry says 200"
-    return Finding("registry", False, said, "check ARCHIPELAG_REGISTRY: it names something else")
+    return looked_at("registry", False, said, "check ARCHIPELAG_REGISTRY: it names something else")
 
 
 async def _images(settings: Settings) -> Finding:
@@ -139,9 +139,9 @@ async def _images(settings: Settings) -> Finding:
         settings.home if settings.home.exists() else tempfile.gettempdir()
     ).free
     if (settings.images_mb_max << 20) - taken <= free:
-        return Finding("images", True, found)
+        return looked_at("images", True, found)
     advice = "free some of that disk, or lower ARCHIPELAG_ISLAND_IMAGES_MB_MAX"
-    return Finding("images", True, f"{found}, but the disk has {free / 1e6:.0f} MB left", advice)
+    return looked_at("images", True, f"{found}, but the disk has {free / 1e6:.0f} MB left", advice)
 
 
 def _engines(settings: Settings) -> list[Finding]:
@@ -152,8 +152,8 @@ def _engines(settings: Settings) -> list[Finding]:
         except ModuleNotFoundError:
             there = False
         advice = "" if there else f"install the package that has {module}, or correct its name"
-        found.append(Finding(f"engine {name}", there, module if there else "missing", advice))
+        found.append(looked_at(f"engine {name}", there, module if there else "missing", advice))
     if not found:
         advice = "install one, for example archipelag-cargo-llm-chat"
-        found.append(Finding("engines", False, "none", advice))
+        found.append(looked_at("engines", False, "none", advice))
     return found

@@ -10,9 +10,9 @@ import ssl
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
+from archipelag_contracts.findings import Finding, looked_at
 from archipelag_contracts.signing import SigningKey
 
-from archipelag_island.adapters.doctor.finding import Finding
 from archipelag_island.adapters.enrolment import GrpcEnrolment
 from archipelag_island.adapters.link import NONCE
 from archipelag_island.clock import Clock
@@ -39,15 +39,15 @@ async def coordinator(settings: Settings, key: SigningKey, clock: Clock) -> list
             "set ARCHIPELAG_COORDINATOR=host:port, or `archipelag-island join host:port CODE`; without it broker "
             "credentials cannot be renewed"
         )
-        return [Finding("Coordinator", False, "not named", advice)]
+        return [looked_at("Coordinator", False, "not named", advice)]
     before = clock.now()
     try:
         there = await GrpcEnrolment(where, key).reachable(CONNECT_S)
     except IslandError as error:
-        return [Finding("Coordinator", False, where, str(error))]
-    found = [Finding("Coordinator", True, f"{where} answers")]
+        return [looked_at("Coordinator", False, where, str(error))]
+    found = [looked_at("Coordinator", True, f"{where} answers")]
     if there is None:
-        return [*found, Finding("clock", True, "this Coordinator does not tell its own")]
+        return [*found, looked_at("clock", True, "this Coordinator does not tell its own")]
     after = clock.now()
     # Of the moment when it answered we know that it lay between these two.
     ahead_s = (before - there).total_seconds()
@@ -58,10 +58,10 @@ async def coordinator(settings: Settings, key: SigningKey, clock: Clock) -> list
 def skew(ahead_s: float) -> Finding:
     """By how much this machine's clock is ahead of the Coordinator's."""
     if abs(ahead_s) <= SKEW_MAX_S:
-        return Finding("clock", True, "agrees with the Coordinator's")
+        return looked_at("clock", True, "agrees with the Coordinator's")
     which = "ahead of" if ahead_s > 0 else "behind"
     found = f"{abs(ahead_s):.0f} s {which} the Coordinator's"
-    return Finding("clock", abs(ahead_s) < SKEW_BAD_S, found, CLOCK_ADVICE)
+    return looked_at("clock", abs(ahead_s) < SKEW_BAD_S, found, CLOCK_ADVICE)
 
 
 async def broker(url: str, token: str, key: SigningKey | None) -> list[Finding]:
@@ -76,8 +76,8 @@ async def broker(url: str, token: str, key: SigningKey | None) -> list[Finding]:
             reader, writer = await asyncio.open_connection(host, port, limit=LINE_BYTES_MAX)
     except (OSError, TimeoutError) as error:
         why = _why(error)
-        return [*found, Finding("broker port", False, f"{host}:{port}: {why}", OUTWARD_ADVICE)]
-    found.append(Finding("broker port", True, f"{host}:{port} can be reached"))
+        return [*found, looked_at("broker port", False, f"{host}:{port}: {why}", OUTWARD_ADVICE)]
+    found.append(looked_at("broker port", True, f"{host}:{port} can be reached"))
     try:
         async with asyncio.timeout(CONNECT_S):
             return [*found, *await _talk(reader, writer, parts, token, key)]
@@ -86,7 +86,7 @@ async def broker(url: str, token: str, key: SigningKey | None) -> list[Finding]:
             "something else listens there, or something in between breaks the line; check the address with the "
             "network's operator"
         )
-        return [*found, Finding("broker", False, f"{host}:{port}: {_why(error)}", advice)]
+        return [*found, looked_at("broker", False, f"{host}:{port}: {_why(error)}", advice)]
     finally:
         writer.close()
 
@@ -98,9 +98,9 @@ async def _name(host: str, port: int) -> Finding:
             told = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, TimeoutError) as error:
         advice = "check this machine's DNS (`resolvectl query`), and the name with the network's operator"
-        return Finding("broker name", False, f"{host}: {_why(error)}", advice)
+        return looked_at("broker name", False, f"{host}: {_why(error)}", advice)
     addresses = sorted({str(one[4][0]) for one in told})
-    return Finding("broker name", True, f"{host} is {', '.join(addresses)}")
+    return looked_at("broker name", True, f"{host} is {', '.join(addresses)}")
 
 
 async def _talk(
@@ -115,7 +115,7 @@ async def _talk(
     if not line.startswith(b"INFO "):
         raise ValueError("it does not speak as a NATS server does")
     info: dict[str, Any] = json.loads(line[5:])
-    found = [Finding("broker", True, f"NATS {str(info.get('version'))[:40]}")]
+    found = [looked_at("broker", True, f"NATS {str(info.get('version'))[:40]}")]
     if info.get("tls_required") or parts.scheme in ("tls", "wss"):
         try:
             await writer.start_tls(ssl.create_default_context(), server_hostname=parts.hostname)
@@ -124,11 +124,11 @@ async def _talk(
                 "its certificate must be for this name and by an authority that this machine trusts; check the "
                 "clock, too"
             )
-            return [*found, Finding("broker TLS", False, _why(error), advice)]
-        found.append(Finding("broker TLS", True, "its certificate holds"))
+            return [*found, looked_at("broker TLS", False, _why(error), advice)]
+        found.append(looked_at("broker TLS", True, "its certificate holds"))
     if key is None:
         words = "not tried: the running agent has its own line, see the agent below"
-        return [*found, Finding("broker welcome", True, words)]
+        return [*found, looked_at("broker welcome", True, words)]
     return [*found, await _welcome(reader, writer, info, token, key)]
 
 
@@ -152,14 +152,14 @@ async def _welcome(
     await writer.drain()
     while line := await reader.readline():
         if line.startswith(b"PONG"):
-            return Finding("broker welcome", True, "lets this Island in")
+            return looked_at("broker welcome", True, "lets this Island in")
         if line.startswith(b"-ERR"):
             said = line[4:].decode(errors="replace").strip(" '\r\n")[:200]
             advice = (
                 "its credentials have ended or the Island was suspended: start the agent, which renews them and says "
                 "why not; after that, ask the operator"
             )
-            return Finding("broker welcome", False, f"refuses this Island: {said}", advice)
+            return looked_at("broker welcome", False, f"refuses this Island: {said}", advice)
     raise ValueError("it closed the line")
 
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from archipelag_contracts.findings import Finding, looked_at
+
 from archipelag_island.adapters import orders, status
-from archipelag_island.adapters.doctor.finding import Finding
 from archipelag_island.adapters.senses import HostSenses, line
 from archipelag_island.clock import Clock
 from archipelag_island.config import Settings
@@ -35,27 +36,27 @@ def agent(home: Path) -> list[Finding]:
     told = status.read(home)
     if told is None:
         advice = "start it with `archipelag-island run`"
-        return [Finding("agent", True, "none runs with this home", advice)]
+        return [looked_at("agent", True, "none runs with this home", advice)]
     if not status.is_ours(told):
-        return [Finding("agent", False, "an agent of another version runs", "start it again")]
-    found = [Finding("agent", True, f"runs as process {told['pid']}")]
+        return [looked_at("agent", False, "an agent of another version runs", "start it again")]
+    found = [looked_at("agent", True, f"runs as process {told['pid']}")]
     try:
         orders.order(home, "progress")
     except (NotRunning, ControlFailed) as error:
-        found = [Finding("agent", False, f"it cannot be asked: {error}", SOCKET_ADVICE)]
+        found = [looked_at("agent", False, f"it cannot be asked: {error}", SOCKET_ADVICE)]
     if told["drain"]["draining"]:
         afar = told["drain"].get("afar")
         advice = AFAR_ADVICE if afar else "take work again with `archipelag-island resume`"
-        found.append(Finding("drain", False, "it was drained and takes no work", advice))
+        found.append(looked_at("drain", False, "it was drained and takes no work", advice))
     if told["pause"]["paused"]:
         after = f"it works again after {told['pause']['quiet_left_s']:.0f} s without a reason"
         found.append(
-            Finding(
+            looked_at(
                 "pause", True, f"it is paused: {told['pause']['reason']}; {after}", RULES_ADVICE
             )
         )
     if told["trouble"]:
-        found.append(Finding("trouble", False, told["trouble"], TROUBLE_ADVICE))
+        found.append(looked_at("trouble", False, told["trouble"], TROUBLE_ADVICE))
     return found
 
 
@@ -63,7 +64,7 @@ async def rules(settings: Settings, clock: Clock) -> list[Finding]:
     """Rules that would pause now, and rules that can never pause, since this machine does not tell."""
     set_rules = settings.rules
     if not set_rules.any:
-        return [Finding("rules", True, "none are set: this Island never pauses for its owner")]
+        return [looked_at("rules", True, "none are set: this Island never pauses for its owner")]
     senses = HostSenses(clock, os.getpid())
     for _ in range(SENSE_LOOKS):
         senses.read()
@@ -82,11 +83,11 @@ async def rules(settings: Settings, clock: Clock) -> list[Finding]:
         if is_set and reading is None
     ]
     found = [
-        Finding(
+        looked_at(
             f"rule {name}", False, "this machine does not tell, so it never pauses", BLIND_ADVICE
         )
         for name in blind
     ]
     why = needs_the_machine(set_rules, seen)
     said = f"would pause now: {why}" if why else "none would pause now"
-    return [*found, Finding("rules", True, said, RULES_ADVICE if why else "")]
+    return [*found, looked_at("rules", True, said, RULES_ADVICE if why else "")]
