@@ -39,12 +39,13 @@ class FirstAttempt(Protocol):
     def attempt(self) -> Attempt: ...
 
 
-Begin = Callable[[Job, Cargo], FirstAttempt | None]
-"""Gives a job that is about to be stored to an Island; None: it is queued."""
+Begin = Callable[[Job, Cargo], FirstAttempt | Job]
+"""Gives a job that is about to be stored to an Island; a job: it is queued as that."""
 
 
-def _later(_: Job, __: Cargo) -> None:
+def _later(job: Job, _: Cargo) -> Job:
     """Who asks for it dispatches it afterwards."""
+    return job
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,8 @@ async def submit(world: World, submission: Submission, begin: Begin = _later) ->
     named = files_of(manifest.input, submission.input) if manifest.reads_files else {}
     now = world.clock.now()
     job = _job(world, submission, cargo, wanted, now)
-    first = begin(job, cargo)
-    if first is not None:
-        job = first.job
+    begun = begin(job, cargo)
+    job, attempt = (begun, None) if isinstance(begun, Job) else (begun.job, begun.attempt)
     opened = False
     try:
         async with world.store.begin() as tx:
@@ -88,8 +88,8 @@ async def submit(world: World, submission: Submission, begin: Begin = _later) ->
             if standing.id != job.id:
                 tx.rely()  # Whoever sends it again may be answered by another process than the one that took it.
                 return await _joined(tx, submission, standing, cargo)
-            if first is not None:
-                await tx.attempts.add(first.attempt)
+            if attempt is not None:
+                await tx.attempts.add(attempt)
             if named:
                 await _pin(tx, job, named, now)
             await tx.ledger.reserve(
@@ -150,7 +150,7 @@ def _job(
 
 
 def _open(world: World, job: Job, cargo: Cargo) -> None:
-    world.answers.open(
+    answer = world.answers.open(
         job.id,
         items_max=job.output_items_max,
         size_bytes_max=cargo.manifest.limits.output_bytes_max,
@@ -158,6 +158,7 @@ def _open(world: World, job: Job, cargo: Cargo) -> None:
         interactive=job.interactive,
         goes_on_unread=job.goes_on_unread,
     )
+    answer.wait(job.waiting_for)
 
 
 async def _same_request(world: World, tx: Tx, submission: Submission, now: datetime) -> Job | None:

@@ -16,7 +16,7 @@ from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.job import Job
 from archipelag_coordinator.errors import InvalidInput
 from archipelag_coordinator.services.asked import Submission
-from archipelag_coordinator.services.dispatch import First, dispatch, place_first, unplace
+from archipelag_coordinator.services.dispatch import Given, dispatch, place_first, unplace
 from archipelag_coordinator.services.submit import Submitted, submit
 from archipelag_coordinator.services.watch import Reader, watch
 from archipelag_coordinator.services.world import World
@@ -64,10 +64,10 @@ def submission_of(
 
 async def make_job(world: World, submission: Submission) -> Submitted:
     """Submit and dispatch, in one transaction where an Island is free; only what is asked for the first time."""
-    first: First | None = None
+    first: Given | Job | None = None
     fresh = False
 
-    def begin(job: Job, cargo: Cargo) -> First | None:
+    def begin(job: Job, cargo: Cargo) -> Given | Job:
         nonlocal first
         first = place_first(world, job, cargo)
         return first
@@ -77,12 +77,13 @@ async def make_job(world: World, submission: Submission) -> Submitted:
             submitted = await submit(world, submission, begin)
         fresh = submitted.fresh
     finally:
-        if first is not None and not fresh:
+        if isinstance(first, Given) and not fresh:
             unplace(world, first)
-    if not fresh:
+    if not fresh or submitted.job.waiting_for:
         return submitted
     try:
-        job = await dispatch(world, submitted.job.id, first)
+        given = first if isinstance(first, Given) else None
+        job = await dispatch(world, submitted.job.id, given)
     except BaseException:
         if submission.interactive:
             # The client will not learn of this job: the same as if its reader had left.
