@@ -108,6 +108,8 @@ class Job:
     """Its customer asked that it runs to its end although nobody reads it."""
     read_at: datetime | None = None
     """When a Coordinator that is not its home last had a reader of it."""
+    due_at: datetime | None = None
+    """By when its customer wants it; None: whenever it is done."""
 
     @property
     def finished(self) -> bool:
