@@ -54,15 +54,20 @@ class Lines:
 
     def joined(self, key: LineKey, at: datetime) -> None:
         """A job was put into this line."""
-        line = self._lines.get(key) or Line(key, 0, 0)
+        line = self.get(key)
         since = line.since if line.queued else at
         self._lines[key] = replace(line, queued=line.queued + 1, since=since)
 
-    def began(self, key: LineKey) -> None:
-        """One that waited was given a slot."""
+    def began(self, key: LineKey, *, waited: bool) -> None:
+        """A job was given a slot, from its line or, not `waited`, at once."""
+        line = self.get(key)
+        queued = max(0, line.queued - waited)
+        self._lines[key] = replace(line, queued=queued, running=line.running + 1)
+
+    def let_go(self, key: LineKey) -> None:
+        """A slot that a job of this line had is free again."""
         if (line := self._lines.get(key)) is not None:
-            queued = max(0, line.queued - 1)
-            self._lines[key] = replace(line, queued=queued, running=line.running + 1)
+            self._lines[key] = replace(line, running=max(0, line.running - 1))
 
     def waits(self) -> bool:
         return any(line.queued for line in self._lines.values())

@@ -16,6 +16,7 @@ from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.domain.placement import Placement, Wanted
 from archipelag_coordinator.errors import NoPlacement, NotFound, StaleAttempt
 from archipelag_coordinator.services.ending import cargo_of
+from archipelag_coordinator.services.expect import IN_LINE, line_of, others_first
 from archipelag_coordinator.services.ports import (
     Accepted,
     Assignment,
@@ -50,6 +51,8 @@ def place_first(world: World, job: Job, cargo: Cargo) -> Given | Job:
     reasons why nobody takes it, or without, where `dispatch` is to find out."""
     if not world.bus.connected or not cargo.may_start or cargo.manifest.reads_files:
         return job
+    if others_first(world, job):
+        return job.wait((IN_LINE,))
     wanted = wanted_of(world, job, (), continues=False)
     try:
         with world.traces.span("place", job.id):
@@ -59,12 +62,14 @@ def place_first(world: World, job: Job, cargo: Cargo) -> Given | Job:
     started = job.start(job.created_at)
     attempt = _attempt(world, started, placement, Position(0))
     world.fleet.assigned(attempt.island_id, (job.id, attempt.epoch))
+    world.forecast.lines.began(line_of(job), waited=False)
     return Given(started, attempt, cargo)
 
 
 def unplace(world: World, first: Given) -> None:
     """It was not stored after all."""
     world.fleet.freed(first.attempt.island_id, (first.job.id, first.attempt.epoch))
+    world.forecast.lines.let_go(line_of(first.job))
 
 
 async def dispatch(world: World, job_id: JobId, first: Given | None = None) -> Job:
@@ -160,6 +165,7 @@ async def _give(world: World, job_id: JobId) -> Job | Given:
         await tx.attempts.add(attempt)
     # Counted at once, so that a hundred requests in the same instant do not all see the same free slot.
     world.fleet.assigned(attempt.island_id, (job.id, attempt.epoch))
+    world.forecast.lines.began(line_of(job), waited=True)
     return Given(started, attempt, cargo, files)
 
 
@@ -260,6 +266,8 @@ async def _take_back(
             await tx.jobs.save(waiting, was=current)
     except StaleAttempt:
         return  # Cancelled, or ended otherwise, in the meantime.
+    world.forecast.lines.let_go(line_of(job))
+    world.forecast.lines.joined(line_of(job), job.created_at)
     if isinstance(said, Unreachable) or said.reason.startswith(STALE):
         world.fleet.doubt(attempt.island_id, now)
     if isinstance(said, Unreachable):

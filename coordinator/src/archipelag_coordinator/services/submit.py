@@ -24,6 +24,7 @@ from archipelag_coordinator.errors import (
     NothingToContinue,
 )
 from archipelag_coordinator.services.asked import Submission, price_at_most, read_input
+from archipelag_coordinator.services.expect import check_wait, line_of
 from archipelag_coordinator.services.ports import Tx
 from archipelag_coordinator.services.world import World
 
@@ -61,8 +62,8 @@ async def submit(world: World, submission: Submission, begin: Begin = _later) ->
     """Reserves the upper bound of the price and queues the job, or stores it with the attempt that `begin` gives it.
 
     Raises NotPermitted, NotFound (the workload), InvalidInput, Unsupported, TooLarge, InsufficientCredits,
-    BudgetExceeded, IdempotencyMismatch, NothingToContinue, IllegalMove (a batch's
-    member that was submitted or dropped).
+    BudgetExceeded, Overloaded (never for a batch's member), IdempotencyMismatch, NothingToContinue, IllegalMove (a
+    batch's member that was submitted or dropped).
     """
     submission.key.check_scope(Scope.WRITE)
     cargo = world.catalogue.find(submission.workload)
@@ -84,6 +85,8 @@ async def submit(world: World, submission: Submission, begin: Begin = _later) ->
                 raise NothingToContinue(
                     "the answer that this would continue does not stand: ask again without Last-Event-ID"
                 )
+            if before is None and attempt is None and submission.job_id is None:
+                check_wait(world, job)
             standing = before or await tx.jobs.add(job)
             if standing.id != job.id:
                 tx.rely()  # Whoever sends it again may be answered by another process than the one that took it.
@@ -113,6 +116,8 @@ async def submit(world: World, submission: Submission, begin: Begin = _later) ->
         if opened:
             world.answers.drop(job.id)
         raise
+    if attempt is None:
+        world.forecast.lines.joined(line_of(job), job.created_at)
     world.demand.asked(cargo.slug, world.clock.monotonic())
     world.tally.took(cargo.slug)
     world.traces.keep(job.id)

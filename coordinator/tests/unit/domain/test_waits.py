@@ -75,7 +75,9 @@ def test_what_joined_and_began_here_counts_at_once() -> None:
     lines.joined(OTHER, START + timedelta(seconds=5))
     assert lines.get(OTHER) == Line(OTHER, 2, 0, START)
 
-    lines.began(OTHER)
+    lines.began(OTHER, waited=True)
+    lines.began(OTHER, waited=False)
+    lines.let_go(OTHER)
 
     assert lines.get(OTHER) == Line(OTHER, 1, 1, START) and lines.waits()
 

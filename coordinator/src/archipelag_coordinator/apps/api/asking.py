@@ -17,6 +17,7 @@ from archipelag_coordinator.domain.job import Job
 from archipelag_coordinator.errors import InvalidInput
 from archipelag_coordinator.services.asked import Submission
 from archipelag_coordinator.services.dispatch import Given, dispatch, place_first, unplace
+from archipelag_coordinator.services.expect import may_have_room
 from archipelag_coordinator.services.submit import Submitted, submit
 from archipelag_coordinator.services.watch import Reader, watch
 from archipelag_coordinator.services.world import World
@@ -79,7 +80,12 @@ async def make_job(world: World, submission: Submission) -> Submitted:
     finally:
         if isinstance(first, Given) and not fresh:
             unplace(world, first)
-    if not fresh or submitted.job.waiting_for:
+    if not fresh:
+        return submitted
+    if submitted.job.waiting_for:
+        # What became free in the meantime is given to whoever has the turn.
+        if may_have_room(world, submitted.job):
+            world.nudge()
         return submitted
     try:
         given = first if isinstance(first, Given) else None
