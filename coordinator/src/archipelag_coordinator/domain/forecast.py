@@ -11,8 +11,11 @@ from archipelag_coordinator.domain.lines import LineKey, Lines
 from archipelag_coordinator.domain.slot_time import SlotTimes
 from archipelag_coordinator.domain.waits import Rooms, Wait, expected
 
+COUNTED_ANEW_MAX: Final = 64
+"""Islands that are counted whenever somebody asks."""
 ROOMS_AGE_S: Final = 1e-4
-"""For each Island, the slots may have been counted so long ago: counting costs a hundredth of a core at most."""
+"""In a larger fleet, the slots may have been counted so long ago for each Island: counting them costs no more than a
+few hundredths of a core."""
 
 
 class Forecast:
@@ -29,7 +32,8 @@ class Forecast:
 
     def rooms(self, count: Callable[[], Rooms], islands: int, now: float) -> Rooms:
         """The slots as of a moment ago; of a small fleet, as they are."""
-        if self._counted_at < 0 or now - self._counted_at >= ROOMS_AGE_S * islands:
+        age_s = now - self._counted_at
+        if islands <= COUNTED_ANEW_MAX or self._counted_at < 0 or age_s >= ROOMS_AGE_S * islands:
             self._rooms, self._counted_at = count(), now
         return self._rooms
 

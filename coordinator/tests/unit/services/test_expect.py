@@ -188,7 +188,6 @@ async def test_a_free_slot_is_for_whoever_has_the_turn() -> None:
     running = next(one.job_id for one in scene.bus.assigned)
     await cancel_here(scene.world, running, "no more")
     scene.nudges.clear()
-    scene.clock.advance(1.0)
 
     made = await make_job(scene.world, scene.submission(user=user, key=key))
 

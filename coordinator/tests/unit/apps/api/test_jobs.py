@@ -184,7 +184,8 @@ async def test_a_queued_job_streams_its_reasons_until_an_island_comes() -> None:
         told = events((await following).text)
 
     reasons = ["no Island is connected"]
-    assert told[0] == {"type": "status", "content": "queued", "reasons": reasons}
+    wait = {"ahead": 0, "expected_wait_s": None}
+    assert told[0] == {"type": "status", "content": "queued", "reasons": reasons} | wait
     assert {"type": "status", "content": "running"} in told
     assert told[-1]["type"] == "done"
 
