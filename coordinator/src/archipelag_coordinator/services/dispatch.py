@@ -16,7 +16,7 @@ from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.domain.placement import Placement, Wanted
 from archipelag_coordinator.errors import NoPlacement, NotFound, StaleAttempt
 from archipelag_coordinator.services.ending import cargo_of
-from archipelag_coordinator.services.expect import IN_LINE, line_of, others_first
+from archipelag_coordinator.services.expect import IN_LINE, is_too_late, line_of, others_first
 from archipelag_coordinator.services.ports import (
     Accepted,
     Assignment,
@@ -148,8 +148,8 @@ async def _give(world: World, job_id: JobId) -> Job | Given:
         if not world.bus.connected:
             return await _keep_reasons(world, tx, job, NoPlacement([BROKER_AWAY]))
         cargo = await cargo_of(world, tx, job)
-        if not cargo.may_start:
-            return job  # Withdrawn or revoked: a loop ends it.
+        if not cargo.may_start or is_too_late(world, job):
+            return job  # Withdrawn, revoked or of no use any more: a loop ends it.
         attempts = await tx.attempts.of_job(job.id) if job.epoch else []
         wanted = wanted_of(world, job, attempts, continues=answer.next > 0)
         try:

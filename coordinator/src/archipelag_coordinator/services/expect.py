@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Final
 
@@ -17,8 +18,8 @@ HELD_MAX: Final = 2_000
 """Jobs that a new process learns from."""
 RETRY_LEAST_S: Final = 1.0
 IN_LINE: Final = "others wait for the same slots: it is given one in its turn"
-DUE: Final = "due"
-"""Where a request's time limit is named in an error."""
+WITHIN: Final = "X-Archipelag-Within"
+"""The header in which a customer says within how many seconds an answer is of use."""
 
 
 def line_of(job: Job) -> LineKey:
@@ -62,9 +63,7 @@ async def wait_of(world: World, tx: Tx, job: Job) -> Wait:
 
 def check_wait(world: World, job: Job) -> None:
     """Before a job that found no slot is put in line. Whoever comes back at the time that they were told finds a place;
-    whoever comes now stands behind those.
-
-    Raises Overloaded; InvalidInput where it could not be done in time even if a slot were free.
+    whoever comes now stands behind those. Raises Overloaded.
     """
     forecast, key, now = world.forecast, line_of(job), world.clock.monotonic()
     target_s, limit_s = _target_s(world, job), _limit_s(world, job)
@@ -93,17 +92,27 @@ def _target_s(world: World, job: Job) -> float:
 
 def _limit_s(world: World, job: Job) -> float:
     """Who was promised a place is not sent away again because others took a little longer than was reckoned."""
-    return min(world.policy.queue_wait_s(job.interactive), _time_left_s(world, job))
+    policy = world.policy
+    halfway_s = (policy.wait_target_s(job.interactive) + policy.queue_wait_s(job.interactive)) / 2
+    return min(halfway_s, _time_left_s(world, job))
+
+
+def check_time(world: World, job: Job) -> None:
+    """Raises InvalidInput where its customer wants it sooner than it could be done if a slot were free."""
+    if is_too_late(world, job):
+        quick_s = world.forecast.slot_times.quick_s(job.cargo_digest)
+        told = f"is too short: hardly a job of this workload takes less than {quick_s:.1f} s"
+        raise InvalidInput({WITHIN: [told]})
+
+
+def is_too_late(world: World, job: Job) -> bool:
+    """Whether a job that has no slot cannot be done by when its customer wants it (any more)."""
+    return _time_left_s(world, job) <= 0
 
 
 def _time_left_s(world: World, job: Job) -> float:
-    """How long the job can wait and still be done by when its customer wants it. Raises InvalidInput: not at all."""
+    """How long the job can wait and still be done by when its customer wants it."""
     if job.due_at is None:
-        return float("inf")
+        return math.inf
     quick_s = world.forecast.slot_times.quick_s(job.cargo_digest)
-    left_s = (job.due_at - world.clock.now()).total_seconds() - quick_s
-    if left_s <= 0:
-        raise InvalidInput(
-            {DUE: [f"is too soon: hardly a job of this workload takes less than {quick_s:.1f} s"]}
-        )
-    return left_s
+    return (job.due_at - world.clock.now()).total_seconds() - quick_s

@@ -24,7 +24,7 @@ from archipelag_coordinator.errors import (
     NothingToContinue,
 )
 from archipelag_coordinator.services.asked import Submission, price_at_most, read_input
-from archipelag_coordinator.services.expect import check_wait, line_of
+from archipelag_coordinator.services.expect import check_time, check_wait, line_of
 from archipelag_coordinator.services.ports import Tx
 from archipelag_coordinator.services.world import World
 
@@ -72,6 +72,7 @@ async def submit(world: World, submission: Submission, begin: Begin = _later) ->
     named = files_of(manifest.input, submission.input) if manifest.reads_files else {}
     now = world.clock.now()
     job = _job(world, submission, cargo, wanted, now)
+    check_time(world, job)
     begun = begin(job, cargo)
     job, attempt = (begun, None) if isinstance(begun, Job) else (begun.job, begun.attempt)
     opened = False
@@ -129,6 +130,9 @@ def _job(
 ) -> Job:
     policy = world.policy
     queue_until = now + timedelta(seconds=policy.queue_wait_s(submission.interactive))
+    within_s = submission.within_s
+    due_at = None if within_s is None else now + timedelta(seconds=within_s)
+    deadline_at = queue_until + timedelta(seconds=cargo.manifest.limits.seconds)
     return Job(
         id=submission.job_id or world.ids.job(now),
         user_id=submission.user.id,
@@ -139,8 +143,8 @@ def _job(
         input=wanted.cargo_input,
         status=JobStatus.QUEUED,
         created_at=now,
-        queue_until=queue_until,
-        deadline_at=queue_until + timedelta(seconds=cargo.manifest.limits.seconds),
+        queue_until=min(queue_until, due_at or queue_until),
+        deadline_at=min(deadline_at, due_at or deadline_at),
         home=world.home,
         reserved=price_at_most(cargo, wanted),
         prompt_tokens_max=wanted.prompt_tokens_max,
@@ -151,6 +155,7 @@ def _job(
         idempotency_key=submission.idempotency_key,
         request_hash=submission.request_hash,
         goes_on_unread=submission.goes_on_unread,
+        due_at=due_at,
     )
 
 

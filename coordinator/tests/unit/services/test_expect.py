@@ -8,14 +8,19 @@ from datetime import timedelta
 import pytest
 from archipelag_coordinator.apps.api.asking import make_job
 from archipelag_coordinator.apps.loops.batches import work_on_batch
+from archipelag_coordinator.apps.loops.table import end_overdue
+from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.forecast import Forecast
 from archipelag_coordinator.domain.job import JobStatus
 from archipelag_coordinator.domain.policy import Policy
 from archipelag_coordinator.domain.user import ApiKey, User
-from archipelag_coordinator.errors import Overloaded
+from archipelag_coordinator.errors import InvalidInput, Overloaded
 from archipelag_coordinator.services.batch import BatchWanted, read_batch, submit_batch
 from archipelag_coordinator.services.cancel import cancel_here
-from archipelag_coordinator.services.expect import IN_LINE, read_lines
+from archipelag_coordinator.services.dispatch import dispatch
+from archipelag_coordinator.services.expect import IN_LINE, WITHIN, read_lines
+from archipelag_coordinator.services.failover import TOO_LATE
+from archipelag_coordinator.services.watch import watch
 from archipelag_coordinator.testing import builders
 from archipelag_coordinator.testing.fakes import START
 from archipelag_coordinator.testing.worlds import Scene, a_scene
@@ -204,3 +209,71 @@ async def test_who_waits_for_what_no_free_slot_is_for_keeps_nobody_back() -> Non
     made = await make_job(scene.world, scene.submission(workload="other", request_hash=b"other"))
 
     assert made.job.status is JobStatus.RUNNING
+
+
+async def test_a_job_that_waits_past_its_customers_time_ends_and_costs_nothing() -> None:
+    scene = await overloaded(slots=1, waiting=0)
+    before = await scene.balance()
+    made = await make_job(scene.world, scene.submission(request_hash=b"hurry", within_s=21.0))
+    assert made.job.status is JobStatus.QUEUED
+    scene.clock.advance(21.0)
+
+    await end_overdue(scene.world)
+
+    job = await scene.job(made.job.id)
+    assert (job.status, job.cause, job.error) == (JobStatus.FAILED, Cause.DEADLINE, TOO_LATE)
+    assert await scene.balance() == before and job.charged == 0
+
+
+@pytest.mark.parametrize(("after_s", "then"), [(10.5, "running"), (11.5, "queued")])
+async def test_what_cannot_be_ended_in_time_is_not_begun(after_s: float, then: str) -> None:
+    scene = await overloaded(slots=1, waiting=0)
+    made = await make_job(scene.world, scene.submission(request_hash=b"hurry", within_s=21.0))
+    running = next(one.job_id for one in scene.bus.assigned)
+    scene.clock.advance(after_s)
+    await cancel_here(scene.world, running, "room")
+
+    job = await dispatch(scene.world, made.job.id)
+
+    # Hardly one takes less than ten seconds.
+    assert job.status == then
+
+
+async def test_a_time_that_nobody_could_keep_is_refused_and_nothing_is_stored() -> None:
+    scene = await overloaded(slots=1, waiting=0)
+    before = await reserved(scene)
+
+    with pytest.raises(InvalidInput) as refused:
+        await make_job(scene.world, scene.submission(request_hash=b"at once", within_s=2.0))
+
+    assert "10.0 s" in refused.value.errors[WITHIN][0]
+    assert await reserved(scene) == before
+
+
+async def test_a_shorter_time_buys_no_turn_but_an_earlier_no() -> None:
+    scene = await overloaded(slots=1, waiting=1)
+
+    with pytest.raises(Overloaded) as refused:
+        await make_job(scene.world, scene.submission(request_hash=b"hurry", within_s=15.0))
+    patient = await make_job(scene.world, scene.submission(request_hash=b"patient"))
+
+    assert (refused.value.wait_s, refused.value.target_s) == (20.0, 5.0)
+    assert patient.job.status is JobStatus.QUEUED
+
+
+async def test_what_was_delivered_before_ones_own_time_ran_out_is_paid() -> None:
+    scene = await a_scene()
+    await scene.island()
+    made = await make_job(scene.world, scene.submission(within_s=5.0))
+    reader = await watch(scene.world, made.job.id)
+    scene.stream(made.job, "much", "of", "it")
+    assert reader.take() == ["much", "of", "it"]
+    reader.delivered()
+    scene.clock.advance(5.0)
+
+    await end_overdue(scene.world)
+
+    job = await scene.job(made.job.id)
+    assert (job.status, job.error) == (JobStatus.CANCELLED, TOO_LATE)
+    assert job.charged > 0 and job.output_items == 3
+    assert scene.bus.cancelled, "its Island is told"
