@@ -16,7 +16,13 @@ from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.domain.placement import Placement, Wanted
 from archipelag_coordinator.errors import NoPlacement, NotFound, StaleAttempt
 from archipelag_coordinator.services.ending import cargo_of
-from archipelag_coordinator.services.expect import IN_LINE, is_too_late, line_of, others_first
+from archipelag_coordinator.services.expect import (
+    IN_LINE,
+    is_too_late,
+    line_of,
+    may_have_room,
+    others_first,
+)
 from archipelag_coordinator.services.ports import (
     Accepted,
     Assignment,
@@ -86,6 +92,15 @@ async def dispatch(world: World, job_id: JobId, first: Given | None = None) -> J
     finally:
         if answer is not None:
             answer.placing = False
+
+
+async def dispatch_in_turn(world: World, job: Job) -> Job:
+    """The first try of a job that has just been put in line; where others have their turn before it, there is none."""
+    if not others_first(world, job, joined=True):
+        return await dispatch(world, job.id)
+    if may_have_room(world, job):
+        world.nudge()
+    return job
 
 
 async def _dispatch(world: World, job_id: JobId, first: Given | None) -> Job:

@@ -44,10 +44,11 @@ def rooms(world: World) -> Rooms:
     return world.forecast.rooms(lambda: world.fleet.rooms(prices), len(world.fleet), now)
 
 
-def others_first(world: World, job: Job) -> bool:
-    """Whether somebody waits whose turn is before that of a job which comes now."""
-    lines = world.forecast.lines
-    return lines.waits() and world.forecast.wait(line_of(job), rooms(world)).ahead > 0
+def others_first(world: World, job: Job, *, joined: bool = False) -> bool:
+    """Whether somebody waits whose turn is before that of a job that comes now, or that has just `joined` its line."""
+    lines, key = world.forecast.lines, line_of(job)
+    before = max(0, lines.get(key).queued - joined)
+    return lines.waits() and world.forecast.wait(key, rooms(world), before=before).ahead > 0
 
 
 def may_have_room(world: World, job: Job) -> bool:

@@ -17,7 +17,7 @@ from archipelag_coordinator.domain.user import ApiKey, User
 from archipelag_coordinator.errors import InvalidInput, Overloaded
 from archipelag_coordinator.services.batch import BatchWanted, read_batch, submit_batch
 from archipelag_coordinator.services.cancel import cancel_here
-from archipelag_coordinator.services.dispatch import dispatch
+from archipelag_coordinator.services.dispatch import dispatch, dispatch_in_turn
 from archipelag_coordinator.services.expect import IN_LINE, WITHIN, read_lines
 from archipelag_coordinator.services.failover import TOO_LATE
 from archipelag_coordinator.services.watch import watch
@@ -198,6 +198,31 @@ async def test_a_free_slot_is_for_whoever_has_the_turn() -> None:
 
     assert made.job.status is JobStatus.QUEUED and made.job.waiting_for == (IN_LINE,)
     assert len(scene.bus.assigned) == 1 and scene.nudges, "the line is told to move at once"
+
+
+async def test_who_was_put_in_line_behind_others_is_not_tried_before_them() -> None:
+    scene = await overloaded(slots=1, waiting=0)
+    first = await scene.submit(request_hash=b"first")
+    second = await scene.submit(request_hash=b"second")
+    await cancel_here(scene.world, scene.bus.assigned[0].job_id, "room")
+    scene.nudges.clear()
+
+    behind = await dispatch_in_turn(scene.world, second)
+    ahead = await dispatch_in_turn(scene.world, first)
+
+    assert behind.status is JobStatus.QUEUED and scene.nudges
+    assert ahead.status is JobStatus.QUEUED, (
+        "whose line is longer than itself waits for the loop, too"
+    )
+    assert len(scene.bus.assigned) == 1
+
+
+async def test_the_only_one_in_line_is_tried_at_once() -> None:
+    scene = await overloaded(slots=1, waiting=0)
+    only = await scene.submit(request_hash=b"only")
+    await cancel_here(scene.world, scene.bus.assigned[0].job_id, "room")
+
+    assert (await dispatch_in_turn(scene.world, only)).status is JobStatus.RUNNING
 
 
 async def test_who_waits_for_what_no_free_slot_is_for_keeps_nobody_back() -> None:
