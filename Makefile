@@ -11,7 +11,7 @@ SOURCES := contracts/src oci/src coordinator/src island/src sdk/python/src kit/s
 PYPROJECTS := $(addsuffix /pyproject.toml,contracts oci coordinator island sdk/python kit $(CARGOS:%=cargos/%) embedded)
 JAVASCRIPT := $(wildcard sdk/build.mjs sdk/tsconfig.base.json sdk/*/package.json sdk/*/tsconfig*.json sdk/*/src/*.ts)
 # What benchmarks share is no benchmark itself.
-BENCH_HELPERS := floor litellm_proxy loadgen network synthetic_island
+BENCH_HELPERS := floor litellm_proxy loadgen network rush synthetic_island
 BENCHMARKS := $(filter-out $(BENCH_HELPERS:%=benchmarks/%.py),$(sort $(wildcard benchmarks/*.py)))
 ifdef STATE
 export ARCHIPELAG_HOME := $(abspath $(STATE))
