@@ -72,7 +72,6 @@ async def submit(world: World, submission: Submission, begin: Begin = _later) ->
     named = files_of(manifest.input, submission.input) if manifest.reads_files else {}
     now = world.clock.now()
     job = _job(world, submission, cargo, wanted, now)
-    check_time(world, job)
     begun = begin(job, cargo)
     job, attempt = (begun, None) if isinstance(begun, Job) else (begun.job, begun.attempt)
     opened = False
@@ -86,6 +85,8 @@ async def submit(world: World, submission: Submission, begin: Begin = _later) ->
                 raise NothingToContinue(
                     "the answer that this would continue does not stand: ask again without Last-Event-ID"
                 )
+            if before is None:
+                check_time(world, job)
             if before is None and attempt is None and submission.job_id is None:
                 check_wait(world, job)
             standing = before or await tx.jobs.add(job)

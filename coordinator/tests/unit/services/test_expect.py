@@ -275,6 +275,16 @@ async def test_a_time_that_nobody_could_keep_is_refused_and_nothing_is_stored() 
     assert await reserved(scene) == before
 
 
+async def test_a_request_that_stands_is_joined_however_short_its_time_has_become() -> None:
+    scene = await overloaded(slots=1, waiting=0)
+    same = scene.submission(request_hash=b"same", idempotency_key="same", within_s=25.0)
+    first = await make_job(scene.world, same)
+    for _ in range(20):
+        scene.world.forecast.slot_times.learn(scene.cargo.digest, 60.0)
+
+    assert (await make_job(scene.world, same)).job.id == first.job.id
+
+
 async def test_a_shorter_time_buys_no_turn_but_an_earlier_no() -> None:
     scene = await overloaded(slots=1, waiting=1)
 
