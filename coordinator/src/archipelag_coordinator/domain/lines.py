@@ -58,6 +58,11 @@ class Lines:
         since = line.since if line.queued else at
         self._lines[key] = replace(line, queued=line.queued + 1, since=since)
 
+    def left(self, key: LineKey) -> None:
+        """A job that waited has ended without a slot."""
+        if (line := self._lines.get(key)) is not None:
+            self._lines[key] = replace(line, queued=max(0, line.queued - 1))
+
     def began(self, key: LineKey, *, waited: bool) -> None:
         """A job was given a slot, from its line or, not `waited`, at once."""
         line = self.get(key)

@@ -257,6 +257,10 @@ async def announce(world: World, closed: Closed) -> None:
         world.relay.close(attempt.island_id, attempt.job_id, attempt.epoch)
         world.fleet.freed(attempt.island_id, (attempt.job_id, attempt.epoch))
         world.forecast.lines.let_go(line_of(job))
+        if not job.finished:
+            world.forecast.lines.joined(line_of(job), job.created_at)
+    elif job.finished:
+        world.forecast.lines.left(line_of(job))
     answer = world.answers.own(job.id)
     if attempt is not None:
         learn(world, job, attempt, answer)

@@ -225,6 +225,17 @@ async def test_the_only_one_in_line_is_tried_at_once() -> None:
     assert (await dispatch_in_turn(scene.world, only)).status is JobStatus.RUNNING
 
 
+async def test_who_ended_in_line_keeps_nobody_back() -> None:
+    scene = await overloaded(slots=1, waiting=0)
+    waiting = await scene.submit(request_hash=b"impatient")
+    for job_id in (waiting.id, scene.bus.assigned[0].job_id):
+        await cancel_here(scene.world, job_id, "no more")
+
+    made = await make_job(scene.world, scene.submission(request_hash=b"next"))
+
+    assert made.job.status is JobStatus.RUNNING
+
+
 async def test_who_waits_for_what_no_free_slot_is_for_keeps_nobody_back() -> None:
     scene = await overloaded(slots=1, waiting=2)
     other = await builders.a_stored_cargo(scene.store, slug="other")
