@@ -20,7 +20,7 @@ CHEAP = {
     "observing": {"being watched"},
 }
 """Which paths each tells of. They start no network."""
-SHARED = {"floor", "litellm_proxy", "loadgen", "network", "raw_commits", "synthetic_island"}
+SHARED = {"floor", "litellm_proxy", "loadgen", "network", "raw_commits", "rush", "synthetic_island"}
 OF_THE_TABLE = {"bench", "figures", "machine", "relay_figures", "running", "table", "telling"}
 
 

@@ -59,6 +59,8 @@ JOB_WHY = {
         "fit": 0,
         "reasons": [OBSTACLE],
         "hint": "connect an Island that offers echo",
+        "ahead": 4,
+        "expected_wait_s": 12.5,
     },
 }
 ISLAND_WHY = {

@@ -238,8 +238,8 @@ async def _make_streams(settings: Settings, home: RelayId, connection: Connectio
 
 
 def _blobs(settings: Settings, connection: Connection, clock: SystemClock) -> NatsBlobs | S3Blobs:
-    if settings.blobs.startswith("nats"):
-        return NatsBlobs(connection, settings.blobs.partition(":")[2] or None)
+    if settings.blobs_over_nats:
+        return NatsBlobs(connection, settings.blobs_region)
     return _bucket(settings, clock)
 
 
@@ -256,7 +256,7 @@ def _bucket(settings: Settings, clock: SystemClock) -> S3Blobs:
 async def opened_blobs(settings: Settings) -> AsyncIterator[Blobs]:
     """The store of files by itself, for whoever backs it up. Raises ConnectionError where the broker is not there."""
     clock = SystemClock()
-    if settings.blobs != "nats":
+    if not settings.blobs_over_nats:
         bucket = _bucket(settings, clock)
         try:
             yield bucket
@@ -269,11 +269,12 @@ async def opened_blobs(settings: Settings) -> AsyncIterator[Blobs]:
     try:
         try:
             await connection.open()
-            await make_blob_stream(connection, settings.nats_replicas)
+            if settings.keeps_blobs:
+                await make_blob_stream(connection, settings.nats_replicas)
         except (nats.errors.Error, TimeoutError) as error:
             why = f"the broker, which keeps the files, does not answer: {error!r}"
             raise ConnectionError(why) from error
-        yield NatsBlobs(connection)
+        yield NatsBlobs(connection, settings.blobs_region)
     finally:
         await connection.close()
 

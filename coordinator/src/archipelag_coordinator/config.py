@@ -102,6 +102,16 @@ class Settings:
         """Whether the bytes of files lie at this Coordinator's own broker."""
         return self.blobs in ("nats", f"nats:{self.region}")
 
+    @property
+    def blobs_over_nats(self) -> bool:
+        """Whether the bytes of files lie at a broker of the network, and in no bucket."""
+        return self.blobs.partition(":")[0] == "nats"
+
+    @property
+    def blobs_region(self) -> str | None:
+        """The region whose broker it is; None: our own."""
+        return self.blobs.partition(":")[2] or None
+
     def describe(self) -> str:
         """For the log: no secrets."""
         which = f"worker={self.worker} " if self.worker else ""

@@ -12,6 +12,7 @@ CoordinatorError
 ├── RateLimited                 `retry_after_s`
 ├── InsufficientCredits         `required`, `available`, in micro-credits
 ├── BudgetExceeded              the key's own budget: `required`, `available`
+├── Overloaded                  it would wait too long: `wait_s`, `target_s`, `retry_after_s`, `ahead`
 ├── NoPlacement                 nobody can take it: `reasons`
 ├── Conflict
 │   ├── IllegalMove             a state that does not allow this move: `noun`, `state`, `move`
@@ -125,6 +126,22 @@ class InsufficientCredits(CoordinatorError):
 
 class BudgetExceeded(InsufficientCredits):
     code = "budget_exceeded"
+
+
+class Overloaded(CoordinatorError):
+    """Nothing was stored or reserved: whoever comes back after `retry_after_s` is expected to be taken."""
+
+    code = "overloaded"
+
+    def __init__(self, wait_s: float, target_s: float, retry_after_s: float, ahead: int) -> None:
+        super().__init__(
+            f"{ahead} jobs are before this one, which would wait about {wait_s:.0f} s for an Island and should wait"
+            f" {target_s:.0f} s at most; come back in {retry_after_s:.0f} s"
+        )
+        self.wait_s = wait_s
+        self.target_s = target_s
+        self.retry_after_s = retry_after_s
+        self.ahead = ahead
 
 
 class NoPlacement(CoordinatorError):

@@ -59,12 +59,21 @@ export interface Job {
   readonly usage: Usage | null;
   /** Only where one job is read. */
   readonly attempts?: readonly Attempt[];
+  /** Only where one job is read that waits for an Island. */
+  readonly wait?: { readonly ahead: number; readonly expectedWaitS: number | null };
   readonly [more: string]: unknown;
 }
 
 /** One event of a job's stream. `id` is the place after it: hand it to `lastEventId` to go on there. */
 export type JobEvent = { readonly id: string } & (
-  | { readonly type: "status"; readonly content: string; readonly reasons?: readonly string[] }
+  | {
+      readonly type: "status";
+      readonly content: string;
+      readonly reasons?: readonly string[];
+      /** Jobs before it, and how long they take; of one that waits, at the beginning of a stream. */
+      readonly ahead?: number;
+      readonly expectedWaitS?: number | null;
+    }
   | { readonly type: "token"; readonly content: string }
   | {
       readonly type: "progress";
@@ -368,6 +377,10 @@ export interface JobWhy {
     readonly reasons: readonly Rule[];
     /** What would help. */
     readonly hint: string | null;
+    /** Jobs before it. */
+    readonly ahead: number;
+    /** Until an Island takes it; null where nothing tells. */
+    readonly expectedWaitS: number | null;
   } | null;
 }
 

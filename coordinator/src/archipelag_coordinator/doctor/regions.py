@@ -7,6 +7,7 @@ from typing import Final
 
 import nats.errors
 from archipelag_contracts import subjects
+from archipelag_contracts.findings import Finding, fail, ok, warn
 from archipelag_contracts.ids import RelayId
 from nats.aio.client import Client
 
@@ -15,7 +16,6 @@ from archipelag_coordinator.adapters.postgres.store import PostgresStore
 from archipelag_coordinator.clock import Clock
 from archipelag_coordinator.config import Settings
 from archipelag_coordinator.doctor.broker import Trouble, connect
-from archipelag_coordinator.doctor.finding import Finding, fail, ok, warn
 from archipelag_coordinator.domain.health import COORDINATOR_DEAD_S
 
 ANSWER_S: Final = 2.0

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
-from archipelag_contracts.ids import Epoch, IslandId, JobId
+from archipelag_contracts.ids import CargoDigest, Epoch, IslandId, JobId
 from archipelag_contracts.manifest import Price
 
 from archipelag_coordinator.domain.foresight import Foresight
@@ -26,6 +26,7 @@ from archipelag_coordinator.domain.placement import (
     was_heard_since,
 )
 from archipelag_coordinator.domain.shelf import Shelf
+from archipelag_coordinator.domain.waits import Rooms
 
 SHELVES_MAX: Final = 64
 """Cargos whose Islands are kept in order; what was not asked for the longest is dropped."""
@@ -218,6 +219,14 @@ class Fleet:
             return 0
         return max(0, berth.island.slots - berth.busy())
 
+    def rooms(self, prices: Mapping[CargoDigest, Price]) -> Rooms:
+        """Slots for each of these Cargos, on Islands where a job of it could begin if one is free."""
+        found = Rooms()
+        for berth in self._berths.values():
+            if not berth.standing and (slots := _slots(berth.island, prices)):
+                found.add(slots, berth.busy())
+        return found
+
     def candidates(self, slug: str, digest: str) -> list[Candidate]:
         """Every Island as a candidate for this Cargo; the right version where it offers several."""
         return list(self.each(slug, digest))
@@ -344,6 +353,17 @@ def _candidate(
         wishes=island.wishes,
         first_item_factor=factor,
     )
+
+
+def _slots(island: Island, prices: Mapping[CargoDigest, Price]) -> dict[CargoDigest, int]:
+    wishes = island.wishes
+    return {
+        digest: min(island.slots, offer.slots)
+        for offer in island.offers
+        if (digest := CargoDigest(offer.digest)) in prices
+        and offer.can_run
+        and not wishes.refuse(offer.slug, prices[digest])
+    }
 
 
 def _standing(island: Island) -> tuple[bool, bool]:

@@ -66,6 +66,11 @@ class Offer:
     determinism_class: str = ""
     """Islands of equal class give equal output for equal seeds; empty where the Island does not say."""
 
+    @property
+    def can_run(self) -> bool:
+        """A job of it could begin: it is warm, or an assignment starts it."""
+        return self.state == "warm" or (self.startable and self.state != "failed")
+
 
 @dataclass(frozen=True)
 class Beat:

@@ -108,6 +108,8 @@ class Job:
     """Its customer asked that it runs to its end although nobody reads it."""
     read_at: datetime | None = None
     """When a Coordinator that is not its home last had a reader of it."""
+    due_at: datetime | None = None
+    """By when its customer wants it; None: whenever it is done."""
     trace: str = ""
     """W3C's traceparent of the request that it was submitted in; empty: nobody follows it. Nothing is decided by it."""
 

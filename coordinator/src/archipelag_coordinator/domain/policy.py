@@ -36,6 +36,11 @@ class Policy:
     """How long a request with a reader waits for an Island before it is a 503 with the reasons."""
     queue_wait_batch_s: float = 600.0
     """The same for a job that nobody waits for."""
+    wait_target_interactive_s: float = 20.0
+    """A request with a reader that is expected to wait longer for a slot is a 429 at once, which says when to come
+    back: less than the wait after which it is a 503, since expectations err."""
+    wait_target_batch_s: float = 480.0
+    """The same for a job that nobody waits for; members of batches wait for their turn instead."""
     return_wait_s: float = 10.0
     """How long an answer in mid-stream waits for the very Island that lost it, where no other one has its Cargo."""
     reader_grace_s: float = 5.0
@@ -109,6 +114,10 @@ class Policy:
     def queue_wait_s(self, interactive: bool) -> float:
         """How long a job waits for an Island."""
         return self.queue_wait_interactive_s if interactive else self.queue_wait_batch_s
+
+    def wait_target_s(self, interactive: bool) -> float:
+        """How long a job may be expected to wait for an Island and be taken."""
+        return self.wait_target_interactive_s if interactive else self.wait_target_batch_s
 
     def lease_for_s(self, fleet_size: int) -> float:
         """A lease outlives several heartbeats, however far apart a large fleet's are."""

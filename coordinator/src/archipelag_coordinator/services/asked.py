@@ -40,6 +40,8 @@ class Submission:
     """It runs to its end although its reader has left."""
     continues: bool = False
     """The reader has the beginning of the answer already: only a job that stands will do."""
+    within_s: float | None = None
+    """Its customer has no use for the answer later than so many seconds from now."""
     job_id: JobId | None = None
     """The id that a batch has promised for this member, which is claimed in the same step."""
 

@@ -16,6 +16,13 @@ from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.domain.placement import Placement, Wanted
 from archipelag_coordinator.errors import NoPlacement, NotFound, StaleAttempt
 from archipelag_coordinator.services.ending import cargo_of
+from archipelag_coordinator.services.expect import (
+    IN_LINE,
+    is_too_late,
+    line_of,
+    may_have_room,
+    others_first,
+)
 from archipelag_coordinator.services.ports import (
     Accepted,
     Assignment,
@@ -35,49 +42,43 @@ STALE: Final = "stale"
 
 
 @dataclass(frozen=True)
-class First:
-    """A job that has begun before it is stored, and its first attempt."""
+class Given:
+    """A job that has begun, and its attempt, which is to be sent once both are stored."""
 
     job: Job
     attempt: Attempt
     cargo: Cargo
+    files: tuple[Input, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Given:
-    """An attempt that was committed and is to be sent."""
-
-    job: Job
-    attempt: Attempt
-    cargo: Cargo
-    answer: Answer
-    files: tuple[Input, ...]
-
-
-def place_first(world: World, job: Job, cargo: Cargo) -> First | None:
+def place_first(world: World, job: Job, cargo: Cargo) -> Given | Job:
     """Begins the first epoch of a job that is about to be stored, so that one transaction takes it and gives it away.
-    To be followed by `dispatch` once that stands, else by `unplace`. None: it is stored as queued, and `dispatch`
-    finds out why nobody takes it."""
+    To be followed by `dispatch` once that stands, else by `unplace`. A job: it is stored as that, queued; with the
+    reasons why nobody takes it, or without, where `dispatch` is to find out."""
     if not world.bus.connected or not cargo.may_start or cargo.manifest.reads_files:
-        return None
+        return job
+    if others_first(world, job):
+        return job.wait((IN_LINE,))
     wanted = wanted_of(world, job, (), continues=False)
     try:
         with world.traces.span("place", job.id):
             placement = _place(world, wanted)
-    except NoPlacement:
-        return None
+    except NoPlacement as nobody:
+        return job.wait(_reasons(nobody))
     started = job.start(job.created_at)
     attempt = _attempt(world, started, placement, Position(0))
     world.fleet.assigned(attempt.island_id, (job.id, attempt.epoch))
-    return First(started, attempt, cargo)
+    world.forecast.lines.began(line_of(job), waited=False)
+    return Given(started, attempt, cargo)
 
 
-def unplace(world: World, first: First) -> None:
+def unplace(world: World, first: Given) -> None:
     """It was not stored after all."""
     world.fleet.freed(first.attempt.island_id, (first.job.id, first.attempt.epoch))
+    world.forecast.lines.let_go(line_of(first.job))
 
 
-async def dispatch(world: World, job_id: JobId, first: First | None = None) -> Job:
+async def dispatch(world: World, job_id: JobId, first: Given | None = None) -> Job:
     """Returns the job as it then stands: running, or queued with the reasons why nobody takes it. `first`: its first
     attempt, which stands already and is to be sent.
 
@@ -87,17 +88,22 @@ async def dispatch(world: World, job_id: JobId, first: First | None = None) -> J
     if answer is not None:
         answer.placing = True
     try:
-        given = None
-        if first is not None:
-            assert answer is not None, "a job that was taken here has its answer here"
-            given = _Given(first.job, first.attempt, first.cargo, answer, ())
-        return await _dispatch(world, job_id, given)
+        return await _dispatch(world, job_id, first)
     finally:
         if answer is not None:
             answer.placing = False
 
 
-async def _dispatch(world: World, job_id: JobId, first: _Given | None) -> Job:
+async def dispatch_in_turn(world: World, job: Job) -> Job:
+    """The first try of a job that has just been put in line; where others have their turn before it, there is none."""
+    if not others_first(world, job, joined=True):
+        return await dispatch(world, job.id)
+    if may_have_room(world, job):
+        world.nudge()
+    return job
+
+
+async def _dispatch(world: World, job_id: JobId, first: Given | None) -> Job:
     for _ in range(TRIES_MAX):
         if first is None:
             with world.traces.span("place", job_id):
@@ -106,27 +112,28 @@ async def _dispatch(world: World, job_id: JobId, first: _Given | None) -> Job:
             given, first = first, None
         if isinstance(given, Job):
             return given
-        answer = given.answer
-        _listen(world, given)
-        said = await _assign(world, given)
+        answer = world.answers.get(job_id)
+        assert answer is not None, "a job that is given away from here has its answer here"
+        _listen(world, given, answer)
+        said = await _assign(world, given, answer)
         # Items say yes as well as the reply does, which may have been lost.
         spoke = answer.next > given.attempt.first_position
         if isinstance(said, Accepted) or (isinstance(said, Unreachable) and spoke):
             answer.accepted(world.clock.monotonic())
-            _count_wait(world, given)
+            _count_wait(world, given, answer)
             return given.job
-        await _take_back(world, given, said)
+        await _take_back(world, given, answer, said)
     async with world.store.begin() as tx:
         job = await tx.jobs.get(job_id)
     assert job is not None
     return job
 
 
-async def _assign(world: World, given: _Given) -> Accepted | Refused | Unreachable:
+async def _assign(world: World, given: Given, answer: Answer) -> Accepted | Refused | Unreachable:
     attempt, began = given.attempt, world.clock.monotonic()
     with world.traces.span("assign", attempt.job_id, island_id=attempt.island_id):
         said = await world.bus.assign(
-            _assignment(world, given, given.answer),
+            _assignment(world, given, answer),
             attempt.assigned_at,
             world.policy.assign_timeout_s,
         )
@@ -135,13 +142,13 @@ async def _assign(world: World, given: _Given) -> Accepted | Refused | Unreachab
     return said
 
 
-def _count_wait(world: World, given: _Given) -> None:
+def _count_wait(world: World, given: Given, answer: Answer) -> None:
     """Once a job: what it waits for after an Island has lost it is a failover's."""
     if given.attempt.epoch == 1:
-        world.tally.queue_wait.add(world.clock.monotonic() - given.answer.opened_at)
+        world.tally.queue_wait.add(world.clock.monotonic() - answer.opened_at)
 
 
-async def _give(world: World, job_id: JobId) -> Job | _Given:
+async def _give(world: World, job_id: JobId) -> Job | Given:
     """One transaction: the job's next epoch begins on the chosen Island, or the reasons are kept."""
     now = world.clock.now()
     async with world.store.begin() as tx:
@@ -156,8 +163,8 @@ async def _give(world: World, job_id: JobId) -> Job | _Given:
         if not world.bus.connected:
             return await _keep_reasons(world, tx, job, NoPlacement([BROKER_AWAY]))
         cargo = await cargo_of(world, tx, job)
-        if not cargo.may_start:
-            return job  # Withdrawn or revoked: a loop ends it.
+        if not cargo.may_start or is_too_late(world, job):
+            return job  # Withdrawn, revoked or of no use any more: a loop ends it.
         attempts = await tx.attempts.of_job(job.id) if job.epoch else []
         wanted = wanted_of(world, job, attempts, continues=answer.next > 0)
         try:
@@ -173,7 +180,8 @@ async def _give(world: World, job_id: JobId) -> Job | _Given:
         await tx.attempts.add(attempt)
     # Counted at once, so that a hundred requests in the same instant do not all see the same free slot.
     world.fleet.assigned(attempt.island_id, (job.id, attempt.epoch))
-    return _Given(started, attempt, cargo, answer, files)
+    world.forecast.lines.began(line_of(job), waited=True)
+    return Given(started, attempt, cargo, files)
 
 
 def _place(world: World, wanted: Wanted) -> Placement:
@@ -206,18 +214,21 @@ def _attempt(world: World, job: Job, placement: Placement, begin: Position) -> A
 
 
 async def _keep_reasons(world: World, tx: Tx, job: Job, nobody: NoPlacement) -> Job:
-    reasons = tuple(nobody.reasons) or ("no Island is connected",)
-    waiting = job.wait(reasons)
+    waiting = job.wait(_reasons(nobody))
     if waiting != job:
         await tx.jobs.save(waiting, was=job)
     if (answer := world.answers.get(job.id)) is not None:
-        answer.wait(reasons)
+        answer.wait(waiting.waiting_for)
     return waiting
 
 
-def _listen(world: World, given: _Given) -> None:
+def _reasons(nobody: NoPlacement) -> tuple[str, ...]:
+    return tuple(nobody.reasons) or ("no Island is connected",)
+
+
+def _listen(world: World, given: Given, answer: Answer) -> None:
     """The relay is open before the Island hears of the job, so that no chunk comes too early."""
-    answer, attempt = given.answer, given.attempt
+    attempt = given.attempt
     answer.begin(attempt.epoch, world.clock.monotonic(), attempt.island_id)
     world.relay.open(answer, attempt.island_id, attempt.epoch)
 
@@ -226,7 +237,7 @@ def _lease_s(world: World) -> float:
     return world.policy.lease_for_s(len(world.fleet))
 
 
-def _assignment(world: World, given: _Given, answer: Answer) -> Assignment:
+def _assignment(world: World, given: Given, answer: Answer) -> Assignment:
     job, attempt, limits = given.job, given.attempt, given.cargo.manifest.limits
     left_s = (job.deadline_at - attempt.assigned_at).total_seconds()
     return Assignment(
@@ -249,11 +260,13 @@ def _assignment(world: World, given: _Given, answer: Answer) -> Assignment:
     )
 
 
-async def _take_back(world: World, given: _Given, said: Refused | Unreachable) -> None:
+async def _take_back(
+    world: World, given: Given, answer: Answer, said: Refused | Unreachable
+) -> None:
     """The Island said no, or nothing: this epoch is given up and the job is queued again."""
     job, attempt = given.job, given.attempt
     world.relay.close(attempt.island_id, attempt.job_id, attempt.epoch)
-    given.answer.interrupt()
+    answer.interrupt()
     world.fleet.freed(attempt.island_id, (attempt.job_id, attempt.epoch))
     now = world.clock.now()
     try:
@@ -268,6 +281,8 @@ async def _take_back(world: World, given: _Given, said: Refused | Unreachable) -
             await tx.jobs.save(waiting, was=current)
     except StaleAttempt:
         return  # Cancelled, or ended otherwise, in the meantime.
+    world.forecast.lines.let_go(line_of(job))
+    world.forecast.lines.joined(line_of(job), job.created_at)
     if isinstance(said, Unreachable) or said.reason.startswith(STALE):
         world.fleet.doubt(attempt.island_id, now)
     if isinstance(said, Unreachable):
@@ -277,6 +292,6 @@ async def _take_back(world: World, given: _Given, said: Refused | Unreachable) -
         )
 
 
-def _name(given: _Given) -> str:
+def _name(given: Given) -> str:
     chosen = given.attempt.placement.island_id
     return next((v.name for v in given.attempt.placement.verdicts if v.island_id == chosen), chosen)

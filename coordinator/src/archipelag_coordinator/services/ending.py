@@ -24,6 +24,7 @@ from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.domain.settlement import prompt_tokens_of
 from archipelag_coordinator.errors import NotFound
 from archipelag_coordinator.services import pay
+from archipelag_coordinator.services.expect import line_of
 from archipelag_coordinator.services.foresee import learn
 from archipelag_coordinator.services.ports import Said, Tx
 from archipelag_coordinator.services.world import World
@@ -255,6 +256,11 @@ async def announce(world: World, closed: Closed) -> None:
     if attempt is not None:
         world.relay.close(attempt.island_id, attempt.job_id, attempt.epoch)
         world.fleet.freed(attempt.island_id, (attempt.job_id, attempt.epoch))
+        world.forecast.lines.let_go(line_of(job))
+        if not job.finished:
+            world.forecast.lines.joined(line_of(job), job.created_at)
+    elif job.finished:
+        world.forecast.lines.left(line_of(job))
     answer = world.answers.own(job.id)
     if attempt is not None:
         learn(world, job, attempt, answer)

@@ -12,10 +12,12 @@ from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.errors import StaleAttempt
 from archipelag_coordinator.services import ending
 from archipelag_coordinator.services.ending import Closed
+from archipelag_coordinator.services.expect import is_too_late
 from archipelag_coordinator.services.ports import Tx
 from archipelag_coordinator.services.recall import recall
 from archipelag_coordinator.services.world import World
 
+TOO_LATE: Final = "it could not be done within the time that its customer gave"
 RESTORED: Final = "the network was restored from a backup that was made while this ran"
 
 
@@ -56,24 +58,40 @@ async def expire_lease(world: World, job_id: JobId, epoch: Epoch) -> Job | None:
 
 
 async def expire_job(world: World, job_id: JobId) -> Job | None:
-    """Fails a job that waited too long for an Island, or that runs past its deadline. None when it need not end."""
+    """Ends a job that waited too long for an Island, that runs past its deadline, or that its customer has no use for
+    any more: what was delivered of it by then is charged, as where they cancel it. None when it need not end."""
     now = world.clock.now()
     async with world.store.begin() as tx:
         job = await tx.jobs.lock(job_id)
         if job is None or job.finished or job.home != world.home:
             return None
-        if job.status is JobStatus.QUEUED and now >= min(job.queue_until, job.deadline_at):
-            cause, error = (
-                Cause.NO_CAPACITY,
-                "; ".join(job.waiting_for) or "no Island took it in time",
-            )
-        elif now >= job.deadline_at:
-            cause, error = Cause.DEADLINE, "the job's time ran out before it was done"
+        if job.status is JobStatus.RUNNING and job.due_at is not None and now >= job.due_at:
+            reason, closed = TOO_LATE, await _cancel(world, tx, job, now)
+        elif (found := _overdue(world, job, now)) is not None:
+            cause, reason = found
+            closed = await _end(world, tx, job, cause, reason, now)
         else:
             return None
-        closed = await _end(world, tx, job, cause, error, now)
-    await _after(world, closed, error)
+    await _after(world, closed, reason)
     return closed.job
+
+
+def _overdue(world: World, job: Job, now: datetime) -> tuple[Cause, str] | None:
+    queued = job.status is JobStatus.QUEUED
+    if queued and is_too_late(world, job):
+        return Cause.DEADLINE, TOO_LATE
+    if queued and now >= min(job.queue_until, job.deadline_at):
+        return Cause.NO_CAPACITY, "; ".join(job.waiting_for) or "no Island took it in time"
+    if now >= job.deadline_at:
+        return Cause.DEADLINE, "the job's time ran out before it was done"
+    return None
+
+
+async def _cancel(world: World, tx: Tx, job: Job, now: datetime) -> Closed:
+    await recall(world, tx, job)
+    attempt = await ending.current_attempt(tx, job)
+    mark = ending.mark_of(world, job)
+    return await ending.cancel(world, tx, job, attempt, reason=TOO_LATE, mark=mark, now=now)
 
 
 async def abandon(world: World, job_id: JobId) -> Job | None:

@@ -1,15 +1,17 @@
-"""Learns from an attempt that ended how long its Island took to the first item, for those that come after."""
+"""Learns from an attempt that ended, for those that come after: how long its Island took to the first item, and for how
+long it held a slot."""
 
 from __future__ import annotations
 
 from archipelag_coordinator.domain.answer import Answer
-from archipelag_coordinator.domain.attempt import Attempt
+from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus
 from archipelag_coordinator.domain.job import Job
 from archipelag_coordinator.services.world import World
 
 
 def learn(world: World, job: Job, attempt: Attempt, answer: Answer | None) -> None:
-    """Only from what this process heard itself of an answer's beginning."""
+    """Of first items only from what this process heard itself of an answer's beginning."""
+    _learn_slot_time(world, job, attempt)
     if answer is None or answer.recalled or answer.first_item_at is None:
         return
     if attempt.first_position or not attempt.placement.reckoned_ms:
@@ -19,3 +21,11 @@ def learn(world: World, job: Job, attempt: Attempt, answer: Answer | None) -> No
     if took_s >= 0:
         placement = attempt.placement
         world.fleet.took(attempt.island_id, job.cargo_slug, placement.reckoned_ms, 1000 * took_s)
+
+
+def _learn_slot_time(world: World, job: Job, attempt: Attempt) -> None:
+    """Not from those that were lost: their slot went with their Island."""
+    if attempt.ended_at is None or attempt.status is AttemptStatus.LOST:
+        return
+    held_s = (attempt.ended_at - attempt.assigned_at).total_seconds()
+    world.forecast.slot_times.learn(job.cargo_digest, held_s)

@@ -35,6 +35,7 @@ from archipelag_coordinator.services.ports_of_batches import Batches
 from archipelag_coordinator.services.ports_of_cargos import Cargos
 from archipelag_coordinator.services.ports_of_conversations import Conversations
 from archipelag_coordinator.services.ports_of_files import Files
+from archipelag_coordinator.services.ports_of_lines import LinesOfAll
 from archipelag_coordinator.services.ports_of_pay import KarmaNotes, Ledger, Usages
 from archipelag_coordinator.services.ports_of_people import (
     AuditLog,
@@ -337,6 +338,8 @@ class Tx(Protocol):
     def batches(self) -> Batches: ...
     @property
     def sums(self) -> Sums: ...
+    @property
+    def lines(self) -> LinesOfAll: ...
     def rely(self) -> None:
         """What was read here is about to be promised to somebody outside: it must not be forgotten by a crash."""
         ...

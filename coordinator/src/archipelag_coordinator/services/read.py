@@ -10,12 +10,14 @@ from archipelag_contracts.ids import IslandId, JobId, UserId
 from archipelag_coordinator.domain.attempt import Attempt
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.island import Island, IslandStatus
-from archipelag_coordinator.domain.job import EVERY_JOB, Job, JobFilter
+from archipelag_coordinator.domain.job import EVERY_JOB, Job, JobFilter, JobStatus
 from archipelag_coordinator.domain.karma import Karma, Note, fold
 from archipelag_coordinator.domain.ledger import Account, Pay, user_account
 from archipelag_coordinator.domain.usage import UsageRow
 from archipelag_coordinator.domain.user import ApiKey, User
+from archipelag_coordinator.domain.waits import Wait
 from archipelag_coordinator.errors import NotFound
+from archipelag_coordinator.services.expect import wait_of
 from archipelag_coordinator.services.ports import Tx
 from archipelag_coordinator.services.world import World
 
@@ -43,6 +45,8 @@ class AttemptView:
 class JobView:
     job: Job
     attempts: tuple[AttemptView, ...]
+    wait: Wait | None = None
+    """Of one that waits for an Island."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,9 @@ async def read_job(
         attempts = await tx.attempts.of_job(job_id)
         ended = any(attempt.finished for attempt in attempts)
         billed = await _billed(tx, await tx.usage.of_job(job_id)) if ended else []
+        wait = await wait_of(world, tx, job) if job.status is JobStatus.QUEUED else None
     by_epoch = {one.usage.epoch: one for one in billed}
-    return JobView(job, tuple(AttemptView(a, by_epoch.get(a.epoch)) for a in attempts))
+    return JobView(job, tuple(AttemptView(a, by_epoch.get(a.epoch)) for a in attempts), wait)
 
 
 async def list_jobs(

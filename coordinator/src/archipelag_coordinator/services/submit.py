@@ -24,6 +24,7 @@ from archipelag_coordinator.errors import (
     NothingToContinue,
 )
 from archipelag_coordinator.services.asked import Submission, price_at_most, read_input
+from archipelag_coordinator.services.expect import check_time, check_wait, line_of
 from archipelag_coordinator.services.ports import Tx
 from archipelag_coordinator.services.world import World
 
@@ -39,12 +40,13 @@ class FirstAttempt(Protocol):
     def attempt(self) -> Attempt: ...
 
 
-Begin = Callable[[Job, Cargo], FirstAttempt | None]
-"""Gives a job that is about to be stored to an Island; None: it is queued."""
+Begin = Callable[[Job, Cargo], FirstAttempt | Job]
+"""Gives a job that is about to be stored to an Island; a job: it is queued as that."""
 
 
-def _later(_: Job, __: Cargo) -> None:
+def _later(job: Job, _: Cargo) -> Job:
     """Who asks for it dispatches it afterwards."""
+    return job
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,8 @@ async def submit(world: World, submission: Submission, begin: Begin = _later) ->
     """Reserves the upper bound of the price and queues the job, or stores it with the attempt that `begin` gives it.
 
     Raises NotPermitted, NotFound (the workload), InvalidInput, Unsupported, TooLarge, InsufficientCredits,
-    BudgetExceeded, IdempotencyMismatch, NothingToContinue, IllegalMove (a batch's
-    member that was submitted or dropped).
+    BudgetExceeded, Overloaded (never for a batch's member), IdempotencyMismatch, NothingToContinue, IllegalMove (a
+    batch's member that was submitted or dropped).
     """
     submission.key.check_scope(Scope.WRITE)
     cargo = world.catalogue.find(submission.workload)
@@ -70,9 +72,8 @@ async def submit(world: World, submission: Submission, begin: Begin = _later) ->
     named = files_of(manifest.input, submission.input) if manifest.reads_files else {}
     now = world.clock.now()
     job = _job(world, submission, cargo, wanted, now)
-    first = begin(job, cargo)
-    if first is not None:
-        job = first.job
+    begun = begin(job, cargo)
+    job, attempt = (begun, None) if isinstance(begun, Job) else (begun.job, begun.attempt)
     opened = False
     try:
         async with world.store.begin() as tx:
@@ -84,12 +85,16 @@ async def submit(world: World, submission: Submission, begin: Begin = _later) ->
                 raise NothingToContinue(
                     "the answer that this would continue does not stand: ask again without Last-Event-ID"
                 )
+            if before is None:
+                check_time(world, job)
+            if before is None and attempt is None and submission.job_id is None:
+                check_wait(world, job)
             standing = before or await tx.jobs.add(job)
             if standing.id != job.id:
                 tx.rely()  # Whoever sends it again may be answered by another process than the one that took it.
                 return await _joined(tx, submission, standing, cargo)
-            if first is not None:
-                await tx.attempts.add(first.attempt)
+            if attempt is not None:
+                await tx.attempts.add(attempt)
             if named:
                 await _pin(tx, job, named, now)
             await tx.ledger.reserve(
@@ -113,6 +118,8 @@ async def submit(world: World, submission: Submission, begin: Begin = _later) ->
         if opened:
             world.answers.drop(job.id)
         raise
+    if attempt is None:
+        world.forecast.lines.joined(line_of(job), job.created_at)
     world.demand.asked(cargo.slug, world.clock.monotonic())
     world.tally.took(cargo.slug)
     world.traces.keep(job.id)
@@ -124,6 +131,9 @@ def _job(
 ) -> Job:
     policy = world.policy
     queue_until = now + timedelta(seconds=policy.queue_wait_s(submission.interactive))
+    within_s = submission.within_s
+    due_at = None if within_s is None else now + timedelta(seconds=within_s)
+    deadline_at = queue_until + timedelta(seconds=cargo.manifest.limits.seconds)
     return Job(
         id=submission.job_id or world.ids.job(now),
         user_id=submission.user.id,
@@ -134,8 +144,8 @@ def _job(
         input=wanted.cargo_input,
         status=JobStatus.QUEUED,
         created_at=now,
-        queue_until=queue_until,
-        deadline_at=queue_until + timedelta(seconds=cargo.manifest.limits.seconds),
+        queue_until=min(queue_until, due_at or queue_until),
+        deadline_at=min(deadline_at, due_at or deadline_at),
         home=world.home,
         reserved=price_at_most(cargo, wanted),
         prompt_tokens_max=wanted.prompt_tokens_max,
@@ -146,12 +156,13 @@ def _job(
         idempotency_key=submission.idempotency_key,
         request_hash=submission.request_hash,
         goes_on_unread=submission.goes_on_unread,
+        due_at=due_at,
         trace=world.traces.carried(),
     )
 
 
 def _open(world: World, job: Job, cargo: Cargo) -> None:
-    world.answers.open(
+    answer = world.answers.open(
         job.id,
         items_max=job.output_items_max,
         size_bytes_max=cargo.manifest.limits.output_bytes_max,
@@ -160,6 +171,7 @@ def _open(world: World, job: Job, cargo: Cargo) -> None:
         goes_on_unread=job.goes_on_unread,
         workload=job.cargo_slug,
     )
+    answer.wait(job.waiting_for)
 
 
 async def _same_request(world: World, tx: Tx, submission: Submission, now: datetime) -> Job | None:

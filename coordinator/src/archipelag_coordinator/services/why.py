@@ -15,7 +15,9 @@ from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.domain.placement import Wanted, first_refusal
 from archipelag_coordinator.domain.reasons import InLine, Outlook, in_line, outlook
 from archipelag_coordinator.domain.user import User
+from archipelag_coordinator.domain.waits import Wait
 from archipelag_coordinator.errors import NotFound
+from archipelag_coordinator.services.expect import wait_of
 from archipelag_coordinator.services.wanting import wanted_of
 from archipelag_coordinator.services.world import World
 
@@ -43,6 +45,8 @@ class JobWhy:
     attempts: tuple[Attempt, ...]
     outlook: Outlook | None = None
     hint: str = ""
+    wait: Wait | None = None
+    """Who is before it and how long that takes, of one that waits."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ async def why_job(world: World, user_id: UserId, job_id: JobId) -> JobWhy:
         if job.status is not JobStatus.QUEUED:
             return JobWhy(job, attempts)
         cargo = await tx.cargos.by_digest(job.cargo_digest)
+        wait = await wait_of(world, tx, job)
     continues = any(attempt.positions for attempt in attempts)
     wanted = wanted_of(world, job, attempts, continues=continues)
     found = outlook(wanted, world.fleet.candidates(wanted.slug, wanted.digest))
@@ -93,7 +98,7 @@ async def why_job(world: World, user_id: UserId, job_id: JobId) -> JobWhy:
         hint = CARGO_GONE
     elif not world.bus.connected:
         hint = BROKER_AWAY
-    return JobWhy(job, attempts, found, hint)
+    return JobWhy(job, attempts, found, hint, wait)
 
 
 async def why_host(world: World, user: User, island_id: IslandId) -> HostWhy:

@@ -16,6 +16,7 @@ from archipelag_coordinator.domain.demand import Demand
 from archipelag_coordinator.domain.file import BlobId
 from archipelag_coordinator.domain.fleet import Fleet
 from archipelag_coordinator.domain.footing import Footing
+from archipelag_coordinator.domain.forecast import Forecast
 from archipelag_coordinator.domain.history import History
 from archipelag_coordinator.domain.policy import Policy
 from archipelag_coordinator.domain.tally import Tally
@@ -74,6 +75,7 @@ class World:
     catalogue: Catalogue = field(default_factory=Catalogue)
     demand: Demand = field(default_factory=Demand)
     footing: Footing = field(default_factory=Footing)
+    forecast: Forecast = field(default_factory=Forecast)
     tally: Tally = field(default_factory=Tally)
     history: History = field(default_factory=History)
     figures: Figures = field(default_factory=NoFigures)

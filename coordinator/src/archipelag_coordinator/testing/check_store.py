@@ -11,6 +11,7 @@ from archipelag_coordinator.testing.check_conversations import CheckConversation
 from archipelag_coordinator.testing.check_files import CheckFiles
 from archipelag_coordinator.testing.check_items import CheckItems
 from archipelag_coordinator.testing.check_ledger import CheckLedger
+from archipelag_coordinator.testing.check_lines import CheckLines
 from archipelag_coordinator.testing.check_nouns import (
     CheckCoordinators,
     CheckDoor,
@@ -37,6 +38,7 @@ class CheckStore(
     CheckIslands,
     CheckJobs,
     CheckTurns,
+    CheckLines,
     CheckItems,
     CheckAttempts,
     CheckLedger,

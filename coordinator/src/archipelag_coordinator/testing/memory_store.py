@@ -20,6 +20,7 @@ from archipelag_coordinator.testing.memory_batches import MemoryBatches
 from archipelag_coordinator.testing.memory_cargos import MemoryCargos
 from archipelag_coordinator.testing.memory_conversations import MemoryConversations
 from archipelag_coordinator.testing.memory_files import MemoryFiles
+from archipelag_coordinator.testing.memory_lines import MemoryLines
 from archipelag_coordinator.testing.memory_pay import (
     MemoryKarmaNotes,
     MemoryUsages,
@@ -189,6 +190,7 @@ class MemoryTx:
         self.audit = MemoryAuditLog(state)
         self.batches = MemoryBatches(state)
         self.sums = MemorySums(state)
+        self.lines = MemoryLines(state)
 
     def rely(self) -> None:
         """Memory forgets everything or nothing."""

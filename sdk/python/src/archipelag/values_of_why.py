@@ -48,7 +48,8 @@ class AttemptWhy:
 
 @dataclass(frozen=True)
 class Waiting:
-    """Why a job still waits, as it is now, and what would help."""
+    """Why a job still waits, as it is now, and what would help. `ahead` jobs are before it; `expected_wait_s` is None
+    where nothing tells, as of an older Coordinator."""
 
     since: datetime | None
     until: datetime | None
@@ -56,6 +57,8 @@ class Waiting:
     fit: int
     reasons: tuple[Obstacle, ...]
     hint: str
+    ahead: int = 0
+    expected_wait_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,8 @@ def _waiting(raw: Any) -> Waiting:
         values.whole(raw.get("fit")),
         tuple(map(_obstacle, values.rows(raw.get("reasons")))),
         str(raw.get("hint") or ""),
+        values.whole(raw.get("ahead")),
+        None if raw.get("expected_wait_s") is None else _number(raw["expected_wait_s"]),
     )
 
 

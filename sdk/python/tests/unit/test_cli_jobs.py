@@ -159,6 +159,8 @@ WHY = {
         "fit": 0,
         "reasons": [{"rule": "has_slot", "meaning": "no free slot", "count": 1}],
         "hint": "wait, or connect an Island",
+        "ahead": 3,
+        "expected_wait_s": 12.4,
     },
 }
 
@@ -170,6 +172,16 @@ def test_why_tells_reasons_and_what_would_help(capsys: Out) -> None:
     assert "1 of 4 Islands could take it" in told and "3 Islands: too little memory" in told
     assert "prefers_near: 2 · 0.5 = 1" in told and "1 Island: no free slot" in told
     assert "wait, or connect an Island" in told
+    assert "3 jobs before it, about 12 s to wait." in told
+
+
+def test_why_of_an_older_coordinator_says_nothing_of_seconds(capsys: Out) -> None:
+    waiting = {name: WHY["waiting"][name] for name in ("since", "asked", "fit", "hint")}
+    answer = httpx.Response(200, json={"data": {**WHY, "waiting": waiting}})
+
+    assert run(Network(answer), "jobs", "why", JOB) == 0
+
+    assert "0 jobs before it.\n" in capsys.readouterr().out
 
 
 def picture(**more: Any) -> httpx.Response:

@@ -16,7 +16,8 @@ from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.job import Job
 from archipelag_coordinator.errors import InvalidInput
 from archipelag_coordinator.services.asked import Submission
-from archipelag_coordinator.services.dispatch import First, dispatch, place_first, unplace
+from archipelag_coordinator.services.dispatch import Given, dispatch, place_first, unplace
+from archipelag_coordinator.services.expect import WITHIN, may_have_room
 from archipelag_coordinator.services.submit import Submitted, submit
 from archipelag_coordinator.services.watch import Reader, watch
 from archipelag_coordinator.services.world import World
@@ -24,7 +25,9 @@ from archipelag_coordinator.services.world import World
 ON_DISCONNECT: Final = "X-Archipelag-On-Disconnect"
 """`continue`: the job runs to its end though nobody reads it. `cancel`, as without it: after a grace it is stopped."""
 
+WITHIN_MAX_S: Final = 7 * 24 * 3600.0
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
+_SECONDS: Final = re.compile(r"[0-9]{1,6}(\.[0-9]{1,3})?")
 # How an answer is delivered is not part of what is asked.
 _DELIVERY: Final = frozenset({"stream", "stream_options"})
 
@@ -59,15 +62,16 @@ def submission_of(
         retry=_is_retry(request),
         request_hash=_hash(workload, given, interactive=interactive, priority=priority),
         goes_on_unread=_goes_on_unread(request),
+        within_s=_within_s(request),
     )
 
 
 async def make_job(world: World, submission: Submission) -> Submitted:
     """Submit and dispatch, in one transaction where an Island is free; only what is asked for the first time."""
-    first: First | None = None
+    first: Given | Job | None = None
     fresh = False
 
-    def begin(job: Job, cargo: Cargo) -> First | None:
+    def begin(job: Job, cargo: Cargo) -> Given | Job:
         nonlocal first
         first = place_first(world, job, cargo)
         return first
@@ -77,12 +81,18 @@ async def make_job(world: World, submission: Submission) -> Submitted:
             submitted = await submit(world, submission, begin)
         fresh = submitted.fresh
     finally:
-        if first is not None and not fresh:
+        if isinstance(first, Given) and not fresh:
             unplace(world, first)
     if not fresh:
         return submitted
+    if submitted.job.waiting_for:
+        # What became free in the meantime is given to whoever has the turn.
+        if may_have_room(world, submitted.job):
+            world.nudge()
+        return submitted
     try:
-        job = await dispatch(world, submitted.job.id, first)
+        given = first if isinstance(first, Given) else None
+        job = await dispatch(world, submitted.job.id, given)
     except BaseException:
         if submission.interactive:
             # The client will not learn of this job: the same as if its reader had left.
@@ -111,6 +121,19 @@ def _goes_on_unread(request: Request) -> bool:
     if given not in ("cancel", "continue"):
         raise InvalidInput({ON_DISCONNECT: ["must be cancel or continue"]})
     return given == "continue"
+
+
+def _within_s(request: Request) -> float | None:
+    """Raises InvalidInput for what is no time, and for none at all."""
+    given = request.headers.get(WITHIN)
+    if given is None:
+        return None
+    seconds = float(given) if _SECONDS.fullmatch(given) else 0.0
+    if not 0 < seconds <= WITHIN_MAX_S:
+        raise InvalidInput(
+            {WITHIN: [f"must be seconds, more than 0 and at most {WITHIN_MAX_S:.0f}"]}
+        )
+    return seconds
 
 
 def last_event_id(request: Request) -> int:

@@ -31,7 +31,7 @@ from archipelag_coordinator.services.conversations import (
     list_conversations,
     read_conversation,
 )
-from archipelag_coordinator.services.dispatch import dispatch
+from archipelag_coordinator.services.dispatch import dispatch_in_turn
 from archipelag_coordinator.services.submit import submit
 from archipelag_coordinator.services.world import World
 
@@ -222,7 +222,7 @@ async def _sent(
             raise
         asking = await converse.send(world, asking, submitted.job.id)
         if submitted.fresh:
-            await dispatch(world, submitted.job.id)
+            await dispatch_in_turn(world, submitted.job)
     shown = {
         "conversation": conversation_object(asking.conversation),
         "message": message_object(asking.question),

@@ -20,6 +20,7 @@ from archipelag_coordinator.errors import (
     NoPlacement,
     NotAuthenticated,
     NotFound,
+    Overloaded,
     RateLimited,
     Unsupported,
 )
@@ -54,6 +55,7 @@ STATUS: Final[dict[str, int]] = {
     "range_unfit": 416,
     "invalid_input": 422,
     "rate_limited": 429,
+    "overloaded": 429,
     "error": 500,
     "internal_error": 500,
     "unbalanced_transfer": 500,
@@ -187,6 +189,15 @@ def problem_of(error: CoordinatorError) -> Problem:
             return Problem(status, code, message, param=error.param)
         case RateLimited():
             return Problem(status, code, message, headers=retry_after(error.retry_after_s))
+        case Overloaded():
+            told_wait = {
+                "wait_s": round(error.wait_s, 1),
+                "wait_target_s": round(error.target_s, 1),
+                "retry_after_s": math.ceil(error.retry_after_s),
+                "ahead": error.ahead,
+            }
+            headers = retry_after(error.retry_after_s)
+            return Problem(status, code, message, details=told_wait, headers=headers)
         case InsufficientCredits():
             amounts = {
                 "required": to_credits(error.required),

@@ -9,25 +9,29 @@ from typing import Any
 from archipelag_contracts.units import to_credits
 
 from archipelag_coordinator.apps.api.errors import problem_of_ending
+from archipelag_coordinator.apps.api.present import wait_object
 from archipelag_coordinator.apps.api.sse import event, finish_reason_of, usage_of
 from archipelag_coordinator.apps.job_words import job_status_text
 from archipelag_coordinator.domain.answer import Ending, Progress
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.job import Job
+from archipelag_coordinator.domain.waits import Wait
 from archipelag_coordinator.services.watch import Reader
 
 
 class JobFrames:
     """Remembers what one reader was told, so that nothing is said twice."""
 
-    def __init__(self, job: Job, after: int) -> None:
+    def __init__(self, job: Job, after: int, wait: Wait | None = None) -> None:
+        """`wait`: of a job that is queued, as it was a moment ago."""
         self._status = job_status_text(job.status, job.cause)
         self._waiting = job.waiting_for
         self._note: Progress | None = None
         self._after = after
+        self._wait = wait
 
     def opening(self) -> bytes:
-        return self._say_status(self._after)
+        return self._say_status(self._after, self._wait)
 
     def items(self, text: str, position: int) -> bytes:
         said = b""
@@ -60,8 +64,10 @@ class JobFrames:
         told = {"type": "error", "error": problem.message, "code": problem.code, "usage": usage}
         return event(told, reader.position)
 
-    def _say_status(self, position: int) -> bytes:
+    def _say_status(self, position: int, wait: Wait | None = None) -> bytes:
         shown: dict[str, Any] = {"type": "status", "content": self._status}
+        if wait is not None:
+            shown |= wait_object(wait)
         if self._waiting:
             shown["reasons"] = list(self._waiting)
         return event(shown, position)

@@ -87,7 +87,7 @@ async def get_job(job_id: str, world: TheWorld, caller: Reading) -> Response:
     except NotFound:
         batch, member = await read_member(world, caller.user.id, wanted)
         return JSONResponse({"data": pending_job_object(batch, member)})
-    return JSONResponse({"data": present.job_object(view.job, view.attempts)})
+    return JSONResponse({"data": present.job_object(view.job, view.attempts, view.wait)})
 
 
 @router.get(
@@ -121,14 +121,17 @@ async def get_job_files(job_id: str, world: TheWorld, caller: Reading) -> Respon
 )
 async def stream_job(request: Request, job_id: str, world: TheWorld, caller: Reading) -> Response:
     """Server-sent events; `Last-Event-ID` continues after the last one that was read."""
-    job = (await read_job(world, caller.user.id, known(job_id))).job
+    view = await read_job(world, caller.user.id, known(job_id))
+    job = view.job
     after = last_event_id(request)
     if not job.finished:
         await note_reader(world, job.id)
     reader = await watch(world, job.id)
     reader.seek(after)
     headers = {"X-Archipelag-Job": job.id}
-    return RelayResponse(reader, JobFrames(job, after), first=reader.take(), headers=headers)
+    return RelayResponse(
+        reader, JobFrames(job, after, view.wait), first=reader.take(), headers=headers
+    )
 
 
 @router.delete(

@@ -20,6 +20,7 @@ from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.domain.karma import POINT_MS
 from archipelag_coordinator.domain.ledger import Account, PayKind
 from archipelag_coordinator.domain.user import ApiKey, User
+from archipelag_coordinator.domain.waits import Wait
 from archipelag_coordinator.domain.wishes import Wishes, by_day
 from archipelag_coordinator.services.read import AttemptView, Billed, KarmaView
 
@@ -30,8 +31,10 @@ def time_text(at: datetime | None) -> str | None:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def job_object(job: Job, attempts: Sequence[AttemptView] | None = None) -> dict[str, Any]:
-    """`attempts` only where one job is read."""
+def job_object(
+    job: Job, attempts: Sequence[AttemptView] | None = None, wait: Wait | None = None
+) -> dict[str, Any]:
+    """`attempts`, and `wait` of one that is queued, only where one job is read."""
     failed = job.status in (JobStatus.FAILED, JobStatus.CANCELLED)
     duration = job.ended_at - (job.started_at or job.created_at) if job.ended_at else None
     shown: dict[str, Any] = {
@@ -61,7 +64,15 @@ def job_object(job: Job, attempts: Sequence[AttemptView] | None = None) -> dict[
     }
     if attempts is not None:
         shown["attempts"] = [attempt_object(attempt) for attempt in attempts]
+    if wait is not None:
+        shown["wait"] = wait_object(wait)
     return shown
+
+
+def wait_object(wait: Wait) -> dict[str, Any]:
+    """Null seconds where nothing tells."""
+    seconds = None if wait.seconds is None else round(wait.seconds, 1)
+    return {"ahead": wait.ahead, "expected_wait_s": seconds}
 
 
 def attempt_object(view: AttemptView) -> dict[str, Any]:

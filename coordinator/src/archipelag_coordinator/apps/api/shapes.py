@@ -139,8 +139,10 @@ _JOBS: Final[dict[str, Schema]] = {
             "waiting_for": many(TEXT),
             "usage": ref("Usage"),
             "attempts": many(ref("Attempt")),
+            "wait": shape({"ahead": WHOLE, "expected_wait_s": maybe(NUMBER)}),
         },
         "attempts",
+        "wait",
     ),
     "JobAnswer": data(ref("Job")),
     "JobList": shape(

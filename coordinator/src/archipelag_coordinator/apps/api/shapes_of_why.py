@@ -51,6 +51,8 @@ WHY: Final[dict[str, Schema]] = {
                             "fit": WHOLE,
                             "reasons": _OBSTACLES,
                             "hint": TEXT,
+                            "ahead": WHOLE,
+                            "expected_wait_s": maybe(NUMBER),
                         }
                     )
                 ),

@@ -12,7 +12,7 @@ from archipelag_coordinator.apps.api import openapi
 from archipelag_coordinator.apps.api.auth import Reading, TheWorld
 from archipelag_coordinator.apps.api.jobs import known
 from archipelag_coordinator.apps.api.network import known_island
-from archipelag_coordinator.apps.api.present import time_text
+from archipelag_coordinator.apps.api.present import time_text, wait_object
 from archipelag_coordinator.apps.job_words import job_status_text
 from archipelag_coordinator.domain.attempt import Attempt
 from archipelag_coordinator.domain.placement import Obstacle
@@ -82,7 +82,7 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
 
 
 def _waiting(why: JobWhy) -> dict[str, Any] | None:
-    if why.outlook is None:
+    if why.outlook is None or why.wait is None:
         return None
     ended = [attempt.ended_at for attempt in why.attempts if attempt.ended_at]
     return {
@@ -92,6 +92,7 @@ def _waiting(why: JobWhy) -> dict[str, Any] | None:
         "fit": why.outlook.fit,
         "reasons": _obstacles(why.outlook.kept_out),
         "hint": why.hint,
+        **wait_object(why.wait),
     }
 
 

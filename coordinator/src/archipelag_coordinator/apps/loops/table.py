@@ -15,6 +15,7 @@ from archipelag_coordinator.services import upkeep
 from archipelag_coordinator.services.adopt import absent_homes, adopt, take_up
 from archipelag_coordinator.services.cancel import leave
 from archipelag_coordinator.services.dispatch import dispatch
+from archipelag_coordinator.services.expect import read_lines
 from archipelag_coordinator.services.failover import abandon, expire_job, expire_lease, failover
 from archipelag_coordinator.services.follow import keep_up
 from archipelag_coordinator.services.list_cargos import list_cargos
@@ -153,6 +154,7 @@ TABLE: Final = (
     Loop("load_catalogue", 1.0, list_cargos),
     Loop("reach_regions", 2.0, reach_regions),
     Loop("recommend", 10.0, recommend),
+    Loop("read_lines", 1.0, read_lines),
     Loop("note_history", 10.0, note_history),
     Loop("enforce_broker", 2.0, enforce),
     Loop("end_overdue", 0.5, end_overdue),

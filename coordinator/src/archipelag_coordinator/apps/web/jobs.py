@@ -199,6 +199,7 @@ def _told(world: World, view: read.JobView, why: JobWhy) -> dict[str, Any]:
         "cargo_name": cargo.manifest.name if cargo else view.job.cargo_slug,
         "outlook": why.outlook,
         "hint": why.hint,
+        "wait": why.wait,
         "meanings": MEANINGS,
         "queue_left_s": (view.job.queue_until - world.clock.now()).total_seconds(),
     }

@@ -148,6 +148,27 @@ async def test_an_error_after_content_is_an_event_and_then_done(api: Api) -> Non
     assert await api.scene.balance() == before
 
 
+async def test_too_long_a_line_is_429_with_the_time_to_come_back_and_nothing_is_held() -> None:
+    api = await an_api()
+    scene = api.scene
+    await scene.island(slots=1)
+    scene.world.forecast.slot_times.learn(scene.cargo.digest, 15.0)
+    await scene.running()
+    for n in range(2):
+        await scene.submit(interactive=False, request_hash=b"waits %d" % n)
+    before = await scene.balance(), await api.jobs(scene.user)
+    async with api.client() as http:
+        answer = await http.post("/chat/completions", json=chat(stream=True))
+
+    assert answer.status_code == 429
+    error = answer.json()["error"]
+    assert (error["code"], error["type"]) == ("overloaded", "rate_limit_error")
+    assert (error["ahead"], error["wait_s"], error["wait_target_s"]) == (2, 45.0, 20.0)
+    assert 25 <= error["retry_after_s"] <= 30
+    assert answer.headers["Retry-After"] == str(error["retry_after_s"])
+    assert before == (await scene.balance(), await api.jobs(scene.user))
+
+
 async def test_too_little_credit_is_402_and_nothing_ran(api: Api) -> None:
     user, _, secret = await api.another(credit=100)
     async with api.client(secret) as http:

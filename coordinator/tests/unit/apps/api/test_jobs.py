@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -184,7 +185,8 @@ async def test_a_queued_job_streams_its_reasons_until_an_island_comes() -> None:
         told = events((await following).text)
 
     reasons = ["no Island is connected"]
-    assert told[0] == {"type": "status", "content": "queued", "reasons": reasons}
+    wait = {"ahead": 0, "expected_wait_s": None}
+    assert told[0] == {"type": "status", "content": "queued", "reasons": reasons} | wait
     assert {"type": "status", "content": "running"} in told
     assert told[-1]["type"] == "done"
 
@@ -296,3 +298,24 @@ async def test_an_unknown_job_is_404(api: Api, job_id: str, path: str) -> None:
 
     assert answer.status_code == 404
     assert answer.json()["error"]["code"] == "not_found"
+
+
+@pytest.mark.parametrize("given", ["", "0", "-1", "1e3", "inf", "nan", "604801", "٣", "5 s"])
+async def test_a_time_that_is_none_is_refused(api: Api, given: str) -> None:
+    async with api.client() as http:
+        headers = {"X-Archipelag-Within": given.encode()}
+        answer = await http.post("/jobs", json=job_body(), headers=headers)
+
+    assert answer.status_code == 422
+    assert list(answer.json()["errors"]) == ["X-Archipelag-Within"]
+    assert api.scene.bus.assigned == []
+
+
+async def test_by_when_a_customer_wants_a_job_is_its_deadline(api: Api) -> None:
+    async with api.client() as http:
+        answer = await http.post("/jobs", json=job_body(), headers={"X-Archipelag-Within": "7.5"})
+    job = answer.json()["data"]
+
+    made, ends = (datetime.fromisoformat(job[name]) for name in ("created_at", "deadline_at"))
+    assert ends - made == timedelta(seconds=7.5)
+    assert 0 < api.scene.bus.assigned[0].deadline_ms <= 7500

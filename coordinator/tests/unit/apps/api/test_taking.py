@@ -119,3 +119,18 @@ async def test_a_crowd_is_taken_a_few_at_a_time() -> None:
     )
 
     assert store.most <= 2
+
+
+async def test_what_nobody_takes_is_placed_and_counted_once() -> None:
+    scene, store = await taking()
+    await scene.running()
+    for island in scene.world.fleet.islands():
+        scene.world.fleet.load([replace(island, slots=0)])
+    before = store.begun
+
+    made = await make_job(scene.world, scene.submission(request_hash=b"another"))
+
+    assert (scene.world.tally.unplaced, store.begun - before) == (1, 1)
+    assert await scene.job(made.job.id) == made.job
+    answer = scene.world.answers.own(made.job.id)
+    assert answer is not None and answer.waiting == made.job.waiting_for != ()

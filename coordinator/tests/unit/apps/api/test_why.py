@@ -46,6 +46,24 @@ async def test_a_waiting_job_tells_what_would_help() -> None:
     assert waiting["since"] == job["created_at"] and waiting["until"] > waiting["since"]
 
 
+async def test_a_waiting_job_tells_its_place_and_how_long_that_takes() -> None:
+    api = await an_api()
+    scene = api.scene
+    await scene.island(slots=1)
+    scene.world.forecast.slot_times.learn(scene.cargo.digest, 8.0)
+    jobs = [await made(api) for _ in range(4)]
+    async with api.client() as http:
+        why = (await http.get(f"/jobs/{jobs[-1]['id']}/why")).json()["data"]["waiting"]
+        read = await http.get(f"/jobs/{jobs[-1]['id']}")
+        running = (await http.get(f"/jobs/{jobs[0]['id']}")).json()["data"]
+    schema = (await description(api))["components"]["schemas"]["JobAnswer"]
+
+    assert problems(await description(api), schema, read.json(), "answer") == []
+    assert read.json()["data"]["wait"] == {"ahead": 2, "expected_wait_s": 24.0}
+    assert (why["ahead"], why["expected_wait_s"]) == (2, 24.0)
+    assert running["status"] == "running" and "wait" not in running
+
+
 async def test_reasons_name_nobody_elses_island() -> None:
     api = await an_api()
     await api.scene.island(name="secret-lagoon", slots=0)

@@ -12,6 +12,7 @@ from typing import Any
 
 from archipelag import Client, Job, JobEvent, Obstacle
 from archipelag.cli import printing
+from archipelag.values_of_why import Waiting
 
 INPUT_CHARACTERS_MAX = 256 * 1024
 
@@ -185,6 +186,13 @@ def _aside(event: JobEvent) -> None:
     print(printing.dim(printing.clean(told)), file=sys.stderr)
 
 
+def _place(waiting: Waiting) -> str:
+    jobs = "1 job" if waiting.ahead == 1 else f"{waiting.ahead} jobs"
+    if waiting.expected_wait_s is None:
+        return f"{jobs} before it."
+    return f"{jobs} before it, about {waiting.expected_wait_s:.0f} s to wait."
+
+
 def why(client: Client, arguments: argparse.Namespace) -> None:
     found = client.why_job(arguments.id)
     if arguments.format == "json":
@@ -203,6 +211,7 @@ def why(client: Client, arguments: argparse.Namespace) -> None:
     if waiting is not None:
         print(printing.bold(f"It waits since {printing.moment(waiting.since)}"))
         print(f"  {waiting.fit} of {waiting.asked} Islands could take it now.")
+        print(f"  {_place(waiting)}")
         _obstacles(waiting.reasons)
         if waiting.hint:
             print(f"  {printing.clean(waiting.hint)}")
