@@ -1,4 +1,4 @@
-"""A whole network of real processes on the loopback, in which every line between two parts goes through a proxy.
+"""A whole network of real processes on the loopback, in which every line between two parts may go through a proxy.
 
 Coordinators and Islands are the shipped programs; PostgreSQL and NATS come from their wheels. Whatever happens, all of
 it has ended when `started` has.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -66,11 +67,13 @@ class Hosts:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a network is made of. `policy`: settings of the Coordinators, by the name of the limit."""
+    """What a network is made of. `policy`: settings of the Coordinators, by the name of the limit. Without `proxied`,
+    lines cost nothing and cannot be cut."""
 
     hosts: tuple[Hosts, ...] = (Hosts(4),)
     coordinators: int = 2
     brokers: int = 1
+    proxied: bool = True
     policy: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -192,9 +195,10 @@ class Network:
         self.watched: list[int] = []
         """Where each broker tells of itself."""
         self.proxies: Proxies
-        self._switchboard: Process
+        self._switchboard: Process | None = None
         self._lines: dict[tuple[str, str], int] = {}
         self._http = httpx.AsyncClient(timeout=5)
+        self._numbers = itertools.count()
 
     # --- Lines -----------------------------------------------------------------------------------------------------
 
@@ -208,8 +212,10 @@ class Network:
 
     def _line(self, part: str, server: str) -> int:
         """The port at which this part finds that server."""
+        target = self.postgres.port if server == "postgres" else self.broker(server).port
+        if not self.plan.proxied:
+            return target
         if (part, server) not in self._lines:
-            target = self.postgres.port if server == "postgres" else self.broker(server).port
             self._lines[part, server] = self.proxies.open(f"{part}>{server}", target)
         return self._lines[part, server]
 
@@ -230,7 +236,8 @@ class Network:
     # --- Start -----------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        self._start_switchboard()
+        if self.plan.proxied:
+            self._start_switchboard()
         await asyncio.to_thread(self.postgres.prepare)
         self.postgres.spawn()
         await asyncio.to_thread(self.postgres.wait_ready)
@@ -247,7 +254,7 @@ class Network:
         await self.until(self.all_ready, "the Coordinators are ready")
         for hosts in self.plan.hosts:
             for _ in range(hosts.count):
-                await self._add_island(hosts)
+                await self.add_island(hosts)
         await self.until(self.all_warm, "the Islands are warm")
 
     def _start_switchboard(self) -> None:
@@ -307,9 +314,9 @@ class Network:
         one.start()
         return one
 
-    async def _add_island(self, hosts: Hosts) -> None:
+    async def add_island(self, hosts: Hosts) -> Island:
         """Enrolled by a user of its own, who is paid for it; then told to reach the broker by its own line."""
-        name = f"i{len(self.islands)}"
+        name = f"i{next(self._numbers)}"
         slug = manifests.parse_toml(hosts.cargo.read_text()).slug
         owner = await commands.add_user(self._settings(), f"{name}@example.org", "0", 1000)
         first = self.coordinators[0]
@@ -335,6 +342,7 @@ class Network:
         island = Island(name, standing.island_id, owner["user_id"], slug, env, self._log(name))
         self.islands.append(island)
         island.start()
+        return island
 
     # --- What a run needs ------------------------------------------------------------------------------------------
 
@@ -423,7 +431,8 @@ class Network:
         await asyncio.to_thread(self.postgres.stop)
         if hasattr(self, "proxies"):
             self.proxies.close()
-        await asyncio.to_thread(self._switchboard.stop)
+        if self._switchboard is not None:
+            await asyncio.to_thread(self._switchboard.stop)
 
     def _log(self, name: str) -> Path:
         return self.home / "logs" / f"{name}.log"
