@@ -190,7 +190,7 @@ class Network:
         self.manifests: dict[str, Manifest] = {}
         self.coordinators: list[Coordinator] = []
         self.islands: list[Island] = []
-        self.postgres = Postgres(home / "postgres", log=self._log("postgres"))
+        self.postgres = Postgres(home / "postgres", log=self.log("postgres"))
         self.brokers: list[Nats] = []
         self.watched: list[int] = []
         """Where each broker tells of itself."""
@@ -260,7 +260,7 @@ class Network:
     def _start_switchboard(self) -> None:
         port = free_port()
         program = [sys.executable, "-m", "tests.chaos.proxy", str(port)]
-        self._switchboard = Process("Proxy", program, log=self._log("proxy"), cwd=ROOT)
+        self._switchboard = Process("Proxy", program, log=self.log("proxy"), cwd=ROOT)
         deadline = time.monotonic() + START_S
         while True:
             try:
@@ -280,7 +280,7 @@ class Network:
             config_text = trust + f"\nhttp: 127.0.0.1:{self.watched[index]}\n"
             if self.plan.brokers > 1:
                 config_text += _clustered(index, routes)
-            self.brokers.append(Nats(folder, config=config_text, log=self._log(f"nats{index}")))
+            self.brokers.append(Nats(folder, config=config_text, log=self.log(f"nats{index}")))
 
     async def _list_cargos(self) -> None:
         paths = tuple(dict.fromkeys(hosts.cargo for hosts in self.plan.hosts))
@@ -309,7 +309,7 @@ class Network:
         name = f"c{index}"
         ports = free_port(), free_port()
         env = self._coordinator_env(name, *ports, self.database_url(name))
-        one = Coordinator(index, env, self._log(name))
+        one = Coordinator(index, env, self.log(name))
         self.coordinators.append(one)
         one.start()
         return one
@@ -318,17 +318,12 @@ class Network:
         """Enrolled by a user of its own, who is paid for it; then told to reach the broker by its own line."""
         name = f"i{next(self._numbers)}"
         slug = manifests.parse_toml(hosts.cargo.read_text()).slug
-        owner = await commands.add_user(self._settings(), f"{name}@example.org", "0", 1000)
-        first = self.coordinators[0]
-        headers = {"Authorization": f"Bearer {owner['api_key']}"}
-        made = await self._http.post(f"{first.base}/api/v1/pairing-codes", headers=headers)
+        owner, code = await self.invite(name)
         folder = self.home / name
         home = Home(folder)
         home.prepare()
-        address = home.coordinator(f"127.0.0.1:{first.grpc_port}")
-        standing = await GrpcEnrolment(address, home.key()).enrol(
-            made.json()["data"]["code"], name, NOTHING_SPECIAL
-        )
+        address = home.coordinator(f"127.0.0.1:{self.coordinators[0].grpc_port}")
+        standing = await GrpcEnrolment(address, home.key()).enrol(code, name, NOTHING_SPECIAL)
         home.save(replace(standing, broker_urls=tuple(self.nats_url(name).split(","))))
         env = os.environ | {
             "ARCHIPELAG_ISLAND_HOME": str(folder),
@@ -339,10 +334,18 @@ class Network:
             "ARCHIPELAG_ISLAND_EXTRA_ENGINES": "echo=archipelag_island.testing.echo_engine",
             "ARCHIPELAG_MODEL_DIR": str(self.home / "models"),
         }
-        island = Island(name, standing.island_id, owner["user_id"], slug, env, self._log(name))
+        island = Island(name, standing.island_id, owner, slug, env, self.log(name))
         self.islands.append(island)
         island.start()
         return island
+
+    async def invite(self, name: str) -> tuple[str, str]:
+        """An owner's id, and the code by which the first Coordinator knows their Island."""
+        owner = await commands.add_user(self._settings(), f"{name}@example.org", "0", 1000)
+        headers = {"Authorization": f"Bearer {owner['api_key']}"}
+        url = f"{self.coordinators[0].base}/api/v1/pairing-codes"
+        made = await self._http.post(url, headers=headers)
+        return owner["user_id"], made.json()["data"]["code"]
 
     # --- What a run needs ------------------------------------------------------------------------------------------
 
@@ -434,7 +437,7 @@ class Network:
         if self._switchboard is not None:
             await asyncio.to_thread(self._switchboard.stop)
 
-    def _log(self, name: str) -> Path:
+    def log(self, name: str) -> Path:
         return self.home / "logs" / f"{name}.log"
 
 
