@@ -31,8 +31,8 @@ KEEPALIVE: Final = {
 
 
 async def connected(conninfo: str) -> AsyncConnection[TupleRow]:
-    """A connection that commits each statement. Whoever is cancelled meanwhile waits until it stands or has failed, which
-    `connect_timeout` bounds: what is broken off in the middle leaves its half open, at the server too."""
+    """A connection that commits each statement. Whoever is cancelled meanwhile waits until it stands or has failed,
+    which `connect_timeout` bounds: what is broken off in the middle leaves its half open, at the server too."""
     trying = asyncio.create_task(AsyncConnection.connect(conninfo, autocommit=True))
     try:
         return await asyncio.shield(trying)
