@@ -20,7 +20,8 @@ from typing import Final
 
 from archipelag_contracts.streams import OUTPUT
 
-from .network import Coordinator, Island, Network
+from .network import Network
+from .parts import Coordinator, Island
 
 BACK_S = 90.0
 STATUS_S = 1.5

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from tests.chaos.network import ROOT, started
+from tests.chaos.network import started
+from tests.chaos.parts import ROOT
 
 from . import report
 from .running import Length, soak

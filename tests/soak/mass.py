@@ -10,7 +10,8 @@ from typing import Final
 
 import psycopg
 
-from tests.chaos.network import Network, Part
+from tests.chaos.network import Network
+from tests.chaos.parts import Part
 
 SLOTS_MAX: Final = 400
 READY: Final = "SELECT count(*) FROM islands WHERE name LIKE 'mass%' AND status = 'ready'"

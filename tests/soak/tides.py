@@ -12,7 +12,8 @@ from typing import Final
 
 from tests.chaos import faults
 from tests.chaos.faults import Log
-from tests.chaos.network import Hosts, Island, Network
+from tests.chaos.network import Hosts, Network
+from tests.chaos.parts import Island
 
 STRIKES: Final = ("kill Island", "freeze Island", "drain Island", "kill Cargo")
 """What needs no proxy between the parts."""
