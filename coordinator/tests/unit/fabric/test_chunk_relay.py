@@ -264,6 +264,30 @@ async def test_who_listens_in_on_another_process_reads_each_message_of_the_strea
     assert bench.kept.given == [1, 2, 3, 4]
 
 
+async def test_what_comes_in_order_is_passed_on_while_the_second_look_waits_for_its_turn(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunk_relay, "SETTLE_S", 0.05)
+    bench.relay._wire = Ears()  # type: ignore[assignment]
+    bench.kept.home = OTHER_HOME
+    bench.kept.messages = [items(0, "a").SerializeToString()]
+    bench.relay.open(bench.answer, ISLAND, Epoch(1), OTHER_HOME)
+    while bench.answer.texts != ["a"]:  # noqa: ASYNC110 - the look itself must go on until then
+        await asyncio.sleep(0)
+    for _ in range(chunk_relay.REPAIRS_AT_ONCE):
+        await bench.relay._repairing.acquire()
+
+    await asyncio.sleep(0.1)
+    subject = subjects.out(ISLAND, OTHER_HOME, JOB, Epoch(1)).encode()
+    bench.relay.heard(subject, items(1, "b").SerializeToString())
+
+    assert bench.answer.texts == ["a", "b"]
+    for _ in range(chunk_relay.REPAIRS_AT_ONCE):
+        bench.relay._repairing.release()
+    await bench.settle()
+    assert bench.answer.attempt_end is None and bench.kept.given == [1]
+
+
 async def test_a_gap_that_nobody_can_fill_is_nobodys_fault(bench: Bench) -> None:
     bench.kept.messages = [items(5, "x").SerializeToString()]
     bench.say(items(5, "x"))

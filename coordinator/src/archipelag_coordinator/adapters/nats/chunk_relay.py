@@ -343,7 +343,6 @@ class NatsChunkRelay:
         seen = await self._refill(line)
         await asyncio.sleep(SETTLE_S)
         if self._open(line) and line.held is None:
-            line.held, line.held_bytes = deque(), 0
             await self._refill(line, seen)
 
     async def _repair_doubtful(self) -> None:
@@ -357,6 +356,9 @@ class NatsChunkRelay:
         """Takes what the stream kept after its message `seen`, then what has arrived in the meantime; a gap that is
         left is bad output. Returns the number of the last message that it saw in the stream."""
         async with self._repairing:
+            if line.held is None:
+                # Not while it waited for its turn: nothing is known to be missing.
+                line.held, line.held_bytes = deque(), 0
             try:
                 async for number, payload in self._replay.chunks(line.subject.decode(), seen):
                     if not self._open(line):
