@@ -157,7 +157,8 @@ async def _watched(
         yield
     finally:
         watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
 
 
 def _line(crowd: Crowd, log: Log, now: Sequence[Sample], rate: float, at_s: float) -> str:
