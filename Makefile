@@ -18,7 +18,7 @@ ARGS ?=
 WORKERS ?= $(if $(ARGS),0,2)
 
 .DEFAULT_GOAL := help
-.PHONY: help install model up demo env down status test simulate escape chaos coverage check format lock proto cargos cargos-wasm page-script images island-file site site-serve bench litellm clean
+.PHONY: help install model up demo env down status test simulate escape chaos soak coverage check format lock proto cargos cargos-wasm page-script images island-file site site-serve bench litellm clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -113,6 +113,9 @@ litellm: $(VENV)/litellm.stamp ## install the proxy that `make bench` measures b
 
 chaos: $(VENV)/dev.stamp $(VENV)/model.stamp ## kill, freeze and cut off real processes under load; ARGS="--parts islands"
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+soak: $(VENV)/dev.stamp ## many streams for long while Coordinators are replaced and Islands come and go; ARGS="--minutes 30 --streams 500"
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 clean: ## remove the environment and caches, never a network's state
 	rm -rf $(VENV) sdk/node_modules sdk/*/dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -71,6 +71,8 @@ class Answer:
     items: int
     began: float
     phase: float
+    first: int = 0
+    """Where it goes on with the job's answer."""
     next: int = 0
     reported: bytes = b""
 
@@ -81,6 +83,8 @@ class SyntheticIsland:
     standing: Standing
     rate: float
     slots: int
+    cargo: Path = MANIFEST
+    """What it says that it has, by its manifest."""
     tokens: Tokens = field(default_factory=Tokens)
     saying: dict[tuple[str, int], Answer] = field(default_factory=dict)
     ended: dict[tuple[str, int], Answer] = field(default_factory=dict)
@@ -115,7 +119,17 @@ class SyntheticIsland:
     async def _assigned(self, message: Any) -> None:
         # Not checked: what an honest Island spends on that is not the Coordinator's cost.
         asked = job.Assignment.FromString(common.Signed.FromString(message.data).payload)
-        answer = Answer(
+        answer = self._answer(asked)
+        await message.respond(ACCEPTED)
+        if self.rate:
+            self.saying[asked.job_id, asked.epoch] = answer
+            self._say_next(answer)
+            self._wait_turn(answer)
+        else:
+            self._say_all(answer)
+
+    def _answer(self, asked: job.Assignment) -> Answer:
+        return Answer(
             asked.job_id,
             asked.epoch,
             subjects.out(
@@ -130,13 +144,6 @@ class SyntheticIsland:
             time.perf_counter(),
             self._phase(),
         )
-        await message.respond(ACCEPTED)
-        if self.rate:
-            self.saying[asked.job_id, asked.epoch] = answer
-            self._say_next(answer)
-            self._wait_turn(answer)
-        else:
-            self._say_all(answer)
 
     def _phase(self) -> float:
         """Streams are spread over the time between two tokens, as those of many Islands would be."""
@@ -148,15 +155,19 @@ class SyntheticIsland:
         self.saying.pop((told.job_id, told.epoch), None)
 
     def _say_next(self, answer: Answer) -> None:
-        self.wire.publish(answer.subject, self.tokens.chunks[answer.next])
+        self.wire.publish(answer.subject, self._chunk(answer))
         answer.next += 1
         if answer.next == answer.items:
             self.saying.pop((answer.job_id, answer.epoch), None)
             self._end(answer)
 
+    def _chunk(self, answer: Answer) -> bytes:
+        """Its next token."""
+        return self.tokens.chunks[answer.next]
+
     def _wait_turn(self, answer: Answer) -> None:
         if answer.next < answer.items:
-            due = answer.began + (answer.next - answer.phase) / self.rate
+            due = answer.began + (answer.next - answer.first - answer.phase) / self.rate
             self.turns += 1
             heapq.heappush(self.due, (due, self.turns, answer))
 
@@ -167,33 +178,38 @@ class SyntheticIsland:
         self._end(answer)
 
     def _end(self, answer: Answer) -> None:
-        usage = common.Usage(prompt_tokens=1, output_items=answer.items)
+        report = self._said(answer)
         end = job.End(
-            cause=common.CAUSE_COMPLETED, finish_reason="length", next=answer.items, usage=usage
+            cause=report.cause,
+            finish_reason=report.finish_reason,
+            next=report.next_position,
+            usage=report.usage,
         )
         self.wire.publish(answer.subject, job.Chunk(end=end).SerializeToString())
-        task = asyncio.create_task(self._report(answer, usage))
+        task = asyncio.create_task(self._report(answer, report))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    async def _report(self, answer: Answer, usage: common.Usage) -> None:
-        """Until the work queue has it: a full queue refuses."""
-        answer.reported = answer.reported or self.key.seal(
-            job.Report(
-                job_id=answer.job_id,
-                epoch=answer.epoch,
-                island_id=self.standing.island_id,
-                cargo_digest=answer.digest,
-                cause=common.CAUSE_COMPLETED,
-                finish_reason="length",
-                next_position=answer.items,
-                usage=usage,
-                input_sha256=sha256(answer.input).digest(),
-                output_chain=self.tokens.chains[answer.items],
-                texts=self.tokens.texts[: answer.items],
-                tokens=range(answer.items),
-            )
+    def _said(self, answer: Answer) -> job.Report:
+        """All of it, once it is whole."""
+        return job.Report(
+            job_id=answer.job_id,
+            epoch=answer.epoch,
+            island_id=self.standing.island_id,
+            cargo_digest=answer.digest,
+            cause=common.CAUSE_COMPLETED,
+            finish_reason="length",
+            next_position=answer.items,
+            usage=common.Usage(prompt_tokens=1, output_items=answer.items),
+            input_sha256=sha256(answer.input).digest(),
+            output_chain=self.tokens.chains[answer.items],
+            texts=self.tokens.texts[: answer.items],
+            tokens=range(answer.items),
         )
+
+    async def _report(self, answer: Answer, report: job.Report) -> None:
+        """Until the work queue has it: a full queue refuses."""
+        answer.reported = answer.reported or self.key.seal(report)
         self.ended[answer.job_id, answer.epoch] = answer
         subject = subjects.report(self.standing.island_id)
         while True:
@@ -221,7 +237,7 @@ class SyntheticIsland:
                     self._wait_turn(answer)
 
     async def _beat(self) -> None:
-        cargo = manifest.parse_toml(MANIFEST.read_text())
+        cargo = manifest.parse_toml(self.cargo.read_text())
         state = island.CargoState(
             slug=cargo.slug,
             digest=digest(cargo.canonical()),

@@ -20,7 +20,8 @@ from typing import Final
 
 from archipelag_contracts.streams import OUTPUT
 
-from .network import Coordinator, Island, Network
+from .network import Network
+from .parts import Coordinator, Island
 
 BACK_S = 90.0
 STATUS_S = 1.5
@@ -195,6 +196,19 @@ async def strike_islands(
 
 
 # --- Coordinators --------------------------------------------------------------------------------------------------
+
+
+async def restart_coordinator(network: Network, log: Log, one: Coordinator, away_s: float) -> None:
+    """As an operator does it: asked to stop, waited for, started in its place, waited for."""
+    async with log.strike("restart Coordinator", one.name) as strike:
+        asked = time.monotonic()
+        well = await one.stop()
+        strike.note = (
+            f"SIGTERM, {'ended' if well else 'KILLED'} after {time.monotonic() - asked:.1f} s"
+        )
+        await asyncio.sleep(away_s)
+        one.start()
+        await network.until(lambda: network.ready(one), f"{one.name} is ready", BACK_S)
 
 
 async def kill_coordinator(network: Network, log: Log, one: Coordinator, away_s: float) -> None:

@@ -1,4 +1,4 @@
-"""A whole network of real processes on the loopback, in which every line between two parts goes through a proxy.
+"""A whole network of real processes on the loopback, in which every line between two parts may go through a proxy.
 
 Coordinators and Islands are the shipped programs; PostgreSQL and NATS come from their wheels. Whatever happens, all of
 it has ended when `started` has.
@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
+import itertools
 import os
-import re
 import shutil
 import signal
 import sys
@@ -21,7 +20,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
-import psutil
 import psycopg
 from archipelag_contracts import manifest as manifests
 from archipelag_contracts.manifest import Manifest
@@ -35,13 +33,12 @@ from archipelag_island.adapters.enrolment import GrpcEnrolment
 from archipelag_island.adapters.identity import Home
 from archipelag_island.domain.capability import Capabilities
 
+from .parts import ROOT, STOP_S, Coordinator, Island
 from .proxy import Proxies
 
-ROOT = Path(__file__).resolve().parents[2]
 FAST = Path(__file__).with_name("fast_chat.toml")
 MODEL = ROOT / "cargos" / "llm-chat" / "manifest.toml"
 START_S = 90.0
-STOP_S = 15.0
 LOOK_S = 0.1
 RATE_PER_MINUTE = 1_000_000
 
@@ -66,114 +63,14 @@ class Hosts:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a network is made of. `policy`: settings of the Coordinators, by the name of the limit."""
+    """What a network is made of. `policy`: settings of the Coordinators, by the name of the limit. Without `proxied`,
+    lines cost nothing and cannot be cut."""
 
     hosts: tuple[Hosts, ...] = (Hosts(4),)
     coordinators: int = 2
     brokers: int = 1
+    proxied: bool = True
     policy: Mapping[str, str] = field(default_factory=dict)
-
-
-class Part:
-    """A process that may be killed, frozen and started again."""
-
-    def __init__(self, name: str, program: list[str], env: Mapping[str, str], log: Path) -> None:
-        self.name = name
-        self.log = log
-        self._program = program
-        self._env = env
-        self.process: Process | None = None
-
-    @property
-    def running(self) -> bool:
-        return self.process is not None and self.process.running
-
-    def start(self) -> None:
-        """From the main thread, whose end ends it too."""
-        assert not self.running, f"{self.name} runs already"
-        self.process = Process(
-            self.name, [sys.executable, *self._program], log=self.log, env=self._env, cwd=ROOT
-        )
-
-    async def kill(self) -> None:
-        """As by a power cut; what it had started goes with it."""
-        assert self.process is not None
-        self.process.signal(signal.SIGKILL)
-        await asyncio.to_thread(self.process.wait, STOP_S)
-
-    async def stop(self) -> bool:
-        """Asks politely. False: it had to be killed."""
-        if self.process is None:
-            return True
-        self.process.ask_to_stop()
-        well = await asyncio.to_thread(self.process.wait, STOP_S)
-        self.process.kill()
-        return well
-
-    def tree(self) -> list[psutil.Process]:
-        assert self.process is not None
-        try:
-            whole = psutil.Process(self.process.pid)
-            return [whole, *whole.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return []
-
-    def signal_all(self, number: signal.Signals) -> None:
-        """To it and all that it started, as if the machine under them stood still."""
-        for one in self.tree():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                one.send_signal(number)
-
-    def said(self, pattern: str) -> list[str]:
-        """Lines of its log with this in them."""
-        text = self.log.read_text(errors="replace") if self.log.exists() else ""
-        return [line for line in text.splitlines() if re.search(pattern, line)]
-
-
-class Coordinator(Part):
-    def __init__(self, index: int, env: Mapping[str, str], log: Path) -> None:
-        super().__init__(f"c{index}", ["-m", "archipelag_coordinator", "serve"], env, log)
-        self.port = int(env["ARCHIPELAG_HTTP_PORT"])
-        self.grpc_port = int(env["ARCHIPELAG_GRPC_PORT"])
-
-    @property
-    def base(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def leads(self) -> bool:
-        """Its newest word on that."""
-        told = self.said("leader_elected|leader_stepped_down|coordinator_starting")
-        return bool(told) and "leader_elected" in told[-1]
-
-
-class Island(Part):
-    def __init__(
-        self, name: str, island_id: str, owner: str, slug: str, env: Mapping[str, str], log: Path
-    ) -> None:
-        super().__init__(name, ["-m", "archipelag_island", "run"], env, log)
-        self.id = island_id
-        self.owner = owner
-        """The user who is paid for what it does."""
-        self.slug = slug
-        self.home = Path(env["ARCHIPELAG_ISLAND_HOME"])
-
-    def ready(self) -> bool:
-        """It says itself that its Cargo is warm and that a Coordinator answers it."""
-        try:
-            told = json.loads((self.home / "status.json").read_text())
-        except (OSError, ValueError):
-            return False
-        warm = {cargo["slug"] for cargo in told["cargos"] if cargo["state"] == "warm"}
-        mine = self.process is not None and told["pid"] == self.process.pid
-        return bool(mine and self.slug in warm and told["coordinator_answers"])
-
-    def cargo(self) -> psutil.Process | None:
-        """The process of its Cargo."""
-        for one in self.tree()[1:]:
-            with contextlib.suppress(psutil.Error):
-                if "--socket" in one.cmdline():
-                    return one
-        return None
 
 
 class Network:
@@ -187,14 +84,15 @@ class Network:
         self.manifests: dict[str, Manifest] = {}
         self.coordinators: list[Coordinator] = []
         self.islands: list[Island] = []
-        self.postgres = Postgres(home / "postgres", log=self._log("postgres"))
+        self.postgres = Postgres(home / "postgres", log=self.log("postgres"))
         self.brokers: list[Nats] = []
         self.watched: list[int] = []
         """Where each broker tells of itself."""
         self.proxies: Proxies
-        self._switchboard: Process
+        self._switchboard: Process | None = None
         self._lines: dict[tuple[str, str], int] = {}
         self._http = httpx.AsyncClient(timeout=5)
+        self._numbers = itertools.count()
 
     # --- Lines -----------------------------------------------------------------------------------------------------
 
@@ -208,8 +106,10 @@ class Network:
 
     def _line(self, part: str, server: str) -> int:
         """The port at which this part finds that server."""
+        target = self.postgres.port if server == "postgres" else self.broker(server).port
+        if not self.plan.proxied:
+            return target
         if (part, server) not in self._lines:
-            target = self.postgres.port if server == "postgres" else self.broker(server).port
             self._lines[part, server] = self.proxies.open(f"{part}>{server}", target)
         return self._lines[part, server]
 
@@ -230,7 +130,8 @@ class Network:
     # --- Start -----------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        self._start_switchboard()
+        if self.plan.proxied:
+            self._start_switchboard()
         await asyncio.to_thread(self.postgres.prepare)
         self.postgres.spawn()
         await asyncio.to_thread(self.postgres.wait_ready)
@@ -247,13 +148,13 @@ class Network:
         await self.until(self.all_ready, "the Coordinators are ready")
         for hosts in self.plan.hosts:
             for _ in range(hosts.count):
-                await self._add_island(hosts)
+                await self.add_island(hosts)
         await self.until(self.all_warm, "the Islands are warm")
 
     def _start_switchboard(self) -> None:
         port = free_port()
         program = [sys.executable, "-m", "tests.chaos.proxy", str(port)]
-        self._switchboard = Process("Proxy", program, log=self._log("proxy"), cwd=ROOT)
+        self._switchboard = Process("Proxy", program, log=self.log("proxy"), cwd=ROOT)
         deadline = time.monotonic() + START_S
         while True:
             try:
@@ -273,7 +174,7 @@ class Network:
             config_text = trust + f"\nhttp: 127.0.0.1:{self.watched[index]}\n"
             if self.plan.brokers > 1:
                 config_text += _clustered(index, routes)
-            self.brokers.append(Nats(folder, config=config_text, log=self._log(f"nats{index}")))
+            self.brokers.append(Nats(folder, config=config_text, log=self.log(f"nats{index}")))
 
     async def _list_cargos(self) -> None:
         paths = tuple(dict.fromkeys(hosts.cargo for hosts in self.plan.hosts))
@@ -302,26 +203,21 @@ class Network:
         name = f"c{index}"
         ports = free_port(), free_port()
         env = self._coordinator_env(name, *ports, self.database_url(name))
-        one = Coordinator(index, env, self._log(name))
+        one = Coordinator(index, env, self.log(name))
         self.coordinators.append(one)
         one.start()
         return one
 
-    async def _add_island(self, hosts: Hosts) -> None:
+    async def add_island(self, hosts: Hosts) -> Island:
         """Enrolled by a user of its own, who is paid for it; then told to reach the broker by its own line."""
-        name = f"i{len(self.islands)}"
+        name = f"i{next(self._numbers)}"
         slug = manifests.parse_toml(hosts.cargo.read_text()).slug
-        owner = await commands.add_user(self._settings(), f"{name}@example.org", "0", 1000)
-        first = self.coordinators[0]
-        headers = {"Authorization": f"Bearer {owner['api_key']}"}
-        made = await self._http.post(f"{first.base}/api/v1/pairing-codes", headers=headers)
+        owner, code = await self.invite(name)
         folder = self.home / name
         home = Home(folder)
         home.prepare()
-        address = home.coordinator(f"127.0.0.1:{first.grpc_port}")
-        standing = await GrpcEnrolment(address, home.key()).enrol(
-            made.json()["data"]["code"], name, NOTHING_SPECIAL
-        )
+        address = home.coordinator(f"127.0.0.1:{self.coordinators[0].grpc_port}")
+        standing = await GrpcEnrolment(address, home.key()).enrol(code, name, NOTHING_SPECIAL)
         home.save(replace(standing, broker_urls=tuple(self.nats_url(name).split(","))))
         env = os.environ | {
             "ARCHIPELAG_ISLAND_HOME": str(folder),
@@ -332,9 +228,18 @@ class Network:
             "ARCHIPELAG_ISLAND_EXTRA_ENGINES": "echo=archipelag_island.testing.echo_engine",
             "ARCHIPELAG_MODEL_DIR": str(self.home / "models"),
         }
-        island = Island(name, standing.island_id, owner["user_id"], slug, env, self._log(name))
+        island = Island(name, standing.island_id, owner, slug, env, self.log(name))
         self.islands.append(island)
         island.start()
+        return island
+
+    async def invite(self, name: str) -> tuple[str, str]:
+        """An owner's id, and the code by which the first Coordinator knows their Island."""
+        owner = await commands.add_user(self._settings(), f"{name}@example.org", "0", 1000)
+        headers = {"Authorization": f"Bearer {owner['api_key']}"}
+        url = f"{self.coordinators[0].base}/api/v1/pairing-codes"
+        made = await self._http.post(url, headers=headers)
+        return owner["user_id"], made.json()["data"]["code"]
 
     # --- What a run needs ------------------------------------------------------------------------------------------
 
@@ -423,9 +328,10 @@ class Network:
         await asyncio.to_thread(self.postgres.stop)
         if hasattr(self, "proxies"):
             self.proxies.close()
-        await asyncio.to_thread(self._switchboard.stop)
+        if self._switchboard is not None:
+            await asyncio.to_thread(self._switchboard.stop)
 
-    def _log(self, name: str) -> Path:
+    def log(self, name: str) -> Path:
         return self.home / "logs" / f"{name}.log"
 
 

@@ -131,9 +131,13 @@ class Readers:
         self.reading = 0
         """Readers that are at it."""
 
-    async def read(self, ask: Ask, *, first: int | None = None) -> Reading:
-        """Until the whole answer is there, or the reader's patience is at its end. `first`: where it begins."""
-        reading = Reading(ask, began=time.monotonic())
+    async def read(
+        self, ask: Ask, *, first: int | None = None, into: Reading | None = None
+    ) -> Reading:
+        """Until the whole answer is there, or the reader's patience is at its end. `first`: where it begins; `into`:
+        what somebody else looks at meanwhile."""
+        reading = into or Reading(ask)
+        reading.began = time.monotonic()
         self.readings.append(reading)
         self.reading += 1
         port = self.ports[first] if first is not None else self._chance.choice(self.ports)
@@ -162,10 +166,11 @@ class Readers:
     async def _once(self, reading: Reading, port: int) -> bool:
         """One request. True: there is nothing more to wait for, for better or worse."""
         loop = asyncio.get_running_loop()
-        made = lambda: _Connection(reading, self._count)  # noqa: E731 - a protocol's factory
         try:
             async with asyncio.timeout(self._manners.connect_s):
-                transport, link = await loop.create_connection(made, "127.0.0.1", port)
+                transport, link = await loop.create_connection(
+                    lambda: self._connection(reading), "127.0.0.1", port
+                )
         except (OSError, TimeoutError) as error:
             reading.breaks.append((time.monotonic(), f"no connection: {type(error).__name__}"))
             return False
@@ -187,7 +192,10 @@ class Readers:
             return await self._once(reading, port)
         return self._judge(reading, link)
 
-    def _judge(self, reading: Reading, link: _Connection) -> bool:
+    def _connection(self, reading: Reading) -> Connection:
+        return Connection(reading, self._count)
+
+    def _judge(self, reading: Reading, link: Connection) -> bool:
         if reading.done or reading.error:
             return True
         if link.whole and link.status != 200:
@@ -238,7 +246,7 @@ class Readers:
         self.items += items
 
 
-class _Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """One response. What it says goes into the reading as it comes; no task wakes for a token."""
 
     def __init__(self, reading: Reading, count: Callable[[int], None]) -> None:
@@ -258,7 +266,7 @@ class _Connection(asyncio.Protocol):
         return self.closed.done()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+        self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         self.heard = time.monotonic()

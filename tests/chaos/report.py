@@ -190,7 +190,7 @@ def rows(outcomes: Sequence[Outcome]) -> list[Row]:
             row.times += 1
             row.broke += sum(_broke(strike, reading) for reading in outcome.readings)
             if not strike.target_id:
-                quiet = (_quiet(strike, reading) for reading in outcome.readings)
+                quiet = (quiet_of(strike, reading) for reading in outcome.readings)
                 row.quiet_s += [wait for wait in quiet if wait is not None]
         for name, hit in blame(outcome).items():
             found.setdefault(name, Row(name)).hit += hit
@@ -250,7 +250,7 @@ def _broke(strike: Strike, reading: Reading) -> bool:
     return any(strike.began <= at <= until + 1 for at, _ in reading.breaks)
 
 
-def _quiet(strike: Strike, reading: Reading) -> float | None:
+def quiet_of(strike: Strike, reading: Reading) -> float | None:
     """The longest wait of this reader, for an item or the end, that overlaps the strike. None: it did not read then, or
     wanted its answer in one piece."""
     if reading.ask.door == "whole":

@@ -11,7 +11,8 @@ from typing import Final
 from . import faults
 from .checkers import CHECKS, OUTAGE_CHECKS, Check
 from .faults import Log
-from .network import MODEL, START_S, Hosts, Island, Network, Plan, becomes
+from .network import MODEL, START_S, Hosts, Network, Plan, becomes
+from .parts import Island
 from .readers import Ask, Manners, model_ask
 from .report import Outcome
 from .running import Run, a_run, fast_asks, outcome_of, read_all, struck

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 from archipelag_embedded.process import Process, free_port
 
-from .network import ROOT
+from .parts import ROOT
 from .proxy import Proxies
 
 SOON_S = 5.0

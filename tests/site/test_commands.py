@@ -42,6 +42,7 @@ NOT_TYPED: Mapping[str, str] = {
     "docs/how-to/run-external.md": "names servers elsewhere; tests/trouble/rig.py starts the same parts",
     "docs/how-to/sign-in.md": "names a mail server and a provider elsewhere",
     "docs/how-to/simulate.md": "minutes of virtual time; tests/simulation runs the same with few seeds",
+    "docs/how-to/soak.md": "half an hour of streams; tests/soak runs the same in a small form",
     "docs/how-to/upgrade.md": "replaces Coordinators of two versions; tests/upgrade does so",
     "docs/how-to/use-the-openai-client.md": "needs other people's clients; tests/acceptance/ecosystem runs them",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from dataclasses import replace
 
 import psycopg
@@ -21,6 +22,7 @@ from archipelag_coordinator.services.submit import submit
 from archipelag_coordinator.testing.builders import a_customer, a_stored_cargo
 from archipelag_coordinator.testing.worlds import a_scene
 from archipelag_embedded.fixtures import PATIENCE_S
+from psycopg.conninfo import make_conninfo
 
 
 async def test_a_server_that_does_not_answer_is_hung_up_on(postgres_dsn: str) -> None:
@@ -35,6 +37,38 @@ async def test_what_answers_in_time_is_not_hung_up_on(postgres_dsn: str) -> None
             await connection.execute("SELECT 1")
         await asyncio.sleep(0.1)
         await connection.execute("SELECT 1")
+
+
+@pytest.mark.parametrize("open_s", [0.0, 0.001, 0.002, 0.004, 0.008, 0.016])
+async def test_a_store_that_is_closed_at_once_leaves_no_connection_behind(
+    postgres_dsn: str, open_s: float
+) -> None:
+    dsn = make_conninfo(postgres_dsn, application_name=f"closed after {open_s}")
+    # What is left to the collector of garbage is left at the server until that comes by.
+    gc.disable()
+    try:
+        for _ in range(5):
+            async with PostgresStore(dsn, pool_max=1):
+                await asyncio.sleep(open_s)
+
+        assert await _all_are_closed(postgres_dsn)
+    finally:
+        gc.enable()
+
+
+async def _all_are_closed(dsn: str) -> bool:
+    """Connections that are being opened have no application's name yet."""
+    count = """
+        SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'
+        AND (application_name LIKE 'closed after%' OR state = 'starting')
+    """
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+        for _ in range(50):
+            row = await (await connection.execute(count)).fetchone()
+            if row == (0,):
+                return True
+            await asyncio.sleep(0.1)
+    return False
 
 
 async def test_when_the_database_is_found_out_of_reach_nobody_waits_on_for_it(

@@ -48,16 +48,23 @@ class Kept:
     """A replay stream in memory."""
 
     def __init__(self) -> None:
+        self.home = HOME
         self.messages: list[bytes] = []
+        self.said_meanwhile: list[bytes] = []
+        """What comes into the stream after the first look."""
+        self.given: list[int] = []
         self.away = False
 
-    async def chunks(self, subject: str) -> AsyncIterator[bytes]:
-        assert subject == subjects.out(ISLAND, HOME, JOB, Epoch(1))
+    async def chunks(self, subject: str, after: int = 0) -> AsyncIterator[tuple[int, bytes]]:
+        assert subject == subjects.out(ISLAND, self.home, JOB, Epoch(1))
         if self.away:
             raise nats.errors.TimeoutError
-        for message in self.messages:
+        for number, message in enumerate(self.messages[after:], start=after + 1):
             await asyncio.sleep(0)
-            yield message
+            self.given.append(number)
+            yield number, message
+        self.messages += self.said_meanwhile
+        self.said_meanwhile = []
 
 
 class Bench:
@@ -226,6 +233,59 @@ async def test_a_gap_is_filled_from_the_stream_while_new_chunks_wait(bench: Benc
     assert bench.answer.texts == ["a", "b", "c", "d"]
     assert bench.cause is Cause.COMPLETED and bench.answer.refused == 0
     assert bench.relay.counts.repaired == 1 and bench.wrong == []
+
+
+class Ears:
+    """As much of a wire as listening in needs."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def subscribe(self, subject: str, on_frame: object) -> None:
+        self.heard.append(subject)
+
+    async def flush(self) -> None:
+        await asyncio.sleep(0)
+
+
+async def test_who_listens_in_on_another_process_reads_each_message_of_the_stream_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunk_relay, "SETTLE_S", 0.0)
+    bench.relay._wire = Ears()  # type: ignore[assignment]
+    bench.kept.home = OTHER_HOME
+    bench.kept.messages = [items(n, text).SerializeToString() for n, text in enumerate("abc")]
+    bench.relay.open(bench.answer, ISLAND, Epoch(1), OTHER_HOME)
+    bench.kept.said_meanwhile = [items(3, "d").SerializeToString()]
+
+    await bench.settle()
+
+    assert bench.answer.texts == ["a", "b", "c", "d"] and bench.answer.refused == 0
+    assert bench.kept.given == [1, 2, 3, 4]
+
+
+async def test_what_comes_in_order_is_passed_on_while_the_second_look_waits_for_its_turn(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunk_relay, "SETTLE_S", 0.05)
+    bench.relay._wire = Ears()  # type: ignore[assignment]
+    bench.kept.home = OTHER_HOME
+    bench.kept.messages = [items(0, "a").SerializeToString()]
+    bench.relay.open(bench.answer, ISLAND, Epoch(1), OTHER_HOME)
+    while bench.answer.texts != ["a"]:  # noqa: ASYNC110 - the look itself must go on until then
+        await asyncio.sleep(0)
+    for _ in range(chunk_relay.REPAIRS_AT_ONCE):
+        await bench.relay._repairing.acquire()
+
+    await asyncio.sleep(0.1)
+    subject = subjects.out(ISLAND, OTHER_HOME, JOB, Epoch(1)).encode()
+    bench.relay.heard(subject, items(1, "b").SerializeToString())
+
+    assert bench.answer.texts == ["a", "b"]
+    for _ in range(chunk_relay.REPAIRS_AT_ONCE):
+        bench.relay._repairing.release()
+    await bench.settle()
+    assert bench.answer.attempt_end is None and bench.kept.given == [1]
 
 
 async def test_a_gap_that_nobody_can_fill_is_nobodys_fault(bench: Bench) -> None:

@@ -340,11 +340,10 @@ class NatsChunkRelay:
             await self._wire.flush()
         except (OSError, TimeoutError) as error:
             log.warning("listening_in_unsure subject=%r error=%r", line.subject, error)
-        await self._refill(line)
+        seen = await self._refill(line)
         await asyncio.sleep(SETTLE_S)
         if self._open(line) and line.held is None:
-            line.held, line.held_bytes = deque(), 0
-            await self._refill(line)
+            await self._refill(line, seen)
 
     async def _repair_doubtful(self) -> None:
         await asyncio.sleep(SETTLE_S)
@@ -353,13 +352,18 @@ class NatsChunkRelay:
                 line.held, line.held_bytes = deque(), 0
                 self._start(self._refill(line))
 
-    async def _refill(self, line: _Line) -> None:
-        """Takes what the stream kept, then what has arrived in the meantime; a gap that is left is bad output."""
+    async def _refill(self, line: _Line, seen: int = 0) -> int:
+        """Takes what the stream kept after its message `seen`, then what has arrived in the meantime; a gap that is
+        left is bad output. Returns the number of the last message that it saw in the stream."""
         async with self._repairing:
+            if line.held is None:
+                # Not while it waited for its turn: nothing is known to be missing.
+                line.held, line.held_bytes = deque(), 0
             try:
-                async for payload in self._replay.chunks(line.subject.decode()):
+                async for number, payload in self._replay.chunks(line.subject.decode(), seen):
                     if not self._open(line):
-                        return
+                        return seen
+                    seen = number
                     if payload:
                         self._take_or_hold(line, payload)
             except (nats.errors.Error, OSError, TimeoutError) as error:
@@ -376,6 +380,7 @@ class NatsChunkRelay:
         while held and self._open(line):
             self._take(line, held.popleft(), self._clock.monotonic(), from_stream=True)
         self.counts.repaired += 1
+        return seen
 
     def _take_or_hold(self, line: _Line, payload: bytes) -> None:
         """What comes too early waits for what is missing before it."""

@@ -27,8 +27,9 @@ BATCH_OVER: Final = "204"
 class Replay(Protocol):
     """Where missed chunks come from."""
 
-    def chunks(self, subject: str) -> AsyncIterator[bytes]:
-        """Every message on this subject that is still kept, oldest first."""
+    def chunks(self, subject: str, after: int = 0) -> AsyncIterator[tuple[int, bytes]]:
+        """Every message on this subject that is still kept, oldest first, each with its number in the stream; with
+        `after` only those with a higher one."""
         ...
 
 
@@ -38,16 +39,17 @@ class StreamReplay:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def chunks(self, subject: str) -> AsyncIterator[bytes]:
+    async def chunks(self, subject: str, after: int = 0) -> AsyncIterator[tuple[int, bytes]]:
         """Raises nats.errors.Error."""
-        sequence = 1
+        sequence = after + 1
         for _ in range(MESSAGES_MAX // BATCH):
             batch = await self._batch(subject, sequence)
             for message in batch:
-                yield message.data
+                after = _sequence(message)
+                yield after, message.data
             if not batch:
                 return
-            sequence = _sequence(batch[-1]) + 1
+            sequence = after + 1
         log.warning("replay_cut_short subject=%s", subject)
 
     async def _batch(self, subject: str, sequence: int) -> list[Msg]:

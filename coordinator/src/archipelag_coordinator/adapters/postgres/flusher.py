@@ -18,7 +18,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.conninfo import make_conninfo
 
-from archipelag_coordinator.adapters.postgres.patience import KEEPALIVE, patience
+from archipelag_coordinator.adapters.postgres.patience import KEEPALIVE, connected, patience
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class Flusher:
             witness: Witness | None = None
             lost: Error = psycopg.OperationalError("the store was closed")
             try:
-                async with await AsyncConnection.connect(self._dsn, autocommit=True) as connection:
+                async with await connected(self._dsn) as connection:
                     cursor = await connection.execute(SERVER.encode())
                     row = await cursor.fetchone()
                     assert row is not None

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.conninfo import make_conninfo
 
-from archipelag_coordinator.adapters.postgres.patience import KEEPALIVE, patience
+from archipelag_coordinator.adapters.postgres.patience import KEEPALIVE, connected, patience
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class Leader:
         while True:
             try:
                 # Apart from the pool: the lock lives exactly as long as this connection does.
-                connection = await AsyncConnection.connect(self._conninfo, autocommit=True)
+                connection = await connected(self._conninfo)
                 async with connection:
                     await self._stand(connection)
             except (psycopg.Error, TimeoutError) as error:

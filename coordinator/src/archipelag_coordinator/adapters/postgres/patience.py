@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import psycopg
 from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,18 @@ KEEPALIVE: Final = {
     "tcp_user_timeout": "5000",
     "connect_timeout": "5",
 }
+
+
+async def connected(conninfo: str) -> AsyncConnection[TupleRow]:
+    """A connection that commits each statement. Whoever is cancelled meanwhile waits until it stands or has failed,
+    which `connect_timeout` bounds: what is broken off in the middle leaves its half open, at the server too."""
+    trying = asyncio.create_task(AsyncConnection.connect(conninfo, autocommit=True))
+    try:
+        return await asyncio.shield(trying)
+    except asyncio.CancelledError:
+        with contextlib.suppress(psycopg.Error, TimeoutError):
+            await (await trying).close()
+        raise
 
 
 @contextlib.contextmanager
