@@ -3,7 +3,7 @@
 from archipelag_coordinator.adapters.postgres.migrations import sql
 
 revision = "pre_0021_regions"
-down_revision = "pre_0019_turns"
+down_revision = "pre_0020_waits"
 
 
 def upgrade() -> None:

@@ -3,7 +3,7 @@
 from archipelag_coordinator.adapters.postgres.migrations import sql
 
 revision = "pre_0022_traces"
-down_revision = "pre_0019_turns"
+down_revision = "pre_0021_regions"
 
 
 def upgrade() -> None:
