@@ -1,7 +1,7 @@
 /** The client: what people ask of models, over all that lies below. */
 
 import { BadAnswerError } from "./errors.js";
-import { type Call, newKey, type WriteOptions } from "./http.js";
+import { type Call, newKey, ofUseWithin, type WorkOptions, type WriteOptions } from "./http.js";
 import { JobCalls } from "./jobs.js";
 import { snake } from "./names.js";
 import { draw, type ImageOptions } from "./pictures.js";
@@ -9,7 +9,7 @@ import { type ChatListeners, ChatStream, usageOf } from "./streams.js";
 import type { ChatAnswer, Embeddings, Image, Message } from "./types.js";
 
 /** How an answer is to be. */
-export interface ChatOptions extends WriteOptions {
+export interface ChatOptions extends WorkOptions {
   /** Default: the first one of the network that chats. */
   readonly model?: string | undefined;
   /** Said before all messages. */
@@ -116,11 +116,15 @@ export class Client extends JobCalls {
     if (system !== undefined) messages.unshift({ role: "system", content: system });
     const model = options.model ?? (await this.defaultModel("chat", options));
     const chosen = snake({ maxTokens, temperature, topP, seed, stop });
+    const left = options.onDisconnect;
     return {
       method: "POST",
       path: "/chat/completions",
       json: { model, messages, ...chosen, ...extra, ...delivery },
-      headers: options.onDisconnect ? { "X-Archipelag-On-Disconnect": options.onDisconnect } : {},
+      headers: {
+        ...(left ? { "X-Archipelag-On-Disconnect": left } : {}),
+        ...ofUseWithin(options.withinMs),
+      },
       idempotencyKey: options.idempotencyKey ?? newKey(),
       signal,
     };

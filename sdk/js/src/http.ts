@@ -47,6 +47,12 @@ export interface WriteOptions extends CallOptions {
   readonly idempotencyKey?: string | undefined;
 }
 
+/** What every request for work takes. */
+export interface WorkOptions extends WriteOptions {
+  /** Where it cannot be done in so many milliseconds it is not begun, and costs nothing. */
+  readonly withinMs?: number | undefined;
+}
+
 /** One request, before anything is known of where it goes. */
 export interface Call extends WriteOptions {
   readonly method: string;
@@ -218,6 +224,11 @@ export class Http {
     }
     return Math.min(BACKOFF_MAX_S, BACKOFF_S * 2 ** (tries - 1)) * (0.5 + this.#random() / 2);
   }
+}
+
+/** The header by which a job that cannot be done in time is not begun. */
+export function ofUseWithin(ms: number | undefined): Record<string, string> {
+  return ms === undefined ? {} : { "X-Archipelag-Within": String(ms / 1000) };
 }
 
 /** A fresh Idempotency-Key. */

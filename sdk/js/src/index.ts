@@ -3,7 +3,7 @@
 export { type ChatOptions, type ChatStreamOptions, Client } from "./client.js";
 export * from "./errors.js";
 export type { DownloadOptions, Uploadable, UploadOptions } from "./files.js";
-export type { CallOptions, ClientOptions, WriteOptions } from "./http.js";
+export type { CallOptions, ClientOptions, WorkOptions, WriteOptions } from "./http.js";
 export type { BatchOptions, JobFilter, WaitOptions } from "./jobs.js";
 export type { DaysOptions, KeyOptions, OrderOptions } from "./network.js";
 export type { ImageOptions } from "./pictures.js";

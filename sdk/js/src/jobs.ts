@@ -8,7 +8,13 @@ import {
   type UploadOptions,
   upload,
 } from "./files.js";
-import { type CallOptions, segment, type WriteOptions } from "./http.js";
+import {
+  type CallOptions,
+  ofUseWithin,
+  segment,
+  type WorkOptions,
+  type WriteOptions,
+} from "./http.js";
 import { walk } from "./listing.js";
 import { camel, snake } from "./names.js";
 import { NetworkCalls, rowsOf } from "./network.js";
@@ -52,10 +58,10 @@ export class JobCalls extends NetworkCalls {
   createJob(
     workload: string,
     input: Readonly<Record<string, unknown>>,
-    options: WriteOptions & { priority?: number | undefined } = {},
+    options: WorkOptions & { priority?: number | undefined } = {},
   ): Promise<Job> {
     const json = { workload, input, ...snake({ priority: options.priority }) };
-    return this.write("POST", "/jobs", options, json);
+    return this.write("POST", "/jobs", options, json, ofUseWithin(options.withinMs));
   }
 
   /** A job with its attempts. */

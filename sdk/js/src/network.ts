@@ -279,8 +279,10 @@ export class NetworkCalls {
     path: string,
     { idempotencyKey, signal }: WriteOptions,
     json?: unknown,
+    headers: Readonly<Record<string, string>> = {},
   ): Promise<T> {
-    return dataOf((await this.http.json({ method, path, json, idempotencyKey, signal })).body);
+    const call: Call = { method, path, json, headers, idempotencyKey, signal };
+    return dataOf((await this.http.json(call)).body);
   }
 }
 

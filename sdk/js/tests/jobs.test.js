@@ -371,3 +371,19 @@ test("any other route: by its own names, with retries and errors of the client",
   );
   assert.deepEqual(requests[1].body, { credits: "1" });
 });
+
+test("what is of use for some seconds says so", async (t) => {
+  const { url, requests } = await serve(t, (asked, res) =>
+    asked.path === "/api/v1/jobs"
+      ? json(res, 201, { data: { id: "job_1", status: "queued" } })
+      : json(res, 200, { model: "m", choices: [{ message: { content: "a" } }] }),
+  );
+  const client = new Client({ baseUrl: url });
+  await client.chat("Tell.", { model: "m", withinMs: 20_000 });
+  await client.createJob("llm-chat", {}, { withinMs: 500 });
+  await client.createJob("llm-chat", {});
+  assert.deepEqual(
+    requests.map((one) => one.headers["x-archipelag-within"]),
+    ["20", "0.5", undefined],
+  );
+});

@@ -75,9 +75,11 @@ class AsyncClient(
         top_p: float | None = None,
         seed: int | None = None,
         stop: str | list[str] | None = None,
+        within_s: float | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> values.ChatAnswer:
-        """The whole answer. `options` are further fields of the OpenAI request."""
+        """The whole answer. `within_s`: it is not begun, and costs nothing, where it cannot be there by then. `options`
+        are further fields of the OpenAI request."""
         chosen = options_of(max_tokens, temperature, top_p, seed, stop, options)
         return await self.call(
             operations.chat(
@@ -85,6 +87,7 @@ class AsyncClient(
                 model or await self.default_model(),
                 system=system,
                 stream=False,
+                within_s=within_s,
                 options=chosen,
             )
         )
@@ -100,6 +103,7 @@ class AsyncClient(
         top_p: float | None = None,
         seed: int | None = None,
         stop: str | list[str] | None = None,
+        within_s: float | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> AsyncChatStream:
         """The answer piece by piece, as it is made."""
@@ -109,6 +113,7 @@ class AsyncClient(
             model or await self.default_model(),
             system=system,
             stream=True,
+            within_s=within_s,
             options=chosen,
         )
         key = secrets.token_hex(16)

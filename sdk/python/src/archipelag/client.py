@@ -67,13 +67,20 @@ class Client(JobCalls, BatchCalls, FileCalls, NetworkCalls, AccountCalls, People
         top_p: float | None = None,
         seed: int | None = None,
         stop: str | list[str] | None = None,
+        within_s: float | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> values.ChatAnswer:
-        """The whole answer. `options` are further fields of the OpenAI request."""
+        """The whole answer. `within_s`: it is not begun, and costs nothing, where it cannot be there by then. `options`
+        are further fields of the OpenAI request."""
         chosen = options_of(max_tokens, temperature, top_p, seed, stop, options)
         return self.call(
             operations.chat(
-                messages, model or self.default_model(), system=system, stream=False, options=chosen
+                messages,
+                model or self.default_model(),
+                system=system,
+                stream=False,
+                within_s=within_s,
+                options=chosen,
             )
         )
 
@@ -88,12 +95,18 @@ class Client(JobCalls, BatchCalls, FileCalls, NetworkCalls, AccountCalls, People
         top_p: float | None = None,
         seed: int | None = None,
         stop: str | list[str] | None = None,
+        within_s: float | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> ChatStream:
         """The answer piece by piece, as it is made."""
         chosen = options_of(max_tokens, temperature, top_p, seed, stop, options)
         operation = operations.chat(
-            messages, model or self.default_model(), system=system, stream=True, options=chosen
+            messages,
+            model or self.default_model(),
+            system=system,
+            stream=True,
+            within_s=within_s,
+            options=chosen,
         )
         return ChatStream(self, operation)
 

@@ -25,10 +25,14 @@ class JobCalls:
         input: Mapping[str, Any],  # noqa: A002  the API's own word
         *,
         priority: int | None = None,
+        within_s: float | None = None,
         idempotency_key: str | None = None,
     ) -> values.Job:
-        """Submits a job. The same `idempotency_key` gives the same job, however often it is sent."""
-        return self.call(operations.create_job(workload, input, priority, idempotency_key))
+        """Submits a job. `within_s`: it is not begun, and costs nothing, where it cannot be done by then. The same
+        `idempotency_key` gives the same job, however often it is sent."""
+        return self.call(
+            operations.create_job(workload, input, priority, idempotency_key, within_s)
+        )
 
     def get_job(self: Calls, job_id: str) -> values.Job:
         return self.call(operations.get_job(job_id))
@@ -121,10 +125,14 @@ class AsyncJobCalls:
         input: Mapping[str, Any],  # noqa: A002  the API's own word
         *,
         priority: int | None = None,
+        within_s: float | None = None,
         idempotency_key: str | None = None,
     ) -> values.Job:
-        """Submits a job. The same `idempotency_key` gives the same job, however often it is sent."""
-        return await self.call(operations.create_job(workload, input, priority, idempotency_key))
+        """Submits a job. `within_s`: it is not begun, and costs nothing, where it cannot be done by then. The same
+        `idempotency_key` gives the same job, however often it is sent."""
+        return await self.call(
+            operations.create_job(workload, input, priority, idempotency_key, within_s)
+        )
 
     async def get_job(self: AsyncCalls, job_id: str) -> values.Job:
         return await self.call(operations.get_job(job_id))

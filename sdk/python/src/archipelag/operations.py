@@ -102,8 +102,19 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Decimal) else value
 
 
+def of_use_within(seconds: float | None) -> dict[str, str]:
+    """The header by which a job that cannot be done in time is not begun."""
+    return {} if seconds is None else {"X-Archipelag-Within": f"{seconds:g}"}
+
+
 def chat(
-    messages: Messages, model: str, *, system: str | None, stream: bool, options: Mapping[str, Any]
+    messages: Messages,
+    model: str,
+    *,
+    system: str | None,
+    stream: bool,
+    within_s: float | None,
+    options: Mapping[str, Any],
 ) -> Operation[values.ChatAnswer]:
     said = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
     if system is not None:
@@ -116,7 +127,7 @@ def chat(
     def read(answer: Any, headers: Headers) -> values.ChatAnswer:
         return values.chat_answer(answer, *origin(headers))
 
-    return Operation("POST", "/chat/completions", read, body)
+    return Operation("POST", "/chat/completions", read, body, headers=of_use_within(within_s))
 
 
 def origin(headers: Headers) -> tuple[str, str]:

@@ -17,15 +17,20 @@ from archipelag.operations import (
     data,
     given,
     listed,
+    of_use_within,
     segment,
 )
 
 
 def create_job(
-    workload: str, input_: Mapping[str, Any], priority: int | None, key: str | None
+    workload: str,
+    input_: Mapping[str, Any],
+    priority: int | None,
+    key: str | None,
+    within_s: float | None = None,
 ) -> Operation[values.Job]:
     body = {"workload": workload, "input": dict(input_)} | given(priority=priority)
-    headers = {"Idempotency-Key": key} if key else {}
+    headers = of_use_within(within_s) | ({"Idempotency-Key": key} if key else {})
     return Operation("POST", "/jobs", data(values.job), body, headers=headers)
 
 

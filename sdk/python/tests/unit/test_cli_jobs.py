@@ -48,8 +48,10 @@ def test_an_input_is_json_a_file_a_pipe_or_pairs(
     monkeypatch.setattr(sys, "stdin", io.StringIO('{"from": "pipe"}'))
     network = Network()
 
-    assert run(network, "jobs", "submit", "echo", *typed, "--priority", "2") == 0
+    bounds = ("--priority", "2", "--within", "20")
+    assert run(network, "jobs", "submit", "echo", *typed, *bounds) == 0
 
+    assert network.requests[0].headers["x-archipelag-within"] == "20"
     assert sent(network) == {"workload": "echo", "input": wanted, "priority": 2}
     assert capsys.readouterr().out == f"{JOB}\n"
 

@@ -39,6 +39,18 @@ def test_chat_sends_what_was_said_and_only_what_was_set() -> None:
     assert network.requests[0].headers["authorization"] == "Bearer ak_test"
 
 
+def test_what_is_of_use_for_some_seconds_says_so() -> None:
+    network = Network()
+    with network.client() as one:
+        one.chat("hi", "m", within_s=20)
+        list(one.chat_stream("hi", "m", within_s=2.5))
+        one.create_job("llm-chat", {}, within_s=0.5)
+        one.create_job("llm-chat", {})
+
+    told = [request.headers.get("x-archipelag-within") for request in network.requests]
+    assert told == ["20", "2.5", "0.5", None]
+
+
 def test_the_first_model_is_chosen_and_asked_for_once() -> None:
     network = Network()
     with network.client() as one:

@@ -135,6 +135,9 @@ def _jobs(commands: _Commands[argparse.ArgumentParser]) -> None:
     submit.add_argument("workload", help="a slug, see `archipelag workloads`")
     submit.add_argument("input", nargs="*", help="JSON, @FILE, name=value …; none: standard input")
     submit.add_argument("--priority", type=int, metavar="N", help="0 to 10")
+    submit.add_argument(
+        "--within", type=float, metavar="S", help="not to be begun where it takes longer than this"
+    )
     submit.add_argument("--idempotency-key", metavar="KEY", help="the same key is the same job")
     submit.add_argument("--wait", action="store_true", help="wait, and print what it says")
     submit.add_argument("--timeout", type=float, default=300.0, metavar="S", help="of --wait: 300")

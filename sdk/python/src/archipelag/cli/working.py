@@ -68,6 +68,7 @@ def submit(client: Client, arguments: argparse.Namespace) -> None:
         arguments.workload,
         input_of(arguments.input),
         priority=arguments.priority,
+        within_s=arguments.within,
         idempotency_key=arguments.idempotency_key,
     )
     if arguments.wait:
