@@ -272,7 +272,8 @@ async def _take_back(
     try:
         async with world.store.begin() as tx:
             current = await tx.jobs.lock(job.id)
-            assert current is not None
+            if current is None or current.home != world.home:
+                return  # Whoever has it now may have heard of the attempt what we have not.
             reason = f"{_name(given)} said: {said.reason}"
             waiting = current.requeue(attempt.epoch, reason, current.queue_until)
             await tx.attempts.save(
