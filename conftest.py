@@ -16,7 +16,13 @@ pytest_plugins = ["archipelag_embedded.fixtures"]
 ROOT = Path(__file__).parent
 SANDBOXES = ("island/tests/integration", "kit/tests/integration", "tests/escape", "tests/supply")
 """They count processes and bytes in sandboxes and start container engines: never side by side."""
-NETWORKS = ("tests/acceptance", "tests/trouble", "tests/sdk", "tests/observability")
+NETWORKS = (
+    "tests/acceptance",
+    "tests/trouble",
+    "tests/sdk",
+    "tests/observability",
+    "tests/regions",
+)
 """Each has a network of real processes for all its tests: one worker starts it, and ends it after the last of them."""
 LONG = ("coordinator/tests/integration", "tests/")
 INSTALLED = re.compile(

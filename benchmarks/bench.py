@@ -50,7 +50,7 @@ BENCHMARKS: Final = (
     Benchmark("observing", 25, 4, quick="--jobs 5 --streams 0"),
     Benchmark("cargos", 20, 7, quick="--turns 1"),
     Benchmark("local_first", 15, 2, quick="--jobs 200", states=False),
-    Benchmark("waits", 20, 4, quick="--loads 1.2 --seeds 1 --lasts 20", states=False),
+    Benchmark("waits", 20, 1, quick="--loads 1.2 --seeds 1 --lasts 4", states=False),
 )
 BY_HAND: Final = ("assignment_transport", "llm_bit_equality")
 """They answer a question of a decision record, when it is asked anew."""
