@@ -337,6 +337,11 @@ FABRIC: Final = Dashboard(
             unit="ops",
             text="A busy Coordinator lets items of a stream wait for each other, 20 ms at most.",
         ),
+        quantiles(
+            "Round trip to readers",
+            "archipelag_reader_round_trip_seconds",
+            "To whoever connects: the proxy, where there is one. Counted at a stream's end.",
+        ),
         one(
             "Items held back, at most",
             "archipelag_stream_hold_seconds",

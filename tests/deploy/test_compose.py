@@ -13,6 +13,8 @@ from archipelag_island import config as island
 
 from . import composed
 
+OVER = ("", composed.FIRST, composed.LINKED)
+"""The file as it is, and with each that makes a region of it laid over it."""
 WATCHING = {f"ARCHIPELAG_{name}" for name in ("METRICS_TOKEN", "NATS_MONITOR_URLS", "LOG_FORMAT")}
 """Of the part that deploy/observability belongs to, for a tree that does not have it yet."""
 
@@ -26,10 +28,11 @@ def known_settings() -> set[str]:
     return of_coordinator | of_policy | of_island | watching
 
 
-def test_it_is_what_the_specification_calls_a_compose_file() -> None:
+@pytest.mark.parametrize("over", OVER)
+def test_it_is_what_the_specification_calls_a_compose_file(over: str) -> None:
     specification = pytest.importorskip("compose_spec")
 
-    specification.PyCompose.from_json(json.dumps(composed.document())).validate()
+    specification.PyCompose.from_json(json.dumps(composed.document(over=over))).validate()
 
 
 @pytest.mark.parametrize("name", sorted(composed.FILLED))
@@ -42,10 +45,23 @@ def test_nothing_starts_without_what_only_its_operator_knows(name: str) -> None:
     assert re.search(r"^\w*PASSWORD=$", example, re.M), "an example password would be used"
 
 
-def test_every_setting_is_one_that_is_read() -> None:
+@pytest.mark.parametrize(
+    ("over", "name"),
+    [(over, name) for over, given in composed.FILLED_OF.items() for name in given],
+)
+def test_no_region_starts_without_its_names_and_addresses(over: str, name: str) -> None:
+    given = {**composed.FILLED, **composed.FILLED_OF[over], name: ""}
+
+    with pytest.raises(KeyError, match=name):
+        composed.text(given, over)
+    assert f"\n#{name}=" in (composed.COMPOSE / "env.example").read_text()
+
+
+@pytest.mark.parametrize("over", OVER)
+def test_every_setting_is_one_that_is_read(over: str) -> None:
     given = {
         name: service["environment"]
-        for name, service in composed.services().items()
+        for name, service in composed.services(over=over).items()
         if "archipelag-" in service["image"] and "environment" in service
     }
 
@@ -73,8 +89,9 @@ def test_every_file_that_is_mounted_stands_here() -> None:
     assert [f"{name}: {path}" for name, path in needed if not path.exists()] == []
 
 
-def test_ours_run_as_nobody_with_nothing_that_they_do_not_need() -> None:
-    ours = [s for s in composed.services().values() if "archipelag-" in s["image"]]
+@pytest.mark.parametrize("over", OVER)
+def test_ours_run_as_nobody_with_nothing_that_they_do_not_need(over: str) -> None:
+    ours = [s for s in composed.services(over=over).values() if "archipelag-" in s["image"]]
 
     assert len(ours) >= 7
     for service in ours:
@@ -102,8 +119,56 @@ def test_only_doors_for_the_world_are_published() -> None:
     assert document["services"]["postgres"]["networks"] == ["data"]
 
 
-def test_volumes_and_services_that_are_named_exist() -> None:
-    document = composed.document()
+def test_links_and_the_database_are_published_to_the_regions_alone() -> None:
+    found = composed.services(over=composed.FIRST)
+    private = {
+        name: [port for port in service["ports"] if port.startswith("10.8.0.1:")]
+        for name, service in found.items()
+        if service.get("ports")
+    }
+
+    assert {name: ports for name, ports in private.items() if ports} == {
+        "nats-1": ["10.8.0.1:7422:7422"],
+        "nats-2": ["10.8.0.1:7423:7422"],
+        "nats-3": ["10.8.0.1:7424:7422"],
+        "postgres": ["10.8.0.1:5432:5432"],
+    }
+    assert [port for port in found["postgres"]["ports"] if port not in private["postgres"]] == []
+
+
+def test_a_linked_region_makes_neither_keys_nor_a_database() -> None:
+    found = composed.services(over=composed.LINKED)
+
+    assert "postgres" not in found and "init" not in found["keys"]["command"]
+    assert set(found["migrate"]["depends_on"]) == {"keys"}
+    assert "data" in found["migrate"]["networks"] and "front" in found["migrate"]["networks"]
+    for name in ("migrate", "coordinator-1", "coordinator-2"):
+        assert "@first:5432/" in found[name]["environment"]["ARCHIPELAG_DATABASE_URL"]
+
+
+def test_regions_are_told_apart_and_a_network_without_them_is_none() -> None:
+    told = {
+        over: {
+            (one["environment"]["NATS_DOMAIN"], one["environment"]["NATS_CLUSTER"])
+            for name, one in composed.services(over=over).items()
+            if name.startswith("nats-")
+        }
+        for over in OVER
+    }
+
+    assert told == {
+        "": {('""', "archipelag")},
+        composed.FIRST: {("east", "archipelag")},
+        composed.LINKED: {("west", "archipelag-west")},
+    }
+    settings = composed.services(over=composed.LINKED)["coordinator-2"]["environment"]
+    read = coordinator.read(settings)
+    assert (read.region, read.blobs) == ("west", "nats:east")
+
+
+@pytest.mark.parametrize("over", OVER)
+def test_volumes_and_services_that_are_named_exist(over: str) -> None:
+    document = composed.document(over=over)
     names = set(document["services"])
     for name, service in document["services"].items():
         assert set(service.get("depends_on", {})) <= names, name

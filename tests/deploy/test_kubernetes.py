@@ -17,7 +17,8 @@ from archipelag_island import config as island
 from .test_compose import known_settings
 
 KUBERNETES = Path(__file__).parents[2] / "deploy" / "kubernetes"
-FOLDERS = ("base", "island", "migrate-pre", "migrate-post", "example")
+REGIONS = ("first-region", "linked-region")
+FOLDERS = ("base", "island", "migrate-pre", "migrate-post", "example", *REGIONS)
 VERSION = "1.32"
 OURS = {"archipelag-coordinator", "archipelag-island"}
 
@@ -186,6 +187,48 @@ def test_nothing_is_taken_away_before_its_successor_stands() -> None:
     assert scaled["minReplicas"] >= 2
     assert "replicas" not in of("base", "Deployment", "coordinator")["spec"]
     assert of("base", "PodDisruptionBudget", "nats")["spec"]["maxUnavailable"] == 1
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="only kubectl lays patches over")
+def test_each_region_has_a_domain_and_a_cluster_of_its_own() -> None:
+    told = {}
+    for folder in ("base", *REGIONS):
+        (broker,) = of(folder, "StatefulSet", "nats")["spec"]["template"]["spec"]["containers"]
+        given = {one["name"]: one.get("value") for one in broker["env"]}
+        told[folder] = (given["NATS_DOMAIN"], given["NATS_CLUSTER"])
+        assert {"NATS_NAME", "NATS_ROUTE_PASSWORD"} <= set(given)
+
+    assert told == {
+        "base": ('""', "archipelag"),
+        "first-region": ("east", "archipelag"),
+        "linked-region": ("west", "archipelag-west"),
+    }
+    for folder in REGIONS:
+        settings = of(folder, "ConfigMap", "coordinator")["data"]
+        assert set(settings) <= known_settings()
+        read = coordinator.read(settings | {"ARCHIPELAG_DATABASE_URL": "postgresql://"})
+        assert (read.region, read.blobs) == (told[folder][0], "nats:east")
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="only kubectl lays patches over")
+def test_a_link_has_a_door_on_one_side_and_a_secret_on_the_other() -> None:
+    first, linked = (
+        of(folder, "StatefulSet", "nats")["spec"]["template"]["spec"] for folder in REGIONS
+    )
+    door = of("first-region", "Service", "nats-links")["spec"]["ports"]
+    inward = of("first-region", "NetworkPolicy", "nats-links")["spec"]
+    outward = of("linked-region", "NetworkPolicy", "nats-links")["spec"]
+
+    assert {"name": "links", "containerPort": 7422} in first["containers"][0]["ports"]
+    assert [(one["port"], one["targetPort"]) for one in door] == [(7422, "links")]
+    assert inward["ingress"] == [{"ports": [{"protocol": "TCP", "port": "links"}]}]
+    assert outward["egress"] == [{"ports": [{"protocol": "TCP", "port": 7422}]}]
+    (shown,) = [one for one in linked["volumes"] if one["name"] == "link"]
+    assert shown["secret"] == {"secretName": "archipelag-link", "defaultMode": 0o440}
+    mounts = linked["containers"][0]["volumeMounts"]
+    (at,) = [one for one in mounts if one["name"] == "link"]
+    assert (at["mountPath"], at["readOnly"]) == ("/etc/nats/link", True)
+    assert {"data", "config", "trust"} <= {one["name"] for one in mounts}
 
 
 def test_broker_is_the_one_of_the_compose_file() -> None:

@@ -10,8 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from . import composed
 
 CHAT = Path(__file__).parents[1] / "trouble" / "chat.toml"
 ECHO = "echo=archipelag_island.testing.echo_engine"
+BROKERS = ("nats-1", "nats-2", "nats-3")
 WAIT_S = 90.0
 # Short, so that the loss of a Coordinator takes seconds here; the order of them is the real one.
 PACE = {
@@ -44,12 +46,18 @@ def nginx() -> str:
 
 
 class Topology:
-    """Starts in the order of `depends_on`; what a service would find under a name is found on a port instead."""
+    """Starts in the order of `depends_on`; what a service would find under a name is found on a port instead.
 
-    def __init__(self, folder: Path, dsn: str) -> None:
+    `over`: the file that makes a region of it. `first`: the region that it joins, whose keys and database it has.
+    """
+
+    def __init__(
+        self, folder: Path, dsn: str, *, over: str = "", first: Topology | None = None
+    ) -> None:
         self.folder = folder
         self.dsn = dsn
-        self.services = composed.services()
+        self.first = first
+        self.services = composed.services(over=over)
         self.processes: dict[str, Process] = {}
         self.ports: dict[str, int] = {}
         self.key = ""
@@ -63,9 +71,11 @@ class Topology:
         """Every address of a service in it, and every folder that a container would have of its own."""
         names = "|".join(map(re.escape, self.services))
         text = re.sub(rf"(?<![\w.-])({names}):(\d+)", lambda m: self.place(m[1], int(m[2])), text)
+        if self.first is not None:
+            text = re.sub(r"\bfirst:(742\d)", lambda m: self.first_links()[m[1]], text)
         own = self.folder / service
         folders = {
-            "/var/lib/archipelag/keys": self.folder / "keys",
+            "/var/lib/archipelag/keys": (self.first or self).folder / "keys",
             "/var/lib/archipelag/island": own / "home",
             "/var/lib/trust": own / "trust",
             "/var/lib/releases": self.folder / "releases",
@@ -77,22 +87,44 @@ class Topology:
         # All at once, since what stands instead may have such a name in it.
         return re.sub(rf"(?<![\w/.-])({inside})(?![\w.-])", lambda m: str(folders[m[1]]), text)
 
-    def start(self, *, island: bool = True) -> None:
-        self._run("keys", self.services["keys"]["command"])
-        for name in ("nats-1", "nats-2", "nats-3"):
+    def first_links(self) -> dict[str, str]:
+        """Where the first region's brokers are joined here, by the port that each has at its machine's address."""
+        assert self.first is not None
+        brokers = {name: self.first.services[name]["ports"] for name in BROKERS}
+        return {
+            str(port).split(":")[-2]: self.first.place(name, 7422)
+            for name, ports in brokers.items()
+            for port in ports
+            if str(port).endswith(":7422")
+        }
+
+    def start(
+        self,
+        *,
+        island: bool = True,
+        coordinators: Sequence[str] = ("coordinator-1", "coordinator-2"),
+    ) -> None:
+        if self.first is None:
+            self._run("keys", self.services["keys"]["command"])
+        for name in BROKERS:
             self._start_broker(name)
         self._run("migrate", ["migrate"])
-        made = self._run(
-            "coordinator-1",
-            ["bootstrap", "--json", "--new-key", "--pairing-code", "--cargo", str(CHAT)],
-        )
-        bootstrapped = json.loads(made.splitlines()[-1])
-        self.key = bootstrapped["api_key"]
-        for name in ("coordinator-1", "coordinator-2"):
+        if self.first is None:
+            made = self._run(
+                "coordinator-1",
+                ["bootstrap", "--json", "--new-key", "--pairing-code", "--cargo", str(CHAT)],
+            )
+            bootstrapped = json.loads(made.splitlines()[-1])
+            self.key, self.pairing_code = bootstrapped["api_key"], bootstrapped["pairing_code"]
+        else:
+            self.key = self.first.key
+        for name in coordinators:
             self.start_coordinator(name)
+        for name in coordinators:
+            # The proxy does not ask one again for a while that was not there yet, each of its processes for itself.
+            self.until(partial(self.ready, name), f"{name} answers")
         self._start_proxy()
         self.until(self.ready, "a Coordinator answers through the proxy")
-        self.pairing_code = bootstrapped["pairing_code"]
         if island:
             program = [sys.executable, "-m", "archipelag_island", "run"]
             self._start("island-1", program, self.of_island())
@@ -135,7 +167,13 @@ class Topology:
     def _start_broker(self, name: str) -> None:
         own = self.folder / name
         (own / "trust").mkdir(parents=True)
+        if self.first is not None:
+            # One volume for all of them, elsewhere; here each finds its own.
+            self._run(name, self.services["keys"]["command"])
         self._run(name, self.services["trust"]["command"])
+        trust = own / "trust" / "archipelag.conf"
+        links = self.place(name, 7422).split(":")[1]
+        trust.write_text(trust.read_text().replace("port: 7422", f"port: {links}"))
         text = (composed.COMPOSE / "nats.conf").read_text()
         for port in (4222, 6222, 8222):
             text = text.replace(f"0.0.0.0:{port}", self.place(name, port))
@@ -186,9 +224,10 @@ class Topology:
             assert time.monotonic() < deadline, f"not within {WAIT_S:g} s: {what}"
             time.sleep(0.1)
 
-    def ready(self) -> bool:
+    def ready(self, name: str = "proxy") -> bool:
         try:
-            return httpx.get(f"{self.base}/ready", timeout=5).status_code == 200
+            address = f"http://{self.place(name, 8420)}/api/v1/ready"
+            return httpx.get(address, timeout=5).status_code == 200
         except httpx.HTTPError:
             return False
 
@@ -214,14 +253,21 @@ class Topology:
 
 
 @contextmanager
-def standing(name: str, postgres_dsn: str, *, island: bool = True) -> Iterator[Topology]:
-    """A topology in a folder of its own, which is gone afterwards."""
+def standing(
+    name: str,
+    postgres_dsn: str,
+    *,
+    over: str = "",
+    first: Topology | None = None,
+    **start: Any,
+) -> Iterator[Topology]:
+    """A topology in a folder of its own, which is gone afterwards; `start` is what `Topology.start` takes."""
     nginx()
     folder = Path(tempfile.mkdtemp(prefix=f"archipelag-{name}-"))
     folder.chmod(0o755)
-    one = Topology(folder, postgres_dsn)
+    one = Topology(folder, postgres_dsn, over=over, first=first)
     try:
-        one.start(island=island)
+        one.start(**start)
         yield one
     finally:
         one.stop()

@@ -62,6 +62,7 @@ JOB_WHY = {
         "ahead": 4,
         "expected_wait_s": 12.5,
     },
+    "reader_round_trip_ms": 83.25,
 }
 ISLAND_WHY = {
     "island_id": "isl_01m8f3",

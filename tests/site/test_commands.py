@@ -57,7 +57,7 @@ NOT_TYPED_WHERE_THERE: Mapping[str, str] = {
     "docs/how-to/install-an-island.md": "installs into the host; tests/deploy does so elsewhere",
     "docs/how-to/observe.md": "starts servers beside the network; its own tests do so",
     "docs/how-to/update.md": "signs a release; tests/deploy does so",
-    "docs/how-to/regions.md": "names servers of two regions elsewhere; tests/regions has two here",
+    "docs/how-to/regions.md": "names servers of two regions elsewhere; tests/regions and tests/deploy have two here",
     "docs/how-to/workers.md": "starts a Coordinator with another setting",
 }
 

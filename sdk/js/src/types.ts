@@ -382,6 +382,8 @@ export interface JobWhy {
     /** Until an Island takes it; null where nothing tells. */
     readonly expectedWaitS: number | null;
   } | null;
+  /** To whoever last followed its stream where this was asked, or the proxy before them, and back; null where nothing tells. */
+  readonly readerRoundTripMs: number | null;
 }
 
 /** Why an Island gets no work now. */

@@ -69,6 +69,7 @@ class Answer:
         "orphaned",
         "placing",
         "prompt_tokens",
+        "reader_round_trip_s",
         "readers",
         "recalled",
         "refused",
@@ -144,6 +145,8 @@ class Answer:
         self.final: Ending | None = None
         """The job has ended and is settled."""
         self.readers = 0
+        self.reader_round_trip_s: float | None = None
+        """To whoever read here last and was measured, and back."""
         self.left_at: float | None = None
         """When the last reader left; None while there is one, or before the first."""
         self.orphaned = False

@@ -199,6 +199,7 @@ ESSENTIALS: Final[Mapping[str, tuple[Essential, ...]]] = {
         _rise("Too slow for the broker", "clients", "gnatsd_varz_slow_consumers"),
         _most("Kept by the broker", "MB", "jetstream_stream_total_bytes", times=1e-6, places=1),
         _rise("Writes to readers", "writes", "archipelag_stream_writes_total"),
+        _mean("Round trip to readers", "archipelag_reader_round_trip_seconds"),
         _most(
             "Items held back, at most",
             "ms",

@@ -10,7 +10,7 @@ from typing import Final
 FAST_S: Final = (0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
 """For what this process does by itself."""
 SOON_S: Final = (0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-"""For what waits for the database or for one Island's word."""
+"""For what waits for the database, for one Island's word or for a reader's line."""
 LONG_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 """For what a reader waits for."""
 

@@ -71,6 +71,8 @@ class Tally:
         """From the assignment's sending to the Island's word."""
         self.settlement = Histogram(SOON_S)
         """From a report's coming to the committed end of its attempt."""
+        self.reader_round_trip = Histogram(SOON_S)
+        """To whoever connected, and back; one figure for each stream that was measured, when its reader has gone."""
 
     def took(self, slug: str) -> None:
         """A job was submitted."""

@@ -39,6 +39,7 @@ class Reader:
         self._told: tuple[object, ...] = (None, ())
         self._closed = False
         self._only_final = False
+        self._round_trip_s: float | None = None
         self.position = 0
         """The next position to take."""
         answer.readers += 1
@@ -92,6 +93,11 @@ class Reader:
         if self.position > answer.delivered:
             answer.delivered = max(answer.delivered, min(self.position, answer.next))
 
+    def measured(self, round_trip_s: float | None) -> None:
+        """How far away whoever reads here is; None where nothing tells, which takes back nothing."""
+        if round_trip_s is not None:
+            self._round_trip_s = self._answer.reader_round_trip_s = round_trip_s
+
     def seek(self, position: int) -> None:
         """Goes on at this position: the reader has all before it, be it known here yet or not."""
         self.position = max(0, min(position, self._answer.items_max))
@@ -135,6 +141,8 @@ class Reader:
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
+        if self._round_trip_s is not None:
+            self._world.tally.reader_round_trip.add(self._round_trip_s)
         answer = self._answer
         answer.listeners.discard(self._listener)
         answer.readers -= 1

@@ -47,6 +47,9 @@ class JobWhy:
     hint: str = ""
     wait: Wait | None = None
     """Who is before it and how long that takes, of one that waits."""
+    reader_round_trip_s: float | None = None
+    """To whoever last followed its stream at this process, a proxy where there is one, and back; None where nobody did
+    as far as is known here, or nothing tells."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,10 @@ async def why_job(world: World, user_id: UserId, job_id: JobId) -> JobWhy:
         if job is None or job.user_id != user_id:
             raise NotFound("job", job_id)
         attempts = tuple(await tx.attempts.of_job(job_id))
+        answer = world.answers.get(job_id)
+        away_s = answer.reader_round_trip_s if answer else None
         if job.status is not JobStatus.QUEUED:
-            return JobWhy(job, attempts)
+            return JobWhy(job, attempts, reader_round_trip_s=away_s)
         cargo = await tx.cargos.by_digest(job.cargo_digest)
         wait = await wait_of(world, tx, job)
     continues = any(attempt.positions for attempt in attempts)
@@ -98,7 +103,7 @@ async def why_job(world: World, user_id: UserId, job_id: JobId) -> JobWhy:
         hint = CARGO_GONE
     elif not world.bus.connected:
         hint = BROKER_AWAY
-    return JobWhy(job, attempts, found, hint, wait)
+    return JobWhy(job, attempts, found, hint, wait, away_s)
 
 
 async def why_host(world: World, user: User, island_id: IslandId) -> HostWhy:

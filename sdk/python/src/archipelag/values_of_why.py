@@ -63,12 +63,14 @@ class Waiting:
 
 @dataclass(frozen=True)
 class JobWhy:
-    """`waiting` is None for a job that does not wait."""
+    """`waiting` is None for a job that does not wait. `reader_round_trip_ms` is the way to whoever last followed its
+    stream where this was asked, or to the proxy before them, and back; None where nothing tells."""
 
     job_id: str
     status: str
     attempts: tuple[AttemptWhy, ...]
     waiting: Waiting | None
+    reader_round_trip_ms: float | None
     raw: Mapping[str, Any] = field(repr=False, compare=False)
 
 
@@ -96,6 +98,7 @@ def job_why(raw: Any) -> JobWhy:
         values.text(raw, "status"),
         tuple(map(_attempt, values.rows(raw.get("attempts")))),
         None if waiting is None else _waiting(waiting),
+        _known(raw.get("reader_round_trip_ms")),
         raw,
     )
 
@@ -139,7 +142,7 @@ def _waiting(raw: Any) -> Waiting:
         tuple(map(_obstacle, values.rows(raw.get("reasons")))),
         str(raw.get("hint") or ""),
         values.whole(raw.get("ahead")),
-        None if raw.get("expected_wait_s") is None else _number(raw["expected_wait_s"]),
+        _known(raw.get("expected_wait_s")),
     )
 
 
@@ -154,6 +157,10 @@ def _preference(raw: Any) -> Preference:
     raw = table(raw, "a preference")
     weight, value, gave = (_number(raw.get(name)) for name in ("weight", "value", "gave"))
     return Preference(values.text(raw, "name"), weight, value, gave)
+
+
+def _known(raw: Any) -> float | None:
+    return None if raw is None else _number(raw)
 
 
 def _number(raw: Any) -> float:

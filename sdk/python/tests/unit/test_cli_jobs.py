@@ -164,6 +164,7 @@ WHY = {
         "ahead": 3,
         "expected_wait_s": 12.4,
     },
+    "reader_round_trip_ms": 83.25,
 }
 
 
@@ -175,15 +176,19 @@ def test_why_tells_reasons_and_what_would_help(capsys: Out) -> None:
     assert "prefers_near: 2 · 0.5 = 1" in told and "1 Island: no free slot" in told
     assert "wait, or connect an Island" in told
     assert "3 jobs before it, about 12 s to wait." in told
+    assert "the proxy before them, is 83.2 ms away" in told
 
 
 def test_why_of_an_older_coordinator_says_nothing_of_seconds(capsys: Out) -> None:
     waiting = {name: WHY["waiting"][name] for name in ("since", "asked", "fit", "hint")}
-    answer = httpx.Response(200, json={"data": {**WHY, "waiting": waiting}})
+    older = {"job_id": JOB, "status": "queued", "attempts": WHY["attempts"], "waiting": waiting}
+    answer = httpx.Response(200, json={"data": older})
 
     assert run(Network(answer), "jobs", "why", JOB) == 0
 
-    assert "0 jobs before it.\n" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "0 jobs before it.\n" in told
+    assert "away" not in told
 
 
 def picture(**more: Any) -> httpx.Response:

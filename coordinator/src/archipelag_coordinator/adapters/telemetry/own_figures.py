@@ -140,6 +140,11 @@ def _speed(tally: Tally) -> Iterator[Metric]:
     yield histogram("archipelag_assign_seconds", text, tally.assigning)
     text = "From a report's coming to the committed end of its attempt."
     yield histogram("archipelag_settlement_seconds", text, tally.settlement)
+    text = (
+        "Round trip to whoever holds the other end of a stream's connection, "
+        "a proxy where there is one; one figure a stream, at its end."
+    )
+    yield histogram("archipelag_reader_round_trip_seconds", text, tally.reader_round_trip)
 
 
 def _doors(tally: Tally) -> Iterator[Metric]:

@@ -7,6 +7,8 @@ from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from archipelag_coordinator.apps.api.round_trip import round_trip_s
+
 DIRECT: Final = "archipelag.direct"
 """The connection in the ASGI scope, where the server is ours."""
 
@@ -27,6 +29,11 @@ class DirectProtocol(HttpToolsProtocol):
     def may_write(self) -> bool:
         """False while more than the transport's bound waits for a client that does not read."""
         return not self.flow.write_paused
+
+    @property
+    def round_trip_s(self) -> float | None:
+        """To whoever holds the other end, and back; None where nothing tells. Each look asks the kernel."""
+        return round_trip_s(self.transport)
 
     def write_piece(self, data: bytes) -> None:
         """One piece of the body."""

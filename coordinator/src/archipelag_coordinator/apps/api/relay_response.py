@@ -85,20 +85,28 @@ class RelayResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         start = {"type": "http.response.start", "status": 200, "headers": self._start_headers}
         pace = scope.get(PACE) or Pace()
+        direct: DirectProtocol | None = scope.get(DIRECT)
         try:
+            self._look_how_far(direct)
             async with Departure(receive):
                 await send(start)
                 stream = _Stream(
                     self._reader,
                     self._frames,
                     scope.get(RAW_SEND, send),
-                    scope.get(DIRECT) if RAW_SEND in scope else None,
+                    direct if RAW_SEND in scope else None,
                     pace,
                     self._keep_alive_s,
                 )
                 await stream.run(self._first)
         finally:
+            self._look_how_far(direct)
             self._reader.close()
+
+    def _look_how_far(self, direct: DirectProtocol | None) -> None:
+        """At the beginning and at the end; never for a token."""
+        if direct is not None:
+            self._reader.measured(direct.round_trip_s)
 
 
 class _Stream:

@@ -56,6 +56,7 @@ WHY: Final[dict[str, Schema]] = {
                         }
                     )
                 ),
+                "reader_round_trip_ms": maybe(NUMBER),
             }
         )
     ),

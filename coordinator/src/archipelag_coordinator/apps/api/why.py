@@ -30,11 +30,13 @@ router = APIRouter(tags=["why"])
 async def get_job_why(job_id: str, world: TheWorld, caller: Reading) -> Response:
     """Attempts as they were decided on; what a queued job waits for as it is at this moment."""
     why = await why_job(world, caller.user.id, known(job_id))
+    away_s = why.reader_round_trip_s
     shown = {
         "job_id": why.job.id,
         "status": job_status_text(why.job.status, why.job.cause),
         "attempts": [_attempt(attempt) for attempt in why.attempts],
         "waiting": _waiting(why),
+        "reader_round_trip_ms": None if away_s is None else round(1000 * away_s, 3),
     }
     return JSONResponse({"data": shown})
 

@@ -200,6 +200,7 @@ def _told(world: World, view: read.JobView, why: JobWhy) -> dict[str, Any]:
         "outlook": why.outlook,
         "hint": why.hint,
         "wait": why.wait,
+        "reader_round_trip_s": why.reader_round_trip_s,
         "meanings": MEANINGS,
         "queue_left_s": (view.job.queue_until - world.clock.now()).total_seconds(),
     }

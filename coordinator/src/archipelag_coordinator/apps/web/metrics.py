@@ -51,6 +51,7 @@ def _drawn(request: Request) -> dict[str, Any]:
             ("Choice of an Island", *_speeds(tally.placement)),
             ("Assignment", *_speeds(tally.assigning)),
             ("Settlement", *_speeds(tally.settlement)),
+            ("Round trip to readers", *_speeds(tally.reader_round_trip)),
         ],
         "home": world.home,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from archipelag_contracts.ids import JobId
 from archipelag_coordinator.domain.user import Role
 
 from .conftest import Api, an_api
@@ -26,6 +27,37 @@ async def test_a_running_job_tells_why_its_island_was_chosen(api: Api) -> None:
     gave = sum(one["gave"] for one in attempt["preferences"])
     assert abs(gave - attempt["score"]) < 0.001
     assert why["waiting"] is None
+
+
+async def test_a_job_tells_how_far_its_reader_is_where_that_is_known(api: Api) -> None:
+    job = await made(api)
+    path = f"/jobs/{job['id']}/why"
+    answer = api.scene.world.answers.get(JobId(job["id"]))
+    assert answer is not None
+    async with api.client() as http:
+        unread = (await http.get(path)).json()["data"]
+        answer.reader_round_trip_s = 0.08325
+        read = await http.get(path)
+        api.scene.world.answers.drop(answer.job_id)
+        elsewhere = (await http.get(path)).json()["data"]
+    schema = (await description(api))["components"]["schemas"]["JobWhyAnswer"]
+
+    assert problems(await description(api), schema, read.json(), "answer") == []
+    assert read.json()["data"]["reader_round_trip_ms"] == 83.25
+    assert unread["reader_round_trip_ms"] is None
+    assert elsewhere["reader_round_trip_ms"] is None
+
+
+async def test_a_waiting_job_tells_how_far_its_reader_is_too() -> None:
+    api = await an_api()
+    job = await made(api)
+    answer = api.scene.world.answers.get(JobId(job["id"]))
+    assert answer is not None
+    answer.reader_round_trip_s = 0.002
+    async with api.client() as http:
+        why = (await http.get(f"/jobs/{job['id']}/why")).json()["data"]
+
+    assert (why["status"], why["reader_round_trip_ms"]) == ("queued", 2.0)
 
 
 async def test_a_waiting_job_tells_what_would_help() -> None:

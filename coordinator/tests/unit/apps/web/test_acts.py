@@ -151,6 +151,19 @@ async def test_a_waiting_job_says_why_and_how_long_still(house: House) -> None:
     assert "within 8 min 25 s" in shown
 
 
+async def test_a_job_says_how_far_its_reader_is_once_somebody_followed_it(house: House) -> None:
+    job = await house.scene.submit()
+    answer = house.scene.world.answers.get(job.id)
+    assert answer is not None
+    async with house.browser("ada") as http:
+        unread = (await http.get(f"/jobs/{job.id}")).text
+        answer.reader_round_trip_s = 0.08325
+        read = (await http.get(f"/jobs/{job.id}")).text
+
+    assert "away from this Coordinator" not in unread
+    assert "is 83.2 ms away from this Coordinator" in read
+
+
 async def test_a_job_tells_its_way_and_why_these_islands(house: House) -> None:
     async with house.browser("ada") as http:
         shown = (await http.get(f"/jobs/{house.jobs['done'].id}")).text

@@ -208,6 +208,9 @@ def why(client: Client, arguments: argparse.Namespace) -> None:
             gave = f"{one.weight:g} · {one.value:g} = {one.gave:g}"
             print(f"  {printing.clean(one.name)}: {gave}")
         _obstacles(attempt.kept_out)
+    if found.reader_round_trip_ms is not None:
+        away = f"{found.reader_round_trip_ms:.1f} ms"
+        print(f"Whoever last followed it, or the proxy before them, is {away} away.")
     waiting = found.waiting
     if waiting is not None:
         print(printing.bold(f"It waits since {printing.moment(waiting.since)}"))
