@@ -17,7 +17,6 @@ from archipelag_coordinator.services.cancel import cancel, cancel_here
 from archipelag_coordinator.services.dispatch import dispatch
 from archipelag_coordinator.services.failover import failover
 from archipelag_coordinator.services.follow import keep_up, look
-from archipelag_coordinator.services.ports import Assignment, Unreachable
 from archipelag_coordinator.services.track import track
 from archipelag_coordinator.services.watch import Reader, note_reader, watch
 from archipelag_coordinator.services.world import World
@@ -169,27 +168,6 @@ async def test_a_job_read_here_goes_on_here_when_its_coordinator_is_off_the_brok
     done = await track(other, scene.report(job, "a", "b", "c"))
     assert done.charged == 5 * PROMPT + 3 * ITEM
     assert there.final is not None and there.final.cause is Cause.COMPLETED
-
-
-async def test_an_assignment_without_an_answer_is_not_taken_back_once_the_job_was_adopted() -> None:
-    scene = await a_scene()
-    await scene.island()
-    other = scene.another()
-    job = await scene.submit()
-
-    async def assign(assignment: Assignment, *_: object) -> Unreachable:
-        """The Island heard it and speaks; we are cut off, and the other one goes on with the job."""
-        await adopting.adopt(other, assignment.job_id, scene.world.home)
-        relay_of(other).deliver(assignment.job_id, assignment.epoch, 0, ["a", "b"])
-        return Unreachable("no answer in time")
-
-    scene.bus.assign = assign  # type: ignore[assignment]
-    await dispatch(scene.world, job.id)
-
-    now = await scene.job(job.id)
-    assert (now.status, now.epoch, now.home) == (JobStatus.RUNNING, 1, other.home)
-    answer = other.answers.own(job.id)
-    assert answer is not None and answer.texts == ["a", "b"]
 
 
 async def test_whom_the_broker_cannot_be_asked_about_is_not_gone(

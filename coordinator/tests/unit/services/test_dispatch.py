@@ -7,10 +7,12 @@ from archipelag_contracts.ids import JobId
 from archipelag_coordinator.domain.attempt import AttemptStatus
 from archipelag_coordinator.domain.job import JobStatus
 from archipelag_coordinator.errors import NotFound
+from archipelag_coordinator.services.adopt import adopt
 from archipelag_coordinator.services.cancel import cancel
 from archipelag_coordinator.services.dispatch import TRIES_MAX, dispatch
-from archipelag_coordinator.services.ports import Refused, Unreachable
+from archipelag_coordinator.services.ports import Assignment, Refused, Unreachable
 from archipelag_coordinator.testing.builders import an_id, an_offer
+from archipelag_coordinator.testing.fakes import FakeChunkRelay
 from archipelag_coordinator.testing.worlds import Scene, a_scene
 
 
@@ -177,3 +179,25 @@ async def test_the_deadline_told_is_what_is_left_but_no_more_than_the_cargo_may_
 
     assert scene.bus.assigned[0].deadline_ms == 300_000
     assert scene.bus.assigned[0].lease_ms == 60_000
+
+
+async def test_an_assignment_without_an_answer_is_not_taken_back_once_the_job_was_adopted() -> None:
+    scene = await a_scene()
+    await scene.island()
+    other, job = scene.another(), await scene.submit()
+    relay = other.relay
+    assert isinstance(relay, FakeChunkRelay)
+
+    async def assign(assignment: Assignment, *_: object) -> Unreachable:
+        """The Island heard it and speaks; we are cut off, and the other one goes on with the job."""
+        await adopt(other, assignment.job_id, scene.world.home)
+        relay.deliver(assignment.job_id, assignment.epoch, 0, ["a", "b"])
+        return Unreachable("no answer in time")
+
+    scene.bus.assign = assign  # type: ignore[assignment]
+    await dispatch(scene.world, job.id)
+
+    now = await scene.job(job.id)
+    assert (now.status, now.epoch, now.home) == (JobStatus.RUNNING, 1, other.home)
+    answer = other.answers.own(job.id)
+    assert answer is not None and answer.texts == ["a", "b"]
