@@ -1,6 +1,6 @@
 """How soon does a reader have the first token by our placement, on a network whose Islands are far and near?
 
-    python benchmarks/nearby.py [--loads 0.5 0.8] [--seconds 5] [--rounds 1] [--warm 60]
+    python benchmarks/nearby.py [--loads 0.5 0.8] [--seconds 2.5] [--rounds 2] [--warm 60]
 
 A real Coordinator on real PostgreSQL and NATS. Ten synthetic Islands with two slots each stand 2 to 160 ms away (one
 way), by lines of TCP that hold every byte back so long; at each distance one thinks 30 ms before its first token and
@@ -99,8 +99,8 @@ Found = dict[tuple[float, str], Seen]
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--loads", type=float, nargs="+", default=[0.5, 0.8], metavar="SHARE")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of arrivals in a turn")
-    parser.add_argument("--rounds", type=int, default=1, help="turns of each way under each load")
+    parser.add_argument("--seconds", type=float, default=2.5, help="of arrivals in a turn")
+    parser.add_argument("--rounds", type=int, default=2, help="turns of each way under each load")
     parser.add_argument("--warm", type=int, default=60, help="requests before, of each way")
     options = parser.parse_args()
     pin_tools(share=True)
