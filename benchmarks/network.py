@@ -152,7 +152,7 @@ def without_islands(
     coordinator: Sequence[str] = ("-m", "archipelag_coordinator"),
     more_env: Mapping[str, str] | None = None,
 ) -> Iterator[Bare]:
-    """`coordinator`: what Python runs to serve."""
+    """`coordinator`: what Python runs to serve, with `more_env` in its environment."""
     with ExitStack() as stack:
         home = Path(stack.enter_context(_folder()))
         postgres = Postgres(home / "postgres", log=_log(home, "postgres"))
@@ -230,6 +230,7 @@ def _run(env: dict[str, str], *arguments: str) -> str:
 
 
 def wait(holds: Callable[[], bool], process: Process, timeout_s: float = START_S) -> None:
+    """Raises what `process` said last where it ends before that, or it takes too long."""
     deadline = time.monotonic() + timeout_s
     while not holds():
         if not process.running or time.monotonic() > deadline:
@@ -258,12 +259,14 @@ def _answers(port: int, path: str) -> bool:
 
 
 def warm(target: Target) -> int:
+    """How many Islands have a Cargo ready."""
     hosts = ask(target.port, "/api/v1/hosts", target.key)
     assert isinstance(hosts, dict)
     return sum(offer["state"] == "warm" for host in hosts["data"] for offer in host["cargos"])
 
 
 def pairing_code(target: Target) -> str:
+    """For one more Island."""
     made = ask(target.port, "/api/v1/pairing-codes", target.key, method="POST")
     assert isinstance(made, dict)
     return str(made["data"]["code"])
