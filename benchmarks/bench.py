@@ -49,6 +49,7 @@ BENCHMARKS: Final = (
     Benchmark("sse", 30, 5, quick="--seconds 0.3"),
     Benchmark("observing", 25, 4, quick="--jobs 5 --streams 0"),
     Benchmark("cargos", 20, 7, quick="--turns 1"),
+    Benchmark("nearby", 110, 25, quick="--loads 0.5 --seconds 1 --rounds 1 --warm 3"),
     Benchmark("local_first", 15, 2, quick="--jobs 200", states=False),
     Benchmark("waits", 20, 1, quick="--loads 1.2 --seeds 1 --lasts 4", states=False),
 )

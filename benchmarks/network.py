@@ -16,7 +16,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,11 +106,53 @@ class Target:
         return {name: cost(pid) for name, pid in self.processes.items()}
 
 
+@dataclass(frozen=True)
+class Bare:
+    """A network that no Island has joined yet."""
+
+    target: Target
+    grpc_port: int
+    pairing_code: str
+    """For the first Island; `pairing_code` makes more."""
+    home: Path
+    env: dict[str, str]
+    coordinator: Process
+
+
 @contextmanager
 def archipelag(
     *, rate: float, streams: int = SLOTS, rate_limit: int = 1_000_000
 ) -> Iterator[Target]:
     """`rate`: tokens a second of each stream; 0: all of an answer at once. `streams`: at most so many at once."""
+    with ExitStack() as stack:
+        bare = stack.enter_context(without_islands(rate_limit=rate_limit))
+        islands = []
+        for number in range(-(-streams // SLOTS)):
+            code = pairing_code(bare.target) if number else bare.pairing_code
+            program = [
+                *(sys.executable, HERE / "synthetic_island.py"),
+                *("--coordinator", f"127.0.0.1:{bare.grpc_port}", "--code", code),
+                *("--rate", str(rate), "--slots", str(SLOTS)),
+            ]
+            log = _log(bare.home, f"island{number}")
+            name = f"Synthetic Island {number}"
+            islands.append(Process(name, program, log=log, env=bare.env))
+            stack.callback(islands[-1].stop)
+        wait(lambda: warm(bare.target) == len(islands), islands[-1])
+        bare.target.processes.update(
+            {f"island{number}": island.pid for number, island in enumerate(islands)}
+        )
+        yield bare.target
+
+
+@contextmanager
+def without_islands(
+    *,
+    rate_limit: int = 1_000_000,
+    coordinator: Sequence[str] = ("-m", "archipelag_coordinator"),
+    more_env: Mapping[str, str] | None = None,
+) -> Iterator[Bare]:
+    """`coordinator`: what Python runs to serve, with `more_env` in its environment."""
     with ExitStack() as stack:
         home = Path(stack.enter_context(_folder()))
         postgres = Postgres(home / "postgres", log=_log(home, "postgres"))
@@ -135,36 +177,24 @@ def archipelag(
         asked = ("--email", "bench@example.com", "--credits", CREDIT, "--rate", str(rate_limit))
         key = json.loads(_run(env, "user", "add", *asked))["api_key"]
         with on_one_core():
-            coordinator = Process(
+            serving = Process(
                 "Coordinator",
-                [sys.executable, *_profiler(), "-m", "archipelag_coordinator", "serve"],
+                [sys.executable, *_profiler(), *coordinator, "serve"],
                 log=_log(home, "coordinator"),
-                env=env,
+                env=env | dict(more_env or {}),
                 cwd=HERE.parent,
                 stop_signal=signal.SIGINT,  # The profiler writes its file after this one only.
             )
-        stack.callback(coordinator.stop)
-        _wait(lambda: _answers(port, "/api/v1/health/ready"), coordinator)
-        target = Target("Archipelag", port, key, database=database)
-        islands = []
-        for number in range(-(-streams // SLOTS)):
-            code = _pairing_code(target) if number else made["pairing_code"]
-            program = [
-                *(sys.executable, HERE / "synthetic_island.py"),
-                *("--coordinator", f"127.0.0.1:{grpc_port}", "--code", code),
-                *("--rate", str(rate), "--slots", str(SLOTS)),
-            ]
-            log = _log(home, f"island{number}")
-            islands.append(Process(f"Synthetic Island {number}", program, log=log, env=env))
-            stack.callback(islands[-1].stop)
-        _wait(lambda: _warm(target) == len(islands), islands[-1])
+        stack.callback(serving.stop)
+        wait(lambda: _answers(port, "/api/v1/health/ready"), serving)
         assert postgres.process is not None and nats.process is not None
-        target.processes = {
-            "coordinator": coordinator.pid,
+        processes = {
+            "coordinator": serving.pid,
             "nats": nats.process.pid,
             "postgres": postgres.process.pid,
-        } | {f"island{number}": island.pid for number, island in enumerate(islands)}
-        yield target
+        }
+        target = Target("Archipelag", port, key, database=database, processes=processes)
+        yield Bare(target, grpc_port, made["pairing_code"], home, env, serving)
 
 
 def _profiler() -> list[str]:
@@ -199,7 +229,8 @@ def _run(env: dict[str, str], *arguments: str) -> str:
     return done.stdout
 
 
-def _wait(holds: Callable[[], bool], process: Process, timeout_s: float = START_S) -> None:
+def wait(holds: Callable[[], bool], process: Process, timeout_s: float = START_S) -> None:
+    """Raises what `process` said last where it ends before that, or it takes too long."""
     deadline = time.monotonic() + timeout_s
     while not holds():
         if not process.running or time.monotonic() > deadline:
@@ -227,13 +258,15 @@ def _answers(port: int, path: str) -> bool:
     return True
 
 
-def _warm(target: Target) -> int:
+def warm(target: Target) -> int:
+    """How many Islands have a Cargo ready."""
     hosts = ask(target.port, "/api/v1/hosts", target.key)
     assert isinstance(hosts, dict)
     return sum(offer["state"] == "warm" for host in hosts["data"] for offer in host["cargos"])
 
 
-def _pairing_code(target: Target) -> str:
+def pairing_code(target: Target) -> str:
+    """For one more Island."""
     made = ask(target.port, "/api/v1/pairing-codes", target.key, method="POST")
     assert isinstance(made, dict)
     return str(made["data"]["code"])
@@ -241,4 +274,4 @@ def _pairing_code(target: Target) -> str:
 
 def wait_for(port: int, path: str, process: Process, timeout_s: float = START_S) -> None:
     """Until a server answers there."""
-    _wait(lambda: _answers(port, path), process, timeout_s)
+    wait(lambda: _answers(port, path), process, timeout_s)

@@ -70,6 +70,7 @@ class Answer:
     input: bytes
     items: int
     began: float
+    """When its first token is due."""
     phase: float
     first: int = 0
     """Where it goes on with the job's answer."""
@@ -94,8 +95,14 @@ class SyntheticIsland:
     sequence: int = 0
     begun: int = 0
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    first_item_s: float = 0.0
+    """How long it thinks before the first token; with a rate only."""
+    boast: float = 1.0
+    """By how much faster than that it says that it is."""
+    rtt_us: int = 0
 
     async def run(self) -> None:
+        """Until it is cancelled."""
         name = str(self.standing.island_id)
         inbox = subjects.inbox_prefix(self.standing.island_id)
         urls = list(self.standing.broker_urls)
@@ -107,10 +114,20 @@ class SyntheticIsland:
             inbox_prefix=inbox,
         )
         self.wire = Wire(urls, Identity(self.key, lambda: self.standing.broker_jwt, inbox, name))
-        await self.wire.open()
+        try:
+            await self.wire.open()
+            await self._serve()
+        finally:
+            await self.wire.close()
+            await self.nats.close()
+
+    async def _serve(self) -> None:
         await self.nats.subscribe(subjects.assign(self.standing.island_id), cb=self._assigned)
         await self.nats.subscribe(subjects.cancel(self.standing.island_id), cb=self._cancelled)
         await self.nats.flush()
+        began = time.perf_counter()
+        await self.nats.flush()
+        self.rtt_us = int(1e6 * (time.perf_counter() - began))
         async with asyncio.TaskGroup() as group:
             group.create_task(self._beat())
             if self.rate:
@@ -123,6 +140,9 @@ class SyntheticIsland:
         await message.respond(ACCEPTED)
         if self.rate:
             self.saying[asked.job_id, asked.epoch] = answer
+            if self.first_item_s:
+                self._wait_until(answer.began, answer)
+                return
             self._say_next(answer)
             self._wait_turn(answer)
         else:
@@ -141,7 +161,7 @@ class SyntheticIsland:
             asked.cargo_digest,
             asked.input,
             min(asked.output_items_max, ITEMS_MAX),
-            time.perf_counter(),
+            time.perf_counter() + self.first_item_s,
             self._phase(),
         )
 
@@ -168,8 +188,11 @@ class SyntheticIsland:
     def _wait_turn(self, answer: Answer) -> None:
         if answer.next < answer.items:
             due = answer.began + (answer.next - answer.first - answer.phase) / self.rate
-            self.turns += 1
-            heapq.heappush(self.due, (due, self.turns, answer))
+            self._wait_until(due, answer)
+
+    def _wait_until(self, due: float, answer: Answer) -> None:
+        self.turns += 1
+        heapq.heappush(self.due, (due, self.turns, answer))
 
     def _say_all(self, answer: Answer) -> None:
         count = answer.next = answer.items
@@ -243,7 +266,7 @@ class SyntheticIsland:
             digest=digest(cargo.canonical()),
             state=island.CargoState.STATE_WARM,
             items_per_s=self.rate or 1000.0,
-            first_item_ms=1.0,
+            first_item_ms=max(1.0, 1000 * self.first_item_s / self.boast),
             slots=self.slots,
             prompt_tokens_per_s=10_000.0,
         )
@@ -258,6 +281,7 @@ class SyntheticIsland:
                 cargos=[state],
                 slots=self.slots,
                 slots_free=max(0, self.slots - len(self.saying)),
+                broker_rtt_us=self.rtt_us,
             )
             self._name_held(beat)
             try:

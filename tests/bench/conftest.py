@@ -18,7 +18,7 @@ def programs() -> Iterator[dict[str, ModuleType]]:
     """The pieces that all benchmarks use. Out of the way again afterwards: one is called `requests`."""
     before = list(sys.path)
     sys.path.insert(0, str(BENCHMARKS))
-    names = ("figures", "table", "telling", "machine", "running", "bench")
+    names = ("figures", "table", "telling", "machine", "running", "bench", "far", "ways", "nearby")
     try:
         yield {name: importlib.import_module(name) for name in names}
     finally:

@@ -252,7 +252,8 @@ NEAR_WEIGHT: Final = 0.45
 PREFERENCES: Final[tuple[tuple[Preference, float], ...]] = (
     (prefers_near_and_fast, NEAR_WEIGHT),
     (prefers_quick_stream, 0.20),
-    (prefers_free, 0.25),
+    # Little, since a time to the first item already has the company of those that run there in it.
+    (prefers_free, 0.10),
     (prefers_idle, 0.10),
     # As much as all others together: a continued answer is to equal the undisturbed one, be it a little slower.
     (prefers_the_same_class, 1.00),

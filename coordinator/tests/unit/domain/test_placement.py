@@ -118,6 +118,22 @@ def test_equals_share_and_the_freer_of_two_wins():
     assert freest == {freer.island_id}
 
 
+@pytest.mark.parametrize("chance", [0.0, 0.5, 0.99])
+def test_a_near_island_has_its_second_job_before_a_far_one_has_its_first(chance):
+    near = a_candidate(broker_rtt_ms=4.0, first_item_ms=30.0, slots=2, slots_free=1)
+    far = a_candidate(broker_rtt_ms=320.0, first_item_ms=30.0, slots=2, slots_free=2)
+
+    assert place(wanted(prompt_tokens=10), [near, far], chance).island_id == near.island_id
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.5, 0.99])
+def test_of_two_that_are_as_near_the_idle_one_has_the_job(chance):
+    idle = a_candidate(slots=2, slots_free=2)
+    half = a_candidate(slots=2, slots_free=1)
+
+    assert place(wanted(), [half, idle], chance).island_id == idle.island_id
+
+
 def test_island_without_measurements_can_be_placed():
     fresh = a_candidate(items_per_s=0.0, first_item_ms=0.0, prompt_tokens_per_s=0.0, slots=1)
 

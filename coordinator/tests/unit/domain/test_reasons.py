@@ -43,7 +43,7 @@ def test_a_placement_keeps_what_each_preference_gave_and_who_was_kept_out():
     assert [given.name for given in chosen.preferences] == [p.__name__ for p, _ in PREFERENCES]
     total = sum(given.weight * given.value for given in chosen.preferences)
     assert total == pytest.approx(chosen.score, abs=0.001)
-    assert Given("prefers_free", 0.25, 1.0) in chosen.preferences
+    assert Given("prefers_free", 0.1, 1.0) in chosen.preferences
 
 
 def test_those_that_lost_it_are_counted_where_there_are_others():
