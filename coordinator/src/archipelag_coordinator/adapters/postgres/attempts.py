@@ -17,7 +17,6 @@ from archipelag_coordinator.adapters.postgres.rows import (
     every,
     inserts,
     jsonb,
-    later,
     one,
     plain,
 )
@@ -100,7 +99,7 @@ class PostgresAttempts:
         self._connection = connection
 
     async def add(self, attempt: Attempt) -> None:
-        later(self._connection, ADD, _values(attempt))
+        await changed(self._connection, ADD, _values(attempt))
 
     async def get(self, job: JobId, epoch: Epoch) -> Attempt | None:
         row = await one(self._connection, ATTEMPT, {"job": job, "epoch": epoch})

@@ -18,7 +18,6 @@ from archipelag_coordinator.adapters.postgres.rows import (
     Row,
     changed,
     every,
-    later,
     one,
     plain,
 )
@@ -299,8 +298,10 @@ class PostgresLedger:
         return {row["id"]: row["available"] for row in rows}
 
     async def _lock_and(self, statement: str, values: Mapping[str, Any]) -> Row:
-        later(self._connection, LOCK, values)
-        row = await one(self._connection, statement, values)
+        async with self._connection.pipeline():
+            await self._connection.execute(LOCK.encode(), values)
+            cursor = await self._connection.execute(statement.encode(), values)
+            row = await cursor.fetchone()
         assert row is not None
         return row
 
