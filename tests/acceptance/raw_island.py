@@ -122,8 +122,10 @@ class RawIsland:
 
     async def close(self) -> None:
         if self._beating is not None:
-            self._beating.cancel()
-            await asyncio.gather(self._beating, return_exceptions=True)
+            # Again and again: `wait_for` of Python 3.11, by which nats-py asks, forgets it if an answer comes then.
+            while not self._beating.done():
+                self._beating.cancel()
+                await asyncio.wait([self._beating], timeout=0.1)
         await self.nc.close()
 
     async def refused(self, *, publish: str = "", subscribe: str = "") -> bool:

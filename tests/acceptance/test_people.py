@@ -11,12 +11,12 @@ from .conftest import Network
 
 
 def test_an_administrator_suspends_a_person_at_once_and_the_log_says_so(network: Network) -> None:
-    secret = network.user("ada@example.org", "5")
+    secret = network.user("reads-of-herself@example.org", "5")
     asked = ("--email", "root@example.org", "--role", "admin")
     admin = json.loads(network.coordinator("user", "add", *asked))
     with network.http(secret) as hers, network.http(admin["api_key"]) as http:
         user = hers.get("/account").json()["data"]["id"]
-        found = http.get("/admin/users", params={"search": "ada@"}).json()["data"]
+        found = http.get("/admin/users", params={"search": "reads-of-herself@"}).json()["data"]
         http.post(f"/admin/users/{user}/suspend").raise_for_status()
         refused = hers.get("/account")
         http.post(f"/admin/users/{user}/restore").raise_for_status()
