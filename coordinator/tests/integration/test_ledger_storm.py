@@ -59,6 +59,11 @@ class Storm:
                     done = await act(tx, chance)
                     if chance.random() < 0.1:
                         raise KeyError(step)  # a Coordinator that dies before its commit
+                if act == self.reserve:
+                    self.jobs.append(
+                        done
+                    )  # Nobody can name a job before it stands: its lock would hold nobody.
+                    done = True
             except InsufficientCredits:
                 done = "refused"
             except KeyError:
@@ -74,8 +79,7 @@ class Storm:
         job = a_job(chance.choice(self.users), cargo=self.cargo, status=JobStatus.FAILED)
         await tx.jobs.add(job)
         await tx.ledger.reserve(a_reservation(job, chance.randint(0, 400), expires_at=START))
-        self.jobs.append(job)
-        return True
+        return job
 
     async def post(self, tx, chance):
         job = await self._locked(tx, chance)

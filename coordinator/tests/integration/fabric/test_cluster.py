@@ -191,7 +191,7 @@ async def test_whoever_is_cut_off_is_cut_off_at_every_server(
     late.start()
     host.server = server.only(late)
     await told(fabric, host)  # As every Coordinator does again and again.
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while not await host.turned_away():  # noqa: ASYNC110 - it happens in the broker
             await asyncio.sleep(0.1)
 
