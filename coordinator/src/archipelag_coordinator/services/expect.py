@@ -39,9 +39,13 @@ async def read_lines(world: World) -> None:
 
 
 def rooms(world: World) -> Rooms:
-    prices = {cargo.digest: cargo.manifest.price for cargo in world.catalogue.cargos}
-    now = world.clock.monotonic()
-    return world.forecast.rooms(lambda: world.fleet.rooms(prices), len(world.fleet), now)
+    """The slots as of a moment ago; counting them anew reads the whole catalogue and fleet."""
+
+    def count() -> Rooms:
+        prices = {cargo.digest: cargo.manifest.price for cargo in world.catalogue.cargos}
+        return world.fleet.rooms(prices)
+
+    return world.forecast.rooms(count, len(world.fleet), world.clock.monotonic())
 
 
 def others_first(world: World, job: Job, *, joined: bool = False) -> bool:
@@ -67,17 +71,17 @@ def check_wait(world: World, job: Job) -> None:
     whoever comes now stands behind those. Raises Overloaded.
     """
     forecast, key, now = world.forecast, line_of(job), world.clock.monotonic()
-    target_s, limit_s = _target_s(world, job), _limit_s(world, job)
+    slots, target_s = rooms(world), _target_s(world, job)
     told = forecast.kept.time_of(key, job.request_hash)
     came_back = told is not None and told <= now
     kept = Counter[LineKey]() if came_back else forecast.kept.due(now)
-    wait = forecast.wait(key, rooms(world), kept=kept)
-    if wait.seconds is None or wait.seconds <= (limit_s if came_back else target_s):
+    wait = forecast.wait(key, slots, kept=kept)
+    if wait.seconds is None or wait.seconds <= (_limit_s(world, job) if came_back else target_s):
         forecast.kept.give_up(key, job.request_hash)
         return
     if told is None or came_back:
         forecast.kept.give_up(key, job.request_hash)
-        later = forecast.wait(key, rooms(world), kept=forecast.kept.all())
+        later = forecast.wait(key, slots, kept=forecast.kept.all())
         assert later.seconds is not None, "what was known a moment ago is known still"
         too_long_s = max(RETRY_LEAST_S, later.seconds - target_s)
         chance = world.ids.chance()
