@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from archipelag_oci.durable import sync_folder, write_durably
+from archipelag_contracts.durable import sync_folder, write_durably
+
 from archipelag_oci.errors import CacheFull, disk_full_is_told
 from archipelag_oci.reference import is_digest
 

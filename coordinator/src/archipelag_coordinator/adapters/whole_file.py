@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from archipelag_contracts.durable import sync_folder
+
 
 @contextmanager
 def made_whole(path: Path) -> Iterator[Path]:
@@ -17,7 +19,7 @@ def made_whole(path: Path) -> Iterator[Path]:
     try:
         yield unfinished
         unfinished.rename(path)
-        _sync(path.parent)
+        sync_folder(path.parent)
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -30,11 +32,3 @@ def private(path: Path) -> Iterator[BinaryIO]:
         yield file
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    made = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(made)
-    finally:
-        os.close(made)

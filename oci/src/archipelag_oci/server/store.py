@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from archipelag_oci.durable import write_durably
+from archipelag_contracts.durable import write_durably
+
 from archipelag_oci.errors import (
     BadDocument,
     BadReference,

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
+from archipelag_contracts.durable import sync_folder, write_durably
 from archipelag_contracts.releases import File
-from archipelag_oci.durable import sync_folder, write_durably
 
 from archipelag_island.domain.update import Laid
 from archipelag_island.errors import BadRelease, ReleaseUnavailable
