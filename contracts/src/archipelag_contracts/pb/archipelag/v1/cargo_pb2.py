@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from archipelag_contracts.pb.archipelag.v1 import common_pb2 as archipelag_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61rchipelag/v1/cargo.proto\x12\rarchipelag.v1\x1a\x1a\x61rchipelag/v1/common.proto\"\x11\n\x0f\x44\x65scribeRequest\"\xd7\x02\n\rDescribeReply\x12\x31\n\x05state\x18\x01 \x01(\x0e\x32\".archipelag.v1.DescribeReply.State\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12\x10\n\x08progress\x18\x03 \x01(\x02\x12\r\n\x05slots\x18\x04 \x01(\r\x12\x11\n\tresumable\x18\x05 \x01(\x08\x12\x19\n\x11\x64\x65terminism_class\x18\x06 \x01(\t\x12\x13\n\x0bitems_per_s\x18\x07 \x01(\x02\x12\x15\n\rfirst_item_ms\x18\x08 \x01(\x02\x12\x1b\n\x13prompt_tokens_per_s\x18\t \x01(\x02\x12\x16\n\x0e\x63ontext_tokens\x18\n \x01(\r\"T\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_LOADING\x10\x01\x12\x0f\n\x0bSTATE_READY\x10\x02\x12\x10\n\x0cSTATE_FAILED\x10\x03\"\xa0\x01\n\nRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05input\x18\x02 \x01(\x0c\x12\x16\n\x0e\x66irst_position\x18\x03 \x01(\x04\x12\x15\n\rresume_tokens\x18\x04 \x03(\r\x12\x14\n\x0cresume_texts\x18\x05 \x03(\t\x12\x18\n\x10output_items_max\x18\x06 \x01(\r\x12\x14\n\x0cinput_folder\x18\x07 \x01(\t\"\xac\x02\n\x08RunEvent\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\r\n\x05\x66irst\x18\x02 \x01(\x04\x12\r\n\x05texts\x18\x03 \x03(\t\x12\x0e\n\x06tokens\x18\x04 \x03(\r\x12\x32\n\x08progress\x18\x05 \x01(\x0b\x32 .archipelag.v1.RunEvent.Progress\x12\"\n\x03\x65nd\x18\x06 \x01(\x0b\x32\x15.archipelag.v1.RunEnd\x12%\n\x04\x66ile\x18\x07 \x01(\x0b\x32\x17.archipelag.v1.FilePart\x1a\\\n\x08Progress\x12\x0c\n\x04step\x18\x01 \x01(\r\x12\r\n\x05total\x18\x02 \x01(\r\x12\x0c\n\x04note\x18\x03 \x01(\t\x12\x0f\n\x07preview\x18\x04 \x01(\x0c\x12\x14\n\x0cpreview_type\x18\x05 \x01(\t\"X\n\x08\x46ilePart\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0c\n\x04last\x18\x04 \x01(\x08\x12\x0e\n\x06sha256\x18\x05 \x01(\x0c\"S\n\x06RunEnd\x12\x15\n\rfinish_reason\x18\x01 \x01(\t\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12#\n\x05usage\x18\x03 \x01(\x0b\x32\x14.archipelag.v1.Usage2\x8e\x01\n\x05\x43\x61rgo\x12H\n\x08\x44\x65scribe\x12\x1e.archipelag.v1.DescribeRequest\x1a\x1c.archipelag.v1.DescribeReply\x12;\n\x03Run\x12\x19.archipelag.v1.RunRequest\x1a\x17.archipelag.v1.RunEvent0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61rchipelag/v1/cargo.proto\x12\rarchipelag.v1\x1a\x1a\x61rchipelag/v1/common.proto\"\x11\n\x0f\x44\x65scribeRequest\"\xea\x02\n\rDescribeReply\x12\x31\n\x05state\x18\x01 \x01(\x0e\x32\".archipelag.v1.DescribeReply.State\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12\x10\n\x08progress\x18\x03 \x01(\x02\x12\r\n\x05slots\x18\x04 \x01(\r\x12\x11\n\tresumable\x18\x05 \x01(\x08\x12\x19\n\x11\x64\x65terminism_class\x18\x06 \x01(\t\x12\x13\n\x0bitems_per_s\x18\x07 \x01(\x02\x12\x15\n\rfirst_item_ms\x18\x08 \x01(\x02\x12\x1b\n\x13prompt_tokens_per_s\x18\t \x01(\x02\x12\x16\n\x0e\x63ontext_tokens\x18\n \x01(\r\x12\x11\n\tkept_runs\x18\x0b \x03(\t\"T\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_LOADING\x10\x01\x12\x0f\n\x0bSTATE_READY\x10\x02\x12\x10\n\x0cSTATE_FAILED\x10\x03\"\xb4\x01\n\nRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05input\x18\x02 \x01(\x0c\x12\x16\n\x0e\x66irst_position\x18\x03 \x01(\x04\x12\x15\n\rresume_tokens\x18\x04 \x03(\r\x12\x14\n\x0cresume_texts\x18\x05 \x03(\t\x12\x18\n\x10output_items_max\x18\x06 \x01(\r\x12\x14\n\x0cinput_folder\x18\x07 \x01(\t\x12\x12\n\ncache_salt\x18\x08 \x01(\x0c\"\xc3\x02\n\x08RunEvent\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\r\n\x05\x66irst\x18\x02 \x01(\x04\x12\r\n\x05texts\x18\x03 \x03(\t\x12\x0e\n\x06tokens\x18\x04 \x03(\r\x12\x32\n\x08progress\x18\x05 \x01(\x0b\x32 .archipelag.v1.RunEvent.Progress\x12\"\n\x03\x65nd\x18\x06 \x01(\x0b\x32\x15.archipelag.v1.RunEnd\x12%\n\x04\x66ile\x18\x07 \x01(\x0b\x32\x17.archipelag.v1.FilePart\x12\x15\n\rcached_tokens\x18\x08 \x01(\r\x1a\\\n\x08Progress\x12\x0c\n\x04step\x18\x01 \x01(\r\x12\r\n\x05total\x18\x02 \x01(\r\x12\x0c\n\x04note\x18\x03 \x01(\t\x12\x0f\n\x07preview\x18\x04 \x01(\x0c\x12\x14\n\x0cpreview_type\x18\x05 \x01(\t\"X\n\x08\x46ilePart\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0c\n\x04last\x18\x04 \x01(\x08\x12\x0e\n\x06sha256\x18\x05 \x01(\x0c\"S\n\x06RunEnd\x12\x15\n\rfinish_reason\x18\x01 \x01(\t\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12#\n\x05usage\x18\x03 \x01(\x0b\x32\x14.archipelag.v1.Usage2\x8e\x01\n\x05\x43\x61rgo\x12H\n\x08\x44\x65scribe\x12\x1e.archipelag.v1.DescribeRequest\x1a\x1c.archipelag.v1.DescribeReply\x12;\n\x03Run\x12\x19.archipelag.v1.RunRequest\x1a\x17.archipelag.v1.RunEvent0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,19 +35,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DESCRIBEREQUEST']._serialized_start=72
   _globals['_DESCRIBEREQUEST']._serialized_end=89
   _globals['_DESCRIBEREPLY']._serialized_start=92
-  _globals['_DESCRIBEREPLY']._serialized_end=435
-  _globals['_DESCRIBEREPLY_STATE']._serialized_start=351
-  _globals['_DESCRIBEREPLY_STATE']._serialized_end=435
-  _globals['_RUNREQUEST']._serialized_start=438
-  _globals['_RUNREQUEST']._serialized_end=598
-  _globals['_RUNEVENT']._serialized_start=601
-  _globals['_RUNEVENT']._serialized_end=901
-  _globals['_RUNEVENT_PROGRESS']._serialized_start=809
-  _globals['_RUNEVENT_PROGRESS']._serialized_end=901
-  _globals['_FILEPART']._serialized_start=903
-  _globals['_FILEPART']._serialized_end=991
-  _globals['_RUNEND']._serialized_start=993
-  _globals['_RUNEND']._serialized_end=1076
-  _globals['_CARGO']._serialized_start=1079
-  _globals['_CARGO']._serialized_end=1221
+  _globals['_DESCRIBEREPLY']._serialized_end=454
+  _globals['_DESCRIBEREPLY_STATE']._serialized_start=370
+  _globals['_DESCRIBEREPLY_STATE']._serialized_end=454
+  _globals['_RUNREQUEST']._serialized_start=457
+  _globals['_RUNREQUEST']._serialized_end=637
+  _globals['_RUNEVENT']._serialized_start=640
+  _globals['_RUNEVENT']._serialized_end=963
+  _globals['_RUNEVENT_PROGRESS']._serialized_start=871
+  _globals['_RUNEVENT_PROGRESS']._serialized_end=963
+  _globals['_FILEPART']._serialized_start=965
+  _globals['_FILEPART']._serialized_end=1053
+  _globals['_RUNEND']._serialized_start=1055
+  _globals['_RUNEND']._serialized_end=1138
+  _globals['_CARGO']._serialized_start=1141
+  _globals['_CARGO']._serialized_end=1283
 # @@protoc_insertion_point(module_scope)

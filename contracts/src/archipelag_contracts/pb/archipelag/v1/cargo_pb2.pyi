@@ -66,6 +66,7 @@ class DescribeReply(_message.Message):
     FIRST_ITEM_MS_FIELD_NUMBER: _builtins.int
     PROMPT_TOKENS_PER_S_FIELD_NUMBER: _builtins.int
     CONTEXT_TOKENS_FIELD_NUMBER: _builtins.int
+    KEPT_RUNS_FIELD_NUMBER: _builtins.int
     state: Global___DescribeReply.State.ValueType
     error: _builtins.str
     """when failed"""
@@ -81,6 +82,10 @@ class DescribeReply(_message.Message):
     first_item_ms: _builtins.float
     prompt_tokens_per_s: _builtins.float
     context_tokens: _builtins.int
+    @_builtins.property
+    def kept_runs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """ended runs whose prompt it could still begin from, the newest first; at most 16"""
+
     def __init__(
         self,
         *,
@@ -94,10 +99,11 @@ class DescribeReply(_message.Message):
         first_item_ms: _builtins.float = ...,
         prompt_tokens_per_s: _builtins.float = ...,
         context_tokens: _builtins.int = ...,
+        kept_runs: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_tokens", b"context_tokens", "determinism_class", b"determinism_class", "error", b"error", "first_item_ms", b"first_item_ms", "items_per_s", b"items_per_s", "progress", b"progress", "prompt_tokens_per_s", b"prompt_tokens_per_s", "resumable", b"resumable", "slots", b"slots", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_tokens", b"context_tokens", "determinism_class", b"determinism_class", "error", b"error", "first_item_ms", b"first_item_ms", "items_per_s", b"items_per_s", "kept_runs", b"kept_runs", "progress", b"progress", "prompt_tokens_per_s", b"prompt_tokens_per_s", "resumable", b"resumable", "slots", b"slots", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -114,6 +120,7 @@ class RunRequest(_message.Message):
     RESUME_TEXTS_FIELD_NUMBER: _builtins.int
     OUTPUT_ITEMS_MAX_FIELD_NUMBER: _builtins.int
     INPUT_FOLDER_FIELD_NUMBER: _builtins.int
+    CACHE_SALT_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     input: _builtins.bytes
     """JSON object, UTF-8"""
@@ -122,6 +129,8 @@ class RunRequest(_message.Message):
     """never produce more"""
     input_folder: _builtins.str
     """where the run's input files lie, by name, to be read only; empty: none"""
+    cache_salt: _builtins.bytes
+    """what was computed for a run is used again only under the same salt; empty: for none"""
     @_builtins.property
     def resume_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """resume_from: state of the items already delivered"""
@@ -138,10 +147,11 @@ class RunRequest(_message.Message):
         resume_texts: _abc.Iterable[_builtins.str] | None = ...,
         output_items_max: _builtins.int = ...,
         input_folder: _builtins.str = ...,
+        cache_salt: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_position", b"first_position", "input", b"input", "input_folder", b"input_folder", "output_items_max", b"output_items_max", "resume_texts", b"resume_texts", "resume_tokens", b"resume_tokens", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_salt", b"cache_salt", "first_position", b"first_position", "input", b"input", "input_folder", b"input_folder", "output_items_max", b"output_items_max", "resume_texts", b"resume_texts", "resume_tokens", b"resume_tokens", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -189,10 +199,13 @@ class RunEvent(_message.Message):
     PROGRESS_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
     FILE_FIELD_NUMBER: _builtins.int
+    CACHED_TOKENS_FIELD_NUMBER: _builtins.int
     prompt_tokens: _builtins.int
     """on the first event"""
     first: _builtins.int
     """position of texts[0]"""
+    cached_tokens: _builtins.int
+    """beside prompt_tokens: how many of them did not have to be read again"""
     @_builtins.property
     def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -215,10 +228,11 @@ class RunEvent(_message.Message):
         progress: Global___RunEvent.Progress | None = ...,
         end: Global___RunEnd | None = ...,
         file: Global___FilePart | None = ...,
+        cached_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "file", b"file", "progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "file", b"file", "first", b"first", "progress", b"progress", "prompt_tokens", b"prompt_tokens", "texts", b"texts", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_tokens", b"cached_tokens", "end", b"end", "file", b"file", "first", b"first", "progress", b"progress", "prompt_tokens", b"prompt_tokens", "texts", b"texts", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -137,6 +137,7 @@ class CargoState(_message.Message):
     STARTABLE_FIELD_NUMBER: _builtins.int
     START_MS_FIELD_NUMBER: _builtins.int
     RUNTIME_FIELD_NUMBER: _builtins.int
+    PREFIXES_FIELD_NUMBER: _builtins.int
     DETERMINISM_CLASS_FIELD_NUMBER: _builtins.int
     slug: _builtins.str
     digest: _builtins.str
@@ -158,6 +159,10 @@ class CargoState(_message.Message):
     """which of the Island's runtimes runs it"""
     determinism_class: _builtins.str
     """as the Cargo says: equal classes give equal output for equal seeds; empty: unknown"""
+    @_builtins.property
+    def prefixes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """of assignments: what this Cargo could begin from without reading it again; at most 64"""
+
     def __init__(
         self,
         *,
@@ -172,11 +177,12 @@ class CargoState(_message.Message):
         startable: _builtins.bool = ...,
         start_ms: _builtins.float = ...,
         runtime: _builtins.str = ...,
+        prefixes: _abc.Iterable[_builtins.int] | None = ...,
         determinism_class: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["determinism_class", b"determinism_class", "digest", b"digest", "first_item_ms", b"first_item_ms", "items_per_s", b"items_per_s", "prompt_tokens_per_s", b"prompt_tokens_per_s", "reason", b"reason", "runtime", b"runtime", "slots", b"slots", "slug", b"slug", "start_ms", b"start_ms", "startable", b"startable", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["determinism_class", b"determinism_class", "digest", b"digest", "first_item_ms", b"first_item_ms", "items_per_s", b"items_per_s", "prefixes", b"prefixes", "prompt_tokens_per_s", b"prompt_tokens_per_s", "reason", b"reason", "runtime", b"runtime", "slots", b"slots", "slug", b"slug", "start_ms", b"start_ms", "startable", b"startable", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -43,6 +43,8 @@ class Assignment(_message.Message):
     OUTPUT_ITEMS_MAX_FIELD_NUMBER: _builtins.int
     OUTPUT_BYTES_MAX_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
+    CACHE_SALT_FIELD_NUMBER: _builtins.int
+    PREFIXES_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     epoch: _builtins.int
     island_id: _builtins.str
@@ -65,6 +67,11 @@ class Assignment(_message.Message):
     """W3C Trace Context"""
     output_items_max: _builtins.int
     output_bytes_max: _builtins.int
+    cache_salt: _builtins.bytes
+    """What a Cargo computed of a prompt may be used again for a prompt that begins the same, of an assignment with the same
+    salt only: one for each customer, Cargo and Island, so that nobody's waiting tells what others asked. Empty: not at all.
+    at most 32 bytes
+    """
     @_builtins.property
     def resume_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """state of the items already delivered, in order"""
@@ -74,6 +81,10 @@ class Assignment(_message.Message):
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.FileRef]:
         """that the input refers to; the Island asks for them on `….files`"""
+
+    @_builtins.property
+    def prefixes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """one for each beginning of the prompt that may be held, the shortest first: keyed hashes"""
 
     def __init__(
         self,
@@ -95,10 +106,12 @@ class Assignment(_message.Message):
         output_items_max: _builtins.int = ...,
         output_bytes_max: _builtins.int = ...,
         files: _abc.Iterable[_common_pb2.FileRef] | None = ...,
+        cache_salt: _builtins.bytes = ...,
+        prefixes: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cargo_digest", b"cargo_digest", "cargo_slug", b"cargo_slug", "deadline_ms", b"deadline_ms", "epoch", b"epoch", "files", b"files", "first_position", b"first_position", "input", b"input", "island_id", b"island_id", "issued_at_ms", b"issued_at_ms", "job_id", b"job_id", "lease_ms", b"lease_ms", "output_bytes_max", b"output_bytes_max", "output_items_max", b"output_items_max", "relay", b"relay", "resume_texts", b"resume_texts", "resume_tokens", b"resume_tokens", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_salt", b"cache_salt", "cargo_digest", b"cargo_digest", "cargo_slug", b"cargo_slug", "deadline_ms", b"deadline_ms", "epoch", b"epoch", "files", b"files", "first_position", b"first_position", "input", b"input", "island_id", b"island_id", "issued_at_ms", b"issued_at_ms", "job_id", b"job_id", "lease_ms", b"lease_ms", "output_bytes_max", b"output_bytes_max", "output_items_max", b"output_items_max", "prefixes", b"prefixes", "relay", b"relay", "resume_texts", b"resume_texts", "resume_tokens", b"resume_tokens", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -196,10 +209,13 @@ class Chunk(_message.Message):
     PROGRESS_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
     PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
+    CACHED_TOKENS_FIELD_NUMBER: _builtins.int
     first: _builtins.int
     """position of texts[0] within the job's answer"""
     prompt_tokens: _builtins.int
     """set once, on the first chunk"""
+    cached_tokens: _builtins.int
+    """beside it: how many of them did not have to be read again"""
     @_builtins.property
     def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """payload of each item; may be empty while a character is incomplete"""
@@ -225,10 +241,11 @@ class Chunk(_message.Message):
         progress: Global___Progress | None = ...,
         end: Global___End | None = ...,
         prompt_tokens: _builtins.int = ...,
+        cached_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "first", b"first", "progress", b"progress", "prompt_tokens", b"prompt_tokens", "texts", b"texts", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_tokens", b"cached_tokens", "end", b"end", "first", b"first", "progress", b"progress", "prompt_tokens", b"prompt_tokens", "texts", b"texts", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
