@@ -304,6 +304,44 @@ class CheckJobs:
         assert third == []
         assert (await scene.stored(orphans[0])).home == HOME
 
+    async def test_jobs_of_one_who_leaves_are_taken_in_portions_and_each_once(
+        self, store: Store
+    ) -> None:
+        scene = await Scene.of(store)
+        leaves, stays, ours = (RelayId(an_id("rly")) for _ in range(3))
+        theirs = [await scene.job(home=leaves) for _ in range(3)]
+        await scene.job(home=stays)
+        await scene.job(home=leaves, status=JobStatus.FAILED)
+        some = [theirs[2].id, JobId(an_id("job"))]
+
+        async with store.begin() as tx:
+            among = await tx.jobs.adopt_of(ours, [leaves], 10, some)
+            first = await tx.jobs.adopt_of(ours, [leaves], 1)
+            second = await tx.jobs.adopt_of(ours, [leaves], 10)
+            third = await tx.jobs.adopt_of(ours, [leaves], 10)
+            nobody = await tx.jobs.adopt_of(ours, [], 10)
+            found = await tx.jobs.several([job.id for job in theirs] + some)
+
+        assert among == [theirs[2].id]
+        assert sorted(first + second) == sorted(job.id for job in theirs[:2])
+        assert (len(first), third, nobody) == (1, [], [])
+        expected = sorted((replace(job, home=ours) for job in theirs), key=lambda job: job.id)
+        assert found == expected
+
+    async def test_the_current_attempts_of_several_jobs(self, store: Store) -> None:
+        scene = await Scene.of(store)
+        waits = await scene.job()
+        runs = await scene.job(status=JobStatus.RUNNING, epoch=Epoch(2))
+        lost = an_attempt(runs, scene.island, epoch=Epoch(1), status=AttemptStatus.LOST)
+        newest = an_attempt(runs, scene.island, epoch=Epoch(2))
+
+        async with store.begin() as tx:
+            await tx.attempts.add(lost)
+            await tx.attempts.add(newest)
+            found = await tx.attempts.current([waits.id, runs.id, JobId(an_id("job"))])
+
+        assert found == [newest]
+
     async def test_saving_does_not_undo_an_adoption(self, store: Store) -> None:
         scene = await Scene.of(store)
         job = await scene.job(home=RelayId(an_id("rly")))
