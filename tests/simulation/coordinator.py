@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -141,6 +140,7 @@ class SimCoordinator:
         self._gave_up = gave_up
         self.world: World | None = None
         self.app: Any = None
+        self.runner: Runner | None = None
         self.relay: NatsChunkRelay | None = None
         self.requests: set[asyncio.Task[Any]] = set()
 
@@ -172,7 +172,9 @@ class SimCoordinator:
             await part.open()
         relay.attach(wire)
         bus = NatsIslandBus(connection, self.keys.assignment)
-        runner = Runner(TABLE, lambda: self.leader.is_leader, lambda: self.leader.is_settled)
+        runner = self.runner = Runner(
+            TABLE, lambda: self.leader.is_leader, lambda: self.leader.is_settled
+        )
         world = self.world = World(
             store=self.store,
             door=self.store,
@@ -195,6 +197,7 @@ class SimCoordinator:
         )
         relay.on_end = lambda job, _island, _epoch: errands.run(compose._look_soon(world, job))
         presence = Presence(world)
+        await bus.listen_left(lambda was: errands.run(compose._take_left(runner, world, was)))
         heard.append(PresenceOnLine(presence.gone, presence.back, presence.unsure))
         await _listen_presence(system, heard[0])
         await upkeep.beat(world)
@@ -225,10 +228,11 @@ class SimCoordinator:
     async def stop(self) -> None:
         """As SIGTERM does: no new requests, a while for open ones, a word to the others."""
         self.serving = False
+        if self.world is not None and self.runner is not None:
+            await compose._leave(self.runner, self.world)
         await asyncio.sleep(compose.STREAMS_END_S)
-        if self.world is not None:
-            with contextlib.suppress(*UNREACHABLE):
-                await upkeep.leave(self.world)
+        if self.world is not None and self.runner is not None:
+            await compose._leave(self.runner, self.world)
         self.party.kill()
 
     def _app(self, world: World, connection: Connection) -> Any:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -56,6 +56,7 @@ from archipelag_coordinator.apps.api.app import ApiSettings, create_app
 from archipelag_coordinator.apps.api.direct import DirectProtocol
 from archipelag_coordinator.apps.api.links import Links
 from archipelag_coordinator.apps.api.pace import Pace
+from archipelag_coordinator.apps.api.server import LeavingServer
 from archipelag_coordinator.apps.background.chores import chores_app, run_chores
 from archipelag_coordinator.apps.islands.enrolment import EnrolmentService, start_enrolment
 from archipelag_coordinator.apps.islands.files import BUSY, IslandFiles
@@ -65,7 +66,7 @@ from archipelag_coordinator.apps.islands.nonces import Nonces
 from archipelag_coordinator.apps.islands.presence import Presence
 from archipelag_coordinator.apps.islands.reports import Reports
 from archipelag_coordinator.apps.loops.runner import Runner
-from archipelag_coordinator.apps.loops.table import TABLE
+from archipelag_coordinator.apps.loops.table import TABLE, note_adopted
 from archipelag_coordinator.apps.ops.metrics import MetricsDoor
 from archipelag_coordinator.apps.web.app import create_pages
 from archipelag_coordinator.apps.web.settings import PagesSettings
@@ -76,10 +77,12 @@ from archipelag_coordinator.domain.fleet import Fleet
 from archipelag_coordinator.errors import CoordinatorError, InvalidInput, StaleAttempt
 from archipelag_coordinator.ids import SystemIds
 from archipelag_coordinator.services import upkeep
+from archipelag_coordinator.services.adopt import adopt_left
 from archipelag_coordinator.services.bootstrap import FIRST_USER
 from archipelag_coordinator.services.cancel import cancel_here
 from archipelag_coordinator.services.failover import failover
 from archipelag_coordinator.services.follow import look
+from archipelag_coordinator.services.hand_on import hand_on
 from archipelag_coordinator.services.known_callers import KnownCallers
 from archipelag_coordinator.services.list_cargos import load_catalogue
 from archipelag_coordinator.services.ports_of_files import Blobs
@@ -146,13 +149,28 @@ async def serve(settings: Settings) -> None:
                     group.create_task(reports.run(), name="reports"),
                     group.create_task(run_chores(lambda: _chores(settings, parts)), name="chores"),
                 ]
-                await _http(settings, parts, metrics).serve(_sockets(settings))
+                server = _http(settings, parts, metrics, partial(_leave, parts.runner, world))
+                await server.serve(_sockets(settings))
                 for task in others:
                     task.cancel()
-            with suppress(*UNREACHABLE):
-                await upkeep.leave(world)
+            await _leave(parts.runner, world)
         finally:
             await enrolment.stop(grace=1)
+
+
+async def _leave(runner: Runner, world: World) -> None:
+    """Others go on with what is relayed here, at once; a store that is away has them find out by themselves."""
+    runner.leaving = True
+    with suppress(*UNREACHABLE):
+        await hand_on(world)
+
+
+async def _take_left(runner: Runner, world: World, was: RelayId) -> None:
+    """What another one leaves behind."""
+    if runner.leaving:
+        return
+    with suppress(*UNREACHABLE):  # The loops find it, later.
+        note_adopted(await adopt_left(world, was))
 
 
 @asynccontextmanager
@@ -220,10 +238,12 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
             nudge=runner.nudge,
             traces=_traces(settings, home, clock, stack),
         )
-        stack.push_async_callback(_look_after(world, relay).close)
+        errands = _look_after(world, relay)
+        stack.push_async_callback(errands.close)
         presence = Presence(world)
         stack.push_async_callback(presence.close)
         await bus.listen_keys_changed(door.forget)
+        await bus.listen_left(lambda was: errands.run(_take_left(runner, world, was)))
         await broker.listen_presence(presence.gone, presence.back, presence.unsure)
         yield Parts(world, store, connection, bus, relay, leader, runner, keys, door, monitor)
 
@@ -325,7 +345,9 @@ def _chores(settings: Settings, parts: Parts) -> procrastinate.App:
     return chores_app(connector, parts.world, parts.store.prune_rates)
 
 
-def _http(settings: Settings, parts: Parts, metrics: Metrics) -> uvicorn.Server:
+def _http(
+    settings: Settings, parts: Parts, metrics: Metrics, on_leaving: Callable[[], Awaitable[None]]
+) -> LeavingServer:
     # What the drivers say when their server is away: the customer gets a 503, to be tried again.
     away = (ConnectionError, TimeoutError, *UNREACHABLE, nats.errors.Error)
     links = Links(_shared_secret(parts.keys, b"archipelag links\n"))
@@ -367,7 +389,7 @@ def _http(settings: Settings, parts: Parts, metrics: Metrics) -> uvicorn.Server:
         backlog=HTTP_BACKLOG,
         timeout_graceful_shutdown=STREAMS_END_S,
     )
-    return uvicorn.Server(config)
+    return LeavingServer(config, on_leaving)
 
 
 def _traces(

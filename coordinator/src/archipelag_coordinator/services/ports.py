@@ -174,6 +174,21 @@ class Jobs(Protocol):
         """Takes over unfinished jobs whose home is not among `alive`; returns those taken."""
         ...
 
+    async def adopt_of(
+        self,
+        home: RelayId,
+        was: Sequence[RelayId],
+        limit: int,
+        among: Sequence[JobId] | None = None,
+    ) -> list[JobId]:
+        """Takes over unfinished jobs whose home is one of `was`, of all or `among` some, but for those that somebody
+        has locked; returns those taken."""
+        ...
+
+    async def several(self, jobs: Sequence[JobId]) -> list[Job]:
+        """These jobs, by id, in one statement; those that are unknown are left out."""
+        ...
+
     async def take_home(self, job: JobId, home: RelayId, *, was: RelayId) -> bool:
         """Moves one unfinished job to another home. False when it has ended or moved already."""
         ...
@@ -234,6 +249,10 @@ class JobItems(Protocol):
         """From position 0, without a gap."""
         ...
 
+    async def of_jobs(self, jobs: Sequence[JobId]) -> dict[JobId, Items]:
+        """The same of several, in one statement; of each that was asked for."""
+        ...
+
     async def forget(self, job: JobId, *, since: int) -> None:
         """What was said from this position on does not count."""
         ...
@@ -248,6 +267,10 @@ class Attempts(Protocol):
     async def get(self, job: JobId, epoch: Epoch) -> Attempt | None: ...
     async def of_job(self, job: JobId) -> list[Attempt]:
         """By epoch."""
+        ...
+
+    async def current(self, jobs: Sequence[JobId]) -> list[Attempt]:
+        """The newest attempts of these jobs, in one statement; none of one that has never begun."""
         ...
 
     async def save(self, attempt: Attempt, *, was: Attempt) -> None:
@@ -457,6 +480,10 @@ class IslandBus(Protocol):
 
     async def is_there(self, relay: RelayId) -> bool | None:
         """Whether this Coordinator process is connected to the message fabric. None: it could not be found out."""
+        ...
+
+    async def left(self, relay: RelayId) -> None:
+        """Tells the other Coordinators that this one stops and that its jobs are theirs to take."""
         ...
 
     async def keys_changed(self) -> None: ...

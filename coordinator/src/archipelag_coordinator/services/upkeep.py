@@ -118,12 +118,6 @@ async def beat(world: World) -> None:
         world.footing.stood(world.clock.monotonic())
 
 
-async def leave(world: World) -> None:
-    """This Coordinator stops: its jobs may go on elsewhere at once."""
-    async with world.store.begin() as tx:
-        await tx.coordinators.leave(world.home)
-
-
 def silent_streams(world: World) -> list[Silent]:
     """Attempts with a reader waiting that show no sign of life."""
     now = world.clock.monotonic()
