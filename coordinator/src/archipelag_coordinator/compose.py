@@ -82,7 +82,6 @@ from archipelag_coordinator.services.bootstrap import FIRST_USER
 from archipelag_coordinator.services.cancel import cancel_here
 from archipelag_coordinator.services.failover import failover
 from archipelag_coordinator.services.follow import look
-from archipelag_coordinator.services.hand_on import hand_on
 from archipelag_coordinator.services.known_callers import KnownCallers
 from archipelag_coordinator.services.list_cargos import load_catalogue
 from archipelag_coordinator.services.ports_of_files import Blobs
@@ -95,7 +94,7 @@ log = logging.getLogger(__name__)
 HTTP_BACKLOG: Final = 2_048
 LOOKS_S: Final = (0.02, 0.03, 0.05, 0.1, 0.2)
 """Waits between looks for what another Coordinator is about to settle; after that, the loop does."""
-STREAMS_END_S: Final = 3
+STREAMS_END_S: Final = 3.0
 """How long open streams may go on after SIGTERM."""
 
 
@@ -162,7 +161,7 @@ async def _leave(runner: Runner, world: World) -> None:
     """Others go on with what is relayed here, at once; a store that is away has them find out by themselves."""
     runner.leaving = True
     with suppress(*UNREACHABLE):
-        await hand_on(world)
+        await upkeep.hand_on(world)
 
 
 async def _take_left(runner: Runner, world: World, was: RelayId) -> None:
@@ -387,9 +386,8 @@ def _http(
         server_header=False,
         date_header=False,
         backlog=HTTP_BACKLOG,
-        timeout_graceful_shutdown=STREAMS_END_S,
     )
-    return LeavingServer(config, on_leaving)
+    return LeavingServer(config, on_leaving, STREAMS_END_S)
 
 
 def _traces(

@@ -68,9 +68,9 @@ def test_what_failed_is_asked_for_anew_and_what_is_dropped_is_forgotten() -> Non
     user = a_user()
     failed, dropped = (a_job(user, idempotency_key=key) for key in ("failed", "dropped"))
     for job in (failed, dropped):
-        answer = answers.open(job.id, items_max=8, size_bytes_max=100, now=0.0)
+        answers.open(job.id, items_max=8, size_bytes_max=100, now=0.0)
         answers.remember(job)
-    answers.get(failed.id).finish(Ending(Cause.NO_CAPACITY, error="nobody"))
+    answers.all()[0].finish(Ending(Cause.NO_CAPACITY, error="nobody"))
     answers.drop(dropped.id)
 
     assert answers.asked(user.id, "failed") is None

@@ -8,7 +8,6 @@ from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.job import JobStatus
 from archipelag_coordinator.services import adopt, upkeep
 from archipelag_coordinator.services.follow import keep_up, look
-from archipelag_coordinator.services.hand_on import hand_on
 from archipelag_coordinator.services.track import track
 from archipelag_coordinator.services.watch import watch
 from archipelag_coordinator.testing.builders import an_id
@@ -36,7 +35,7 @@ async def test_who_reads_where_it_stops_reads_on_while_another_one_is_the_home()
     await upkeep.beat(scene.world)
     other = scene.another()
 
-    await hand_on(scene.world)
+    await upkeep.hand_on(scene.world)
     taken = await adopt.adopt_left(other, scene.world.home)
     scene.stream(job, "c")
     assert isinstance(other.relay, FakeChunkRelay)
@@ -56,7 +55,7 @@ async def test_all_that_was_said_is_stored_before_anybody_takes_over() -> None:
     found = await streams(scene, 3)
     other = scene.another()
 
-    await hand_on(scene.world)
+    await upkeep.hand_on(scene.world)
     await adopt.adopt_left(other, scene.world.home)
 
     for number, (job, _) in enumerate(found):
@@ -68,12 +67,12 @@ async def test_all_that_was_said_is_stored_before_anybody_takes_over() -> None:
 
 async def test_what_comes_in_meanwhile_is_handed_on_at_the_end() -> None:
     scene = await a_scene()
-    await hand_on(scene.world)
+    await upkeep.hand_on(scene.world)
     other = scene.another()
     await adopt.adopt_left(other, scene.world.home)
     ((late, _),) = await streams(scene, 1)
 
-    await hand_on(scene.world)
+    await upkeep.hand_on(scene.world)
 
     assert await adopt.adopt_left(other, scene.world.home) == [late.id]
 
@@ -98,7 +97,7 @@ async def test_several_take_their_portions_and_nobody_takes_one_twice() -> None:
     scene = await a_scene()
     jobs = [job for job, _ in await streams(scene, 5)]
     first, second = scene.another(), scene.another()
-    await hand_on(scene.world)
+    await upkeep.hand_on(scene.world)
 
     taken = [
         await adopt.adopt_left(first, scene.world.home),
@@ -116,7 +115,7 @@ async def test_whoever_comes_back_to_the_new_home_has_its_answer_without_the_dat
     scene.stream(job, "a")
     other = scene.another()
 
-    await hand_on(scene.world)
+    await upkeep.hand_on(scene.world)
     await adopt.adopt_left(other, scene.world.home)
 
     known = other.answers.asked(job.user_id, "again")
@@ -127,7 +126,7 @@ async def test_whoever_comes_back_to_the_new_home_has_its_answer_without_the_dat
 async def test_one_that_stops_takes_nothing_back_while_its_readers_leave() -> None:
     scene = await a_scene()
     ((job, _),) = await streams(scene, 1)
-    await hand_on(scene.world)
+    await upkeep.hand_on(scene.world)
 
     await keep_up(scene.world)
     await table.catch_up(scene.world)

@@ -201,8 +201,8 @@ class NatsIslandBus:
         await self._say(subjects.LEFT, relay.encode())
 
     async def listen_left(self, callback: Callable[[RelayId], None]) -> None:
-        """Calls back with every Coordinator that said it stops. Whether it did is for the database to say: an Island can
-        have the broker write under this subject, though not what it likes."""
+        """Calls back with every Coordinator that said it stops. Whether it did is for the database to say: an Island
+        can have the broker write under this subject, though not what it likes."""
 
         async def heard(message: Msg) -> None:
             try:
