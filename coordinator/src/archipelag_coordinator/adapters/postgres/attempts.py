@@ -17,6 +17,7 @@ from archipelag_coordinator.adapters.postgres.rows import (
     every,
     inserts,
     jsonb,
+    later,
     one,
     plain,
 )
@@ -103,7 +104,7 @@ class PostgresAttempts:
         self._connection = connection
 
     async def add(self, attempt: Attempt) -> None:
-        await changed(self._connection, ADD, _values(attempt))
+        later(self._connection, ADD, _values(attempt))
 
     async def get(self, job: JobId, epoch: Epoch) -> Attempt | None:
         row = await one(self._connection, ATTEMPT, {"job": job, "epoch": epoch})
