@@ -73,7 +73,7 @@ from archipelag_coordinator.apps.web.settings import PagesSettings
 from archipelag_coordinator.clock import SystemClock
 from archipelag_coordinator.config import Settings
 from archipelag_coordinator.domain.fleet import Fleet
-from archipelag_coordinator.errands import cancel_handed, leave, look_after, take_left
+from archipelag_coordinator.errands import cancel_handed, leave, look_after
 from archipelag_coordinator.errors import InvalidInput
 from archipelag_coordinator.ids import SystemIds
 from archipelag_coordinator.services import upkeep
@@ -216,12 +216,10 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
             nudge=runner.nudge,
             traces=_traces(settings, home, clock, stack),
         )
-        errands = look_after(world, relay)
-        stack.push_async_callback(errands.close)
+        await look_after(world, runner, relay, bus, stack)
         presence = Presence(world)
         stack.push_async_callback(presence.close)
         await bus.listen_keys_changed(door.forget)
-        await bus.listen_left(lambda was: errands.run(take_left(runner, world, was)))
         await broker.listen_presence(presence.gone, presence.back, presence.unsure)
         yield Parts(world, store, connection, bus, relay, leader, runner, keys, door, monitor)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Any, Final
 
 from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
 
 from archipelag_coordinator.adapters.nats.chunk_relay import NatsChunkRelay
+from archipelag_coordinator.adapters.nats.island_bus import NatsIslandBus
 from archipelag_coordinator.adapters.postgres.store import UNREACHABLE
 from archipelag_coordinator.apps.loops.runner import Runner
 from archipelag_coordinator.apps.loops.table import note_adopted
@@ -46,12 +47,15 @@ class Errands:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-def look_after(world: World, relay: NatsChunkRelay) -> Errands:
-    """What follows from an attempt's end."""
+async def look_after(
+    world: World, runner: Runner, relay: NatsChunkRelay, bus: NatsIslandBus, stack: AsyncExitStack
+) -> None:
+    """What follows from an attempt's end and from another Coordinator's, until the stack ends."""
     errands = Errands()
+    stack.push_async_callback(errands.close)
+    await bus.listen_left(lambda was: errands.run(take_left(runner, world, was)))
     relay.on_wrong = lambda job, island, epoch: errands.run(end_wrong(world, job, island, epoch))
     relay.on_end = lambda job, _island, _epoch: errands.run(look_soon(world, job))
-    return errands
 
 
 async def cancel_handed(world: World, job_id: JobId, reason: str) -> bool:

@@ -26,7 +26,6 @@ from archipelag_coordinator.domain.attempt import Attempt
 from archipelag_coordinator.domain.conversation import ConversationId
 from archipelag_coordinator.domain.file import BlobId, Input
 from archipelag_coordinator.domain.fleet import AttemptKey
-from archipelag_coordinator.domain.health import Seen
 from archipelag_coordinator.domain.island import Glance, Island, PairingCode
 from archipelag_coordinator.domain.items import Items
 from archipelag_coordinator.domain.job import EVERY_JOB, Job, JobFilter
@@ -34,6 +33,7 @@ from archipelag_coordinator.domain.user import ApiKey, User
 from archipelag_coordinator.services.ports_of_batches import Batches
 from archipelag_coordinator.services.ports_of_cargos import Cargos
 from archipelag_coordinator.services.ports_of_conversations import Conversations
+from archipelag_coordinator.services.ports_of_coordinators import Coordinators
 from archipelag_coordinator.services.ports_of_files import Files
 from archipelag_coordinator.services.ports_of_lines import LinesOfAll
 from archipelag_coordinator.services.ports_of_pay import KarmaNotes, Ledger, Usages
@@ -297,29 +297,6 @@ class Attempts(Protocol):
         ...
 
     async def unfinished_of(self, island: IslandId) -> list[AttemptKey]: ...
-
-
-class Coordinators(Protocol):
-    async def beat(self, relay: RelayId, now: datetime, region: str = "") -> None:
-        """`region`: where it stands, which never changes; empty where there is only one."""
-        ...
-
-    async def leave(self, relay: RelayId) -> None:
-        """It stops for good: nobody need wait to see that it is gone."""
-        ...
-
-    async def alive(self, since: datetime) -> list[RelayId]: ...
-    async def regions(self, since: datetime) -> dict[RelayId, str]:
-        """Of those alive that stand in one: in which."""
-        ...
-
-    async def seen(self) -> list[Seen]:
-        """Those that have not left, the last seen first; a hundred at most."""
-        ...
-
-    async def has_leader(self) -> bool:
-        """Whether any of them leads."""
-        ...
 
 
 class Tx(Protocol):
