@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,6 +15,7 @@ from archipelag_contracts.cosign import CosignKey
 from archipelag_contracts.ids import ApiKeyId, BatchId, IslandId, JobId, RelayId, UserId
 from archipelag_contracts.signing import SigningKey
 from archipelag_coordinator import compose
+from archipelag_coordinator import errands as doing
 from archipelag_coordinator.adapters.nats.chunk_relay import NatsChunkRelay
 from archipelag_coordinator.adapters.nats.connection import Connection, Identity, make_streams
 from archipelag_coordinator.adapters.nats.island_bus import NatsIslandBus
@@ -141,6 +141,7 @@ class SimCoordinator:
         self._gave_up = gave_up
         self.world: World | None = None
         self.app: Any = None
+        self.runner: Runner | None = None
         self.relay: NatsChunkRelay | None = None
         self.requests: set[asyncio.Task[Any]] = set()
 
@@ -172,7 +173,9 @@ class SimCoordinator:
             await part.open()
         relay.attach(wire)
         bus = NatsIslandBus(connection, self.keys.assignment)
-        runner = Runner(TABLE, lambda: self.leader.is_leader, lambda: self.leader.is_settled)
+        runner = self.runner = Runner(
+            TABLE, lambda: self.leader.is_leader, lambda: self.leader.is_settled
+        )
         world = self.world = World(
             store=self.store,
             door=self.store,
@@ -189,12 +192,13 @@ class SimCoordinator:
             version="sim",
             nudge=runner.nudge,
         )
-        errands = compose._Errands()
+        errands = doing.Errands()
         relay.on_wrong = lambda job, island, epoch: errands.run(
-            compose._end_wrong(world, job, island, epoch)
+            doing.end_wrong(world, job, island, epoch)
         )
-        relay.on_end = lambda job, _island, _epoch: errands.run(compose._look_soon(world, job))
+        relay.on_end = lambda job, _island, _epoch: errands.run(doing.look_soon(world, job))
         presence = Presence(world)
+        await bus.listen_left(lambda was: errands.run(doing.take_left(runner, world, was)))
         heard.append(PresenceOnLine(presence.gone, presence.back, presence.unsure))
         await _listen_presence(system, heard[0])
         await upkeep.beat(world)
@@ -211,7 +215,7 @@ class SimCoordinator:
         await bus.listen_ended(world.home, lambda job_id: settled(world, job_id))
         taking = Reports(world, known)
         await bus.listen_reports(world.home, taking.take_here)
-        await bus.listen_cancels(world.home, partial(compose._cancel_handed, world))
+        await bus.listen_cancels(world.home, partial(doing.cancel_handed, world))
         await bus.listen_here(world.home)
         reports = ReportQueue(connection, taking.take)
         self.app = self._app(world, connection)
@@ -225,10 +229,11 @@ class SimCoordinator:
     async def stop(self) -> None:
         """As SIGTERM does: no new requests, a while for open ones, a word to the others."""
         self.serving = False
+        if self.world is not None and self.runner is not None:
+            await doing.leave(self.runner, self.world)
         await asyncio.sleep(compose.STREAMS_END_S)
-        if self.world is not None:
-            with contextlib.suppress(*UNREACHABLE):
-                await upkeep.leave(self.world)
+        if self.world is not None and self.runner is not None:
+            await doing.leave(self.runner, self.world)
         self.party.kill()
 
     def _app(self, world: World, connection: Connection) -> Any:

@@ -81,6 +81,9 @@ KEYS_CHANGED: Final = f"{ROOT}.coordinators.keys"
 """Coordinator → all Coordinators: an API key was revoked or changed; drop what is cached."""
 
 
+LEFT: Final = f"{ROOT}.coordinators.left"
+"""Coordinator → all Coordinators: the id of one that stops, whose jobs are to be taken over now."""
+
 CATALOGUE_CHANGED: Final = f"{ROOT}.catalogue"
 """Coordinator → all Islands: the number of the newest catalogue, as decimal digits; ask for it soon."""
 

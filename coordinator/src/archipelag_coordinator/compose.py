@@ -6,18 +6,18 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from hashlib import sha256
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import nats.errors
 import procrastinate
 import uvicorn
-from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
+from archipelag_contracts.ids import RelayId
 from archipelag_contracts.traces import Tracer, TracesMissing
 
 from archipelag_coordinator import __version__
@@ -56,6 +56,7 @@ from archipelag_coordinator.apps.api.app import ApiSettings, create_app
 from archipelag_coordinator.apps.api.direct import DirectProtocol
 from archipelag_coordinator.apps.api.links import Links
 from archipelag_coordinator.apps.api.pace import Pace
+from archipelag_coordinator.apps.api.server import LeavingServer
 from archipelag_coordinator.apps.background.chores import chores_app, run_chores
 from archipelag_coordinator.apps.islands.enrolment import EnrolmentService, start_enrolment
 from archipelag_coordinator.apps.islands.files import BUSY, IslandFiles
@@ -71,15 +72,12 @@ from archipelag_coordinator.apps.web.app import create_pages
 from archipelag_coordinator.apps.web.settings import PagesSettings
 from archipelag_coordinator.clock import SystemClock
 from archipelag_coordinator.config import Settings
-from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.fleet import Fleet
-from archipelag_coordinator.errors import CoordinatorError, InvalidInput, StaleAttempt
+from archipelag_coordinator.errands import cancel_handed, leave, look_after
+from archipelag_coordinator.errors import InvalidInput
 from archipelag_coordinator.ids import SystemIds
 from archipelag_coordinator.services import upkeep
 from archipelag_coordinator.services.bootstrap import FIRST_USER
-from archipelag_coordinator.services.cancel import cancel_here
-from archipelag_coordinator.services.failover import failover
-from archipelag_coordinator.services.follow import look
 from archipelag_coordinator.services.known_callers import KnownCallers
 from archipelag_coordinator.services.list_cargos import load_catalogue
 from archipelag_coordinator.services.ports_of_files import Blobs
@@ -90,9 +88,7 @@ from archipelag_coordinator.services.world import World
 log = logging.getLogger(__name__)
 
 HTTP_BACKLOG: Final = 2_048
-LOOKS_S: Final = (0.02, 0.03, 0.05, 0.1, 0.2)
-"""Waits between looks for what another Coordinator is about to settle; after that, the loop does."""
-STREAMS_END_S: Final = 3
+STREAMS_END_S: Final = 3.0
 """How long open streams may go on after SIGTERM."""
 
 
@@ -127,7 +123,7 @@ async def serve(settings: Settings) -> None:
         await parts.bus.listen_ended(world.home, lambda job_id: settled(world, job_id))
         taking = Reports(world, known)
         await parts.bus.listen_reports(world.home, taking.take_here)
-        await parts.bus.listen_cancels(world.home, partial(_cancel_handed, world))
+        await parts.bus.listen_cancels(world.home, partial(cancel_handed, world))
         await parts.bus.listen_here(world.home)
         await parts.bus.listen_files(IslandFiles(world, UNREACHABLE).take, BUSY)
         reports = ReportQueue(parts.connection, taking.take)
@@ -146,11 +142,11 @@ async def serve(settings: Settings) -> None:
                     group.create_task(reports.run(), name="reports"),
                     group.create_task(run_chores(lambda: _chores(settings, parts)), name="chores"),
                 ]
-                await _http(settings, parts, metrics).serve(_sockets(settings))
+                server = _http(settings, parts, metrics, partial(leave, parts.runner, world))
+                await server.serve(_sockets(settings))
                 for task in others:
                     task.cancel()
-            with suppress(*UNREACHABLE):
-                await upkeep.leave(world)
+            await leave(parts.runner, world)
         finally:
             await enrolment.stop(grace=1)
 
@@ -220,7 +216,7 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
             nudge=runner.nudge,
             traces=_traces(settings, home, clock, stack),
         )
-        stack.push_async_callback(_look_after(world, relay).close)
+        await look_after(world, runner, relay, bus, stack)
         presence = Presence(world)
         stack.push_async_callback(presence.close)
         await bus.listen_keys_changed(door.forget)
@@ -325,7 +321,9 @@ def _chores(settings: Settings, parts: Parts) -> procrastinate.App:
     return chores_app(connector, parts.world, parts.store.prune_rates)
 
 
-def _http(settings: Settings, parts: Parts, metrics: Metrics) -> uvicorn.Server:
+def _http(
+    settings: Settings, parts: Parts, metrics: Metrics, on_leaving: Callable[[], Awaitable[None]]
+) -> LeavingServer:
     # What the drivers say when their server is away: the customer gets a 503, to be tried again.
     away = (ConnectionError, TimeoutError, *UNREACHABLE, nats.errors.Error)
     links = Links(_shared_secret(parts.keys, b"archipelag links\n"))
@@ -365,9 +363,8 @@ def _http(settings: Settings, parts: Parts, metrics: Metrics) -> uvicorn.Server:
         server_header=False,
         date_header=False,
         backlog=HTTP_BACKLOG,
-        timeout_graceful_shutdown=STREAMS_END_S,
     )
-    return uvicorn.Server(config)
+    return LeavingServer(config, on_leaving, STREAMS_END_S)
 
 
 def _traces(
@@ -433,60 +430,3 @@ def _enrol_address(settings: Settings) -> str:
 def _shared_secret(keys: Keys, purpose: bytes) -> bytes:
     """The same for every Coordinator of a network, and nobody else's."""
     return sha256(purpose + keys.assignment.seed()).digest()
-
-
-class _Errands:
-    """Owns the short tasks that callbacks start."""
-
-    def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def run(self, errand: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(errand)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def close(self) -> None:
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-def _look_after(world: World, relay: NatsChunkRelay) -> _Errands:
-    """What follows from an attempt's end."""
-    errands = _Errands()
-    relay.on_wrong = lambda job, island, epoch: errands.run(_end_wrong(world, job, island, epoch))
-    relay.on_end = lambda job, _island, _epoch: errands.run(_look_soon(world, job))
-    return errands
-
-
-async def _cancel_handed(world: World, job_id: JobId, reason: str) -> bool:
-    """A customer cancelled it at another Coordinator, which checked that it is theirs."""
-    return (await cancel_here(world, job_id, reason)).finished
-
-
-async def _look_soon(world: World, job_id: JobId) -> None:
-    """An attempt has said its last word: whoever reads a copy of it here is told as soon as its home has settled it."""
-    answer = world.answers.get(job_id)
-    if answer is None or not answer.follows:
-        return
-    for wait_s in LOOKS_S:
-        await asyncio.sleep(wait_s)
-        with suppress(*UNREACHABLE):
-            if await look(world, job_id):
-                return
-
-
-async def _end_wrong(world: World, job_id: JobId, island: IslandId, epoch: Epoch) -> None:
-    """An attempt whose output broke the protocol is ended at once."""
-    answer = world.answers.get(job_id)
-    said = answer.attempt_end if answer else None
-    cause = said.cause if said else Cause.BAD_OUTPUT
-    reason = (said.error if said else "") or "the Island's output broke the protocol"
-    log.warning("output_wrong job=%s island=%s epoch=%s: %s", job_id, island, epoch, reason)
-    try:
-        await failover(world, job_id, epoch, cause, reason)
-    except StaleAttempt:
-        pass
-    except CoordinatorError:
-        log.exception("failover_failed job=%s", job_id)

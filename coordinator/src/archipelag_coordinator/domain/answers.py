@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from archipelag_contracts.ids import JobId
+from archipelag_contracts.ids import JobId, UserId
 
 from archipelag_coordinator.domain.answer import Answer
+from archipelag_coordinator.domain.attempt import Cause
+from archipelag_coordinator.domain.job import Job
 
 KEPT_MAX: Final = 20_000
 """Beyond so many, the oldest finished ones that nobody reads make room; PostgreSQL has them."""
@@ -18,6 +20,9 @@ class Answers:
     def __init__(self, kept_max: int = KEPT_MAX) -> None:
         self._by_job: dict[JobId, Answer] = {}
         self._kept_max = kept_max
+        self._asked: dict[tuple[UserId, str], Job] = {}
+        """By who asked, and the key of the request."""
+        self._keys: dict[JobId, tuple[UserId, str]] = {}
 
     def open(
         self,
@@ -58,6 +63,24 @@ class Answers:
 
     def drop(self, job_id: JobId) -> None:
         self._by_job.pop(job_id, None)
+        key = self._keys.pop(job_id, None)
+        if key is not None and key in self._asked and self._asked[key].id == job_id:
+            del self._asked[key]
+
+    def remember(self, job: Job) -> None:
+        """What this job was asked for with, for whoever asks the same again. Only a job that stands in the database,
+        and whose answer is open here."""
+        if job.idempotency_key is not None and job.id in self._by_job:
+            key = (job.user_id, job.idempotency_key)
+            self._asked[key], self._keys[job.id] = job, key
+
+    def asked(self, user: UserId, idempotency_key: str) -> Job | None:
+        """The job of this request as it was remembered, while its answer goes on or has come to a good end."""
+        job = self._asked.get((user, idempotency_key))
+        answer = None if job is None else self._by_job.get(job.id)
+        if answer is None or (answer.final and answer.final.cause is not Cause.COMPLETED):
+            return None
+        return job
 
     def all(self) -> list[Answer]:
         return list(self._by_job.values())

@@ -43,9 +43,9 @@ class Policy:
     """The same for a job that nobody waits for; members of batches wait for their turn instead."""
     return_wait_s: float = 10.0
     """How long an answer in mid-stream waits for the very Island that lost it, where no other one has its Cargo."""
-    reader_grace_s: float = 5.0
+    reader_grace_s: float = 10.0
     """How long a reader who vanished may come back before the work is cancelled."""
-    orphan_grace_s: float = 15.0
+    orphan_grace_s: float = 30.0
     """The same for one whose Coordinator died: the work goes on meanwhile, and costs nothing if nobody comes back."""
     answer_kept_s: float = 120.0
     """How long a finished answer stays in the relaying process for readers who come back."""

@@ -3,25 +3,45 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Final
 
 from archipelag_contracts.ids import JobId, RelayId
 
 from archipelag_coordinator.domain.answer import Answer
-from archipelag_coordinator.services.recall import recall
+from archipelag_coordinator.domain.health import COORDINATOR_DEAD_S
+from archipelag_coordinator.services.recall import recall_all
 from archipelag_coordinator.services.world import World
 
 ABSENT_S: Final = 1.0
 """A Coordinator that is not on the broker twice, so long apart, is gone: one that only connects anew is back sooner."""
+AT_ONCE_MAX: Final = 32
+"""Jobs that are taken up together: some milliseconds of the loop. Between two portions others take theirs."""
 
 
-async def absent_homes(world: World) -> list[tuple[JobId, RelayId]]:
-    """Jobs that are read here while their own Coordinator is not on the broker any more, each with that one."""
+async def adopt_left(world: World, was: RelayId) -> list[JobId]:
+    """Takes over what one leaves behind that said that it stops; others do the same meanwhile, each its portions.
+
+    Only when the database has it, too, that it left: by the broker's word alone nobody loses its jobs.
+    """
+    since = world.clock.now() - timedelta(seconds=COORDINATOR_DEAD_S)
+    async with world.store.begin() as tx:
+        if was == world.home or was in await tx.coordinators.alive(since):
+            return []
+    return await _adopt_of(world, [was])
+
+
+async def adopt_read(world: World) -> list[JobId]:
+    """Jobs that are read here while their own Coordinator is not on the broker any more."""
     homes = await _absent(world, {home for _, home in await _read_here(world)})
     if homes:
         await asyncio.sleep(ABSENT_S)
         homes = await _absent(world, homes)
-    return [(job, home) for job, home in await _read_here(world) if home in homes] if homes else []
+    if not homes:
+        return []
+    read = [job for job, home in await _read_here(world) if home in homes]
+    return await _adopt_of(world, sorted(homes), read)
 
 
 async def adopt(world: World, job_id: JobId, was: RelayId) -> Answer | None:
@@ -34,13 +54,34 @@ async def adopt(world: World, job_id: JobId, was: RelayId) -> Answer | None:
 
 async def take_up(world: World, job_id: JobId) -> Answer | None:
     """Goes on with a job whose home this process is. None when there is nothing to go on with."""
-    async with world.store.begin() as tx:
-        job = await tx.jobs.get(job_id)
-        if job is None or job.finished or job.home != world.home:
-            return None
-        answer = await recall(world, tx, job)
-    world.nudge()
-    return answer
+    return world.answers.own(job_id) if await take_up_all(world, [job_id]) else None
+
+
+async def take_up_all(world: World, jobs: Sequence[JobId]) -> int:
+    """Goes on with jobs whose home this process is; with how many there was something to go on with."""
+    count = 0
+    for first in range(0, len(jobs), AT_ONCE_MAX):
+        async with world.store.begin() as tx:
+            found = await tx.jobs.several(jobs[first : first + AT_ONCE_MAX])
+            ours = [job for job in found if not job.finished and job.home == world.home]
+            await recall_all(world, tx, ours)
+        count += len(ours)
+    if count:
+        world.nudge()
+    return count
+
+
+async def _adopt_of(
+    world: World, was: Sequence[RelayId], among: Sequence[JobId] | None = None
+) -> list[JobId]:
+    taken: list[JobId] = []
+    while True:
+        async with world.store.begin() as tx:
+            some = await tx.jobs.adopt_of(world.home, was, AT_ONCE_MAX, among)
+        await take_up_all(world, some)
+        taken += some
+        if len(some) < AT_ONCE_MAX:
+            return taken
 
 
 async def _read_here(world: World) -> list[tuple[JobId, RelayId]]:

@@ -26,7 +26,6 @@ from archipelag_coordinator.domain.attempt import Attempt
 from archipelag_coordinator.domain.conversation import ConversationId
 from archipelag_coordinator.domain.file import BlobId, Input
 from archipelag_coordinator.domain.fleet import AttemptKey
-from archipelag_coordinator.domain.health import Seen
 from archipelag_coordinator.domain.island import Glance, Island, PairingCode
 from archipelag_coordinator.domain.items import Items
 from archipelag_coordinator.domain.job import EVERY_JOB, Job, JobFilter
@@ -34,6 +33,7 @@ from archipelag_coordinator.domain.user import ApiKey, User
 from archipelag_coordinator.services.ports_of_batches import Batches
 from archipelag_coordinator.services.ports_of_cargos import Cargos
 from archipelag_coordinator.services.ports_of_conversations import Conversations
+from archipelag_coordinator.services.ports_of_coordinators import Coordinators
 from archipelag_coordinator.services.ports_of_files import Files
 from archipelag_coordinator.services.ports_of_lines import LinesOfAll
 from archipelag_coordinator.services.ports_of_pay import KarmaNotes, Ledger, Usages
@@ -174,6 +174,21 @@ class Jobs(Protocol):
         """Takes over unfinished jobs whose home is not among `alive`; returns those taken."""
         ...
 
+    async def adopt_of(
+        self,
+        home: RelayId,
+        was: Sequence[RelayId],
+        limit: int,
+        among: Sequence[JobId] | None = None,
+    ) -> list[JobId]:
+        """Takes over unfinished jobs whose home is one of `was`, of all or `among` some, but for those that somebody
+        has locked; returns those taken."""
+        ...
+
+    async def several(self, jobs: Sequence[JobId]) -> list[Job]:
+        """These jobs, by id, in one statement; those that are unknown are left out."""
+        ...
+
     async def take_home(self, job: JobId, home: RelayId, *, was: RelayId) -> bool:
         """Moves one unfinished job to another home. False when it has ended or moved already."""
         ...
@@ -234,6 +249,10 @@ class JobItems(Protocol):
         """From position 0, without a gap."""
         ...
 
+    async def of_jobs(self, jobs: Sequence[JobId]) -> dict[JobId, Items]:
+        """The same of several, in one statement; of each that was asked for."""
+        ...
+
     async def forget(self, job: JobId, *, since: int) -> None:
         """What was said from this position on does not count."""
         ...
@@ -248,6 +267,10 @@ class Attempts(Protocol):
     async def get(self, job: JobId, epoch: Epoch) -> Attempt | None: ...
     async def of_job(self, job: JobId) -> list[Attempt]:
         """By epoch."""
+        ...
+
+    async def current(self, jobs: Sequence[JobId]) -> list[Attempt]:
+        """The newest attempts of these jobs, in one statement; none of one that has never begun."""
         ...
 
     async def save(self, attempt: Attempt, *, was: Attempt) -> None:
@@ -274,29 +297,6 @@ class Attempts(Protocol):
         ...
 
     async def unfinished_of(self, island: IslandId) -> list[AttemptKey]: ...
-
-
-class Coordinators(Protocol):
-    async def beat(self, relay: RelayId, now: datetime, region: str = "") -> None:
-        """`region`: where it stands, which never changes; empty where there is only one."""
-        ...
-
-    async def leave(self, relay: RelayId) -> None:
-        """It stops for good: nobody need wait to see that it is gone."""
-        ...
-
-    async def alive(self, since: datetime) -> list[RelayId]: ...
-    async def regions(self, since: datetime) -> dict[RelayId, str]:
-        """Of those alive that stand in one: in which."""
-        ...
-
-    async def seen(self) -> list[Seen]:
-        """Those that have not left, the last seen first; a hundred at most."""
-        ...
-
-    async def has_leader(self) -> bool:
-        """Whether any of them leads."""
-        ...
 
 
 class Tx(Protocol):
@@ -457,6 +457,10 @@ class IslandBus(Protocol):
 
     async def is_there(self, relay: RelayId) -> bool | None:
         """Whether this Coordinator process is connected to the message fabric. None: it could not be found out."""
+        ...
+
+    async def left(self, relay: RelayId) -> None:
+        """Tells the other Coordinators that this one stops and that its jobs are theirs to take."""
         ...
 
     async def keys_changed(self) -> None: ...

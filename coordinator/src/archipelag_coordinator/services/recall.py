@@ -6,6 +6,7 @@ attempt has said since is in the stream that keeps all output, and goes on live,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -13,6 +14,7 @@ from archipelag_contracts.ids import JobId, Position
 
 from archipelag_coordinator.domain.answer import Answer
 from archipelag_coordinator.domain.attempt import Attempt
+from archipelag_coordinator.domain.items import Items
 from archipelag_coordinator.domain.job import Job
 from archipelag_coordinator.errors import NotFound
 from archipelag_coordinator.services.ending import (
@@ -40,24 +42,44 @@ async def make_home(world: World, tx: Tx, job: Job) -> Job:
 async def recall(world: World, tx: Tx, job: Job) -> Answer:
     """The answer of an unfinished job whose home is this process, be it known here or not."""
     assert job.home == world.home and not job.finished
-    known = world.answers.get(job.id)
-    if known is not None and not known.follows:
+    known = world.answers.own(job.id)
+    if known is not None:
         return known
+    items = await tx.items.of_job(job.id)
+    return await _recall(world, tx, job, items, await current_attempt(tx, job))
+
+
+async def recall_all(world: World, tx: Tx, jobs: Sequence[Job]) -> None:
+    """The same of several, by few statements."""
+    unknown = [job for job in jobs if world.answers.own(job.id) is None]
+    if not unknown:
+        return
+    ids = [job.id for job in unknown]
+    items = await tx.items.of_jobs(ids)
+    attempts = {attempt.job_id: attempt for attempt in await tx.attempts.current(ids)}
+    for job in unknown:
+        await _recall(world, tx, job, items[job.id], attempts.get(job.id))
+
+
+async def _recall(world: World, tx: Tx, job: Job, items: Items, attempt: Attempt | None) -> Answer:
     world.traces.resume(job.id, job.trace)
     with world.traces.span("adopt", job.id):
-        return await _adopted(world, tx, job)
+        answer = await _open(world, tx, job)
+        return _adopted(world, job, answer, items, attempt)
 
 
-async def _adopted(world: World, tx: Tx, job: Job) -> Answer:
-    answer = await _open(world, tx, job)
-    answer.load(await tx.items.of_job(job.id), stored=True)
+def _adopted(
+    world: World, job: Job, answer: Answer, items: Items, attempt: Attempt | None
+) -> Answer:
+    answer.load(items, stored=True)
     answer.follows, answer.recalled = False, True
     answer.counted = answer.next  # By its former home.
     answer.delivered = max(answer.delivered, job.delivered)
     answer.taken = max(answer.taken, answer.delivered)
     if answer.readers == 0 and job.interactive:
         answer.left_at, answer.orphaned = world.clock.monotonic(), True
-    _stand(world, answer, job, await current_attempt(tx, job))
+    _stand(world, answer, job, attempt)
+    world.answers.remember(job)
     return answer
 
 
@@ -84,6 +106,7 @@ async def follow(world: World, job_id: JobId) -> Answer:
         if job.home == world.home:
             return await recall(world, tx, job)
         answer = await catch_up(world, tx, job)
+        world.answers.remember(job)
         await tx.jobs.mark_delivered([Mark(job_id, Position(answer.delivered), 0, now)])
     return answer
 

@@ -118,10 +118,21 @@ async def beat(world: World) -> None:
         world.footing.stood(world.clock.monotonic())
 
 
-async def leave(world: World) -> None:
-    """This Coordinator stops: its jobs may go on elsewhere at once."""
+async def hand_on(world: World) -> None:
+    """This Coordinator stops: its jobs go to the others first, while those who read here go on reading.
+
+    What is relayed here becomes a copy of what goes on elsewhere: an Island's output is heard by both. All that was
+    said so far is stored before, so that whoever takes over need not read it again. To be called again at the very
+    end, for what came in meanwhile. Raises what the store raises when it is away; the others then notice by themselves
+    that this Coordinator is gone.
+    """
+    await save_marks(world)
     async with world.store.begin() as tx:
         await tx.coordinators.leave(world.home)
+    for answer in world.answers.all():
+        if not answer.follows and answer.final is None:
+            recall.let_go(world, answer)
+    await world.bus.left(world.home)
 
 
 def silent_streams(world: World) -> list[Silent]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archipelag_contracts.ids import Epoch, RelayId
+from archipelag_contracts.ids import Epoch, JobId, RelayId
 
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.items import Items
@@ -30,8 +30,11 @@ class CheckItems:
 
             found = await tx.items.of_job(job.id)
 
+            several = await tx.items.of_jobs([job.id, JobId(an_id("job"))])
+
         texts = ("nul \0 ", "", "🏝", "again", "x" * 300, "no", "tokens")
         assert found == Items(0, texts, (7, 0, 2**32 - 1, 5, 6, 0, 0))
+        assert list(several.values()) == [found, Items()]
 
     async def test_a_longer_piece_takes_the_place_of_a_shorter_one(self, store: Store) -> None:
         scene = await Scene.of(store)

@@ -9,6 +9,7 @@ from archipelag_coordinator.testing.check_batches import CheckBatches
 from archipelag_coordinator.testing.check_cargos import CheckCargos, CheckDocuments
 from archipelag_coordinator.testing.check_conversations import CheckConversations
 from archipelag_coordinator.testing.check_files import CheckFiles
+from archipelag_coordinator.testing.check_homes import CheckHomes
 from archipelag_coordinator.testing.check_items import CheckItems
 from archipelag_coordinator.testing.check_ledger import CheckLedger
 from archipelag_coordinator.testing.check_lines import CheckLines
@@ -39,6 +40,7 @@ class CheckStore(
     CheckJobs,
     CheckTurns,
     CheckLines,
+    CheckHomes,
     CheckItems,
     CheckAttempts,
     CheckLedger,

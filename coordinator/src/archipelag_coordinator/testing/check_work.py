@@ -137,22 +137,6 @@ class CheckJobs:
             ]
             assert await tx.jobs.standing([]) == []
 
-    async def test_a_job_changes_its_home_once_and_never_after_its_end(self, store: Store) -> None:
-        scene = await Scene.of(store)
-        job, ended = await scene.job(), await scene.job(status=JobStatus.FAILED)
-        other, third = RelayId(an_id("rly")), RelayId(an_id("rly"))
-
-        async with store.begin() as tx:
-            taken = await tx.jobs.take_home(job.id, other, was=HOME)
-            late = await tx.jobs.take_home(job.id, third, was=HOME)
-            dead = await tx.jobs.take_home(ended.id, other, was=HOME)
-            ours = await tx.jobs.unfinished_of(other, 10)
-            theirs = await tx.jobs.unfinished_of(HOME, 10)
-
-        assert (taken, late, dead) == (True, False, False)
-        assert (ours, theirs) == ([job.id], [])
-        assert await scene.stored(job) == replace(job, home=other)
-
     async def test_failed_job_gives_its_idempotency_key_up(self, store: Store) -> None:
         scene = await Scene.of(store)
         job = await scene.job(idempotency_key="k")
@@ -287,33 +271,6 @@ class CheckJobs:
             assert await tx.jobs.overdue(HOME, START, 1) == [running.id]
             assert await tx.jobs.overdue(HOME, START - SECOND, 10) == []
             assert await tx.jobs.overdue(RelayId(an_id("rly")), START, 10) == []
-
-    async def test_jobs_of_the_dead_are_adopted_once(self, store: Store) -> None:
-        scene = await Scene.of(store)
-        dead, alive = RelayId(an_id("rly")), RelayId(an_id("rly"))
-        orphans = [await scene.job(home=dead), await scene.job(home=dead)]
-        await scene.job(home=alive)
-        await scene.job(home=dead, status=JobStatus.FAILED)
-
-        async with store.begin() as tx:
-            first = await tx.jobs.adopt(HOME, [alive], 1)
-            second = await tx.jobs.adopt(HOME, [alive], 10)
-            third = await tx.jobs.adopt(HOME, [alive], 10)
-
-        assert first + second == sorted(job.id for job in orphans)
-        assert third == []
-        assert (await scene.stored(orphans[0])).home == HOME
-
-    async def test_saving_does_not_undo_an_adoption(self, store: Store) -> None:
-        scene = await Scene.of(store)
-        job = await scene.job(home=RelayId(an_id("rly")))
-        async with store.begin() as tx:
-            await tx.jobs.adopt(HOME, [], 10)
-
-        async with store.begin() as tx:
-            await tx.jobs.save(job.start(START), was=job)
-
-        assert await scene.stored(job) == replace(job.start(START), home=HOME)
 
     async def test_marks_of_unfinished_jobs_only_go_up(self, store: Store) -> None:
         scene = await Scene.of(store)

@@ -128,6 +128,7 @@ class FakeIslandBus:
         self.assigned: list[Assignment] = []
         self.cancelled: list[tuple[IslandId, JobId, Epoch, str]] = []
         self.told_ended: list[tuple[RelayId, JobId]] = []
+        self.told_left: list[RelayId] = []
         self.keys_changes = 0
         self.catalogue_changes: list[int] = []
         self.homes: dict[RelayId, Callable[[IslandId, bytes], Awaitable[bool]]] = {}
@@ -193,6 +194,9 @@ class FakeIslandBus:
 
     async def ended(self, relay: RelayId, job: JobId) -> None:
         self.told_ended.append((relay, job))
+
+    async def left(self, relay: RelayId) -> None:
+        self.told_left.append(relay)
 
     async def keys_changed(self) -> None:
         self.keys_changes += 1

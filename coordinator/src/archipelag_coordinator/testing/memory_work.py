@@ -120,6 +120,27 @@ class MemoryJobs:
             self._state.jobs.put(job.id, replace(job, home=home))
         return [j.id for j in orphans[:limit]]
 
+    async def adopt_of(
+        self,
+        home: RelayId,
+        was: Sequence[RelayId],
+        limit: int,
+        among: Sequence[JobId] | None = None,
+    ) -> list[JobId]:
+        theirs = [
+            j
+            for j in self._state.jobs
+            if not j.finished and j.home in was and (among is None or j.id in among)
+        ]
+        theirs.sort(key=lambda j: j.id)
+        for job in theirs[:limit]:
+            self._state.jobs.put(job.id, replace(job, home=home))
+        return [j.id for j in theirs[:limit]]
+
+    async def several(self, jobs: Sequence[JobId]) -> list[Job]:
+        found = [self._state.jobs.get(job) for job in sorted(set(jobs))]
+        return [job for job in found if job is not None]
+
     async def take_home(self, job: JobId, home: RelayId, *, was: RelayId) -> bool:
         stored = self._state.jobs.get(job)
         if stored is None or stored.finished or stored.home != was:
@@ -187,6 +208,9 @@ class MemoryItems:
     async def of_job(self, job: JobId) -> Items:
         return joined(items for (of, _), items in self._state.items.items() if of == job)
 
+    async def of_jobs(self, jobs: Sequence[JobId]) -> dict[JobId, Items]:
+        return {job: await self.of_job(job) for job in jobs}
+
     async def forget(self, job: JobId, *, since: int) -> None:
         for key, _ in self._state.items.items():
             if key[0] == job and key[1] >= since:
@@ -220,6 +244,11 @@ class MemoryAttempts:
     async def of_job(self, job: JobId) -> list[Attempt]:
         found = [a for a in self._state.attempts if a.job_id == job]
         return sorted(found, key=lambda a: a.epoch)
+
+    async def current(self, jobs: Sequence[JobId]) -> list[Attempt]:
+        known = [self._state.jobs.get(job) for job in sorted(set(jobs))]
+        found = [self._state.attempts.get((job.id, job.epoch)) for job in known if job is not None]
+        return [attempt for attempt in found if attempt is not None]
 
     async def save(self, attempt: Attempt, *, was: Attempt) -> None:
         key = (attempt.job_id, attempt.epoch)

@@ -171,3 +171,25 @@ async def test_a_key_that_is_revoked_at_one_is_refused_by_all_and_here_without_a
     assert not await holds(here, again)
     await fabric.server.start()
     await eventually(lambda: fabric.connection.connected and connection.connected)
+
+
+async def test_that_one_stops_is_heard_and_nothing_else_is_taken_for_it(
+    fabric: Any, bus: NatsIslandBus, other: Any
+) -> None:
+    relay, there, connection = other
+    heard: list[RelayId] = []
+    told = asyncio.Event()
+
+    def left(one: RelayId) -> None:
+        heard.append(one)
+        told.set()
+
+    await bus.listen_left(left)
+    await fabric.connection.client.flush()
+    for wrong in (b"", b"rly_", b'{"stream":"REPORTS","seq":1}', b"\xff", b"x" * 100):
+        await connection.client.publish(subjects.LEFT, wrong)
+    await there.left(relay)
+    async with asyncio.timeout(PATIENCE_S):
+        await told.wait()
+
+    assert heard == [relay]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -103,6 +105,33 @@ async def test_what_was_said_while_the_wire_was_cut_is_fetched(
 
     assert answer.texts == ["a", "b", "c", "d"]
     assert answer.attempt_end is not None and answer.attempt_end.cause is Cause.COMPLETED
+
+
+async def test_what_was_said_is_read_in_batches_and_since_a_moment(fabric: Any) -> None:
+    host = await fabric.host().connect()
+    subject = subjects.out(host.id, fabric.relay, JOB, Epoch(1))
+    other = subjects.out(host.id, fabric.relay, JobId(JOB[:-1] + "2"), Epoch(1))
+    for n in range(600):  # More than a batch.
+        await host.nc.publish(subject, chunk(n, "x"))
+        await host.nc.publish(other, chunk(n, "y"))
+    await host.settle()
+    await asyncio.sleep(0.5)
+    since = datetime.now(UTC) - timedelta(seconds=0.25)
+    for n in range(600, 603):
+        await host.nc.publish(subject, chunk(n, "x"))
+    await host.settle()
+    replay = StreamReplay(fabric.connection)
+
+    async def read(**asked: Any) -> list[int]:
+        return [Chunk.FromString(data).first async for _, data in replay.chunks(subject, **asked)]
+
+    every = await read()
+    late = await read(since=since)
+    never = await read(since=datetime.now(UTC) + timedelta(hours=1))
+
+    assert every == list(range(603))
+    assert late == [600, 601, 602]
+    assert never == []
 
 
 async def test_a_gap_that_nobody_can_fill_ends_the_attempt_and_blames_nobody(

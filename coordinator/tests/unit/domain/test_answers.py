@@ -6,7 +6,7 @@ from archipelag_contracts.ids import JobId
 from archipelag_coordinator.domain.answer import Answer, Ending
 from archipelag_coordinator.domain.answers import Answers
 from archipelag_coordinator.domain.attempt import Cause
-from archipelag_coordinator.testing.builders import an_id
+from archipelag_coordinator.testing.builders import a_job, a_user, an_id
 
 
 def opened(answers: Answers) -> Answer:
@@ -45,3 +45,46 @@ def test_running_ones_are_never_dropped_for_room() -> None:
     all_of_them = [opened(answers) for _ in range(5)]
 
     assert answers.all() == all_of_them
+
+
+def test_whoever_asks_the_same_again_is_answered_while_it_goes_on_or_after_a_good_end() -> None:
+    answers = Answers()
+    job = a_job(a_user(), idempotency_key="key")
+    answers.remember(job)
+    early = answers.asked(job.user_id, "key")
+    answer = answers.open(job.id, items_max=8, size_bytes_max=100, now=0.0)
+    answers.remember(job)
+
+    going_on = answers.asked(job.user_id, "key")
+    strangers = answers.asked(a_user().id, "key")
+    answer.finish(Ending(Cause.COMPLETED))
+    after = answers.asked(job.user_id, "key")
+
+    assert (early, going_on, strangers, after) == (None, job, None, job)
+
+
+def test_what_failed_is_asked_for_anew_and_what_is_dropped_is_forgotten() -> None:
+    answers = Answers()
+    user = a_user()
+    failed, dropped = (a_job(user, idempotency_key=key) for key in ("failed", "dropped"))
+    for job in (failed, dropped):
+        answers.open(job.id, items_max=8, size_bytes_max=100, now=0.0)
+        answers.remember(job)
+    answers.all()[0].finish(Ending(Cause.NO_CAPACITY, error="nobody"))
+    answers.drop(dropped.id)
+
+    assert answers.asked(user.id, "failed") is None
+    assert answers.asked(user.id, "dropped") is None
+
+
+def test_a_key_that_was_given_up_belongs_to_its_newest_job() -> None:
+    answers = Answers()
+    user = a_user()
+    old, new = (a_job(user, idempotency_key="key") for _ in range(2))
+    for job in (old, new):
+        answers.open(job.id, items_max=8, size_bytes_max=100, now=0.0)
+        answers.remember(job)
+
+    answers.drop(old.id)
+
+    assert answers.asked(user.id, "key") == new

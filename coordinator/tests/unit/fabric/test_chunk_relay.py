@@ -23,6 +23,7 @@ from archipelag_coordinator.adapters.nats.chunk_relay import (
 )
 from archipelag_coordinator.domain.answer import ITEM_BYTES_MAX, Answer
 from archipelag_coordinator.domain.attempt import Cause
+from archipelag_coordinator.domain.items import Items
 
 JOB = JobId("job_00000000000000000000000001")
 OTHER_JOB = JobId("job_00000000000000000000000002")
@@ -54,11 +55,17 @@ class Kept:
         """What comes into the stream after the first look."""
         self.given: list[int] = []
         self.away = False
+        self.before_tail = 0
+        """So many of them are older than what is read of a stream that was taken over."""
 
-    async def chunks(self, subject: str, after: int = 0) -> AsyncIterator[tuple[int, bytes]]:
+    async def chunks(
+        self, subject: str, after: int = 0, since: datetime | None = None
+    ) -> AsyncIterator[tuple[int, bytes]]:
         assert subject == subjects.out(ISLAND, self.home, JOB, Epoch(1))
         if self.away:
             raise nats.errors.TimeoutError
+        if since is not None:
+            after = max(after, self.before_tail)
         for number, message in enumerate(self.messages[after:], start=after + 1):
             await asyncio.sleep(0)
             self.given.append(number)
@@ -262,6 +269,33 @@ async def test_who_listens_in_on_another_process_reads_each_message_of_the_strea
 
     assert bench.answer.texts == ["a", "b", "c", "d"] and bench.answer.refused == 0
     assert bench.kept.given == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("before_tail", "read"),
+    [
+        (2, [3, 4, 5]),  # What the database has ends within what is read again.
+        (0, [1, 2, 3, 4, 5]),
+        (3, [4, 1, 2, 3, 4, 5]),  # It ends before: all is read.
+        (4, [5, 1, 2, 3, 4, 5]),  # Nothing is said but a sign of life.
+        (5, [1, 2, 3, 4, 5]),
+    ],
+)
+async def test_of_a_stream_that_was_taken_over_the_tail_is_read_and_all_of_it_where_that_does_not_fit(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, before_tail: int, read: list[int]
+) -> None:
+    monkeypatch.setattr(chunk_relay, "SETTLE_S", 0.0)
+    bench.relay._wire = Ears()  # type: ignore[assignment]
+    bench.kept.home, bench.kept.before_tail = OTHER_HOME, before_tail
+    chunks = [items(n, text).SerializeToString() for n, text in enumerate("abcd")]
+    bench.kept.messages = [*chunks, b""]
+    bench.answer.load(Items(0, ("a", "b"), (0, 0)), stored=True)
+
+    bench.relay.open(bench.answer, ISLAND, Epoch(1), OTHER_HOME)
+    await bench.settle()
+
+    assert bench.answer.texts == ["a", "b", "c", "d"]
+    assert (bench.kept.given, bench.wrong, bench.answer.refused) == (read, [], 0)
 
 
 async def test_what_comes_in_order_is_passed_on_while_the_second_look_waits_for_its_turn(

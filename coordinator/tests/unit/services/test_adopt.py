@@ -64,8 +64,9 @@ async def test_what_is_read_elsewhere_is_not_cancelled_when_the_reader_here_has_
     scene = await a_scene()
     job, here = await a_stream(scene, "a")
     other = scene.another()
+    grace_s = scene.world.policy.reader_grace_s
     here.close()
-    scene.clock.advance(4)
+    scene.clock.advance(grace_s - 1)
     there = await watch(other, job.id)
     scene.clock.advance(2)
     await upkeep.save_marks(other)
@@ -73,7 +74,7 @@ async def test_what_is_read_elsewhere_is_not_cancelled_when_the_reader_here_has_
     kept = (await scene.job(job.id)).status
 
     there.close()
-    scene.clock.advance(4.5)
+    scene.clock.advance(grace_s - 0.5)
     await table.cancel_left(scene.world)
     still = (await scene.job(job.id)).status
     scene.clock.advance(1)
@@ -212,7 +213,7 @@ async def test_a_coordinator_that_was_held_up_does_not_cancel_what_is_read_at_it
     other = scene.another()
     await adopting.adopt(other, job.id, scene.world.home)
     reader.close()
-    scene.clock.advance(6)
+    scene.clock.advance(other.policy.reader_grace_s + 1)
 
     await table.cancel_left(scene.world)
 
@@ -272,7 +273,7 @@ async def test_a_reader_who_comes_back_to_the_adopter_keeps_the_job() -> None:
     await table.cancel_left(other)
     await table.cancel_left(other)
     there.close()
-    scene.clock.advance(6)
+    scene.clock.advance(other.policy.reader_grace_s + 1)
     await table.cancel_left(other)
 
     ended = await scene.job(job.id)

@@ -152,7 +152,7 @@ async def test_a_job_is_left_when_its_last_reader_stays_away_beyond_the_grace() 
     left, read = await scene.running(), await scene.running()
     (await watch(scene.world, left.id)).close()
     await watch(scene.world, read.id)
-    scene.clock.advance(4.9)
+    scene.clock.advance(scene.world.policy.reader_grace_s - 0.1)
     early = upkeep.left_jobs(scene.world)
     scene.clock.advance(0.2)
 

@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import nats.errors
@@ -42,6 +43,8 @@ FINISH_REASON_MAX: Final = 32
 PROMPT_TOKENS_MAX: Final = 1 << 24
 REPAIRS_MAX: Final = 16
 REPAIRS_AT_ONCE: Final = 8
+TAIL_S: Final = 8.0
+"""What was said so lately is read again of a stream that was taken over; items are stored every second."""
 HELD_CHUNKS_MAX: Final = 8_192
 HELD_BYTES_MAX: Final = 4 << 20
 # After a reconnect, an attempt whose next chunk fits has missed nothing; ask the stream only for the others.
@@ -340,7 +343,9 @@ class NatsChunkRelay:
             await self._wire.flush()
         except (OSError, TimeoutError) as error:
             log.warning("listening_in_unsure subject=%r error=%r", line.subject, error)
-        seen = await self._refill(line)
+        # What an answer has from the database lacks a second or two.
+        since = self._clock.now() - timedelta(seconds=TAIL_S) if line.answer.next else None
+        seen = await self._refill(line, since=since)
         await asyncio.sleep(SETTLE_S)
         if self._open(line) and line.held is None:
             await self._refill(line, seen)
@@ -352,22 +357,22 @@ class NatsChunkRelay:
                 line.held, line.held_bytes = deque(), 0
                 self._start(self._refill(line))
 
-    async def _refill(self, line: _Line, seen: int = 0) -> int:
+    async def _refill(self, line: _Line, seen: int = 0, since: datetime | None = None) -> int:
         """Takes what the stream kept after its message `seen`, then what has arrived in the meantime; a gap that is
-        left is bad output. Returns the number of the last message that it saw in the stream."""
+        left is bad output. `since`: looks no further back than that, unless what is found then does not fit. Returns
+        the number of the last message that it saw in the stream."""
         async with self._repairing:
             if line.held is None:
                 # Not while it waited for its turn: nothing is known to be missing.
                 line.held, line.held_bytes = deque(), 0
             try:
-                async for number, payload in self._replay.chunks(line.subject.decode(), seen):
-                    if not self._open(line):
-                        return seen
-                    seen = number
-                    if payload:
-                        self._take_or_hold(line, payload)
+                fits, seen = await self._reread(line, seen, since)
+                if not fits:
+                    _, seen = await self._reread(line, seen)
             except (nats.errors.Error, OSError, TimeoutError) as error:
                 log.warning("replay_failed subject=%r error=%r", line.subject, error)
+        if not self._open(line):
+            return seen
         line.in_doubt = False
         for _ in range(LOOKS_MAX):
             if self._drained(line) or not self._open(line):
@@ -381,6 +386,26 @@ class NatsChunkRelay:
             self._take(line, held.popleft(), self._clock.monotonic(), from_stream=True)
         self.counts.repaired += 1
         return seen
+
+    async def _reread(
+        self, line: _Line, seen: int, since: datetime | None = None
+    ) -> tuple[bool, int]:
+        """False, and nothing taken: what came `since` then does not follow on what is there, or says nothing of it."""
+        fits = since is None
+        async for number, payload in self._replay.chunks(line.subject.decode(), seen, since):
+            if not self._open(line):
+                return True, seen
+            if not fits:
+                found = _follows_on(line.answer, payload)
+                if found is None:
+                    continue
+                if not found:
+                    return False, seen
+                fits = True
+            seen = number
+            if payload:
+                self._take_or_hold(line, payload)
+        return fits, seen
 
     def _take_or_hold(self, line: _Line, payload: bytes) -> None:
         """What comes too early waits for what is missing before it."""
@@ -415,14 +440,20 @@ def _too_large(texts: Sequence[str]) -> bool:
 
 def _is_ahead(answer: Answer, payload: bytes) -> bool:
     """Whether something is missing before it."""
+    return _follows_on(answer, payload) is False
+
+
+def _follows_on(answer: Answer, payload: bytes) -> bool | None:
+    """Whether nothing is missing before it; None where it does not say."""
     try:
         chunk = pb.Chunk.FromString(payload)
     except DecodeError:
-        return False
+        return None
     if chunk.texts:
-        return bool(chunk.first > answer.next)
-    completed = chunk.HasField("end") and cause_of(chunk.end.cause) is Cause.COMPLETED
-    return bool(completed and chunk.end.next > answer.next)
+        return bool(chunk.first <= answer.next)
+    if chunk.HasField("end") and cause_of(chunk.end.cause) is Cause.COMPLETED:
+        return bool(chunk.end.next <= answer.next)
+    return None
 
 
 def _progress(told: pb.Progress) -> Progress:

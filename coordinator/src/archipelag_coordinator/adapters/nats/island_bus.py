@@ -12,7 +12,15 @@ from typing import Final
 import nats.errors
 from archipelag_contracts import subjects
 from archipelag_contracts.errors import ContractError
-from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId, island_id, job_id
+from archipelag_contracts.ids import (
+    Epoch,
+    IslandId,
+    JobId,
+    RelayId,
+    island_id,
+    job_id,
+    relay_id,
+)
 from archipelag_contracts.pb.archipelag.v1 import common_pb2
 from archipelag_contracts.pb.archipelag.v1 import job_pb2 as pb
 from archipelag_contracts.signing import SigningKey
@@ -187,6 +195,22 @@ class NatsIslandBus:
             await self._say(message.reply, NOT_NOW)
             return
         await self._say(message.reply, TAKEN if taken else NOT_TAKEN)
+
+    async def left(self, relay: RelayId) -> None:
+        """Not told to other regions: whoever stands beside it goes on with what it had."""
+        await self._say(subjects.LEFT, relay.encode())
+
+    async def listen_left(self, callback: Callable[[RelayId], None]) -> None:
+        """Calls back with every Coordinator that said it stops. Whether it did is for the database to say: an Island
+        can have the broker write under this subject, though not what it likes."""
+
+        async def heard(message: Msg) -> None:
+            try:
+                callback(relay_id(message.data[:64].decode()))
+            except (ContractError, UnicodeDecodeError):
+                log.debug("left_unreadable data=%r", message.data[:64])
+
+        await self._connection.subscribe(subjects.LEFT, heard)
 
     async def keys_changed(self) -> None:
         # Here at once: whoever revokes a key and then tries it is refused, broker or no broker.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import AsyncIterator
-from typing import Final, Protocol
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
 
 import nats.errors
 from archipelag_contracts import streams
@@ -27,9 +28,11 @@ BATCH_OVER: Final = "204"
 class Replay(Protocol):
     """Where missed chunks come from."""
 
-    def chunks(self, subject: str, after: int = 0) -> AsyncIterator[tuple[int, bytes]]:
+    def chunks(
+        self, subject: str, after: int = 0, since: datetime | None = None
+    ) -> AsyncIterator[tuple[int, bytes]]:
         """Every message on this subject that is still kept, oldest first, each with its number in the stream; with
-        `after` only those with a higher one."""
+        `after` only those with a higher one; with `since` only those that came since then, by the broker's clock."""
         ...
 
 
@@ -39,26 +42,30 @@ class StreamReplay:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def chunks(self, subject: str, after: int = 0) -> AsyncIterator[tuple[int, bytes]]:
+    async def chunks(
+        self, subject: str, after: int = 0, since: datetime | None = None
+    ) -> AsyncIterator[tuple[int, bytes]]:
         """Raises nats.errors.Error."""
-        sequence = after + 1
+        start: dict[str, Any] = {"seq": after + 1}
+        if since is not None:
+            start = {"start_time": since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
         for _ in range(MESSAGES_MAX // BATCH):
-            batch = await self._batch(subject, sequence)
+            batch, more = await self._batch(subject, start)
             for message in batch:
                 after = _sequence(message)
                 yield after, message.data
-            if not batch:
+            if not more:
                 return
-            sequence = after + 1
+            start = {"seq": after + 1}
         log.warning("replay_cut_short subject=%s", subject)
 
-    async def _batch(self, subject: str, sequence: int) -> list[Msg]:
-        """The next messages from this place in the stream on; none when there are no more."""
+    async def _batch(self, subject: str, start: dict[str, Any]) -> tuple[list[Msg], bool]:
+        """The next messages from this place in the stream on, and whether there may be more of them."""
         client = self._connection.client
         inbox = client.new_inbox()
         answers = await client.subscribe(inbox)
         try:
-            asked = {"seq": sequence, "next_by_subj": subject, "batch": BATCH}
+            asked = start | {"next_by_subj": subject, "batch": BATCH}
             await client.publish(GET, json.dumps(asked).encode(), reply=inbox)
             found: list[Msg] = []
             while True:
@@ -66,8 +73,11 @@ class StreamReplay:
                 status = (message.headers or {}).get("Status")
                 if status is None:
                     found.append(message)
-                elif status in (NONE_LEFT, BATCH_OVER):
-                    return found
+                elif status == NONE_LEFT:
+                    return found, False
+                elif status == BATCH_OVER:
+                    left = (message.headers or {}).get("Nats-Num-Pending")
+                    return found, bool(found) and left != "0"
                 else:
                     raise nats.errors.Error(f"the stream cannot be read: {message.headers}")
         finally:

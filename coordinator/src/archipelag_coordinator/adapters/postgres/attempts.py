@@ -17,6 +17,7 @@ from archipelag_coordinator.adapters.postgres.rows import (
     every,
     inserts,
     jsonb,
+    later,
     one,
     plain,
 )
@@ -36,6 +37,10 @@ OWNER_UNKNOWN: Final = UserId("")
 ADD: Final = inserts("attempts", _FIELDS)
 ATTEMPT: Final = "SELECT * FROM attempts WHERE job_id = %(job)s AND epoch = %(epoch)s"
 OF_JOB: Final = "SELECT * FROM attempts WHERE job_id = %(job)s ORDER BY epoch"
+CURRENT: Final = """
+    SELECT a.* FROM jobs j JOIN attempts a ON a.job_id = j.id AND a.epoch = j.epoch
+    WHERE j.id = ANY(%(jobs)s) ORDER BY a.job_id
+"""
 # A heartbeat that meanwhile called an assigned attempt running is no rival.
 SAVE_GUARDED: Final = """
     UPDATE attempts SET status = %(status)s, lease_until = %(lease_until)s,
@@ -99,7 +104,7 @@ class PostgresAttempts:
         self._connection = connection
 
     async def add(self, attempt: Attempt) -> None:
-        await changed(self._connection, ADD, _values(attempt))
+        later(self._connection, ADD, _values(attempt))
 
     async def get(self, job: JobId, epoch: Epoch) -> Attempt | None:
         row = await one(self._connection, ATTEMPT, {"job": job, "epoch": epoch})
@@ -107,6 +112,10 @@ class PostgresAttempts:
 
     async def of_job(self, job: JobId) -> list[Attempt]:
         return [_attempt(row) for row in await every(self._connection, OF_JOB, {"job": job})]
+
+    async def current(self, jobs: Sequence[JobId]) -> list[Attempt]:
+        rows = await every(self._connection, CURRENT, {"jobs": list(jobs)})
+        return [_attempt(row) for row in rows]
 
     async def save(self, attempt: Attempt, *, was: Attempt) -> None:
         assert (attempt.job_id, attempt.epoch) == (was.job_id, was.epoch)

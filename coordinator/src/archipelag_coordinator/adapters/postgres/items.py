@@ -24,6 +24,9 @@ KEEP: Final = """
         WHERE octet_length(excluded.cuts) > octet_length(job_items.cuts)
 """
 ITEMS: Final = "SELECT * FROM job_items WHERE job_id = %(job)s ORDER BY first_position"
+ITEMS_OF_JOBS: Final = """
+    SELECT * FROM job_items WHERE job_id = ANY(%(jobs)s) ORDER BY job_id, first_position
+"""
 FORGET: Final = "DELETE FROM job_items WHERE job_id = %(job)s AND first_position >= %(since)s"
 PRUNE: Final = """
     DELETE FROM job_items USING (
@@ -53,6 +56,12 @@ class PostgresItems:
 
     async def of_job(self, job: JobId) -> Items:
         return joined(_items(row) for row in await every(self._connection, ITEMS, {"job": job}))
+
+    async def of_jobs(self, jobs: Sequence[JobId]) -> dict[JobId, Items]:
+        pieces: dict[JobId, list[Items]] = {job: [] for job in jobs}
+        for row in await every(self._connection, ITEMS_OF_JOBS, {"jobs": list(jobs)}):
+            pieces[row["job_id"]].append(_items(row))
+        return {job: joined(found) for job, found in pieces.items()}
 
     async def forget(self, job: JobId, *, since: int) -> None:
         await changed(self._connection, FORGET, {"job": job, "since": since})

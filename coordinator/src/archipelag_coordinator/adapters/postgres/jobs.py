@@ -130,6 +130,18 @@ ADOPT: Final = """
     )
     SELECT id FROM adopted ORDER BY id
 """
+ADOPT_OF: Final = """
+    WITH theirs AS (
+        SELECT id FROM jobs
+        WHERE status IN ('queued', 'running') AND home = ANY(%(was)s)
+            AND (%(among)s::text[] IS NULL OR id = ANY(%(among)s::text[]))
+        ORDER BY id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+    ), adopted AS (
+        UPDATE jobs SET home = %(home)s FROM theirs WHERE jobs.id = theirs.id RETURNING jobs.id
+    )
+    SELECT id FROM adopted ORDER BY id
+"""
+SEVERAL: Final = "SELECT * FROM jobs WHERE id = ANY(%(ids)s) ORDER BY id"
 TAKE_HOME: Final = """
     UPDATE jobs SET home = %(home)s
     WHERE id = %(id)s AND home = %(was)s AND status IN ('queued', 'running')
@@ -235,6 +247,20 @@ class PostgresJobs:
     async def adopt(self, home: RelayId, alive: Sequence[RelayId], limit: int) -> list[JobId]:
         values = {"home": home, "alive": list(alive), "limit": limit}
         return [row["id"] for row in await every(self._connection, ADOPT, values)]
+
+    async def adopt_of(
+        self,
+        home: RelayId,
+        was: Sequence[RelayId],
+        limit: int,
+        among: Sequence[JobId] | None = None,
+    ) -> list[JobId]:
+        ids = None if among is None else list(among)
+        values = {"home": home, "was": list(was), "limit": limit, "among": ids}
+        return [row["id"] for row in await every(self._connection, ADOPT_OF, values)]
+
+    async def several(self, jobs: Sequence[JobId]) -> list[Job]:
+        return [_job(row) for row in await every(self._connection, SEVERAL, {"ids": list(jobs)})]
 
     async def take_home(self, job: JobId, home: RelayId, *, was: RelayId) -> bool:
         values = {"id": job, "home": home, "was": was}

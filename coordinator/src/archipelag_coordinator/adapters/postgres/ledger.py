@@ -18,6 +18,7 @@ from archipelag_coordinator.adapters.postgres.rows import (
     Row,
     changed,
     every,
+    later,
     one,
     plain,
 )
@@ -298,10 +299,8 @@ class PostgresLedger:
         return {row["id"]: row["available"] for row in rows}
 
     async def _lock_and(self, statement: str, values: Mapping[str, Any]) -> Row:
-        async with self._connection.pipeline():
-            await self._connection.execute(LOCK.encode(), values)
-            cursor = await self._connection.execute(statement.encode(), values)
-            row = await cursor.fetchone()
+        later(self._connection, LOCK, values)
+        row = await one(self._connection, statement, values)
         assert row is not None
         return row
 

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
+from archipelag_coordinator.adapters.postgres.ahead import StoreConnection
 from archipelag_coordinator.adapters.postgres.files import blob_of_row
 from archipelag_coordinator.adapters.postgres.rows import Connection, every, one
 from archipelag_coordinator.adapters.postgres.store import PostgresTx
@@ -73,7 +73,7 @@ class Picture:
 @asynccontextmanager
 async def picture(dsn: str) -> AsyncIterator[Picture]:
     """Open until it is left; writers are not kept waiting."""
-    connection = await AsyncConnection.connect(dsn, autocommit=True, row_factory=dict_row)
+    connection = await StoreConnection.connect(dsn, autocommit=True, row_factory=dict_row)
     async with connection:
         await connection.execute(BEGIN.encode())
         row = await one(connection, EXPORT, {})

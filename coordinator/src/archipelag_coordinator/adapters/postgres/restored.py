@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import psycopg
-from psycopg import AsyncConnection, sql
+from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
+from archipelag_coordinator.adapters.postgres.ahead import StoreConnection
 from archipelag_coordinator.adapters.postgres.migrate import LOCK
 from archipelag_coordinator.adapters.postgres.rows import changed
 from archipelag_coordinator.adapters.postgres.store import PostgresTx
@@ -117,7 +118,7 @@ class Restoring:
 @asynccontextmanager
 async def opening(dsn: str) -> AsyncIterator[PostgresTx]:
     """One transaction, at whose end the database is open to others."""
-    connection = await AsyncConnection.connect(writable(dsn), autocommit=True, row_factory=dict_row)
+    connection = await StoreConnection.connect(writable(dsn), autocommit=True, row_factory=dict_row)
     async with connection, connection.transaction():
         yield PostgresTx(connection)
         await connection.execute(OPEN.format(sql.Identifier(connection.info.dbname)))

@@ -7,11 +7,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
-Connection = AsyncConnection[DictRow]
+from archipelag_coordinator.adapters.postgres.ahead import StoreConnection
+
+Connection = StoreConnection
 Row = DictRow
 BIGINT_MAX: Final = 2**63 - 1
 INTEGER_MAX: Final = 2**31 - 1
@@ -50,6 +51,11 @@ async def changed(connection: Connection, statement: str, values: Mapping[str, A
     """How many rows the statement touched."""
     cursor = await connection.execute(statement.encode(), values)
     return cursor.rowcount
+
+
+def later(connection: Connection, statement: str, values: Mapping[str, Any]) -> None:
+    """Travels with the next statement, which raises its error: for one whose answer nobody needs."""
+    connection.later(statement.encode(), values)
 
 
 def inserts(table: str, columns: Sequence[str], *, beyond: str = "") -> str:

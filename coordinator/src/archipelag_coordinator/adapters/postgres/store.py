@@ -10,13 +10,12 @@ from datetime import datetime
 from typing import Final
 
 import psycopg
-from psycopg import AsyncConnection
 from psycopg.conninfo import make_conninfo
-from psycopg.pq import TransactionStatus
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from archipelag_coordinator.adapters.postgres import door, figures
+from archipelag_coordinator.adapters.postgres.ahead import StoreConnection
 from archipelag_coordinator.adapters.postgres.attempts import PostgresAttempts
 from archipelag_coordinator.adapters.postgres.audit import PostgresAuditLog
 from archipelag_coordinator.adapters.postgres.batches import PostgresBatches
@@ -65,12 +64,6 @@ UNREACHABLE: Final = (psycopg.OperationalError,)
 # One round trip: whether anything was written or locked (only then is there an id), and the end of the transaction.
 COMMIT: Final = b"SELECT pg_current_xact_id_if_assigned() IS NOT NULL AS wrote; COMMIT"
 COMMIT_TO_DISK: Final = b"SET LOCAL synchronous_commit TO DEFAULT; " + COMMIT
-
-
-class StoreConnection(AsyncConnection[DictRow]):
-    """A connection of the pool, which knows the server that it reached."""
-
-    server: str = ""
 
 
 class PostgresTx:
@@ -163,9 +156,13 @@ class PostgresStore:
     async def begin(self) -> AsyncIterator[PostgresTx]:
         try:
             async with self._connection() as connection:
-                tx = PostgresTx(connection)
-                yield tx
-                unsure = await self._commit(connection, tx)
+                connection.begin()
+                try:
+                    tx = PostgresTx(connection)
+                    yield tx
+                    unsure = await self._commit(connection, tx)
+                finally:
+                    connection.forget()
         except psycopg.IntegrityError as error:
             # The database's own guard said no, below ours: keys that stand, references that do not.
             constraint = error.diag.constraint_name or type(error).__name__
@@ -176,8 +173,9 @@ class PostgresStore:
 
     async def _commit(self, connection: StoreConnection, tx: PostgresTx) -> Witness | None:
         """Commits, and names the witness by whom the commit is still to be brought to disk, if it must be."""
-        if connection.pgconn.transaction_status == TransactionStatus.IDLE:
-            return None  # Nothing was asked.
+        if connection.asked_nothing:
+            return None
+        await connection.catch_up()
         # Asked before the commit: only a connection from before it can vouch for it.
         witness = self._flusher.witness(connection.server)
         if witness is None and tx.relied_upon:
@@ -192,26 +190,26 @@ class PostgresStore:
     async def admit(
         self, key_hash: bytes, now: datetime, requests_per_minute: int, passed: int = 0
     ) -> Admission | None:
-        async with self._autocommitting() as connection:
+        async with self._connection() as connection:
             return await door.admit(connection, key_hash, now, requests_per_minute, passed)
 
     async def count(self, bucket: str, now: datetime, per_minute: int) -> float | None:
-        async with self._autocommitting() as connection:
+        async with self._connection() as connection:
             return await door.count(connection, bucket, now, per_minute)
 
     async def prune_rates(self, now: datetime) -> int:
         """Removes rate counters that have run empty; returns how many."""
-        async with self._autocommitting() as connection:
+        async with self._connection() as connection:
             return await door.prune(connection, now)
 
     async def books(self) -> figures.Books:
         """For whoever watches the ledger. Reads every account."""
-        async with self._autocommitting() as connection:
+        async with self._connection() as connection:
             return await figures.read_books(connection)
 
     async def server(self) -> figures.ServerFigures:
         """For whoever watches the database."""
-        async with self._autocommitting() as connection:
+        async with self._connection() as connection:
             return await figures.read_server(connection)
 
     def pool_counts(self) -> dict[str, int]:
@@ -227,18 +225,9 @@ class PostgresStore:
         }
 
     @asynccontextmanager
-    async def _autocommitting(self) -> AsyncIterator[Connection]:
-        """A connection on which a single statement costs a single round trip, and none waits for the disk: that a key
-        was used, and how often, may be forgotten by a crash."""
-        async with self._connection() as connection:
-            await connection.set_autocommit(True)
-            try:
-                yield connection
-            finally:
-                await connection.set_autocommit(False)
-
-    @asynccontextmanager
     async def _connection(self) -> AsyncIterator[StoreConnection]:
+        """A connection on which a single statement is a transaction, which does not wait for the disk: that a key was
+        used, and how often, may be forgotten by a crash."""
         wait_s = AWAY_WAIT_S if self._flusher.away else POOL_WAIT_S
         try:
             async with self._pool.connection(wait_s) as connection:
@@ -269,9 +258,8 @@ class PostgresStore:
 
 async def _configure(connection: StoreConnection) -> None:
     """Once for each new connection. By SET, so that the server's own default can be returned to."""
-    await connection.set_autocommit(True)
+    await connection.set_autocommit(True)  # Transactions are begun by `StoreConnection.begin`.
     await connection.execute("SET synchronous_commit TO off")
     row = await one(connection, SERVER, {})
     assert row is not None
     connection.server = row["server"]
-    await connection.set_autocommit(False)

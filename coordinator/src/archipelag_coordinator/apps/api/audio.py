@@ -13,11 +13,10 @@ from archipelag_coordinator.apps.api.asking import submission_of
 from archipelag_coordinator.apps.api.auth import Caller, TheWorld, Writing
 from archipelag_coordinator.apps.api.body import read_object
 from archipelag_coordinator.apps.api.content import content_response
-from archipelag_coordinator.apps.api.errors import BadResult
+from archipelag_coordinator.apps.api.errors import CLIENT_GONE, BadResult
 from archipelag_coordinator.apps.api.files import receive
 from archipelag_coordinator.apps.api.openapi import ENDINGS, answers, takes, takes_form
 from archipelag_coordinator.apps.api.results import (
-    CLIENT_GONE,
     Result,
     check_fields,
     model_of,

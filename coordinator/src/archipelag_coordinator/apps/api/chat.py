@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from archipelag_coordinator.apps.api.asking import Asked, ask, last_event_id, submission_of
 from archipelag_coordinator.apps.api.auth import TheWorld, Writing
 from archipelag_coordinator.apps.api.body import read_object
-from archipelag_coordinator.apps.api.errors import JobEnded
+from archipelag_coordinator.apps.api.errors import CLIENT_GONE, JobEnded
 from archipelag_coordinator.apps.api.openapi import ENDINGS, answers, takes
 from archipelag_coordinator.apps.api.relay_response import Departure, RelayResponse
 from archipelag_coordinator.apps.api.sse import ChatFrames, finish_reason_of, usage_of
@@ -22,8 +22,6 @@ from archipelag_coordinator.errors import InvalidInput
 from archipelag_coordinator.services.watch import note_reader
 from archipelag_coordinator.services.world import World
 
-CLIENT_GONE: Final = 499
-"""Nobody reads this status; it stands in the server's log."""
 WAIT_S: Final = 15.0
 
 router = APIRouter(tags=["chat"])

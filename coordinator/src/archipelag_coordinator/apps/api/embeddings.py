@@ -12,10 +12,9 @@ from fastapi.responses import JSONResponse
 from archipelag_coordinator.apps.api.asking import submission_of
 from archipelag_coordinator.apps.api.auth import TheWorld, Writing
 from archipelag_coordinator.apps.api.body import read_object
-from archipelag_coordinator.apps.api.errors import BadResult
+from archipelag_coordinator.apps.api.errors import CLIENT_GONE, BadResult
 from archipelag_coordinator.apps.api.openapi import ENDINGS, answers, takes
 from archipelag_coordinator.apps.api.results import (
-    CLIENT_GONE,
     check_fields,
     count_of,
     model_of,

@@ -7,10 +7,11 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from archipelag_coordinator.apps.api.auth import HEADERS
-from archipelag_coordinator.apps.api.errors import INTERNAL_MESSAGE, Problem
+from archipelag_coordinator.apps.api.errors import CLIENT_GONE, INTERNAL_MESSAGE, Problem
 from archipelag_coordinator.apps.api.pace import Pace
 from archipelag_coordinator.domain.tally import Tally
 from archipelag_coordinator.services.ports_of_traces import NoTraces, Traces
@@ -72,6 +73,9 @@ class Envelope:
         try:
             with self._traces.request(scope["method"], _traceparent(scope)):
                 await self._app(scope, receive, send_with_headers)
+        except ClientDisconnect:
+            # In the middle of its own request: nobody is there to be told, and nothing of ours has failed.
+            self._tally.requests[CLIENT_GONE] += 1
         except Exception:
             log.exception("request_failed request=%s path=%s", request_id.decode(), scope["path"])
             if not started:

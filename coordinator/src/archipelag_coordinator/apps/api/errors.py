@@ -90,6 +90,8 @@ _TYPES: Final[dict[int, str]] = {
     429: "rate_limit_error",
 }
 _OURS: Final = frozenset({"error", "internal_error", "unbalanced_transfer"})
+CLIENT_GONE: Final = 499
+"""Nobody reads this status; it stands in the metrics."""
 INTERNAL_MESSAGE: Final = (
     "something went wrong on our side; try again, and tell the operator the x-request-id"
 )

@@ -14,14 +14,13 @@ from fastapi.responses import JSONResponse
 from archipelag_coordinator.apps.api.asking import ask, submission_of
 from archipelag_coordinator.apps.api.auth import Caller, TheWorld, Writing
 from archipelag_coordinator.apps.api.body import read_object
-from archipelag_coordinator.apps.api.errors import JobEnded
+from archipelag_coordinator.apps.api.errors import CLIENT_GONE, JobEnded
 from archipelag_coordinator.apps.api.image_frames import ImageFrames, usage_of
 from archipelag_coordinator.apps.api.links import Links
 from archipelag_coordinator.apps.api.openapi import ENDINGS, answers, takes
 from archipelag_coordinator.apps.api.pictures import Picture, picture_of, size_text
 from archipelag_coordinator.apps.api.relay_response import Departure, RelayResponse
 from archipelag_coordinator.apps.api.results import (
-    CLIENT_GONE,
     Result,
     check_fields,
     model_of,

@@ -21,8 +21,6 @@ from archipelag_coordinator.errors import InvalidInput, NotFound, Unsupported
 from archipelag_coordinator.services.asked import Submission
 from archipelag_coordinator.services.world import World
 
-CLIENT_GONE: Final = 499
-"""Nobody reads this status; it stands in the server's log."""
 MODEL_KINDS: Final = ("chat", "embeddings", "image", "transcription", "speech")
 """Cargos that an OpenAI client may call by a model's name."""
 

@@ -24,6 +24,8 @@ class Loop:
     least_s: float = 0.0
     settled_only: bool = False
     """Only under a leader that has led for a while, and so has seen who else is alive."""
+    to_the_end: bool = False
+    """Goes on while this process has said that it stops and its last readers leave."""
 
 
 class Runner:
@@ -39,6 +41,7 @@ class Runner:
         self._is_leader = is_leader
         self._is_settled = is_settled or is_leader
         self._nudged = {loop.name: asyncio.Event() for loop in loops if loop.nudged}
+        self.leaving = False
 
     def nudge(self) -> None:
         """The nudged loops run now rather than at their next turn."""
@@ -69,6 +72,8 @@ class Runner:
             await self._until_next(loop)
 
     def _is_ours(self, loop: Loop) -> bool:
+        if self.leaving and not loop.to_the_end:
+            return False
         if loop.settled_only:
             return self._is_settled()
         return not loop.leader_only or self._is_leader()

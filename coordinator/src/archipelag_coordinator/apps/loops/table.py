@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Final
 
-from archipelag_contracts.ids import Epoch, JobId, RelayId
+from archipelag_contracts.ids import Epoch, JobId
 
 from archipelag_coordinator.apps.loops.batches import work_on_batches
 from archipelag_coordinator.apps.loops.runner import Loop
 from archipelag_coordinator.apps.loops.together import side_by_side
 from archipelag_coordinator.domain.attempt import Cause
-from archipelag_coordinator.services import upkeep
-from archipelag_coordinator.services.adopt import absent_homes, adopt, take_up
+from archipelag_coordinator.services import adopt, upkeep
 from archipelag_coordinator.services.cancel import leave
 from archipelag_coordinator.services.dispatch import dispatch
 from archipelag_coordinator.services.expect import read_lines
@@ -96,29 +96,23 @@ async def watch_islands(world: World) -> None:
 
 async def take_over(world: World) -> None:
     """Jobs of Coordinators that have not been heard from go on here."""
-
-    async def one(job_id: JobId) -> None:
-        log.warning("job_adopted job=%s", job_id)
-        await take_up(world, job_id)
-
-    await side_by_side(await upkeep.adopt(world, AT_ONCE_MAX), one)
+    while taken := await upkeep.adopt(world, adopt.AT_ONCE_MAX):
+        note_adopted(taken)
+        await adopt.take_up_all(world, taken)
 
 
 async def take_up_unknown(world: World) -> None:
-    async def one(job_id: JobId) -> None:
-        await take_up(world, job_id)
-
-    await side_by_side(await upkeep.unknown_jobs(world, UNKNOWN_MAX), one)
+    await adopt.take_up_all(world, await upkeep.unknown_jobs(world, UNKNOWN_MAX))
 
 
 async def adopt_read(world: World) -> None:
     """Whoever reads here a job whose Coordinator is gone need not wait until everybody has noticed."""
+    note_adopted(await adopt.adopt_read(world))
 
-    async def one(found: tuple[JobId, RelayId]) -> None:
-        log.warning("job_adopted job=%s from=%s", *found)
-        await adopt(world, *found)
 
-    await side_by_side(await absent_homes(world), one)
+def note_adopted(jobs: Sequence[JobId]) -> None:
+    for job_id in jobs:
+        log.warning("job_adopted job=%s", job_id)
 
 
 async def catch_up(world: World) -> None:
@@ -143,14 +137,14 @@ TABLE: Final = (
     Loop("work_on_batches", 2.0, work_on_batches, nudged=True, least_s=0.25),
     Loop("watch_silence", 0.25, watch_silence),
     Loop("cancel_left", 0.5, cancel_left),
-    Loop("catch_up", 2.0, catch_up),
-    Loop("keep_up", 0.5, keep_up),
+    Loop("catch_up", 2.0, catch_up, to_the_end=True),
+    Loop("keep_up", 0.5, keep_up, to_the_end=True),
     Loop("adopt_read", 0.5, adopt_read),
     Loop("take_up", 5.0, take_up_unknown),
-    Loop("save_beats", 1.0, save_beats),
-    Loop("save_marks", 1.0, save_marks),
+    Loop("save_beats", 1.0, save_beats, to_the_end=True),
+    Loop("save_marks", 1.0, save_marks, to_the_end=True),
     Loop("beat", 2.0, upkeep.beat),
-    Loop("load_fleet", 2.0, upkeep.load_fleet),
+    Loop("load_fleet", 2.0, upkeep.load_fleet, to_the_end=True),
     Loop("load_catalogue", 1.0, list_cargos),
     Loop("reach_regions", 2.0, reach_regions),
     Loop("recommend", 10.0, recommend),

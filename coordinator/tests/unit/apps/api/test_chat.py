@@ -12,6 +12,7 @@ from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.job import JobStatus
 from archipelag_coordinator.domain.policy import Policy
 from archipelag_coordinator.services.track import track
+from archipelag_coordinator.services.world import SUBMITTING_MAX
 
 from .conftest import Api, an_api, chat, events, until
 
@@ -197,6 +198,38 @@ async def test_the_same_idempotency_key_gives_the_same_answer_and_one_charge(api
     assert await api.scene.balance() == paid and await api.jobs() == 1
     assert other.status_code == 409
     assert other.json()["error"]["code"] == "idempotency_mismatch"
+
+
+async def test_whoever_comes_back_waits_for_nobodys_turn_and_needs_no_database(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers = {"Idempotency-Key": "back"}
+    async with api.client() as http:
+        asking = asyncio.create_task(http.post("/chat/completions", json=chat(), headers=headers))
+        job = await api.assigned()
+        await until(lambda: api.readers(job.id) == 1)
+        api.scene.stream(job, "Hel")
+        for _ in range(SUBMITTING_MAX):
+            await api.scene.world.submitting.acquire()
+        store = api.scene.world.store
+        begin, refused = store.begin, []
+
+        def away() -> Any:
+            refused.append(1)
+            raise ConnectionError("the database is away")
+
+        monkeypatch.setattr(store, "begin", away)
+        back = asyncio.create_task(
+            http.post("/chat/completions", json=chat(stream=True), headers=headers)
+        )
+        await until(lambda: api.readers(job.id) == 2)
+        monkeypatch.setattr(store, "begin", begin)
+        await track(api.scene.world, api.scene.report(job, "Hel", "lo"))
+        first, second = await asking, await back
+
+    said = "".join(c["choices"][0]["delta"].get("content", "") for c in events(second.text)[:-1])
+    assert (first.json()["choices"][0]["message"]["content"], said) == ("Hello", "Hello")
+    assert refused == []
 
 
 async def test_two_at_once_with_one_key_share_one_job(api: Api) -> None:

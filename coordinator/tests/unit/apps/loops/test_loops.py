@@ -147,7 +147,7 @@ async def test_a_reader_who_left_cancels_after_the_grace() -> None:
     await scene.island()
     job = await scene.running()
     (await watch(scene.world, job.id)).close()
-    scene.clock.advance(5.1)
+    scene.clock.advance(scene.world.policy.reader_grace_s + 0.1)
 
     await table.cancel_left(scene.world)
 

@@ -1,0 +1,52 @@
+"""The HTTP server, and how it stops: first a word to others, then one stream after another is cut off."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import uvicorn
+
+CUT_OFF_S: Final = 1.0
+"""What is not over so long after the last connection was closed is cancelled: a client that reads nothing."""
+
+
+class LeavingServer(uvicorn.Server):
+    """uvicorn's own, which takes no new connection from SIGTERM on and then runs `on_leaving`.
+
+    Open streams go on for `streams_end_s` seconds. In the second half of that their connections are closed one after
+    another, so that their readers do not all come back elsewhere in the same moment.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        on_leaving: Callable[[], Awaitable[None]],
+        streams_end_s: float,
+    ) -> None:
+        config.timeout_graceful_shutdown = round(streams_end_s + CUT_OFF_S)
+        super().__init__(config)
+        self._on_leaving = on_leaving
+        self._streams_end_s = streams_end_s
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._leave())
+            cutting = group.create_task(self._cut_off())
+            await super().shutdown(sockets)
+            cutting.cancel()
+
+    async def _leave(self) -> None:
+        await self._on_leaving()
+
+    async def _cut_off(self) -> None:
+        await asyncio.sleep(self._streams_end_s / 2)
+        left = list(self.server_state.connections)
+        for connection in left:
+            await asyncio.sleep(self._streams_end_s / 2 / len(left))
+            # What was written to it is still sent; the answer has no end, so that nobody takes it for whole.
+            connection.transport.close()

@@ -1,0 +1,128 @@
+"""How often a transaction waits for an answer of PostgreSQL, by libpq's own record of its messages."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import psycopg
+import pytest
+from archipelag_coordinator.adapters.postgres.rows import changed, later, one
+from archipelag_coordinator.adapters.postgres.store import PostgresStore
+from archipelag_coordinator.errors import Conflict
+from archipelag_coordinator.ids import SystemIds
+from archipelag_coordinator.services.dispatch import place_first
+from archipelag_coordinator.services.submit import submit
+from archipelag_coordinator.testing.builders import a_customer, a_stored_cargo, a_stored_island
+from archipelag_coordinator.testing.worlds import a_scene
+
+SAID = "INSERT INTO said (word) VALUES (%(word)s)"
+HOW_MANY = "SELECT count(*) AS count FROM said"
+NOTHING: Mapping[str, Any] = {}
+
+
+@pytest.fixture
+async def store(postgres_dsn: str) -> AsyncIterator[PostgresStore]:
+    """With a table of words, each of which can be said once."""
+    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        connection.execute("CREATE TABLE said (word text PRIMARY KEY)")
+    async with PostgresStore(postgres_dsn, pool_max=1) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def listened_to(store: PostgresStore) -> AsyncIterator[list[str]]:
+    """Who spoke, message by message, once it is left: `F` we did, `B` the server."""
+    spoken: list[str] = []
+    with tempfile.TemporaryFile("w+") as record:
+        async with store._connection() as connection:
+            connection.pgconn.trace(record.fileno())
+        yield spoken
+        async with store._connection() as connection:
+            connection.pgconn.untrace()
+        record.seek(0)
+        spoken += [line.split("\t")[1] for line in record if "\t" in line]
+
+
+def round_trips(spoken: list[str]) -> int:
+    return sum(turn == ("F", "B") for turn in pairwise(spoken))
+
+
+async def said(store: PostgresStore) -> int:
+    async with store.begin() as tx:
+        row = await one(tx.connection, HOW_MANY, NOTHING)
+    assert row is not None
+    return int(row["count"])
+
+
+async def test_a_transaction_begins_with_its_first_statement(store: PostgresStore) -> None:
+    await said(store)
+    async with listened_to(store) as spoken:
+        await said(store)
+    assert round_trips(spoken) == 2, "the question with its beginning, and the end"
+
+
+async def test_a_transaction_that_asks_nothing_says_nothing(store: PostgresStore) -> None:
+    async with listened_to(store) as spoken, store.begin():
+        pass
+    assert spoken == []
+
+
+async def test_what_nobody_waits_for_goes_with_the_next_statement(store: PostgresStore) -> None:
+    async with listened_to(store) as spoken, store.begin() as tx:
+        later(tx.connection, SAID, {"word": "early"})
+        assert await changed(tx.connection, SAID, {"word": "late"}) == 1
+    assert round_trips(spoken) == 2
+    assert await said(store) == 2
+
+
+async def test_what_is_still_waiting_at_the_end_is_part_of_it(store: PostgresStore) -> None:
+    async with store.begin() as tx:
+        later(tx.connection, SAID, {"word": "at last"})
+
+    assert await said(store) == 1
+
+
+async def test_an_error_of_what_went_ahead_undoes_everything(store: PostgresStore) -> None:
+    async def twice() -> None:
+        async with store.begin() as tx:
+            await changed(tx.connection, SAID, {"word": "one"})
+            later(tx.connection, SAID, {"word": "one"})
+            await changed(tx.connection, SAID, {"word": "two"})
+
+    with pytest.raises(Conflict, match="said_pkey"):
+        await twice()
+    assert await said(store) == 0
+
+
+async def test_what_was_given_up_is_not_said_in_the_next_transaction(store: PostgresStore) -> None:
+    async def give_up() -> None:
+        async with store.begin() as tx:
+            later(tx.connection, SAID, {"word": "given up"})
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await give_up()
+    assert await said(store) == 0
+
+
+async def test_taking_a_job_and_giving_it_away_are_four_round_trips(store: PostgresStore) -> None:
+    scene = await a_scene()
+    user, key, _ = await a_customer(store)
+    cargo = await a_stored_cargo(store)
+    world = replace(scene.world, store=store, door=store, ids=SystemIds())
+    world.catalogue.load([cargo])
+    world.fleet.load([await a_stored_island(store, user, cargo=cargo)])
+    wanted = scene.submission(user=user, key=key)
+
+    async with listened_to(store) as spoken:
+        done = await submit(world, wanted, lambda job, cargo: place_first(world, job, cargo))
+
+    async with store.begin() as tx:
+        assert len(await tx.attempts.of_job(done.job.id)) == 1
+    # The job; its attempt, the account's lock and what is held of it; the key's budget; the commit.
+    assert round_trips(spoken) == 4
