@@ -136,9 +136,12 @@ class Manifest:
 def parse_toml(text: str) -> Manifest:
     """A manifest as a person writes it. Raises BadManifest with every problem found."""
     try:
-        return build(tomllib.loads(text))
+        manifest = build(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise BadManifest([f"not TOML: {error}"]) from None
+    if problems := schema.senseless(manifest.input):
+        raise BadManifest(problems)
+    return manifest
 
 
 def parse_canonical(data: bytes) -> Manifest:

@@ -132,6 +132,10 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
         {"limits": Limits("restricted", seconds=3600, progress_s=60)},
         "manifest",
     ),
+    "a schema that no input can be checked by": (
+        {"input": {"type": "object", "properties": {"a": {"multipleOf": 0}}}},
+        "manifest",
+    ),
 }
 
 
