@@ -100,6 +100,14 @@ def test_a_manifest_that_stands_is_read_though_no_input_can_be_checked_by_it(
     assert schema.senseless(parse_canonical(standing).input)
 
 
+@pytest.mark.parametrize("nested", [b'{"a":' * 900 + b"1" + b"}" * 900, b"[" * 900 + b"]" * 900])
+def test_a_manifest_of_any_depth_is_refused_and_breaks_nothing(nested: bytes) -> None:
+    deep = manifest().canonical().replace(b'"maxLength":100', b'"default":' + nested)
+
+    with pytest.raises(BadManifest):
+        parse_canonical(deep)
+
+
 def test_a_cargo_that_is_pulled_must_say_what() -> None:
     without = WASM[: WASM.index("[image]")] + WASM[WASM.index("[limits]") :]
 
