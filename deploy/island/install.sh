@@ -75,8 +75,18 @@ expires_at=$(number_of expires_at)
 version=$(sed -n 's/^ "version": "\([0-9a-z.+-]*\)",$/\1/p' "$work/release.json")
 if [ -z "$number" ] || [ -z "$expires_at" ] || [ -z "$version" ]; then fail "the release cannot be read"; fi
 [ "$(date +%s)" -lt "$expires_at" ] || fail "the release has expired by this machine's clock: nothing was installed"
+# What lies in its folder is the Island's user's, who may have put links where we write: there, that user writes.
+standing=''
+if [ -d "$state" ] && [ "$(stat -c %u "$state")" != "$(id -u)" ]; then
+    standing=$(stat -c '--reuid=%u --regid=%g' "$state")
+    command -v setpriv >/dev/null || fail "setpriv is missing: install util-linux first"
+fi
+as_owner() {
+    # shellcheck disable=SC2086 # Two options.
+    if [ -n "$standing" ]; then setpriv $standing --clear-groups --no-new-privs "$@"; else "$@"; fi
+}
 highest=0
-[ ! -f "$state/software/highest" ] || highest=$(cat "$state/software/highest")
+[ ! -f "$state/software/highest" ] || highest=$(as_owner cat "$state/software/highest")
 [ "$number" -ge "$highest" ] || fail "release $number is older than $highest, which was installed here: nothing was changed"
 
 machine=$(uname -m)
@@ -90,8 +100,7 @@ found=$(openssl dgst -sha256 -r "$work/island")
 if [ -z "$root" ] && ! id archipelag-island >/dev/null 2>&1; then
     useradd --system --home-dir /var/lib/archipelag-island --shell /usr/sbin/nologin archipelag-island
 fi
-mkdir -p "$etc" "$library" "$units" "$state/software/versions"
-chmod 700 "$state"
+mkdir -p "$etc" "$library" "$units"
 [ -f "$etc/release.pub" ] || cp "$key" "$etc/release.pub"
 if [ ! -f "$etc/island.env" ]; then
     (
@@ -109,18 +118,28 @@ place() {
 here=$(dirname "$0")
 place "$here/launch.sh" "$library/launch" 755
 place "$here/archipelag-island.service" "$units/archipelag-island.service" 644
-place "$work/island" "$state/software/versions/$digest" 755
+mkdir -p "$state"
+chmod 700 "$state"
 # An update that was being tried gives way to what its owner installs.
-rm -f "$state/software/trial" "$state/software/trying"
-ln -s "versions/$digest" "$state/software/current.new"
-mv -f "$state/software/current.new" "$state/software/current"
-echo "$number" >"$state/software/highest.new"
-mv -f "$state/software/highest.new" "$state/software/highest"
+# shellcheck disable=SC2016 # Its own arguments.
+as_owner sh -euc '
+    umask 022
+    mkdir -p "$1/versions"
+    cd "$1"
+    rm -f trial trying current.new highest.new "versions/$2.new"
+    cat >"versions/$2.new"
+    chmod 755 "versions/$2.new"
+    mv -f "versions/$2.new" "versions/$2"
+    ln -s "versions/$2" current.new
+    mv -f current.new current
+    echo "$3" >highest.new
+    mv -f highest.new highest
+' - "$state/software" "$digest" "$number" <"$work/island"
 sync
 echo "installed release $number, version $version"
 [ -z "$root" ] || exit 0
 
-chown -R archipelag-island:archipelag-island "$state"
+[ -n "$standing" ] || chown -Rh archipelag-island:archipelag-island "$state"
 chown root:archipelag-island "$etc/island.env"
 chmod 640 "$etc/island.env"
 systemctl daemon-reload

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import fields
+from typing import Any
 
 import pytest
 from archipelag_coordinator import config as coordinator
 from archipelag_coordinator.domain.policy import Policy
 from archipelag_island import config as island
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from . import composed
 
+KUBERNETES = composed.COMPOSE.parent / "kubernetes/base/coordinator.yaml"
 OVER = ("", composed.FIRST, composed.LINKED)
 """The file as it is, and with each that makes a region of it laid over it."""
 WATCHING = {f"ARCHIPELAG_{name}" for name in ("METRICS_TOKEN", "NATS_MONITOR_URLS", "LOG_FORMAT")}
@@ -25,7 +28,7 @@ def known_settings() -> set[str]:
     of_policy = {f"ARCHIPELAG_POLICY_{one.name.upper()}" for one in fields(Policy)}
     of_island = {f"ARCHIPELAG_{name}" for name, *_ in island.SETTINGS}
     watching = set() if composed.OBSERVABILITY.exists() else WATCHING
-    return of_coordinator | of_policy | of_island | watching
+    return of_coordinator | of_policy | of_island | watching | {"FORWARDED_ALLOW_IPS"}  # uvicorn's
 
 
 @pytest.mark.parametrize("over", OVER)
@@ -75,6 +78,29 @@ def test_every_setting_is_one_that_is_read(over: str) -> None:
     assert unknown == set()
     coordinator.read(given["coordinator-1"])
     island.read(given["island-1"])
+
+
+async def test_whoever_comes_through_the_proxy_is_counted_by_their_own_address() -> None:
+    """Else one stranger uses up everybody's mails for signing in; and nobody is who they say that they are."""
+    seen = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["client"][0])
+
+    given = composed.services()["coordinator-1"]["environment"]["FORWARDED_ALLOW_IPS"]
+    door = ProxyHeadersMiddleware(app, given)
+    for proxy, said in (
+        ("172.18.0.7", b"203.0.113.9"),
+        ("172.18.0.7", b"10.1.1.1, 203.0.113.9"),
+        ("172.18.0.7", b"198.51.100.1, 203.0.113.9, 192.168.1.1"),
+        ("203.0.113.9", b"198.51.100.1"),
+    ):
+        scope = {"type": "http", "client": (proxy, 1), "headers": [(b"x-forwarded-for", said)]}
+        await door(scope, None, None)  # type: ignore[arg-type]
+
+    assert seen == ["203.0.113.9"] * 4
+    kubernetes = KUBERNETES.read_text()
+    assert f"  FORWARDED_ALLOW_IPS: {given}\n" in kubernetes
 
 
 def test_every_file_that_is_mounted_stands_here() -> None:

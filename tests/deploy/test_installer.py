@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import http.server
+import os
 import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +25,7 @@ from archipelag_contracts.releases import File, Release
 ISLAND = Path(__file__).parents[2] / "deploy" / "island"
 SYSTEMD = ISLAND.parent / "systemd"
 MACHINE = f"linux-{platform.machine()}"
+NOBODY = 65534
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="installs on Linux")
 
@@ -225,6 +228,39 @@ def test_owners_settings_and_an_update_under_way_survive_or_give_way(shop: Shop)
     assert settings.read_text() == "ARCHIPELAG_ISLAND_SLOTS=2\n"
     assert not (shop.software / "trial").is_symlink()
     assert (shop.software / "highest").read_text() == "2\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: installs for another user")
+def test_links_that_the_islands_user_left_lead_the_installer_nowhere(shop: Shop) -> None:
+    """An agent that was taken over owns its folder, and waits there for the next installer, which is root."""
+    with tempfile.TemporaryDirectory(prefix="archipelag-test-") as folder:
+        shop.host = Path(folder)
+        shop.host.chmod(0o755)
+        shop.publish(1)
+        assert shop.install().returncode == 0
+        hosts = [shop.host / name for name in ("passwd", "shadow", "cron")]
+        for path in hosts[:2]:
+            path.write_text("root's\n")
+            path.chmod(0o600)
+        hosts[2].mkdir()
+        digest = shop.publish(2, "two").files[MACHINE].digest
+        (shop.software / f"versions/{digest}.new").symlink_to(hosts[0])
+        (shop.software / "highest.new").symlink_to(hosts[1])
+        (shop.software / "current.new").symlink_to(hosts[2])
+        state = shop.software.parent
+        for path in [state, *state.rglob("*")]:
+            os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+
+        done = shop.install()
+
+        assert (done.returncode, done.stderr) == (0, "")
+        assert [path.read_text() for path in hosts[:2]] == ["root's\n"] * 2
+        assert [path.stat().st_mode & 0o777 for path in hosts[:2]] == [0o600] * 2
+        assert list(hosts[2].iterdir()) == []
+        laid = [shop.software / name for name in ("current", "highest", f"versions/{digest}")]
+        assert {path.lstat().st_uid for path in laid} == {NOBODY}
+        assert (shop.software / "current").resolve().name == digest
+        assert (shop.software / "highest").read_text() == "2\n"
 
 
 @pytest.mark.parametrize("arguments", [[], ["--url"], ["--url", "x"], ["--what"]])

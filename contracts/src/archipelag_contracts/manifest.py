@@ -136,9 +136,12 @@ class Manifest:
 def parse_toml(text: str) -> Manifest:
     """A manifest as a person writes it. Raises BadManifest with every problem found."""
     try:
-        return build(tomllib.loads(text))
+        manifest = build(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise BadManifest([f"not TOML: {error}"]) from None
+    if problems := schema.senseless(manifest.input):
+        raise BadManifest(problems)
+    return manifest
 
 
 def parse_canonical(data: bytes) -> Manifest:
@@ -285,7 +288,8 @@ def _check(m: Manifest) -> list[str]:
             (1 <= m.model.context_tokens <= 1 << 24, "model.context_tokens is out of range"),
         ]
     found = [reason for holds, reason in rules if not holds]
-    return found + (schema.problems(m.input) if m.input else [])
+    # Only of bounded depth: whoever looks into it goes as deep as it is.
+    return found + (schema.problems(m.input) if m.input and _is_plain(m.input) else [])
 
 
 def _rules_of_what_came_later(m: Manifest) -> list[tuple[bool, str]]:

@@ -29,6 +29,8 @@ _WHOLE: Final = (
     "multipleOf",
 )
 _FREE: Final = ("default", "const", "examples", "enum")
+BOUND_MAX: Final = 1 << 64
+"""No bound lies further from zero: beyond some numbers no arithmetic goes."""
 
 
 def problems(schema: Any, where: str = "input") -> list[str]:
@@ -39,6 +41,35 @@ def problems(schema: Any, where: str = "input") -> list[str]:
     _look(schema, where, 0, found)
     if _count(schema) > KEYWORDS_MAX:
         found.append(f"{where} has more than {KEYWORDS_MAX} parts")
+    return found[:20]
+
+
+def senseless(schema: Any, where: str = "input") -> list[str]:
+    """What of a schema within `problems` no input can be checked by. Manifests that stand may have such; new ones may
+    not."""
+    found: list[str] = []
+    inner = schema.items() if isinstance(schema, dict) else ()
+    for word, value in inner:
+        at = f"{where}.{word}"
+        match word:
+            case "properties":
+                for name, one in value.items():
+                    found += senseless(one, f"{at}.{name}")
+            case "items" | "additionalProperties":
+                found += senseless(value, at)
+            case "anyOf" | "oneOf":
+                for index, one in enumerate(value):
+                    found += senseless(one, f"{at}.{index}")
+            case "enum" | "examples":
+                if not isinstance(value, list) or (word == "enum" and not value):
+                    found.append(f"{at} must be a list of what is possible")
+            case "multipleOf" if not 0 < value < BOUND_MAX:
+                found.append(f"{at} must be more than 0 and at most 64 bits")
+            case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum":
+                if not -BOUND_MAX < value < BOUND_MAX:
+                    found.append(f"{at} must have at most 64 bits")
+            case _ if word in _WHOLE and not 0 <= value < BOUND_MAX:
+                found.append(f"{at} must not be negative, and have at most 64 bits")
     return found[:20]
 
 

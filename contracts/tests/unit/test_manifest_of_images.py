@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from archipelag_contracts import tiers
+from archipelag_contracts import schema, tiers
 from archipelag_contracts.errors import BadManifest
 from archipelag_contracts.manifest import Manifest, parse_canonical, parse_toml
 
@@ -67,6 +67,16 @@ def test_a_manifest_without_the_new_fields_keeps_its_bytes() -> None:
         ("maxLength = 100", 'pattern = "(a+)+$"', "input.properties.text.pattern"),
         ("maxLength = 100", '"$ref" = "http://x/"', "input.properties.text.$ref"),
         ("maxLength = 100", 'format = "regex"', "input.properties.text.format"),
+        ("maxLength = 100", "multipleOf = 0", "input.properties.text.multipleOf"),
+        ("maxLength = 100", "multipleOf = -2", "input.properties.text.multipleOf"),
+        ("maxLength = 100", "maxLength = -1", "input.properties.text.maxLength"),
+        ("maxLength = 100", f"maximum = {10**400}", "input.properties.text.maximum"),
+        ("maxLength = 100", f"multipleOf = {10**400}", "input.properties.text.multipleOf"),
+        ("maxLength = 100", "enum = 5", "input.properties.text.enum"),
+        ("maxLength = 100", 'enum = "abc"', "input.properties.text.enum"),
+        ("maxLength = 100", "enum = []", "input.properties.text.enum"),
+        ("maxLength = 100", "items = { anyOf = [{ multipleOf = 0 }] }", "items.anyOf.0.multipleOf"),
+        ('type = "string"', "type = []", "input.properties.text.type"),
         ('type = "object"', 'type = "array"', "input must be a schema"),
         ('{ text = "abc" }', "{ text = 1.5 }", "example must have"),
         ('{ text = "abc" }', "{ day = 2026-01-01 }", "example must have"),
@@ -78,6 +88,24 @@ def test_what_cannot_be_is_refused_by_name(old: str, new: str, problem: str) -> 
     assert old in WASM
     with pytest.raises(BadManifest, match=problem.replace("$", r"\$")):
         manifest(WASM.replace(old, new))
+
+
+@pytest.mark.parametrize("senseless", ['"multipleOf":0', '"enum":5'])
+def test_a_manifest_that_stands_is_read_though_no_input_can_be_checked_by_it(
+    senseless: str,
+) -> None:
+    standing = manifest().canonical().replace(b'"maxLength":100', senseless.encode())
+
+    assert parse_canonical(standing).canonical() == standing
+    assert schema.senseless(parse_canonical(standing).input)
+
+
+@pytest.mark.parametrize("nested", [b'{"a":' * 900 + b"1" + b"}" * 900, b"[" * 900 + b"]" * 900])
+def test_a_manifest_of_any_depth_is_refused_and_breaks_nothing(nested: bytes) -> None:
+    deep = manifest().canonical().replace(b'"maxLength":100', b'"default":' + nested)
+
+    with pytest.raises(BadManifest):
+        parse_canonical(deep)
 
 
 def test_a_cargo_that_is_pulled_must_say_what() -> None:

@@ -37,6 +37,10 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         "--file", action="append", required=True, metavar="PLATFORM=FILE",
         help="for example linux-x86_64=dist/archipelag-island-linux-x86_64",
     )  # fmt: skip
+    publish.add_argument(
+        "--script", action="append", default=[], type=Path, metavar="FILE",
+        help="of the installer's, which root runs: laid there with its signature, FILE.sig",
+    )  # fmt: skip
     publish.add_argument("--days", type=int, default=30, help="until it expires; default: 30")
     publish.add_argument(
         "--at-once", action="store_true", help="to every Island now, and not in waves of a week"
@@ -59,7 +63,10 @@ def run(arguments: argparse.Namespace, clock: Clock) -> str:
     )
     key = CosignKey.from_pem(arguments.key.read_bytes())
     files = {platform: Path(path) for platform, path in given.items()}
-    return publish(arguments.to, key, release, files)
+    told = publish(arguments.to, key, release, files)
+    for script in arguments.script:
+        lay_script(arguments.to, key, script)
+    return told
 
 
 def make_key(to: Path) -> str:
@@ -94,6 +101,13 @@ def publish(to: Path, key: CosignKey, release: Release, files: Mapping[str, Path
     _place(releases.sign(key, document), to / releases.SIGNATURE)
     _place(document, standing)
     return f"release {release.number}, version {release.version}, stands in {to}"
+
+
+def lay_script(to: Path, key: CosignKey, script: Path) -> None:
+    """So that whoever installs can verify what they run as root, although it comes from a Coordinator."""
+    data = script.read_bytes()
+    _place(releases.sign(key, data), to / f"{script.name}.sig")
+    _place(data, to / script.name)
 
 
 def _file(path: Path) -> File:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import shutil
 import stat
+import subprocess
 from pathlib import Path
 
 import httpx
@@ -105,6 +108,31 @@ async def test_releases_are_handed_out_to_anybody(shelf: Path) -> None:
     assert releases.parse(document.content).number == 1
     assert file.content == b"an island" and "immutable" in file.headers["cache-control"]
     assert document.headers["cache-control"] == "no-cache"
+
+
+async def test_what_root_runs_comes_with_a_signature_that_openssl_verifies(shelf: Path) -> None:
+    """No Coordinator has the key: one that is broken into must not become root wherever somebody installs."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs openssl")
+    names = ("install.sh", "launch.sh", "archipelag-island.service")
+    for name in names:
+        (shelf / name).write_text(f"#!/bin/sh\n# {name}\n")
+
+    assert published(shelf, 1, *(f"--script={shelf / name}" for name in names)) == 0
+
+    for name in names:
+        script, signature = (
+            await asked(shelf / "out", name),
+            await asked(shelf / "out", f"{name}.sig"),
+        )
+        assert script.content == (shelf / name).read_bytes()
+        (shelf / "raw").write_bytes(base64.b64decode(signature.content))
+        for content, status in ((script.content, 0), (script.content + b"rm -rf /", 1)):
+            (shelf / "got").write_bytes(content)
+            command = [openssl, "dgst", "-sha256", "-verify", "key.pub", "-signature", "raw", "got"]
+            done = subprocess.run(command, cwd=shelf, capture_output=True, check=False)  # noqa: ASYNC221
+            assert done.returncode == status
 
 
 ELSEWHERE = [

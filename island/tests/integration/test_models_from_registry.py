@@ -133,6 +133,24 @@ async def test_another_hash_than_the_manifests_is_refused(
     with pytest.raises(ModelUnavailable, match="SHA-256"):
         await models(server[0], tmp_path).fetch("", wrong)
 
+    assert [path for path in (tmp_path / "models").rglob("*") if path.is_file()] == []
+
+
+async def test_a_models_file_is_never_another_cargos_under_the_same_name(
+    server: tuple[str, Path],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    """Between a check and an engine's start there is time for somebody else's weights to take the name."""
+    mine, theirs = await pushed(server[0]), await pushed(server[0], b"theirs" * 1000)
+    here = models(server[0], tmp_path)
+
+    checked = await here.fetch("", mine)
+    other = await here.fetch("", theirs)
+
+    assert checked.read_bytes() == WEIGHTS and other.read_bytes() == b"theirs" * 1000
+    away = models("127.0.0.1:1", tmp_path)
+    assert (await away.fetch("", mine), await away.fetch("", theirs)) == (checked, other)
+
 
 async def test_other_bytes_than_the_digest_says_are_refused(
     server: tuple[str, Path],  # noqa: F811

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from archipelag_contracts.tiers import TIERS
+from archipelag_embedded.fixtures import PATIENCE_S
+from archipelag_island.adapters.runtimes.exchange import Exchange
 from archipelag_island.adapters.runtimes.native import NativeRuntime, Rights
+from archipelag_island.adapters.runtimes.native.plan import Plan
+from archipelag_island.adapters.runtimes.native.rights import candidates
+from archipelag_island.adapters.runtimes.native.runtime import _furnish_for_trial, _start
 from archipelag_island.errors import CargoDied, StartFailed
 from archipelag_island.runtime import CargoSpec, Handle, RunRequest, Runtime
 from archipelag_island.testing.builders import a_spec, an_input, the_echo_manifest
@@ -147,10 +155,56 @@ async def test_cargo_that_ignores_sigterm_is_killed(runtime: NativeRuntime) -> N
     assert (await runtime.wait(handle)).status == -signal.SIGKILL
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: a filter is the kernel's")
+async def test_host_without_a_sandbox_still_sets_the_filter_of_system_calls() -> None:
+    """The Island as one file has no bubblewrap: this is what stands behind a module that has broken out of wasmtime."""
+    runtime = NativeRuntime()
+    found = await runtime._find_host()
+    tried = [one for one in candidates(found.interpreter) if not one.bubblewrap]
+    holding = (one for one in tried if await runtime._holds(one, found.interpreter))
+    rights = await anext(holding)
+    script = """
+import ctypes, errno, json, socket, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def called(name, *arguments):
+    return errno.errorcode.get(ctypes.get_errno()) if getattr(libc, name)(*arguments) < 0 else "done"
+def reached(family):
+    try:
+        socket.socket(family)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    return "done"
+status = open("/proc/self/status").read()
+said = [called("unshare", 0x10000000), called("ptrace", 0, 0, 0, 0), called("mount", 0, 0, 0, 0, 0)]
+said += [reached(socket.AF_INET), reached(socket.AF_UNIX), "Seccomp:\\t2" in status]
+sys.stderr.write(json.dumps(said))
+"""
+
+    with tempfile.TemporaryDirectory(prefix="archipelag-test-") as folder:
+        exchange = Exchange(Path(folder))
+        _furnish_for_trial(exchange, rights)
+        arguments = ["-n1", "-r1", script]
+        plan = Plan(rights, found.interpreter, exchange, TIERS["restricted"], "timeit", arguments)
+        process = await _start(plan, None)
+        async with asyncio.timeout(PATIENCE_S):
+            ended = await process.wait()
+        await process.stop(0)
+
+    assert rights.filtered and ended.status == 0, ended
+    assert json.loads(ended.last_words) == [*["EPERM"] * 3, "EAFNOSUPPORT", "done", True]
+    runtime._host = replace(found, rights=rights)
+    assert "system-call-filter" in (await runtime.probe()).isolation
+
+
 @pytest.mark.parametrize(
     "rights",
-    [Rights(), Rights(drop_capabilities=True), Rights(own_user_namespace=True)],
-    ids=["nothing", "no-capabilities", "user-namespace"],
+    [
+        Rights(),
+        Rights(filtered=True),
+        Rights(drop_capabilities=True),
+        Rights(own_user_namespace=True),
+    ],
+    ids=["nothing", "filter", "no-capabilities", "user-namespace"],
 )
 async def test_weaker_hosts_run_cargos_too_and_say_what_is_missing(rights: Rights) -> None:
     runtime = NativeRuntime()

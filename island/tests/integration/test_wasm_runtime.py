@@ -7,7 +7,9 @@ import json
 import os
 import re
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 import pytest
 import wasmtime
 from archipelag_contracts.tiers import TIERS
+from archipelag_island.adapters.runtimes.native import rights
 from archipelag_island.adapters.runtimes.native.host import Host
 from archipelag_island.adapters.runtimes.wasm.runtime import WasmRuntime
 from archipelag_island.errors import BadInput, CargoDied, StartFailed
@@ -43,6 +46,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder that a Cargo's user may look into; pytest's own is closed to it."""
+    with tempfile.TemporaryDirectory(prefix="archipelag-test-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture
 async def runtime(cache: Path) -> AsyncIterator[EchoInWasm]:
     made = EchoInWasm(cache)
     made._native._host = FOUND[0] if FOUND else None
@@ -63,6 +74,27 @@ async def test_any_publisher_may_run_in_it(runtime: EchoInWasm) -> None:
     info = await runtime.probe()
 
     assert info.name == "wasm" and info.trust_min == 0 and "wasmtime" in info.executor
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: a filter is the kernel's")
+async def test_without_bubblewrap_it_runs_behind_our_filter_of_system_calls(
+    cache: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the Island as one file, whose interpreter is started by a few lines of shell, too."""
+    started = shared / "python"
+    started.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    started.chmod(0o755)
+    monkeypatch.setattr(rights, "find_bubblewraps", list)
+    monkeypatch.setattr(sys, "executable", str(started))
+    runtime = EchoInWasm(cache)
+
+    info = await runtime.probe()
+    handle = await runtime.start(a_spec())
+    events = await collected(runtime, handle, an_input("hello"))
+    await runtime.stop(handle, 2.0)
+
+    assert "system-call-filter" in info.isolation and "private-root" not in info.isolation
+    assert events[-1].end is not None and not events[-1].end.error
 
 
 async def collected(

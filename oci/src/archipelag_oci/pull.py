@@ -14,6 +14,7 @@ from archipelag_oci.download import Progress, ignore
 from archipelag_oci.errors import BadDocument, BadReference, NoPlatform, TooLarge
 from archipelag_oci.manifests import (
     CONFIG_BYTES_MAX,
+    MANIFEST_BYTES_MAX,
     ImageConfig,
     ImageManifest,
     Index,
@@ -131,7 +132,8 @@ async def _by_digest(registry: Registry, reference: Reference, cache: BlobCache)
         raise BadReference(f"{reference} is a tag: pull by digest, `{reference.name}@sha256:…`")
     known = await asyncio.to_thread(cache.get, reference.digest)
     if known is not None:
-        return Fetched(await asyncio.to_thread(known.read_bytes), "", reference.digest)
+        data = await asyncio.to_thread(_small, known, MANIFEST_BYTES_MAX, "the manifest")
+        return Fetched(data, "", reference.digest)
     fetched = await registry.manifest(reference)
     await asyncio.to_thread(cache.put, reference.digest, fetched.data)
     return fetched
@@ -141,11 +143,19 @@ async def _config(
     registry: Registry, reference: Reference, manifest: ImageManifest, cache: BlobCache
 ) -> bytes:
     known = await asyncio.to_thread(cache.get, manifest.config.digest)
-    if known is not None and manifest.config.size <= CONFIG_BYTES_MAX:
-        return await asyncio.to_thread(known.read_bytes)
+    if known is not None:
+        return await asyncio.to_thread(_small, known, CONFIG_BYTES_MAX, "the config")
     data = await registry.blob(reference, manifest.config, CONFIG_BYTES_MAX)
     await asyncio.to_thread(cache.put, manifest.config.digest, data)
     return data
+
+
+def _small(path: Path, bytes_max: int, what: str) -> bytes:
+    """The blob may be anything that some image brought here, such as a layer. Raises TooLarge."""
+    size = path.stat().st_size
+    if size > bytes_max:
+        raise TooLarge(f"{what} has {size} bytes; {bytes_max} at most")
+    return path.read_bytes()
 
 
 async def _blob(

@@ -33,8 +33,12 @@ def input_errors(manifest: Manifest, given: Mapping[str, Any]) -> dict[str, list
         return {"input": ["has too many values to be checked"]}
     found: dict[str, list[str]] = {}
     errors = _compiled(_Schema(manifest.digest, manifest.input)).iter_errors(dict(given))
-    for error in islice(errors, ERRORS_MAX):
-        found.setdefault(_field(error), []).append(_said(error))
+    try:
+        for error in islice(errors, ERRORS_MAX):
+            found.setdefault(_field(error), []).append(_said(error))
+    except (ArithmeticError, TypeError):
+        # A manifest from before `schema.senseless`: a division by zero, a list that is none.
+        return {"input": ["cannot be checked: this Cargo's own schema is wrong"]}
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
@@ -72,6 +72,10 @@ class Offer:
         return self.state == "warm" or (self.startable and self.state != "failed")
 
 
+BOOT_SILENT: Final = timedelta(minutes=1)
+"""An Island that has started again with a lower number is believed after it was not heard for so long."""
+
+
 @dataclass(frozen=True)
 class Beat:
     """One heartbeat, decoded and verified."""
@@ -132,9 +136,13 @@ class Island:
             raise IslandRefused(f"this Island is {self.status.value}")
 
     def beat(self, beat: Beat, now: datetime) -> Island:
-        """Sign of life. A replayed or overtaken heartbeat of the same boot changes nothing."""
+        """Sign of life. One that is replayed or overtaken changes nothing, be it from an earlier boot: numbers follow
+        the machine's clock and rise over its starts, too. A clock that was set back counts once it has been silent."""
         self.check_may_connect()
-        if beat.boot_id == self.boot_id and beat.sequence <= self.sequence:
+        if beat.boot_id == self.boot_id:
+            if beat.sequence <= self.sequence:
+                return self
+        elif self.seen_at and now - self.seen_at < BOOT_SILENT and beat.sequence < self.sequence:
             return self
         target = IslandStatus.DRAINING if beat.draining else IslandStatus.READY
         moved = self if self.status is target else self._move(target)

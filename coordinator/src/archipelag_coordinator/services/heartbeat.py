@@ -16,7 +16,7 @@ from archipelag_coordinator.domain.fleet import AttemptKey
 from archipelag_coordinator.domain.island import Beat, Island, IslandStatus
 from archipelag_coordinator.domain.pacing import next_beat_s
 from archipelag_coordinator.domain.wishes import Wishes
-from archipelag_coordinator.errors import IslandRefused, NotFound
+from archipelag_coordinator.errors import Conflict, IslandRefused, NotFound
 from archipelag_coordinator.services.world import World
 
 
@@ -70,13 +70,17 @@ async def heartbeat(
 ) -> BeatAnswer:
     """Notes the sign of life in the fleet (saved with others once a second) and extends the leases it holds.
 
-    Raises NotFound for an Island that is not known.
+    Raises NotFound for an Island that is not known, Conflict for a heartbeat that somebody says again: no lease and no
+    Island lives by it.
     """
     before = world.fleet.get(island_id) or await _stored(world, island_id)
     try:
-        island = _placed(world, before.beat(beat, world.clock.now()))
+        heard = before.beat(beat, world.clock.now())
     except IslandRefused as refused:
         return _dismiss(world, held, str(refused))
+    if heard is before:
+        raise Conflict("this heartbeat was heard before, or a newer one was")
+    island = _placed(world, heard)
     room = world.fleet.room(island_id)
     world.fleet.saw(island, [one.key for one in held if not one.reported])
     stop, forget, resend = await _reconcile(world, island_id, held)

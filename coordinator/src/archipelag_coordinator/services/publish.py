@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from archipelag_contracts import cosign, tiers
+from archipelag_contracts import cosign, schema, tiers
 from archipelag_contracts.errors import BadManifest, BadSignature
 from archipelag_contracts.manifest import Manifest, parse_canonical
 from archipelag_contracts.signing import MANIFEST_PREFIX
@@ -136,7 +136,7 @@ def _read(submitted: Submitted) -> tuple[Manifest, Cosigned]:
     manifest = None
     try:
         manifest = parse_canonical(submitted.manifest)
-        if problems := tiers.exceeds(manifest):
+        if problems := tiers.exceeds(manifest) + schema.senseless(manifest.input):
             errors["manifest"] = problems
     except BadManifest as error:
         errors["manifest"] = error.problems

@@ -15,7 +15,12 @@ from archipelag_contracts.pb.archipelag.v1 import enrolment_pb2 as pb
 from archipelag_contracts.pb.archipelag.v1.common_pb2 import Capabilities
 from archipelag_contracts.pb.archipelag.v1.enrolment_pb2_grpc import EnrolmentStub
 from archipelag_contracts.signing import SigningKey
-from archipelag_coordinator.apps.islands.enrolment import EnrolmentService, _peer, start_enrolment
+from archipelag_coordinator.apps.islands.enrolment import (
+    RENEWALS_PER_MINUTE,
+    EnrolmentService,
+    _peer,
+    start_enrolment,
+)
 from archipelag_coordinator.apps.islands.nonces import Nonces
 from archipelag_coordinator.clock import SystemClock
 from archipelag_coordinator.domain.island import PairingCode
@@ -207,6 +212,40 @@ async def test_renewal_needs_the_islands_own_key(door: Door) -> None:
     unknown = builders.an_id("isl")
     assert (await refused(door.renew(unknown)))[0] is grpc.StatusCode.PERMISSION_DENIED
     assert (await refused(door.renew("isl_1")))[0] is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_strangers_renewals_keep_no_island_out(door: Door) -> None:
+    """Behind a proxy all come from one address, and without fresh credentials an Island is out within a day."""
+    await door.code()
+    island = (await door.enrol()).island_id
+    stranger = SigningKey.generate()
+
+    for _ in range(150):
+        await refused(door.renew(island, stranger))
+
+    assert (await door.renew(island)).broker_jwt
+
+
+async def test_one_islands_renewals_are_counted_and_use_up_no_nonces(door: Door) -> None:
+    await door.code()
+    island = (await door.enrol()).island_id
+
+    for _ in range(RENEWALS_PER_MINUTE):
+        await door.renew(island)
+
+    assert (await refused(door.renew(island)))[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_a_renewal_is_not_given_twice_for_one_nonce(door: Door) -> None:
+    await door.code()
+    island = (await door.enrol()).island_id
+    nonce = await door.nonce()
+    signature = door.key.sign(b"archipelag.v1.renew\n", nonce + b"\n" + island.encode())
+    request = pb.RenewRequest(island_id=island, nonce=nonce, signature=signature)
+
+    assert (await door.stub.Renew(request)).broker_jwt
+
+    assert (await refused(door.stub.Renew(request)))[0] is grpc.StatusCode.UNAUTHENTICATED
 
 
 async def test_a_suspended_island_gets_no_credentials_until_it_is_restored(

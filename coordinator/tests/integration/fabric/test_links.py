@@ -196,6 +196,43 @@ async def test_files_are_found_from_every_region(joined: Joined) -> None:
     assert await here.get(blob, 0) is None
 
 
+OF_THE_STREAMS = (
+    "STREAM.PURGE.REPORTS",
+    "STREAM.DELETE.REPORTS",
+    "STREAM.PURGE.OUTPUT",
+    "STREAM.DELETE.OUTPUT",
+    "STREAM.DELETE.BLOBS",
+    "STREAM.INFO.REPORTS",
+    "STREAM.MSG.GET.REPORTS",
+    "STREAM.NAMES",
+    "DIRECT.GET.OUTPUT",
+    "CONSUMER.LIST.REPORTS",
+    "CONSUMER.DELETE.REPORTS.coordinators",
+    "INFO",
+)
+
+
+async def test_another_regions_broker_has_no_say_over_streams(joined: Joined) -> None:
+    """Who has a link's file, or is that region's broker, reads no report out of ours, and takes none away."""
+    east, west = joined.east, joined.west
+    await make_blob_stream(east.connection)
+    js = east.connection.client.jetstream()
+    await js.publish(subjects.report(IslandId("isl_one")), b"report")
+    there = NatsBlobs(west.connection, "east")
+    async with asyncio.timeout(JOINED_S):
+        while True:  # The link has told of the streams by then.
+            with contextlib.suppress(ConnectionError):
+                await there.put(BlobId("blb_00000000000000000000000000"), 0, b"piece")
+                break
+
+    for asked in OF_THE_STREAMS:
+        with pytest.raises((nats.errors.TimeoutError, nats.errors.NoRespondersError)):
+            await west.connection.request(f"$JS.east.API.{asked}", b'{"seq":1}', 0.3)
+
+    standing = {one.config.name: one.state.messages for one in await js.streams_info()}
+    assert standing == {"REPORTS": 1, "OUTPUT": 0, "BLOBS": 1}
+
+
 async def test_an_islands_going_is_heard_in_the_other_region(
     joined: Joined, coordinator_identity: Any, eventually: Any, make_id: Callable[[str], str]
 ) -> None:

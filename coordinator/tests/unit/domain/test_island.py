@@ -87,6 +87,16 @@ def test_replayed_heartbeat_changes_nothing(sequence, boot, counts):
     assert (after is not island) == bool(counts)
 
 
+@pytest.mark.parametrize(("silent_s", "counts"), [(10, 0), (59, 0), (60, 1), (3600, 1)])
+def test_heartbeat_of_an_earlier_boot_counts_only_where_the_newer_one_is_silent(silent_s, counts):
+    island = an_island().beat(a_beat(sequence=100, boot_id="boot-2"), LATER)
+    now = LATER + timedelta(seconds=silent_s)
+
+    after = island.beat(a_beat(sequence=99, boot_id="boot-1"), now)
+
+    assert (after is not island) == bool(counts)
+
+
 @pytest.mark.parametrize("status", IslandStatus)
 @pytest.mark.parametrize("approved", [True, False])
 def test_accepts_work_when_ready_and_approved(status, approved):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from archipelag_contracts.ids import Epoch, IslandId, JobId, UserId
 from archipelag_coordinator.domain.attempt import AttemptStatus, Cause
 from archipelag_coordinator.domain.island import Beat, Island, IslandStatus
 from archipelag_coordinator.errors import (
+    Conflict,
     IllegalMove,
     InvalidInput,
     IslandRefused,
@@ -52,6 +54,13 @@ async def stored(scene: Scene, island_id: IslandId) -> Island:
         island = await tx.islands.get(island_id)
     assert island is not None
     return island
+
+
+async def lease_of(scene: Scene, job: JobId) -> datetime:
+    async with scene.store.begin() as tx:
+        attempt = await tx.attempts.get(job, Epoch(1))
+    assert attempt is not None
+    return attempt.lease_until
 
 
 async def test_a_pairing_code_ties_an_island_to_its_owner_once() -> None:
@@ -225,6 +234,28 @@ async def test_held_attempts_keep_their_lease_and_the_rest_is_stopped_forgotten_
         attempt = await tx.attempts.get(runs.id, Epoch(1))
     assert attempt is not None and attempt.status is AttemptStatus.RUNNING
     assert (attempt.lease_until - scene.clock.now()).total_seconds() == 60
+
+
+async def test_no_lease_lives_by_a_heartbeat_that_somebody_says_again() -> None:
+    """Whoever is on the way, or another region's broker, could keep a job at an Island that is long gone."""
+    scene = await a_scene()
+    island = await scene.island()
+    job = await scene.running()
+    held = [HeldNow((job.id, Epoch(1)), reported=False, next_position=0)]
+    earlier, recorded = a_beat(scene, sequence=8, boot_id="boot-1"), a_beat(scene, sequence=9)
+    await heartbeat(scene.world, island.id, earlier, held)
+    await heartbeat(scene.world, island.id, recorded, held)
+    lease_until = await lease_of(scene, job.id)
+    scene.clock.advance(30)
+
+    for replayed in (recorded, earlier):
+        with pytest.raises(Conflict):
+            await heartbeat(scene.world, island.id, replayed, held)
+
+    assert await lease_of(scene, job.id) == lease_until
+    seen = scene.world.fleet.get(island.id)
+    assert seen is not None and seen.boot_id == recorded.boot_id
+    assert seen.seen_at == scene.clock.now() - timedelta(seconds=30)
 
 
 async def test_a_draining_or_unapproved_island_is_told_that_it_gets_no_work() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -130,6 +131,10 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "by tag": ({"reference": "registry.example/theirs:latest"}, "reference"),
     "more than its tier has": (
         {"limits": Limits("restricted", seconds=3600, progress_s=60)},
+        "manifest",
+    ),
+    "a schema that no input can be checked by": (
+        {"input": {"type": "object", "properties": {"a": {"multipleOf": 0}}}},
         "manifest",
     ),
 }
@@ -415,9 +420,10 @@ async def test_island_gets_the_document_only_when_its_number_differs() -> None:
     scene = await a_listing()
     await load_catalogue(scene.world)
     island = await scene.island()
+    numbers = count(island.sequence + 1)
 
     async def answer(holds: HeldCatalogue) -> tuple[bool, bool]:
-        beat = a_beat_of(island, island.sequence + 1)
+        beat = a_beat_of(island, next(numbers))
         told = await heartbeat(scene.world, island.id, beat, [], holds)
         return told.document is not None, told.catalogue is not None
 

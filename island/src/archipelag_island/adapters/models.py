@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from archipelag_contracts.manifest import Manifest
+from archipelag_contracts.manifest import Manifest, Model
 
 from archipelag_island.errors import ModelUnavailable
 
@@ -55,25 +55,41 @@ class FetchedModels:
                 raise ModelUnavailable(
                     f"cannot use {self._folder} for models ({error.strerror}); set ARCHIPELAG_MODEL_DIR"
                 ) from error
-            path = self._folder / manifest.model.file
             wanted = manifest.model.sha256
-            if path.exists() and await asyncio.to_thread(self._sha256, path) == wanted:
-                return path
+            for path in self._places(manifest.model):
+                if path.exists() and await asyncio.to_thread(self._sha256, path) == wanted:
+                    return path
             needed = manifest.needs.disk_mb << 20
             if refusal := await asyncio.to_thread(self._over, needed):
                 raise ModelUnavailable(refusal)
-            fetched = await self._fetch(module, manifest)
+            pulled = manifest.model.source.startswith("oci:") and self._pull is not None
+            fetched = await (self._pulled(manifest) if pulled else self._fetch(module, manifest))
             found = await asyncio.to_thread(self._sha256, fetched)
             if found != wanted:
+                if pulled:
+                    fetched.unlink(missing_ok=True)  # The name is another's to have.
                 raise ModelUnavailable(
                     f"{fetched} is not {manifest.model.name}: its SHA-256 is {found}, not {wanted}"
                 )
             return fetched
 
+    def _places(self, model: Model) -> tuple[Path, Path]:
+        """Under its own name, or, where that is taken, in a folder named by its hash."""
+        return self._folder / model.file, self._folder / model.sha256 / model.file
+
+    async def _pulled(self, manifest: Manifest) -> Path:
+        assert manifest.model is not None and self._pull is not None
+        plain, own = self._places(manifest.model)
+        # What stands there may have been checked a moment ago for a Cargo that is about to load it.
+        place = own if plain.exists() else plain
+        try:
+            place.parent.mkdir(exist_ok=True)
+        except OSError as error:
+            raise ModelUnavailable(f"cannot use {place.parent}: {error.strerror}") from error
+        return await self._pull(manifest, place.parent)
+
     async def _fetch(self, module: str, manifest: Manifest) -> Path:
         assert manifest.model is not None
-        if manifest.model.source.startswith("oci:") and self._pull is not None:
-            return await self._pull(manifest, self._folder)
         if not (fetcher := _fetcher(module)):
             raise ModelUnavailable(
                 f"{manifest.model.file} is not in {self._folder} and {module or 'this Island'} cannot fetch it; "

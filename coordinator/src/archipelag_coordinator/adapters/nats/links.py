@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from archipelag_contracts import subjects
+from archipelag_contracts import streams, subjects
 from archipelag_contracts.signing import SigningKey
 
 from archipelag_coordinator.adapters.nats import credentials, jwt, nkey
@@ -20,7 +20,33 @@ SYSTEM_LINK: Final = "link-system.creds"
 _LINKS_ONLY: Final = ["LEAFNODE"]
 _URL: Final = re.compile(r"(nats-leaf|tls)://[A-Za-z0-9.\[\]:-]+")
 # A report is settled in the region where it was said: each has a stream of them.
-_STAYS: Final = {"deny": [subjects.ALL_REPORTS]}
+_STAYS: Final = (subjects.ALL_REPORTS,)
+# How streams are asked at home and from another region; who joins could call itself by our region's name.
+_STREAMS: Final = ("$JS.API", "$JS.*.API")
+_STAYING: Final = (streams.REPORTS.name, streams.OUTPUT.name)
+# Of streams, another region's Coordinators write, read and remove files in one, and need no more.
+_NO_SAY: Final = (
+    "$JS.ACK.>",
+    *(
+        f"{base}.{what}"
+        for base in _STREAMS
+        for what in (
+            *("INFO", "ACCOUNT.>", "META.>", "SERVER.>", "CONSUMER.>"),
+            *(
+                "STREAM.NAMES",
+                "STREAM.LIST",
+                "STREAM.CREATE.>",
+                "STREAM.UPDATE.>",
+                "STREAM.DELETE.>",
+            ),
+            *("STREAM.SNAPSHOT.>", "STREAM.RESTORE.>", "STREAM.PEER.>", "STREAM.LEADER.>"),
+            "STREAM.MSG.DELETE.>",
+            *(f"STREAM.*.{kept}" for kept in _STAYING),
+            *(f"STREAM.MSG.GET.{kept}" for kept in _STAYING),
+            *(f"DIRECT.GET.{kept}{rest}" for kept in _STAYING for rest in ("", ".>")),
+        )
+    ),
+)
 
 
 def write_links(keys: Keys, region: str, folder: Path) -> None:
@@ -37,13 +63,16 @@ def write_links(keys: Keys, region: str, folder: Path) -> None:
     for name, text in shown.items():
         credentials.write_once(folder / name, text)
         if (folder / name).read_text() != text:
-            raise FileExistsError(f"{folder / name} is another region's: choose another folder")
+            raise FileExistsError(
+                f"{folder / name} is another region's, or of an older version: choose another folder"
+            )
 
 
 def link_credentials(keys: Keys, region: str) -> str:
-    """For everything within the account but reports. Whoever has it hears all that Islands and Coordinators of other
-    regions say to this one, as its broker does, and can start no client by it."""
-    claims = credentials.user_claims() | {"pub": _STAYS, "sub": _STAYS}
+    """For everything within the account but reports and the rule over streams. Whoever has it hears all that Islands
+    and Coordinators of other regions say to this one, as its broker does, and can start no client by it."""
+    claims = credentials.user_claims()
+    claims |= {"pub": {"deny": [*_STAYS, *_NO_SAY]}, "sub": {"deny": list(_STAYS)}}
     return _file(keys, keys.account, keys.account_id, region, "link", claims)
 
 

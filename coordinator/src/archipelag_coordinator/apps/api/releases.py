@@ -15,7 +15,7 @@ from fastapi.responses import FileResponse
 from archipelag_coordinator.errors import NotFound
 
 NAMES: Final = re.compile(
-    r"release\.json|release\.json\.sig|sha256-[0-9a-f]{64}|install\.sh|launch\.sh|archipelag-island\.service"
+    r"sha256-[0-9a-f]{64}|(release\.json|install\.sh|launch\.sh|archipelag-island\.service)(\.sig)?"
 )
 
 router = APIRouter()

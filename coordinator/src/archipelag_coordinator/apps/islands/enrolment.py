@@ -32,7 +32,8 @@ log = logging.getLogger(__name__)
 REQUEST_BYTES_MAX: Final = 64 << 10
 CALLS_AT_ONCE_MAX: Final = 256
 PAIRINGS_PER_MINUTE: Final = 10
-RENEWALS_PER_MINUTE: Final = 120
+RENEWALS_PER_MINUTE: Final = 12
+"""Of one Island."""
 CODE_MAX: Final = 16
 NAME_MAX: Final = 256
 
@@ -79,7 +80,9 @@ class EnrolmentService(rpc.EnrolmentServicer):
                 grpc.StatusCode.INVALID_ARGUMENT, "the pairing code or the name is too long"
             )
         signed = request.nonce + b"\n" + request.pairing_code.encode()
-        self._check(request.public_key, ENROL_PREFIX, signed, request.nonce, request.signature)
+        # The signature is looked at first: nobody else can use up an Island's nonce.
+        self._check_signature(request.public_key, ENROL_PREFIX, signed, request.signature)
+        self._use_up(request.nonce)
         enrolled = await enroll(
             self._world,
             pairing_code=request.pairing_code,
@@ -91,7 +94,7 @@ class EnrolmentService(rpc.EnrolmentServicer):
         return self._reply(enrolled)
 
     async def _renew(self, request: pb.RenewRequest, peer: str) -> pb.EnrolReply:
-        await self._count(f"renew:{peer}", RENEWALS_PER_MINUTE, "renewals a minute")
+        del peer  # All Islands may come through one proxy: what a stranger says there must keep nobody out.
         try:
             island = island_id(request.island_id)
         except BadId as error:
@@ -99,9 +102,13 @@ class EnrolmentService(rpc.EnrolmentServicer):
         signed = request.nonce + b"\n" + request.island_id.encode()
 
         def holds(public_key: bytes) -> None:
-            self._check(public_key, RENEW_PREFIX, signed, request.nonce, request.signature)
+            self._check_signature(public_key, RENEW_PREFIX, signed, request.signature)
 
-        return self._reply(await renew(self._world, island, holds))
+        enrolled = await renew(self._world, island, holds)
+        # Counted where the Island has shown itself, and before a nonce is used up: there is room for so many only.
+        await self._count(f"renew:{island}", RENEWALS_PER_MINUTE, "renewals a minute")
+        self._use_up(request.nonce)
+        return self._reply(enrolled)
 
     async def _count(self, bucket: str, per_minute: int, what: str) -> None:
         world = self._world
@@ -109,10 +116,10 @@ class EnrolmentService(rpc.EnrolmentServicer):
         if wait_s is not None:
             raise RateLimited(wait_s, f"{per_minute} {what}")
 
-    def _check(
-        self, public_key: bytes, prefix: bytes, signed: bytes, nonce: bytes, signature: bytes
+    def _check_signature(
+        self, public_key: bytes, prefix: bytes, signed: bytes, signature: bytes
     ) -> None:
-        """Raises _Refused. The signature is looked at first: nobody else can use up an Island's nonce."""
+        """Raises _Refused."""
         try:
             verify(public_key, prefix, signed, signature)
         except BadSignature:
@@ -120,6 +127,9 @@ class EnrolmentService(rpc.EnrolmentServicer):
                 grpc.StatusCode.UNAUTHENTICATED,
                 "the signature does not hold: it must be made with the Island's own key over a fresh nonce",
             ) from None
+
+    def _use_up(self, nonce: bytes) -> None:
+        """Raises _Refused."""
         if not self._nonces.take(nonce):
             raise _Refused(
                 grpc.StatusCode.UNAUTHENTICATED,

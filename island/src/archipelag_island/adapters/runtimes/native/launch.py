@@ -18,6 +18,8 @@ from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 PR_CAPBSET_DROP = 24
+PR_SET_SECCOMP = 22
+SECCOMP_MODE_FILTER = 2
 PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
@@ -28,6 +30,8 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND = 1, 2, 4, 32, 4096
 MS_REC_PRIVATE = 16384 | (1 << 18)
+INSTRUCTION_BYTES = 8
+FILTER_BYTES_MAX = 4096 * INSTRUCTION_BYTES
 # Exit status that says: the confinement failed, the Cargo never began.
 NOT_CONFINED = 125
 
@@ -56,6 +60,8 @@ class Confinement:
     """Processors to run on; empty: any. A Cargo that means harm can choose others again: only a cpuset binds it."""
     limits: dict[str, int] = field(default_factory=dict)
     """Name of a resource limit → soft and hard value."""
+    seccomp_fd: int = -1
+    """An open file with a filter of system calls for us and all that we become; -1: none, or a sandbox sets it."""
 
     def encode(self) -> str:
         return json.dumps(asdict(self))
@@ -116,6 +122,23 @@ def confine(c: Confinement) -> None:
     check(libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0), "die with the Island")
     if os.getppid() != c.parent:
         raise OSError(3, "the Island is gone already")
+    if c.seccomp_fd >= 0:
+        _filter_calls(libc, os.read(c.seccomp_fd, FILTER_BYTES_MAX))
+        os.close(c.seccomp_fd)
+
+
+class _Program(ctypes.Structure):
+    """The kernel's `struct sock_fprog`."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
+
+
+def _filter_calls(libc: ctypes.CDLL, program: bytes) -> None:
+    """From here on, and for good. It needs no right, since no new ones can be had."""
+    given = _Program(len(program) // INSTRUCTION_BYTES, program)
+    if libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(given), 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"filter of system calls: {os.strerror(number)}")
 
 
 def _show(libc: ctypes.CDLL, paths: list[str]) -> None:

@@ -46,8 +46,14 @@ class Plan:
     def sandboxed(self) -> bool:
         return bool(self.rights.bubblewrap)
 
+    @property
+    def filtered(self) -> bool:
+        return self.sandboxed or self.rights.filtered
+
     def confinement(self, seccomp_fd: int, cgroup: Cgroup | None) -> Confinement:
-        return self._boxed(seccomp_fd, cgroup) if self.sandboxed else self._bare(cgroup)
+        if self.sandboxed:
+            return self._boxed(seccomp_fd, cgroup)
+        return self._bare(seccomp_fd, cgroup)
 
     def _boxed(self, seccomp_fd: int, cgroup: Cgroup | None) -> Confinement:
         folder, rights = str(self.exchange.folder), self.rights
@@ -84,7 +90,7 @@ class Plan:
             limits=self._limits(cgroup),
         )
 
-    def _bare(self, cgroup: Cgroup | None) -> Confinement:
+    def _bare(self, seccomp_fd: int, cgroup: Cgroup | None) -> Confinement:
         rights = self.rights
         home = str(self.exchange.folder / "tmp")
         limits = self._limits(cgroup)
@@ -105,6 +111,7 @@ class Plan:
             doors=cgroup.doors if cgroup else [],
             cpus=list(self.cpus),
             limits=limits,
+            seccomp_fd=seccomp_fd,
         )
 
     def _limits(self, cgroup: Cgroup | None) -> dict[str, int]:

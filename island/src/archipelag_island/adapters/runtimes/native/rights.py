@@ -14,6 +14,7 @@ from archipelag_island.adapters.runtimes.native.cgroups import CgroupParent
 from archipelag_island.adapters.runtimes.native.inside import landlock_version
 from archipelag_island.adapters.runtimes.native.launch import closed_above
 from archipelag_island.adapters.runtimes.native.sandbox import Interpreter, find_bubblewraps
+from archipelag_island.adapters.runtimes.seccomp.filters import UnknownMachine, machine_name
 from archipelag_island.runtime import RuntimeInfo
 
 # The range that systemd hands out for services without a user of their own.
@@ -33,6 +34,8 @@ class Rights:
     drop_capabilities: bool = False
     show: tuple[str, ...] = ()
     """Folders of the interpreter that this user could not reach, shown in a mount namespace."""
+    filtered: bool = False
+    """The process sets our filter of system calls itself before it becomes the Cargo; a sandbox has one anyway."""
     bubblewrap: str = ""
     """The program that builds a sandbox; empty: none does, and only what stands above holds."""
 
@@ -48,13 +51,25 @@ def candidates(interpreter: Interpreter) -> list[Rights]:
             found.append(Rights(uid, uid, drop_capabilities=True, show=closed, bubblewrap=program))
         else:
             found.append(Rights(own_user_namespace=True, bubblewrap=program))
-    if not root:
-        return [*found, Rights(own_user_namespace=True)]
+    bare = _bare(interpreter, uid) if root else [Rights(own_user_namespace=True)]
+    # The filter, be it alone, comes before giving it up: it is what stands behind a WASM module.
+    filtered = [replace(one, filtered=True) for one in (*bare, Rights())] if _can_filter() else []
+    return [*found, *filtered, *bare]
+
+
+def _can_filter() -> bool:
+    try:
+        return sys.platform == "linux" and bool(machine_name())
+    except UnknownMachine:
+        return False
+
+
+def _bare(interpreter: Interpreter, uid: int) -> list[Rights]:
+    """As root, without a sandbox."""
     own = Rights(own_network=True, drop_capabilities=True)
     mine = replace(own, uid=uid, gid=uid)
     hidden = tuple(p for p in interpreter.closed if Path(p).is_dir())
     return [
-        *found,
         mine,
         *([replace(mine, show=hidden)] if hidden else []),
         Rights(uid, uid, drop_capabilities=True),
@@ -87,6 +102,9 @@ def told(rights: Rights, groups: CgroupParent | None, executor: str) -> RuntimeI
             isolation.append("landlock")
         else:
             missing.append("Landlock, which this kernel has not: nothing backs up the private root")
+    elif rights.filtered:
+        isolation.append("system-call-filter")
+        missing.append("shares the kernel with the host, behind a filter of system calls")
     else:
         missing.append("shares the kernel with the host, without a system call filter")
     if rights.uid >= 0:

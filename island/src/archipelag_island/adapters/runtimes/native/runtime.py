@@ -2,9 +2,10 @@
 
 Where bubblewrap works, as root or not, it gets a root of its own with nothing in it but what an interpreter needs, its
 own user, process, network and other namespaces, bounded memory for files, our filter of system calls, Landlock where
-the kernel has it, and control groups where the Island may make them. Elsewhere it is a confined child process: no
-network if that can be had, another user if we are root, resource limits, a bare environment; then only the network's
-own Cargos may run. In both it dies with the Island. It shares the kernel; what else is missing is said in `probe`.
+the kernel has it, and control groups where the Island may make them. Elsewhere it is a confined child process: our
+filter and no network if they can be had, another user if we are root, resource limits, a bare environment; then only
+the network's own Cargos may run. In both it dies with the Island. It shares the kernel; what else is missing is said
+in `probe`.
 """
 
 from __future__ import annotations
@@ -235,10 +236,10 @@ async def _start(
     plan: Plan, cgroup: Cgroup | None, pass_fds: tuple[int, ...] = ()
 ) -> ConfinedProcess:
     """Raises OSError."""
-    with filter_file(plan.tier.syscalls, wanted=plan.sandboxed) as filter_fd:
+    with filter_file(plan.tier.syscalls, wanted=plan.filtered) as filter_fd:
         process = await ConfinedProcess.start(
             plan.confinement(filter_fd, cgroup),
-            pass_fds=(*pass_fds, filter_fd) if plan.sandboxed else pass_fds,
+            pass_fds=(*pass_fds, filter_fd) if plan.filtered else pass_fds,
             cgroup=cgroup,
             nested=plan.sandboxed,
             memory_bytes=plan.tier.memory_bytes,
