@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from typing import Final
 
 from archipelag_coordinator.domain.job import Job
-from archipelag_coordinator.domain.lines import LineKey
+from archipelag_coordinator.domain.lines import Kept, LineKey
 from archipelag_coordinator.domain.waits import Rooms, Wait
 from archipelag_coordinator.errors import InvalidInput, Overloaded
 from archipelag_coordinator.services.ports import Tx
@@ -74,14 +73,14 @@ def check_wait(world: World, job: Job) -> None:
     slots, target_s = rooms(world), _target_s(world, job)
     told = forecast.kept.time_of(key, job.request_hash)
     came_back = told is not None and told <= now
-    kept = Counter[LineKey]() if came_back else forecast.kept.due(now)
-    wait = forecast.wait(key, slots, kept=kept)
+    forecast.kept.ripen(now)
+    wait = forecast.wait(key, slots, kept=Kept.NOBODY if came_back else Kept.DUE)
     if wait.seconds is None or wait.seconds <= (_limit_s(world, job) if came_back else target_s):
         forecast.kept.give_up(key, job.request_hash)
         return
     if told is None or came_back:
         forecast.kept.give_up(key, job.request_hash)
-        later = forecast.wait(key, slots, kept=forecast.kept.all())
+        later = forecast.wait(key, slots, kept=Kept.TOLD)
         assert later.seconds is not None, "what was known a moment ago is known still"
         too_long_s = max(RETRY_LEAST_S, later.seconds - target_s)
         chance = world.ids.chance()
