@@ -73,6 +73,7 @@ from archipelag_coordinator.clock import SystemClock
 from archipelag_coordinator.config import Settings
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.fleet import Fleet
+from archipelag_coordinator.domain.place_tokens import PlaceTokens
 from archipelag_coordinator.errors import CoordinatorError, InvalidInput, StaleAttempt
 from archipelag_coordinator.ids import SystemIds
 from archipelag_coordinator.services import upkeep
@@ -219,6 +220,7 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
             version=__version__,
             nudge=runner.nudge,
             traces=_traces(settings, home, clock, stack),
+            place_tokens=PlaceTokens(_shared_secret(keys, b"archipelag places\n")),
         )
         stack.push_async_callback(_look_after(world, relay).close)
         presence = Presence(world)
