@@ -51,15 +51,19 @@ class Account:
 
 
 class Listening(httpx.AsyncBaseTransport):
-    """Lets requests of one call through, and notes what they were answered and told."""
+    """Lets requests of one call through, each try to another Coordinator, as behind a balancer, and notes what they
+    were answered and told."""
 
-    def __init__(self, inner: httpx.AsyncBaseTransport, told: Told) -> None:
+    def __init__(self, inner: httpx.AsyncBaseTransport, told: Told, ports: list[int]) -> None:
         self._inner = inner
         self._told = told
+        self._ports = ports
         self._not_before = 0.0
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self._told.early += time.monotonic() < self._not_before - EARLY_S
+        self._ports.append(self._ports.pop(0))
+        request.url = request.url.copy_with(port=self._ports[-1])
         response = await self._inner.handle_async_request(request)
         self._told.statuses.append(response.status_code)
         if response.status_code == 429:
@@ -102,16 +106,16 @@ class Crowd:
     ) -> None:
         told = Told(account.name)
         self.told.append(told)
-        bases = [one.base for one in self._network.coordinators]
-        turn = number % len(bases)  # Each by another Coordinator first, as behind a balancer.
+        ports = [one.port for one in self._network.coordinators]
+        turn = number % len(ports)
         knobs = {"items": items, "delay_ms": delay_ms, "seeded": True}
         # Whoever asks for ten times as much is not the first with all of it.
         await asyncio.sleep(SPREAD_S * number / account.requests)
         client = AsyncClient(
-            ",".join(bases[turn:] + bases[:turn]),
+            self._network.coordinators[0].base,
             account.key,
             retries_max=RETRIES_MAX,
-            transport_layer=Listening(inner, told),
+            transport_layer=Listening(inner, told, ports[turn:] + ports[:turn]),
         )
         # Not closed: its transport is everybody's.
         try:
