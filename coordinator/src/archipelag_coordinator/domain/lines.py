@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import Enum
 from typing import NamedTuple
 
-from archipelag_contracts.ids import CargoDigest, UserId
+from archipelag_contracts.ids import CargoDigest, JobId, UserId
 
 from archipelag_coordinator.domain.turns import Turns
 
@@ -30,6 +30,16 @@ class Line:
     queued: int
     running: int
     since: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A job that waits: `before` of its own line come before it; `since`: when it was made."""
+
+    job_id: JobId
+    key: LineKey
+    before: int
+    since: datetime
 
 
 @dataclass(frozen=True)
