@@ -186,8 +186,7 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
         bus = NatsIslandBus(connection, keys.assignment)
         stack.push_async_callback(bus.close)
         blobs = _blobs(settings, connection, clock)
-        mail = _mail(settings, clock)
-        provider = _provider(settings, clock)
+        mail, provider = _mail(settings, clock), _provider(settings, clock)
         monitor = BrokerMonitor(settings.nats_monitor_urls) if settings.nats_monitor_urls else None
         for part in (blobs, mail, provider, monitor):
             if isinstance(part, S3Blobs | Outbox | OpenIdProvider | BrokerMonitor):
