@@ -15,7 +15,7 @@
   names are Python's. A stream is the list of what it gives; a chat stream an object with `pieces` and what it knows at
   its end. An error is `{"error": {"type", "message", …}}` with its fields.
 
-Nothing is tried again while they are replayed, but a stream that broke is taken up.
+Nothing is tried again while they are replayed but what has a `then`.
 """
 
 from __future__ import annotations
@@ -37,10 +37,13 @@ from archipelag import ArchipelagError
 FILE = Path(__file__).with_name("exchanges.json")
 API = "/api/v1"
 KEY = "ak_recorded"
-HEADERS_SENT = ("authorization", "idempotency-key", "last-event-id", "range", "if-range")
+HEADERS_SENT = (
+    *("authorization", "idempotency-key", "last-event-id", "range", "if-range"),
+    *("x-archipelag-within", "x-archipelag-place"),
+)
 HEADERS_ANSWERED = (
     *("content-type", "retry-after", "x-archipelag-job", "x-archipelag-island", "x-should-retry"),
-    *("etag", "content-range"),
+    *("etag", "content-range", "x-archipelag-place"),
 )
 ERROR_FIELDS = (
     *("status", "code", "param", "retry_after", "required", "available", "errors", "reasons"),

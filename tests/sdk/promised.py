@@ -157,9 +157,30 @@ TOO_MANY = {
 }
 
 
+PLACE = {"x-archipelag-place": "19b796dfd10.YGQPd0tBViJUM-Kr8ogJkLZR0yJ8jsO1T1wnHscFaLI"}
+JOB = {
+    "id": JOBS[0],
+    "status": "queued",
+    "workload_slug": "echo",
+    "input": {"text": "soon"},
+    "created_at": "2026-11-27T18:20:00.000Z",
+    "wait": {"ahead": 2, "expected_wait_s": 7.5},
+}
+OVERLOADED = {
+    "code": "overloaded",
+    "message": "31 jobs are before this one, which would wait about 24 s for an Island and should wait 20 s at most; "
+    "come back in 4 s",
+    "type": "rate_limit_error",
+    "wait_s": 24.2,
+    "wait_target_s": 20.0,
+    "retry_after_s": 4,
+    "ahead": 31,
+}
+
+
 def exchanges() -> list[dict[str, Any]]:
     """Without their results."""
-    return _work() + _books() + _changes() + _people()
+    return _work() + _waits() + _books() + _changes() + _people()
 
 
 def _work() -> list[dict[str, Any]]:
@@ -187,6 +208,33 @@ def _work() -> list[dict[str, Any]]:
             "GET /hosts/isl_01m8f3/why",
             ISLAND_WHY,
         ),
+    ]
+
+
+def _waits() -> list[dict[str, Any]]:
+    said = {"text": "soon"}
+    asked = {"workload": "echo", "input": said}
+    body = asked
+    away = _one("a job sent away", "create_job", asked, "POST /jobs", OVERLOADED, 429, body)
+    away["response"]["headers"] |= {"retry-after": "4"} | PLACE
+    back = _one("", "create_job", asked, "POST /jobs", JOB, 201, body)
+    back["request"]["headers"] |= PLACE
+    soon = _one(
+        "a job of use within some seconds",
+        "create_job",
+        asked | {"within_s": 2.5},
+        "POST /jobs",
+        JOB,
+        201,
+        body,
+    )
+    soon["request"]["headers"] |= {"x-archipelag-within": "2.5"}
+    return [
+        away,
+        away
+        | {"name": "a job sent away that comes back and shows its place"}
+        | {"then": [{"request": back["request"], "response": back["response"]}]},
+        soon,
     ]
 
 

@@ -63,7 +63,6 @@ from archipelag_coordinator.apps.islands.files import BUSY, IslandFiles
 from archipelag_coordinator.apps.islands.heartbeats import Heartbeats
 from archipelag_coordinator.apps.islands.known import KnownKeys
 from archipelag_coordinator.apps.islands.nonces import Nonces
-from archipelag_coordinator.apps.islands.presence import Presence
 from archipelag_coordinator.apps.islands.reports import Reports
 from archipelag_coordinator.apps.loops.runner import Runner
 from archipelag_coordinator.apps.loops.table import TABLE
@@ -73,6 +72,7 @@ from archipelag_coordinator.apps.web.settings import PagesSettings
 from archipelag_coordinator.clock import SystemClock
 from archipelag_coordinator.config import Settings
 from archipelag_coordinator.domain.fleet import Fleet
+from archipelag_coordinator.domain.place_tokens import PlaceTokens
 from archipelag_coordinator.errands import cancel_handed, leave, look_after
 from archipelag_coordinator.errors import InvalidInput
 from archipelag_coordinator.ids import SystemIds
@@ -181,8 +181,7 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
         bus = NatsIslandBus(connection, keys.assignment)
         stack.push_async_callback(bus.close)
         blobs = _blobs(settings, connection, clock)
-        mail = _mail(settings, clock)
-        provider = _provider(settings, clock)
+        mail, provider = _mail(settings, clock), _provider(settings, clock)
         monitor = BrokerMonitor(settings.nats_monitor_urls) if settings.nats_monitor_urls else None
         for part in (blobs, mail, provider, monitor):
             if isinstance(part, S3Blobs | Outbox | OpenIdProvider | BrokerMonitor):
@@ -215,12 +214,10 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
             version=__version__,
             nudge=runner.nudge,
             traces=_traces(settings, home, clock, stack),
+            place_tokens=PlaceTokens(_shared_secret(keys, b"archipelag places\n")),
         )
-        await look_after(world, runner, relay, bus, stack)
-        presence = Presence(world)
-        stack.push_async_callback(presence.close)
+        await look_after(world, runner, relay, bus, broker, stack)
         await bus.listen_keys_changed(door.forget)
-        await broker.listen_presence(presence.gone, presence.back, presence.unsure)
         yield Parts(world, store, connection, bus, relay, leader, runner, keys, door, monitor)
 
 

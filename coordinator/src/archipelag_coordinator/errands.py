@@ -10,9 +10,11 @@ from typing import Any, Final
 
 from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
 
+from archipelag_coordinator.adapters.nats.broker import NatsBroker
 from archipelag_coordinator.adapters.nats.chunk_relay import NatsChunkRelay
 from archipelag_coordinator.adapters.nats.island_bus import NatsIslandBus
 from archipelag_coordinator.adapters.postgres.store import UNREACHABLE
+from archipelag_coordinator.apps.islands.presence import Presence
 from archipelag_coordinator.apps.loops.runner import Runner
 from archipelag_coordinator.apps.loops.table import note_adopted
 from archipelag_coordinator.domain.attempt import Cause
@@ -48,11 +50,19 @@ class Errands:
 
 
 async def look_after(
-    world: World, runner: Runner, relay: NatsChunkRelay, bus: NatsIslandBus, stack: AsyncExitStack
+    world: World,
+    runner: Runner,
+    relay: NatsChunkRelay,
+    bus: NatsIslandBus,
+    broker: NatsBroker,
+    stack: AsyncExitStack,
 ) -> None:
-    """What follows from an attempt's end and from another Coordinator's, until the stack ends."""
+    """What follows from the end of an attempt, an Island's connection or another Coordinator, until the stack ends."""
     errands = Errands()
     stack.push_async_callback(errands.close)
+    presence = Presence(world)
+    stack.push_async_callback(presence.close)
+    await broker.listen_presence(presence.gone, presence.back, presence.unsure)
     await bus.listen_left(lambda was: errands.run(take_left(runner, world, was)))
     relay.on_wrong = lambda job, island, epoch: errands.run(end_wrong(world, job, island, epoch))
     relay.on_end = lambda job, _island, _epoch: errands.run(look_soon(world, job))

@@ -133,7 +133,15 @@ class Overloaded(CoordinatorError):
 
     code = "overloaded"
 
-    def __init__(self, wait_s: float, target_s: float, retry_after_s: float, ahead: int) -> None:
+    def __init__(
+        self,
+        wait_s: float,
+        target_s: float,
+        retry_after_s: float,
+        ahead: int,
+        place: str | None = None,
+    ) -> None:
+        """`place`: to be shown on coming back, which any Coordinator understands; None where no place is kept."""
         super().__init__(
             f"{ahead} jobs are before this one, which would wait about {wait_s:.0f} s for an Island and should wait"
             f" {target_s:.0f} s at most; come back in {retry_after_s:.0f} s"
@@ -142,6 +150,7 @@ class Overloaded(CoordinatorError):
         self.target_s = target_s
         self.retry_after_s = retry_after_s
         self.ahead = ahead
+        self.place = place
 
 
 class NoPlacement(CoordinatorError):

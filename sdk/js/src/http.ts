@@ -79,6 +79,8 @@ const BACKOFF_MAX_S = 8;
 const RESUMED_RETRIES = 8;
 /** Told to wait longer than this, a program does better to hear of it than to hang. */
 const RETRY_AFTER_MAX_S = 30;
+/** What the network gives with the time to come back, and keeps a place in line for: any Coordinator understands it. */
+const PLACE = "X-Archipelag-Place";
 /** A stream gives a sign of life every 15 s; after this long without one its line is dead, whatever TCP believes. */
 const STREAM_SILENCE_MS = 45_000;
 
@@ -144,9 +146,10 @@ export class Http {
   async #tried<T>(call: Call, take: (line: Line) => Promise<T>): Promise<T> {
     const key = call.idempotencyKey ?? newKey();
     const retries = this.#retriesOf(call);
+    let place: string | null = null;
     for (let tries = 1; ; tries++) {
       call.signal?.throwIfAborted();
-      const request = this.#request(call, key);
+      const request = this.#request(call, key, place);
       const address = this.#addresses[this.#turn % this.#addresses.length] as string;
       const watch = new Watch(call.signal);
       let failure: ArchipelagError;
@@ -155,6 +158,7 @@ export class Http {
         const line = await this.#begin(call, address, request, watch);
         if (line.response.ok) return await take(line);
         const refusal = await refusalOf(line);
+        place = line.response.headers.get(PLACE) ?? place;
         if (call.goneIsDone && tries > 1 && refusal.status === 404)
           return await take(new Line(new Response(), watch, 1, false));
         failure = refusal;
@@ -186,13 +190,14 @@ export class Http {
     }
   }
 
-  #request(call: Call, key: string): RequestInit {
+  #request(call: Call, key: string, place: string | null): RequestInit {
     const headers: Record<string, string> = {
       Accept: call.stream ? "text/event-stream, */*" : "application/json",
       ...this.#headers,
       ...call.headers,
     };
     if (call.json !== undefined) headers["Content-Type"] = "application/json";
+    if (place) headers[PLACE] = place;
     if (call.lastEventId) headers["Last-Event-ID"] = call.lastEventId;
     if (call.method !== "GET") {
       headers["Idempotency-Key"] = key;

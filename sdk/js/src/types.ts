@@ -70,7 +70,7 @@ export type JobEvent = { readonly id: string } & (
       readonly type: "status";
       readonly content: string;
       readonly reasons?: readonly string[];
-      /** Jobs before it, and how long they take; of one that waits, at the beginning of a stream. */
+      /** Jobs before it, and how long they take; of one that waits, and again when that has changed. */
       readonly ahead?: number;
       readonly expectedWaitS?: number | null;
     }

@@ -40,6 +40,7 @@ function made(client, { method, args }) {
       (method === "create_key" && name === "name") ||
       (method === "grant_credits" && (name === "amount" || name === "cause"));
     if (first || named) positional.push(given);
+    else if (name === "within_s") options.withinMs = given * 1000;
     else options[camel(name)] = given;
   }
   return client[camel(method)](...positional, options);

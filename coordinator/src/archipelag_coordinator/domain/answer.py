@@ -10,6 +10,7 @@ from archipelag_contracts.ids import Epoch, IslandId, JobId
 
 from archipelag_coordinator.domain.attempt import Cause, Usage
 from archipelag_coordinator.domain.items import Items
+from archipelag_coordinator.domain.waits import Wait
 
 ITEM_BYTES_MAX: Final = 64 * 1024
 PREVIEW_BYTES_MAX: Final = 64 * 1024
@@ -76,6 +77,7 @@ class Answer:
         "running",
         "size_bytes",
         "size_bytes_max",
+        "stands",
         "stored",
         "taken",
         "texts",
@@ -119,6 +121,8 @@ class Answer:
         """The newest."""
         self.waiting: tuple[str, ...] = ()
         """Why no Island has taken the job yet, in words."""
+        self.stands: Wait | None = None
+        """Where it stood in line a moment ago, for readers; None before anybody looked."""
         self.taken = 0
         """One past the highest position that was handed to any reader for writing."""
         self.delivered = 0
@@ -173,6 +177,7 @@ class Answer:
         assert epoch > self.epoch
         self.epoch = epoch
         self.island_id = island_id
+        self.stands = None
         self.heard_at = now
         self.attempt_end = None
         self.running = False
@@ -219,6 +224,13 @@ class Answer:
         self.running = True
         self.heard_at = max(self.heard_at, now)
         self.waiting = ()
+        self.wake()
+
+    def stand(self, wait: Wait) -> None:
+        """Somebody has looked where the job stands in line."""
+        if wait == self.stands:
+            return
+        self.stands = wait
         self.wake()
 
     def wait(self, reasons: tuple[str, ...]) -> None:

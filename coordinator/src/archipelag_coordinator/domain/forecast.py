@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
 from archipelag_coordinator.domain.kept_places import KeptPlaces
-from archipelag_coordinator.domain.lines import LineKey, Lines
+from archipelag_coordinator.domain.lines import Kept, LineKey, Lines
 from archipelag_coordinator.domain.slot_time import SlotTimes
 from archipelag_coordinator.domain.waits import Rooms, Wait, expected
 
@@ -24,7 +24,7 @@ class Forecast:
     def __init__(self) -> None:
         self.lines = Lines()
         self.slot_times = SlotTimes()
-        self.kept = KeptPlaces()
+        self.kept = KeptPlaces(self.lines.keep)
         self.remembers = False
         """It has learnt from jobs that ended before this process began."""
         self._rooms = Rooms()
@@ -44,7 +44,7 @@ class Forecast:
         *,
         before: int | None = None,
         since: datetime | None = None,
-        kept: Mapping[LineKey, int] | None = None,
+        kept: Kept = Kept.NOBODY,
     ) -> Wait:
         """Of a job as `Lines.ahead_of` is asked about it."""
         ahead = self.lines.ahead_of(key, before=before, since=since, kept=kept)

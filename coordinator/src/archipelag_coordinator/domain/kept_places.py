@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from typing import Final
 
-from archipelag_coordinator.domain.lines import LineKey
+from archipelag_coordinator.domain.lines import Kept, LineKey
 
 GRACE_S: Final = 10.0
 """How long a place is kept after its time."""
@@ -14,6 +16,9 @@ KEPT_OF_LINE_MAX: Final = 100
 """Who was sent away oftener is told a time all the same, and no more place is kept."""
 JITTER: Final = 0.2
 """By at most so much longer than reckoned everybody is sent away, each by another part of it."""
+SPARE_MAX: Final = 64
+
+Place = tuple[LineKey, bytes]
 
 
 class KeptPlaces:
@@ -23,9 +28,17 @@ class KeptPlaces:
     Who asks again before the time is told the same time: it gains nothing and costs nothing.
     """
 
-    def __init__(self) -> None:
-        self._times: OrderedDict[tuple[LineKey, bytes], float] = OrderedDict()
-        self._of_line: Counter[LineKey] = Counter()
+    def __init__(self, counted: Callable[[LineKey, Kept, int], None]) -> None:
+        """`counted` is told how many places of a line are kept, whenever that has changed."""
+        self.told: Counter[LineKey] = Counter()
+        """How many are kept, by line."""
+        self.due: Counter[LineKey] = Counter()
+        """Those of them whose time has come."""
+        self._counted = counted
+        self._times: OrderedDict[Place, float] = OrderedDict()
+        self._ripe: OrderedDict[Place, float] = OrderedDict()
+        self._next: list[tuple[float, Place]] = []
+        """A heap of those that are not ripe, with some that are kept no more."""
 
     def __len__(self) -> int:
         return len(self._times)
@@ -36,10 +49,11 @@ class KeptPlaces:
 
     def keep(self, key: LineKey, request: bytes, wait_s: float, chance: float, now: float) -> float:
         """When to come back, in seconds from now. `chance` is uniform in [0, 1)."""
-        time = now + wait_s * (1 + JITTER * chance)
-        if self._of_line[key] < KEPT_OF_LINE_MAX and (key, request) not in self._times:
-            self._times[key, request] = time
-            self._of_line[key] += 1
+        time, place = now + wait_s * (1 + JITTER * chance), (key, request)
+        if self.told[key] < KEPT_OF_LINE_MAX and place not in self._times:
+            self._times[place] = time
+            self._push(time, place)
+            self._count(self.told, key, Kept.TOLD, 1)
             if len(self._times) > KEPT_MAX:
                 self.give_up(*next(iter(self._times)))
         return time - now
@@ -48,19 +62,36 @@ class KeptPlaces:
         """It was taken, or nobody came for it."""
         if self._times.pop((key, request), None) is None:
             return
-        self._of_line[key] -= 1
-        if not self._of_line[key]:
-            del self._of_line[key]
+        self._count(self.told, key, Kept.TOLD, -1)
+        if self._ripe.pop((key, request), None) is not None:
+            self._count(self.due, key, Kept.DUE, -1)
+
+    def ripen(self, now: float) -> None:
+        """The time of some may have come."""
+        while self._next and self._next[0][0] <= now:
+            time, place = heapq.heappop(self._next)
+            if self._times.get(place) == time and place not in self._ripe:
+                self._ripe[place] = time
+                self._count(self.due, place[0], Kept.DUE, 1)
 
     def sweep(self, now: float) -> None:
-        """Nobody came for these."""
-        for key, request in [one for one, at in self._times.items() if at + GRACE_S < now]:
-            self.give_up(key, request)
+        """Nobody came for those whose time is long past."""
+        self.ripen(now)
+        while self._ripe:
+            place, time = next(iter(self._ripe.items()))
+            if time + GRACE_S >= now:
+                return
+            self.give_up(*place)
 
-    def all(self) -> Counter[LineKey]:
-        """How many are kept, by line."""
-        return self._of_line.copy()
+    def _push(self, time: float, place: Place) -> None:
+        heapq.heappush(self._next, (time, place))
+        if len(self._next) > 2 * len(self._times) + SPARE_MAX:
+            self._next = [(at, one) for one, at in self._times.items() if one not in self._ripe]
+            heapq.heapify(self._next)
 
-    def due(self, now: float) -> Counter[LineKey]:
-        """Those of them whose time has come."""
-        return Counter(key for (key, _), at in self._times.items() if at <= now)
+    def _count(self, places: Counter[LineKey], key: LineKey, kind: Kept, change: int) -> None:
+        places[key] += change
+        count = places[key]
+        if not count:
+            del places[key]
+        self._counted(key, kind, count)

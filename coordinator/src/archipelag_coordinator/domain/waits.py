@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from archipelag_contracts.ids import CargoDigest
 
 from archipelag_coordinator.domain.lines import Ahead
+
+NEWS_S: Final = 2.0
+"""A wait that has changed by less is no news."""
 
 
 @dataclass
@@ -39,6 +43,12 @@ class Wait:
 
     ahead: int
     seconds: float | None
+
+    def is_news_after(self, told: Wait | None) -> bool:
+        """Whether whoever was told that is to be told this."""
+        if told is None or told.ahead != self.ahead or told.seconds is None or self.seconds is None:
+            return told != self
+        return abs(told.seconds - self.seconds) >= NEWS_S
 
 
 def expected(

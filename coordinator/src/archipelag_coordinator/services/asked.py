@@ -42,6 +42,8 @@ class Submission:
     """The reader has the beginning of the answer already: only a job that stands will do."""
     within_s: float | None = None
     """Its customer has no use for the answer later than so many seconds from now."""
+    place: str | None = None
+    """What it was given with the time to come back, when it was sent away before."""
     job_id: JobId | None = None
     """The id that a batch has promised for this member, which is claimed in the same step."""
 

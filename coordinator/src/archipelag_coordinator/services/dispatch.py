@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -149,7 +150,28 @@ def _count_wait(world: World, given: Given, answer: Answer) -> None:
 
 
 async def _give(world: World, job_id: JobId) -> Job | Given:
-    """One transaction: the job's next epoch begins on the chosen Island, or the reasons are kept."""
+    """Begins the job's next epoch on the chosen Island, or keeps the reasons why nobody takes it."""
+    taken: Attempt | None = None
+
+    def take(attempt: Attempt) -> None:
+        # Before anything is awaited, so that jobs that are given away at the same time do not all see the same slot.
+        nonlocal taken
+        taken = attempt
+        world.fleet.assigned(attempt.island_id, (attempt.job_id, attempt.epoch))
+
+    try:
+        given = await _store_next(world, job_id, take)
+    except BaseException:
+        if taken is not None:
+            world.fleet.freed(taken.island_id, (taken.job_id, taken.epoch))
+        raise
+    if isinstance(given, Given):
+        world.forecast.lines.began(line_of(given.job), waited=True)
+    return given
+
+
+async def _store_next(world: World, job_id: JobId, take: Callable[[Attempt], None]) -> Job | Given:
+    """In one transaction. `take` is told of the attempt as soon as there is one."""
     now = world.clock.now()
     async with world.store.begin() as tx:
         job = await tx.jobs.lock(job_id)
@@ -171,16 +193,14 @@ async def _give(world: World, job_id: JobId) -> Job | Given:
             placement = _place(world, wanted)
         except NoPlacement as nobody:
             return await _keep_reasons(world, tx, job, nobody)
-        # Most Cargos read none, and their jobs are not asked about at the database.
-        files = tuple(await tx.files.inputs(job.id)) if cargo.manifest.reads_files else ()
         started = job.start(now)
         begin = Position(answer.next)
         attempt = _attempt(world, started, placement, begin)
+        take(attempt)
+        # Most Cargos read none, and their jobs are not asked about at the database.
+        files = tuple(await tx.files.inputs(job.id)) if cargo.manifest.reads_files else ()
         await tx.jobs.save(started, was=job)
         await tx.attempts.add(attempt)
-    # Counted at once, so that a hundred requests in the same instant do not all see the same free slot.
-    world.fleet.assigned(attempt.island_id, (job.id, attempt.epoch))
-    world.forecast.lines.began(line_of(job), waited=True)
     return Given(started, attempt, cargo, files)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from datetime import datetime, timedelta
 from typing import Final
 
 from archipelag_coordinator.domain.job import Job
-from archipelag_coordinator.domain.lines import LineKey
+from archipelag_coordinator.domain.lines import Kept, LineKey
 from archipelag_coordinator.domain.waits import Rooms, Wait
 from archipelag_coordinator.errors import InvalidInput, Overloaded
 from archipelag_coordinator.services.ports import Tx
@@ -18,6 +18,8 @@ HELD_MAX: Final = 2_000
 """Jobs that a new process learns from."""
 RETRY_LEAST_S: Final = 1.0
 IN_LINE: Final = "others wait for the same slots: it is given one in its turn"
+PLACE: Final = "X-Archipelag-Place"
+"""The header that names a place in line, given with the time to come back and shown then."""
 WITHIN: Final = "X-Archipelag-Within"
 """The header in which a customer says within how many seconds an answer is of use."""
 
@@ -36,6 +38,8 @@ async def read_lines(world: World) -> None:
     forecast.slot_times.remember(held)
     forecast.remembers = True
     forecast.kept.sweep(world.clock.monotonic())
+    if world.place_tokens is not None:
+        world.place_tokens.sweep(world.clock.now())
 
 
 def rooms(world: World) -> Rooms:
@@ -66,29 +70,61 @@ async def wait_of(world: World, tx: Tx, job: Job) -> Wait:
     return world.forecast.wait(line_of(job), rooms(world), before=before, since=job.created_at)
 
 
-def check_wait(world: World, job: Job) -> None:
-    """Before a job that found no slot is put in line. Whoever comes back at the time that they were told finds a place;
-    whoever comes now stands behind those. Raises Overloaded.
+def check_wait(world: World, job: Job, place: str | None = None) -> None:
+    """Before a job that found no slot is put in line. Whoever comes back at the time that they were told finds a place,
+    here or, by the `place` that they were given, at another Coordinator; whoever comes now stands behind those.
+    Raises Overloaded.
     """
     forecast, key, now = world.forecast, line_of(job), world.clock.monotonic()
     slots, target_s = rooms(world), _target_s(world, job)
-    told = forecast.kept.time_of(key, job.request_hash)
+    told_here = forecast.kept.time_of(key, job.request_hash)
+    told = _told_elsewhere(world, job, place) if told_here is None else told_here
     came_back = told is not None and told <= now
-    kept = Counter[LineKey]() if came_back else forecast.kept.due(now)
-    wait = forecast.wait(key, slots, kept=kept)
+    forecast.kept.ripen(now)
+    wait = forecast.wait(key, slots, kept=Kept.NOBODY if came_back else Kept.DUE)
     if wait.seconds is None or wait.seconds <= (_limit_s(world, job) if came_back else target_s):
-        forecast.kept.give_up(key, job.request_hash)
+        _give_up(world, job, told)
         return
     if told is None or came_back:
-        forecast.kept.give_up(key, job.request_hash)
-        later = forecast.wait(key, slots, kept=forecast.kept.all())
+        _give_up(world, job, told)
+        later = forecast.wait(key, slots, kept=Kept.TOLD)
         assert later.seconds is not None, "what was known a moment ago is known still"
         too_long_s = max(RETRY_LEAST_S, later.seconds - target_s)
         chance = world.ids.chance()
         after_s = forecast.kept.keep(key, job.request_hash, too_long_s, chance, now)
+        place = _place_of(world, job)
     else:
         after_s = told - now
-    raise Overloaded(wait.seconds, target_s, after_s, wait.ahead)
+        place = place if told_here is None else _place_of(world, job)
+    raise Overloaded(wait.seconds, target_s, after_s, wait.ahead, place)
+
+
+def _told_elsewhere(world: World, job: Job, place: str | None) -> float | None:
+    """When another Coordinator told this request to come back, by our clock."""
+    if place is None or world.place_tokens is None:
+        return None
+    now = world.clock.now()
+    told = world.place_tokens.time_of(place, line_of(job), job.request_hash, now)
+    return None if told is None else world.clock.monotonic() + (told - now).total_seconds()
+
+
+def _place_of(world: World, job: Job) -> str | None:
+    """What it shows on coming back; None where no place is kept for it."""
+    told = world.forecast.kept.time_of(line_of(job), job.request_hash)
+    if told is None or world.place_tokens is None:
+        return None
+    return world.place_tokens.make(line_of(job), job.request_hash, _at(world, told))
+
+
+def _give_up(world: World, job: Job, told: float | None) -> None:
+    """The place of this request, if it had one, is used up."""
+    world.forecast.kept.give_up(line_of(job), job.request_hash)
+    if told is not None and world.place_tokens is not None:
+        world.place_tokens.spend(line_of(job), job.request_hash, _at(world, told))
+
+
+def _at(world: World, told: float) -> datetime:
+    return world.clock.now() + timedelta(seconds=told - world.clock.monotonic())
 
 
 def _target_s(world: World, job: Job) -> float:

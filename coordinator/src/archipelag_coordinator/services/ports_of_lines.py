@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
-from archipelag_contracts.ids import CargoDigest
+from archipelag_contracts.ids import CargoDigest, JobId
 
 from archipelag_coordinator.domain.job import Job
-from archipelag_coordinator.domain.lines import Line
+from archipelag_coordinator.domain.lines import Line, Standing
 
 
 class LinesOfAll(Protocol):
@@ -17,6 +18,10 @@ class LinesOfAll(Protocol):
 
     async def before(self, job: Job) -> int:
         """How many of the job's own line wait and come before it."""
+        ...
+
+    async def standing(self, jobs: Sequence[JobId]) -> list[Standing]:
+        """Those of them that wait, in the order of their ids."""
         ...
 
     async def held_lately(self, limit: int) -> list[tuple[CargoDigest, float]]:

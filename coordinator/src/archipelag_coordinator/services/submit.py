@@ -88,7 +88,7 @@ async def submit(world: World, submission: Submission, begin: Begin = _later) ->
             if before is None:
                 check_time(world, job)
             if before is None and attempt is None and submission.job_id is None:
-                check_wait(world, job)
+                check_wait(world, job, submission.place)
             standing = before or await tx.jobs.add(job)
             if standing.id != job.id:
                 tx.rely()  # Whoever sends it again may be answered by another process than the one that took it.

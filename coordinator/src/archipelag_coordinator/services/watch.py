@@ -8,6 +8,7 @@ from collections.abc import Callable
 from archipelag_contracts.ids import IslandId, JobId, Position
 
 from archipelag_coordinator.domain.answer import Answer, Ending, Progress
+from archipelag_coordinator.domain.waits import Wait
 from archipelag_coordinator.services.ports import Mark
 from archipelag_coordinator.services.recall import follow
 from archipelag_coordinator.services.world import World
@@ -56,6 +57,11 @@ class Reader:
     def waiting(self) -> tuple[str, ...]:
         """Why no Island has taken the job yet."""
         return self._answer.waiting
+
+    @property
+    def stands(self) -> Wait | None:
+        """Where it stands in line, if somebody has looked."""
+        return self._answer.stands
 
     @property
     def island_id(self) -> IslandId | None:

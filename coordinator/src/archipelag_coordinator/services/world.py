@@ -18,6 +18,7 @@ from archipelag_coordinator.domain.fleet import Fleet
 from archipelag_coordinator.domain.footing import Footing
 from archipelag_coordinator.domain.forecast import Forecast
 from archipelag_coordinator.domain.history import History
+from archipelag_coordinator.domain.place_tokens import PlaceTokens
 from archipelag_coordinator.domain.policy import Policy
 from archipelag_coordinator.domain.tally import Tally
 from archipelag_coordinator.services.ports import (
@@ -76,6 +77,8 @@ class World:
     demand: Demand = field(default_factory=Demand)
     footing: Footing = field(default_factory=Footing)
     forecast: Forecast = field(default_factory=Forecast)
+    place_tokens: PlaceTokens | None = None
+    """None: a place in line is kept by this process only, and found only here."""
     tally: Tally = field(default_factory=Tally)
     history: History = field(default_factory=History)
     figures: Figures = field(default_factory=NoFigures)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from archipelag_contracts.ids import RelayId
+from archipelag_contracts.ids import JobId, RelayId
 
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.job import JobStatus
-from archipelag_coordinator.domain.lines import Line, LineKey
+from archipelag_coordinator.domain.lines import Line, LineKey, Standing
 from archipelag_coordinator.services.ports import Store
 from archipelag_coordinator.testing.builders import a_stored_cargo, an_id
 from archipelag_coordinator.testing.check_work import MINUTE, SECOND, Scene
@@ -43,14 +43,23 @@ class CheckLines:
         young = await scene.job(created_at=START + MINUTE)
         urgent = await scene.job(created_at=START + 2 * MINUTE, priority=5)
         lazy = await scene.job(created_at=START - MINUTE, priority=-1)
-        await scene.job(created_at=START - MINUTE, status=JobStatus.RUNNING)
+        running = await scene.job(created_at=START - MINUTE, status=JobStatus.RUNNING)
         await stranger.job(created_at=START - MINUTE)
         await elsewhere.job(created_at=START - MINUTE)
 
         async with store.begin() as tx:
             found = [await tx.lines.before(job) for job in (urgent, old, young, lazy)]
+            standing = await tx.lines.standing([lazy.id, urgent.id, running.id, JobId("none")])
 
         assert found == [0, 1, 2, 3]
+        line = LineKey(scene.user.id, scene.cargo.digest)
+        assert standing == sorted(
+            [
+                Standing(urgent.id, line, 0, urgent.created_at),
+                Standing(lazy.id, line, 3, lazy.created_at),
+            ],
+            key=lambda one: one.job_id,
+        )
 
     async def test_times_that_slots_were_held_are_those_of_the_newest_that_succeeded(
         self, store: Store

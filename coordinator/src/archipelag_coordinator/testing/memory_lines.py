@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
-from archipelag_contracts.ids import CargoDigest
+from archipelag_contracts.ids import CargoDigest, JobId
 
 from archipelag_coordinator.domain.job import Job, JobStatus
-from archipelag_coordinator.domain.lines import Line, LineKey
+from archipelag_coordinator.domain.lines import Line, LineKey, Standing
 from archipelag_coordinator.testing.memory_state import State
 
 
@@ -37,6 +38,13 @@ class MemoryLines:
             for other in self._state.jobs
             if other.status is JobStatus.QUEUED and _line_of(other) == _line_of(job)
         )
+
+    async def standing(self, jobs: Sequence[JobId]) -> list[Standing]:
+        return [
+            Standing(job.id, _line_of(job), await self.before(job), job.created_at)
+            for job in sorted(self._state.jobs, key=lambda job: job.id)
+            if job.id in jobs and job.status is JobStatus.QUEUED
+        ]
 
     async def held_lately(self, limit: int) -> list[tuple[CargoDigest, float]]:
         done = [job for job in self._state.jobs if job.status is JobStatus.SUCCEEDED]

@@ -17,6 +17,7 @@ from archipelag_coordinator.domain.footing import Footing
 from archipelag_coordinator.domain.island import Island
 from archipelag_coordinator.domain.job import Job
 from archipelag_coordinator.domain.ledger import fund_insurance, user_account
+from archipelag_coordinator.domain.place_tokens import PlaceTokens
 from archipelag_coordinator.domain.policy import Policy
 from archipelag_coordinator.domain.user import ApiKey, User
 from archipelag_coordinator.services.asked import Submission
@@ -160,6 +161,7 @@ async def a_scene(
         await tx.users.add(owner)
         await tx.ledger.transfer(fund_insurance(builders.CREDIT, "test", START))
     world = World(
+        place_tokens=PlaceTokens(b"shared by the Coordinators of a test"),
         store=store,
         door=store,
         clock=clock,

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 from archipelag_contracts.ids import CargoDigest, UserId
-from archipelag_coordinator.domain.lines import Ahead, Line, LineKey, Lines
+from archipelag_coordinator.domain.lines import Ahead, Kept, Line, LineKey, Lines
 from archipelag_coordinator.domain.slot_time import KEPT, SlotTimes
 from archipelag_coordinator.domain.waits import Rooms, Wait, expected
 from archipelag_coordinator.testing.fakes import START
@@ -64,9 +64,11 @@ def test_of_two_first_ones_the_elder_is_first() -> None:
 def test_a_place_that_is_kept_counts_as_if_somebody_stood_there() -> None:
     lines = of(Line(OTHER, 0, 1))
 
-    ahead = lines.ahead_of(ME, kept={ME: 3, OTHER: 2, THIRD: 50})
+    for key, places in ((ME, 3), (OTHER, 2), (THIRD, 50)):
+        lines.keep(key, Kept.DUE, places)
 
-    assert ahead == Ahead(3, {CHAT: 2 + 4})
+    assert lines.ahead_of(ME, kept=Kept.DUE) == Ahead(3, {CHAT: 2 + 4})
+    assert lines.ahead_of(ME, kept=Kept.TOLD) == lines.ahead_of(ME) == Ahead(0, {})
 
 
 def test_what_joined_and_began_here_counts_at_once() -> None:
@@ -132,8 +134,9 @@ def test_whatever_another_account_sends_it_has_no_more_turns_than_one_has_onesel
     queued: int, running: int, mine: int, runs: int
 ) -> None:
     lines = of(Line(ME, mine, runs), Line(OTHER, queued, running))
+    lines.keep(OTHER, Kept.TOLD, 5000)
 
-    ahead = lines.ahead_of(ME, kept={OTHER: 5000})
+    ahead = lines.ahead_of(ME, kept=Kept.TOLD)
 
     assert ahead.own == mine
     assert 0 <= ahead.others.get(CHAT, 0) <= mine + runs + 1

@@ -62,7 +62,7 @@ async def test_who_would_wait_too_long_is_refused_before_anything_is_stored() ->
     # Two of them end every ten seconds.
     assert (refused.value.ahead, refused.value.wait_s) == (4, 25.0)
     assert len(scene.world.answers) == 6
-    assert scene.world.forecast.kept.all().total() == 1
+    assert scene.world.forecast.kept.told.total() == 1
 
 
 async def test_who_would_wait_less_is_taken() -> None:
@@ -132,7 +132,7 @@ async def test_who_comes_back_in_time_is_served_before_who_comes_now() -> None:
     made = await make_job(scene.world, back)
 
     assert made.job.status is JobStatus.QUEUED
-    assert scene.world.forecast.kept.all().total() == 1, "the fresh one's, who was told a time"
+    assert scene.world.forecast.kept.told.total() == 1, "the fresh one's, who was told a time"
 
 
 async def test_asking_too_early_is_told_the_same_time_and_keeps_one_place() -> None:
@@ -146,7 +146,7 @@ async def test_asking_too_early_is_told_the_same_time_and_keeps_one_place() -> N
         scene.clock.advance(1.0)
 
     assert max(told) - min(told) < 1e-6
-    assert scene.world.forecast.kept.all().total() == 1
+    assert scene.world.forecast.kept.told.total() == 1
 
 
 async def test_refused_callers_are_told_different_times() -> None:

@@ -142,11 +142,18 @@ class AsyncClient(
     ) -> httpx.Response:
         key = key or secrets.token_hex(16)
         tries = 0
+        place: str | None = None
         while True:
             tries += 1
             address = self.settings.addresses[self._turn % len(self.settings.addresses)]
             request = transport.request(
-                self._http, operation, address, key, stream=stream, last_event_id=last_event_id
+                self._http,
+                operation,
+                address,
+                key,
+                stream=stream,
+                last_event_id=last_event_id,
+                place=place,
             )
             try:
                 response = await self._http.send(request, stream=stream)
@@ -161,6 +168,7 @@ class AsyncClient(
                     wait = transport.delay_s(tries, None, self._chance)
             else:
                 refusal = transport.refusal(response)
+                place = response.headers.get(transport.PLACE, place)
                 failure = refusal
                 await response.aclose()
                 wait = (

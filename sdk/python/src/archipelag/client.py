@@ -132,11 +132,18 @@ class Client(JobCalls, BatchCalls, FileCalls, NetworkCalls, AccountCalls, People
     ) -> httpx.Response:
         key = key or secrets.token_hex(16)
         tries = 0
+        place: str | None = None
         while True:
             tries += 1
             address = self.settings.addresses[self._turn % len(self.settings.addresses)]
             request = transport.request(
-                self._http, operation, address, key, stream=stream, last_event_id=last_event_id
+                self._http,
+                operation,
+                address,
+                key,
+                stream=stream,
+                last_event_id=last_event_id,
+                place=place,
             )
             try:
                 response = self._http.send(request, stream=stream)
@@ -151,6 +158,7 @@ class Client(JobCalls, BatchCalls, FileCalls, NetworkCalls, AccountCalls, People
                     wait = transport.delay_s(tries, None, self._chance)
             else:
                 refusal = transport.refusal(response)
+                place = response.headers.get(transport.PLACE, place)
                 failure = refusal
                 response.close()
                 wait = (

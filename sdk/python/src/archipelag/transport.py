@@ -27,6 +27,8 @@ RESUMED_RETRIES: Final = 8
 """Of a stream that has begun: half a minute in all, in which a network that is restarted comes back."""
 # Told to wait longer than this, a program does better to hear of it than to hang.
 RETRY_AFTER_MAX_S: Final = 30.0
+PLACE: Final = "X-Archipelag-Place"
+"""What the network gives with the time to come back, and keeps a place in line for: any Coordinator understands it."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,13 @@ def request(
     *,
     stream: bool,
     last_event_id: str = "",
+    place: str | None = None,
 ) -> httpx.Request:
-    """The request as it is sent, and sent again: every try carries the same Idempotency-Key."""
+    """The request as it is sent, and sent again: every try carries the same Idempotency-Key, and one that was sent away
+    the `place` that it was given."""
     headers = dict(operation.headers)
+    if place:
+        headers[PLACE] = place
     if last_event_id:
         headers["Last-Event-ID"] = last_event_id
     if operation.method in WRITES:

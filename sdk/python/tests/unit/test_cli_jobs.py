@@ -106,6 +106,8 @@ def followed(*told: dict[str, Any]) -> httpx.Response:
 def test_following_prints_the_answer_alone(capsys: Out) -> None:
     answer = followed(
         {"type": "status", "content": "queued", "reasons": ["no Island\033[2J is free"]},
+        {"type": "status", "content": "queued", "ahead": 3, "expected_wait_s": 11.6},
+        {"type": "status", "content": "queued", "ahead": 1, "expected_wait_s": None},
         {"type": "token", "content": "An \033]0;x\a"},
         {"type": "token", "content": "answer"},
         {"type": "done"},
@@ -116,6 +118,7 @@ def test_following_prints_the_answer_alone(capsys: Out) -> None:
     told = capsys.readouterr()
     assert told.out == "An \ufffd]0;x\ufffdanswer\n"
     assert "no Island\ufffd[2J is free" in told.err
+    assert "3 jobs before it, about 12 s to wait." in told.err and "1 job before it." in told.err
 
 
 def test_following_a_job_that_fails_is_status_6(capsys: Out) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
-from archipelag_contracts.ids import CargoDigest
+from archipelag_contracts.ids import CargoDigest, JobId
 
 from archipelag_coordinator.adapters.postgres.rows import Connection, every, one
 from archipelag_coordinator.domain.job import Job
-from archipelag_coordinator.domain.lines import Line, LineKey
+from archipelag_coordinator.domain.lines import Line, LineKey, Standing
 
 # Two halves, each counted in an index of its own.
 ALL: Final = """
@@ -25,6 +26,17 @@ BEFORE: Final = """
     SELECT count(*) AS count FROM jobs
     WHERE status = 'queued' AND user_id = %(user)s AND cargo_digest = %(digest)s
         AND (priority > %(priority)s OR (priority = %(priority)s AND (created_at, id) < (%(created_at)s, %(id)s)))
+"""
+STANDING: Final = """
+    SELECT id, user_id, cargo_digest, created_at, place - 1 AS before FROM (
+        SELECT id, user_id, cargo_digest, created_at, row_number() OVER (
+            PARTITION BY user_id, cargo_digest ORDER BY priority DESC, created_at, id
+        ) AS place
+        FROM jobs WHERE status = 'queued' AND (user_id, cargo_digest) IN (
+            SELECT user_id, cargo_digest FROM jobs WHERE id = ANY(%(ids)s) AND status = 'queued'
+        )
+    ) AS lines
+    WHERE id = ANY(%(ids)s) ORDER BY id
 """
 # A job's id begins with its time.
 HELD_LATELY: Final = """
@@ -60,6 +72,17 @@ class PostgresLines:
         row = await one(self._connection, BEFORE, values)
         assert row is not None
         return int(row["count"])
+
+    async def standing(self, jobs: Sequence[JobId]) -> list[Standing]:
+        return [
+            Standing(
+                row["id"],
+                LineKey(row["user_id"], row["cargo_digest"]),
+                row["before"],
+                row["created_at"],
+            )
+            for row in await every(self._connection, STANDING, {"ids": list(jobs)})
+        ]
 
     async def held_lately(self, limit: int) -> list[tuple[CargoDigest, float]]:
         rows = await every(self._connection, HELD_LATELY, {"limit": limit})

@@ -18,7 +18,7 @@ from archipelag_coordinator.domain.user import Scope
 from archipelag_coordinator.errors import InvalidInput
 from archipelag_coordinator.services.asked import Submission
 from archipelag_coordinator.services.dispatch import Given, dispatch, place_first, unplace
-from archipelag_coordinator.services.expect import WITHIN, may_have_room
+from archipelag_coordinator.services.expect import PLACE, WITHIN, may_have_room
 from archipelag_coordinator.services.submit import Submitted, submit
 from archipelag_coordinator.services.watch import Reader, watch
 from archipelag_coordinator.services.world import World
@@ -64,6 +64,7 @@ def submission_of(
         request_hash=_hash(workload, given, interactive=interactive, priority=priority),
         goes_on_unread=_goes_on_unread(request),
         within_s=_within_s(request),
+        place=request.headers.get(PLACE),
     )
 
 

@@ -24,6 +24,7 @@ from archipelag_coordinator.errors import (
     RateLimited,
     Unsupported,
 )
+from archipelag_coordinator.services.expect import PLACE
 
 STATUS: Final[dict[str, int]] = {
     "bad_request": 400,
@@ -199,6 +200,8 @@ def problem_of(error: CoordinatorError) -> Problem:
                 "ahead": error.ahead,
             }
             headers = retry_after(error.retry_after_s)
+            if error.place is not None:
+                headers = headers | {PLACE: error.place}
             return Problem(status, code, message, details=told_wait, headers=headers)
         case InsufficientCredits():
             amounts = {

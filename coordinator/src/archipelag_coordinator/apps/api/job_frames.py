@@ -49,7 +49,9 @@ class JobFrames:
         if reader.final is None and reader.waiting != self._waiting:
             self._waiting = reader.waiting
             self._status = "queued" if self._waiting else "running"
-            said += self._say_status(reader.position)
+            said += self._say_status(reader.position, self._place(reader))
+        elif reader.final is None and self._stands_elsewhere(reader):
+            said += self._say_status(reader.position, self._place(reader))
         if reader.note is not None and reader.note != self._note:
             self._note = reader.note
             said += event(_progress(reader.note), reader.position)
@@ -63,6 +65,17 @@ class JobFrames:
         problem = problem_of_ending(ending)
         told = {"type": "error", "error": problem.message, "code": problem.code, "usage": usage}
         return event(told, reader.position)
+
+    def _stands_elsewhere(self, reader: Reader) -> bool:
+        stands = reader.stands
+        return bool(self._waiting) and stands is not None and stands.is_news_after(self._wait)
+
+    def _place(self, reader: Reader) -> Wait | None:
+        """Where a job that waits stands, as it is told now."""
+        if not self._waiting or reader.stands is None:
+            return None
+        self._wait = reader.stands
+        return self._wait
 
     def _say_status(self, position: int, wait: Wait | None = None) -> bytes:
         shown: dict[str, Any] = {"type": "status", "content": self._status}

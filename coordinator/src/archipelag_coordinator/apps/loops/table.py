@@ -24,6 +24,7 @@ from archipelag_coordinator.services.recommend import recommend
 from archipelag_coordinator.services.regions import reach_regions
 from archipelag_coordinator.services.settled import settled
 from archipelag_coordinator.services.suspend import enforce
+from archipelag_coordinator.services.tell_waits import tell_waits
 from archipelag_coordinator.services.world import World
 
 log = logging.getLogger(__name__)
@@ -149,6 +150,7 @@ TABLE: Final = (
     Loop("reach_regions", 2.0, reach_regions),
     Loop("recommend", 10.0, recommend),
     Loop("read_lines", 1.0, read_lines),
+    Loop("tell_waits", 5.0, tell_waits),
     Loop("note_history", 10.0, note_history),
     Loop("enforce_broker", 2.0, enforce),
     Loop("end_overdue", 0.5, end_overdue),

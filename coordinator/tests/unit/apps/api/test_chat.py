@@ -160,8 +160,14 @@ async def test_too_long_a_line_is_429_with_the_time_to_come_back_and_nothing_is_
     before = await scene.balance(), await api.jobs(scene.user)
     async with api.client() as http:
         answer = await http.post("/chat/completions", json=chat(stream=True))
+        scene.world.forecast.kept.sweep(
+            1e9
+        )  # As at another Coordinator, which keeps no place for it.
+        shown = {"X-Archipelag-Place": answer.headers["X-Archipelag-Place"]}
+        early = await http.post("/chat/completions", json=chat(stream=True), headers=shown)
 
-    assert answer.status_code == 429
+    assert answer.status_code == early.status_code == 429
+    assert early.headers["X-Archipelag-Place"] == shown["X-Archipelag-Place"]
     error = answer.json()["error"]
     assert (error["code"], error["type"]) == ("overloaded", "rate_limit_error")
     assert (error["ahead"], error["wait_s"], error["wait_target_s"]) == (2, 45.0, 20.0)

@@ -12,7 +12,6 @@ from typing import Any
 
 from archipelag import Client, Job, JobEvent, Obstacle
 from archipelag.cli import printing
-from archipelag.values_of_why import Waiting
 
 INPUT_CHARACTERS_MAX = 256 * 1024
 
@@ -184,14 +183,19 @@ def _aside(event: JobEvent) -> None:
         told = f"step {event.step} of {event.total} {told}"
     if event.reasons:
         told = f"{told}: {'; '.join(event.reasons)}"
+    ahead, expected_s = event.raw.get("ahead"), event.raw.get("expected_wait_s")
+    if isinstance(ahead, int):
+        told = (
+            f"{told}; {_place(ahead, expected_s if isinstance(expected_s, int | float) else None)}"
+        )
     print(printing.dim(printing.clean(told)), file=sys.stderr)
 
 
-def _place(waiting: Waiting) -> str:
-    jobs = "1 job" if waiting.ahead == 1 else f"{waiting.ahead} jobs"
-    if waiting.expected_wait_s is None:
+def _place(ahead: int, expected_wait_s: float | None) -> str:
+    jobs = "1 job" if ahead == 1 else f"{ahead} jobs"
+    if expected_wait_s is None:
         return f"{jobs} before it."
-    return f"{jobs} before it, about {waiting.expected_wait_s:.0f} s to wait."
+    return f"{jobs} before it, about {expected_wait_s:.0f} s to wait."
 
 
 def why(client: Client, arguments: argparse.Namespace) -> None:
@@ -215,7 +219,7 @@ def why(client: Client, arguments: argparse.Namespace) -> None:
     if waiting is not None:
         print(printing.bold(f"It waits since {printing.moment(waiting.since)}"))
         print(f"  {waiting.fit} of {waiting.asked} Islands could take it now.")
-        print(f"  {_place(waiting)}")
+        print(f"  {_place(waiting.ahead, waiting.expected_wait_s)}")
         _obstacles(waiting.reasons)
         if waiting.hint:
             print(f"  {printing.clean(waiting.hint)}")
