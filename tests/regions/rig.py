@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from archipelag_coordinator.adapters.nats import credentials, links
+from archipelag_coordinator.domain.link import Link
 from archipelag_embedded.nats import Nats
 from archipelag_embedded.process import free_port
 
@@ -78,10 +79,19 @@ class Region(Rig):
         if self._first is None:
             return trust + links.accepting_config(self.links_port)
         await self.link.open()
-        keys = credentials.load_keys(self.keys)
-        links.write_links(keys, self.name, self.home / "link")
+        return trust + self._joining(Link(self.name))
+
+    def _joining(self, link: Link) -> str:
+        keys, folder = credentials.load_keys(self.keys), self.home / f"link-{link.number}"
+        links.write_links(keys, link, folder)
         at = f"nats-leaf://127.0.0.1:{self.link.port}"
-        return trust + links.joining_config(keys, [at], self.home / "link")
+        return links.joining_config(keys, [at], folder)
+
+    async def joins_again(self, link: Link) -> None:
+        """Its broker starts anew, with another link."""
+        self.nats.stop()
+        self.nats.configure(await super()._trust() + self._joining(link))
+        self.nats.start()
 
     def _island_environment(self, number: int) -> dict[str, str]:
         return {"ARCHIPELAG_ISLAND_NAME": f"{self.name}-{number}"}

@@ -430,7 +430,7 @@ def _another_stands(patient: Patient, region: str) -> None:
     """Alive by the database, and nowhere on the broker."""
     patient.sql(
         "INSERT INTO coordinators (relay, seen_at, region)"
-        f" VALUES ('rly_01m8fxpx15ahx76e52cbfvvbrd', clock_timestamp(), '{region}')"
+        f" VALUES ('rly_01m8fxpx15ahx76e52cbf{region:v<5}', clock_timestamp(), '{region}')"
     )
 
 
@@ -445,6 +445,32 @@ async def test_regions_whose_brokers_do_not_see_each_other_are_named(patient: Pa
     assert found.state is State.FAIL
     assert found.found.startswith("1 of its Coordinators live by the database")
     assert "keys link" in found.advice
+
+
+async def test_a_region_whose_link_was_taken_back_is_named_as_such(patient: Patient) -> None:
+    patient.environ |= {"ARCHIPELAG_REGION": "east", "ARCHIPELAG_BLOBS": "nats:east"}
+    said = [await asyncio.to_thread(_unlink, patient, "west") for _ in range(2)]
+    _another_stands(patient, "west")
+    _another_stands(patient, "far")
+
+    told = await patient.told()
+
+    west, far = told["region west"], told["region far"]
+    assert (west.state, "was taken back" in west.found) == (State.WARN, True)
+    assert (far.state, "keys link" in far.advice) == (State.FAIL, True)
+    assert "--region west --number 2" in said[0] and "was taken back before" in said[1]
+    with psycopg.connect(patient.dsn) as connection:
+        noted = connection.execute(
+            "SELECT subject, actor LIKE 'command line%' FROM audit_log WHERE act = 'link.take_back'"
+        ).fetchall()
+    assert noted == [("west", True)]
+
+
+def _unlink(patient: Patient, region: str) -> str:
+    program = [sys.executable, "-m", "archipelag_coordinator", "keys", "unlink", "--region", region]
+    return subprocess.run(
+        program, env=os.environ | patient.environ, text=True, capture_output=True, check=True
+    ).stdout
 
 
 async def test_a_coordinator_without_a_region_among_some_with_one_is_told(patient: Patient) -> None:
