@@ -5,3 +5,4 @@ CREATE TABLE links_taken_back (
     taken_back_at timestamptz NOT NULL,
     PRIMARY KEY (region, number)
 );
+CREATE INDEX audit_log_by_act ON audit_log (act, number DESC);
