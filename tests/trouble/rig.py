@@ -25,7 +25,7 @@ from archipelag_embedded.nats import Nats
 from archipelag_embedded.postgres import Postgres
 from archipelag_embedded.process import Process, free_port
 
-from .line import Line
+from benchmarks.far import Line
 
 CHAT = Path(__file__).with_name("chat.toml")
 ECHO = "echo=archipelag_island.testing.echo_engine"
