@@ -24,6 +24,7 @@ from archipelag_coordinator import (
     backup,
     commands,
     config,
+    open_files,
     releasing,
     workers,
 )
@@ -380,6 +381,8 @@ def _serve(settings: config.Settings, worker: int) -> int:
     if worker:
         settings = replace(settings, worker=worker)
         workers.end_with_parent()
+
+    open_files.raise_limit()
 
     import uvloop
 
