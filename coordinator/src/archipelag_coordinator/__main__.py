@@ -340,7 +340,7 @@ async def _back_up(arguments: argparse.Namespace, settings: config.Settings) -> 
             files = Bytes(await stack.enter_async_context(opened_blobs(settings)), folder)
         if out:
             told = await backup.backup(dsn, file, passphrase, files)
-            told["noted"] = await backup.note(dsn, SystemClock(), told, by=commands.operator())
+            told["noted"] = await commands.note_backup(settings, told)
         else:
             told = await backup.restore(
                 dsn,

@@ -6,14 +6,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-import psycopg
 from archipelag_contracts.ids import UserId
 
 from archipelag_coordinator.adapters.postgres.dump import READ_BYTES, dump, load
@@ -37,7 +36,6 @@ from archipelag_coordinator.adapters.sealed_stream import (
 from archipelag_coordinator.adapters.whole_file import made_whole, private
 from archipelag_coordinator.backup_files import Bytes, bring_back, keep, missing_bytes
 from archipelag_coordinator.clock import Clock
-from archipelag_coordinator.domain.audit import BACKED_UP
 from archipelag_coordinator.domain.file import Blob
 from archipelag_coordinator.services.audit import check_log
 
@@ -63,10 +61,7 @@ def passphrase_of(path: Path | None) -> bytes | None:
 
 
 async def backup(
-    dsn: str,
-    path: Path,
-    passphrase: bytes | None = None,
-    files: Bytes | None = None,
+    dsn: str, path: Path, passphrase: bytes | None = None, files: Bytes | None = None
 ) -> dict[str, object]:
     """Writes the file, readable by its owner only, and returns what is in it. The network goes on meanwhile. With
     `files`, their bytes are copied into that folder, beside those of earlier backups.
@@ -125,19 +120,6 @@ async def restore(
     if files is not None:
         told |= {"files": len(listed), "files_put": brought, "files_missing": lacking}
     return told | {"books_exact": not figures.drifted, "audit_whole": log.broken_at is None}
-
-
-async def note(dsn: str, clock: Clock, told: Mapping[str, object], *, by: str) -> bool:
-    """Notes in the audit log that this backup was made, so that its age can be watched. False where the database
-    cannot be written to, as a copy of it cannot."""
-    try:
-        async with PostgresStore(dsn, pool_max=1) as store, store.begin() as tx:
-            await tx.audit.note(
-                clock.now(), by, BACKED_UP, Path(str(told["file"])).name, f"sha256 {told['sha256']}"
-            )
-    except psycopg.errors.ReadOnlySqlTransaction:
-        return False
-    return True
 
 
 def whole(told: dict[str, object]) -> bool:

@@ -6,10 +6,12 @@ import asyncio
 import json
 import os
 import pwd
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import psycopg
 from archipelag_contracts import manifest as manifests
 from archipelag_contracts.tiers import TRUST_MAX
 from archipelag_contracts.units import from_credits
@@ -20,7 +22,7 @@ from archipelag_coordinator.adapters.postgres.migrate import Stage, heads, migra
 from archipelag_coordinator.adapters.postgres.store import PostgresStore
 from archipelag_coordinator.clock import SystemClock
 from archipelag_coordinator.config import Settings
-from archipelag_coordinator.domain.audit import at_command_line
+from archipelag_coordinator.domain.audit import BACKED_UP, at_command_line
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.link import Link
 from archipelag_coordinator.domain.user import Role
@@ -132,6 +134,19 @@ def broker_config(
     part.write_text(text)
     part.replace(to)
     return f"what the broker must know stands in {to}"
+
+
+async def note_backup(settings: Settings, told: Mapping[str, object]) -> bool:
+    """Notes in the audit log that this backup was made, so that its age can be watched. False where the database
+    cannot be written to, as a copy of it cannot."""
+    name, summed = Path(str(told["file"])).name, told["sha256"]
+    try:
+        async with PostgresStore(settings.database_url, pool_max=1) as store, store.begin() as tx:
+            at = SystemClock().now()
+            await tx.audit.note(at, operator(), BACKED_UP, name, f"sha256 {summed}")
+    except psycopg.errors.ReadOnlySqlTransaction:
+        return False
+    return True
 
 
 def migrate_database(settings: Settings, *, post: bool = False) -> str:
