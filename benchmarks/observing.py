@@ -149,7 +149,7 @@ async def scrape(streams: int) -> None:
     server = dict.fromkeys((*counts, "connections", "connections_max", "size_bytes"), 1)
 
     async def figures() -> ServerFigures:
-        return ServerFigures(server, 0.0, 0)
+        return ServerFigures(server, 0.0, 0, time.time())
 
     async def books() -> Books:
         return Books({"user": 0}, 0, 0, 0, 0.0)

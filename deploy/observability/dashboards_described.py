@@ -226,6 +226,7 @@ LEDGER: Final = Dashboard(
             kind="stat",
             width=4,
         ),
+        one("Audit log broken", "max(archipelag_audit_broken)", kind="stat", width=4),
         one(
             "Books last rebuilt",
             "max(archipelag_ledger_rebuilt_timestamp_seconds) * 1000",
@@ -253,6 +254,21 @@ LEDGER: Final = Dashboard(
             legend="{{workload}}",
             text="Credits a second.",
             width=12,
+        ),
+        one(
+            "Last backup",
+            "max(archipelag_network_backup_timestamp_seconds) * 1000",
+            kind="stat",
+            unit="dateTimeFromNow",
+            text="By archipelag-coordinator backup; decades ago: none was made.",
+            width=4,
+        ),
+        one(
+            "Versions of Coordinators",
+            "count by (version) (archipelag_build_info)",
+            legend="{{version}}",
+            kind="stat",
+            width=4,
         ),
         one("Reserved", "max(archipelag_ledger_reserved_credits)", legend="credits", width=8),
         one("Reservations", "max(archipelag_ledger_reservations)", legend="pending", width=8),
@@ -322,6 +338,22 @@ FABRIC: Final = Dashboard(
             legend="{{stream_name}}",
             unit="bytes",
         ),
+        Panel(
+            "Store of the broker",
+            (
+                Query(
+                    "max by (server_id) (jetstream_server_total_message_bytes)",
+                    "kept {{server_id}}",
+                ),
+                Query("max by (server_id) (jetstream_server_max_storage)", "most {{server_id}}"),
+            ),
+            unit="bytes",
+        ),
+        one(
+            "Regions out of reach",
+            "max by (instance) (archipelag_regions_out_of_reach)",
+            legend="{{instance}}",
+        ),
         one(
             "Memory of the broker",
             "max by (server_id) (gnatsd_varz_mem)",
@@ -380,6 +412,12 @@ FABRIC: Final = Dashboard(
                 Query(f"max(rate(archipelag_database_rollbacks_total{RATE}))", "rolled back"),
             ),
             unit="ops",
+        ),
+        one(
+            "Clock ahead of the database's",
+            "archipelag_clock_ahead_seconds",
+            legend="{{instance}}",
+            unit="s",
         ),
         one("Size of the database", "max(archipelag_database_size_bytes)", unit="bytes"),
         one(

@@ -271,16 +271,3 @@ def test_wrong_use_says_what_to_do(arguments: list[str]) -> None:
     )  # fmt: skip
 
     assert done.returncode == 1 and done.stderr.startswith("install.sh: ")
-
-
-def test_scripts_are_plain_shell() -> None:
-    program = shutil.which("shellcheck")
-    if program is None:
-        pytest.skip("needs shellcheck: as root on Debian, apt install shellcheck")
-    scripts = [str(path) for path in sorted(ISLAND.glob("*.sh"))]
-
-    done = subprocess.run(
-        [program, "--shell=sh", *scripts], capture_output=True, text=True, timeout=60, check=False
-    )
-
-    assert len(scripts) == 4 and (done.returncode, done.stdout) == (0, "")

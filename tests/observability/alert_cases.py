@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+DAY_M: Final = 24 * 60
 UP: Final = 'up{job="archipelag-coordinator",instance="one"}'
 COORDINATOR: Final = 'instance="one"'
 
@@ -65,6 +66,32 @@ def _named(metric: str, **labels: str) -> str:
     return f"{metric}{{{COORDINATOR}{',' if told else ''}{told}}}"
 
 
+def _since(metric: str, minutes: int, at_m: int) -> Case:
+    """A time that stands still from the beginning, or is never older than half of what is too old."""
+    half_s, turns = 30 * minutes, at_m // max(1, minutes // 2)
+    fresh = " ".join(f"{half_s * n}x{minutes // 2 - 1}" for n in range(turns + 1))
+    return Case({_named(metric): f"0x{at_m}"}, {_named(metric): fresh}, at_m)
+
+
+def _store(kept: int) -> dict[str, str]:
+    return {
+        _named("jetstream_server_total_message_bytes", server_id="a"): f"{kept}x40",
+        _named("jetstream_server_max_storage", server_id="a"): "10x40",
+    }
+
+
+def _ends(days: int) -> dict[str, str]:
+    return {'probe_ssl_earliest_cert_expiry{instance="one"}': f"{days * 86400}x100"}
+
+
+def _disk(left: int) -> dict[str, str]:
+    where = 'instance="one",mountpoint="/",fstype="ext4"'
+    return {
+        f"node_filesystem_avail_bytes{{{where}}}": f"{left}x40",
+        f"node_filesystem_size_bytes{{{where}}}": "100x40",
+    }
+
+
 CASES: Final = {
     "NoCoordinator": _gauge(UP, "0", "1"),
     "CoordinatorDown": _gauge(UP, "0", "1"),
@@ -95,6 +122,26 @@ CASES: Final = {
     "ReservationOverdue": _gauge(
         _named("archipelag_ledger_reservation_overdue_seconds"), "700", "10"
     ),
+    "LedgerNotRead": _since("archipelag_ledger_read_timestamp_seconds", 10, at_m=40),
+    "LedgerNotRebuilt": _since("archipelag_ledger_rebuilt_timestamp_seconds", 3 * 60, at_m=300),
+    "AuditLogBroken": _gauge(_named("archipelag_audit_broken"), "1", "0"),
+    "BackupOld": _since("archipelag_network_backup_timestamp_seconds", 25 * 60, 2 * DAY_M),
+    "VersionsDiffer": Case(
+        {
+            _named("archipelag_build_info", version="1"): "1x200",
+            'archipelag_build_info{instance="two",version="2"}': "1x200",
+        },
+        {
+            _named("archipelag_build_info", version="1"): "1x200",
+            'archipelag_build_info{instance="two",version="1"}': "1x200",
+        },
+        at_m=180,
+    ),
+    "ClockOff": _gauge(_named("archipelag_clock_ahead_seconds"), "-5", "0.2"),
+    "CertificateEndsSoon": Case(_ends(10), _ends(30), at_m=90),
+    "RegionOutOfReach": _gauge(_named("archipelag_regions_out_of_reach"), "1", "0"),
+    "BrokerStoreFills": Case(_store(9), _store(5)),
+    "DiskFills": Case(_disk(5), _disk(50)),
     "BrokerServerDown": _gauge(_named("gnatsd_up", server_id="a"), "0", "1"),
     "BrokerDisconnected": _gauge(_named("archipelag_broker_connected"), "0", "1"),
     "BrokerSlowConsumers": _counter(_named("gnatsd_varz_slow_consumers", server_id="a")),

@@ -29,8 +29,8 @@ class WatchedRig(Rig):
         self.receiver = receiver
         self.island_metrics = free_port()
 
-    def _environment(self) -> dict[str, str]:
-        return super()._environment() | {
+    def environment(self) -> dict[str, str]:
+        return super().environment() | {
             "ARCHIPELAG_LOG_FORMAT": "json",
             "ARCHIPELAG_LOG_LEVEL": "DEBUG",
             "ARCHIPELAG_TRACES_URL": self.receiver.url,

@@ -21,11 +21,13 @@ from .watching import DASHBOARDS, FILES, queries
 NAME = re.compile(r"\b(?:archipelag|gnatsd|jetstream|process)_\w+")
 SUFFIX = re.compile(r"_(?:bucket|sum|count)$")
 DETAILS = {
+    "archipelag_build_info",
     "archipelag_callers_total",
     "archipelag_database_connections_max",
     "archipelag_database_rollbacks_total",
     "archipelag_ledger_read_timestamp_seconds",
     "archipelag_ledger_rebuilt_timestamp_seconds",
+    "archipelag_network_backup_timestamp_seconds",
     "archipelag_network_has_leader",
     "archipelag_scrape_part_up",
     "archipelag_slots",
@@ -35,6 +37,7 @@ DETAILS = {
     "gnatsd_varz_in_bytes",
     "gnatsd_varz_mem",
     "gnatsd_varz_out_bytes",
+    "jetstream_server_total_message_bytes",
     "jetstream_stream_total_messages",
 }
 """What the pages leave to the dashboards."""

@@ -83,14 +83,14 @@ def test_a_case_that_is_wrong_is_noticed(tmp_path: Path) -> None:
     assert promtool("test", "rules", file).returncode != 0
 
 
-def test_each_alert_has_a_runbook_that_says_what_to_do() -> None:
+def test_each_alert_has_a_runbook_that_says_what_to_do_and_what_it_costs() -> None:
     for rule in alerts():
         page, _, anchor = rule["annotations"]["runbook"].partition("#")
         text = (ROOT / page).read_text()
         parts = re.split(r"^## (\w+)$", text, flags=re.M)
         told = dict(zip(parts[1::2], parts[2::2], strict=True))
         assert anchor == rule["alert"].lower()
-        assert {"**Means**", "**Look**", "**Do**"} <= set(
+        assert {"**Means**", "**Look**", "**Do**", "**Costs**"} <= set(
             re.findall(r"\*\*\w+\*\*", told[rule["alert"]])
         ), rule["alert"]
         assert rule["labels"]["severity"] in ("critical", "warning")

@@ -2,50 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from archipelag_coordinator.adapters.nats import credentials, links
+from archipelag_coordinator.domain.link import Link
 from archipelag_embedded.nats import Nats
 from archipelag_embedded.process import free_port
 
-from tests.trouble.line import Line
+from benchmarks.far import Line
 from tests.trouble.rig import Rig
 
 WAY_S = 0.3
 """From one region to the other; a round trip is twice that. So far that no busy machine makes up for it."""
-
-
-class FarLine(Line):
-    """A line on which everything arrives later, and in order."""
-
-    def __init__(self, target: Callable[[], int], way_s: float) -> None:
-        super().__init__(target)
-        self._way_s = way_s
-
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        loop = asyncio.get_running_loop()
-        on_the_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
-
-        async def arrive() -> None:
-            while True:
-                at, data = await on_the_way.get()
-                await asyncio.sleep(at - loop.time())
-                await self._flows.wait()
-                writer.write(data)
-                await writer.drain()
-
-        arriving = asyncio.create_task(arrive())
-        try:
-            while data := await reader.read(1 << 16):
-                on_the_way.put_nowait((loop.time() + self._way_s, data))
-        finally:
-            arriving.cancel()
-            await asyncio.gather(arriving, return_exceptions=True)
 
 
 class Region(Rig):
@@ -58,7 +30,7 @@ class Region(Rig):
         self.nats = Nats(home / "nats", domain=name)
         self.links_port = free_port()
         """Where the other region's broker may join, in the first one."""
-        self.link = FarLine(lambda: first.links_port if first else 0, WAY_S)
+        self.link = Line(lambda: first.links_port if first else 0, WAY_S)
         """Of the second region, to the first."""
         if first is not None:
             self.keys, self.postgres = first.keys, first.postgres
@@ -78,10 +50,19 @@ class Region(Rig):
         if self._first is None:
             return trust + links.accepting_config(self.links_port)
         await self.link.open()
-        keys = credentials.load_keys(self.keys)
-        links.write_links(keys, self.name, self.home / "link")
+        return trust + self._joining(Link(self.name))
+
+    def _joining(self, link: Link) -> str:
+        keys, folder = credentials.load_keys(self.keys), self.home / f"link-{link.number}"
+        links.write_links(keys, link, folder)
         at = f"nats-leaf://127.0.0.1:{self.link.port}"
-        return trust + links.joining_config(keys, [at], self.home / "link")
+        return links.joining_config(keys, [at], folder)
+
+    async def joins_again(self, link: Link) -> None:
+        """Its broker starts anew, with another link."""
+        self.nats.stop()
+        self.nats.configure(await super()._trust() + self._joining(link))
+        self.nats.start()
 
     def _island_environment(self, number: int) -> dict[str, str]:
         return {"ARCHIPELAG_ISLAND_NAME": f"{self.name}-{number}"}

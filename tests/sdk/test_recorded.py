@@ -29,7 +29,7 @@ OF_A_PLACE = ("an Island", "Islands", "models", "the catalogue", "a workload")
 def coordinator(rig: Rig, *arguments: str) -> dict[str, Any]:
     program = [sys.executable, "-m", "archipelag_coordinator", *arguments]
     done = subprocess.run(
-        program, env=rig._environment(), capture_output=True, text=True, timeout=60, check=False
+        program, env=rig.environment(), capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
     told: dict[str, Any] = json.loads(done.stdout)

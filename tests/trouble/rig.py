@@ -25,7 +25,7 @@ from archipelag_embedded.nats import Nats
 from archipelag_embedded.postgres import Postgres
 from archipelag_embedded.process import Process, free_port
 
-from .line import Line
+from benchmarks.far import Line
 
 CHAT = Path(__file__).with_name("chat.toml")
 ECHO = "echo=archipelag_island.testing.echo_engine"
@@ -87,7 +87,7 @@ class Rig:
         self.nats.spawn()
         await asyncio.to_thread(self.nats.wait_ready)
         made = await commands.bootstrap(
-            config.read(self._environment()), commands.Wanted(new_key=True, cargos=(CHAT,))
+            config.read(self.environment()), commands.Wanted(new_key=True, cargos=(CHAT,))
         )
         self.key = made["api_key"]
         self.http = httpx.AsyncClient(
@@ -113,7 +113,8 @@ class Rig:
         keys = credentials.init_keys(self.keys)
         return credentials.broker_config(keys, resolver_dir=self.home / "nats" / "accounts")
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """The Coordinator's, and that of its commands."""
         direct = self.postgres.dsn()
         return (
             os.environ
@@ -136,7 +137,7 @@ class Rig:
             "Coordinator",
             [sys.executable, "-m", "archipelag_coordinator", "serve"],
             log=self.home / "coordinator.log",
-            env=self._environment(),
+            env=self.environment(),
         )
         await self.until(self.ready, "the Coordinator is ready")
 

@@ -29,7 +29,7 @@ class MixedRig(Rig):
     async def start_coordinator(self) -> None:
         program = [self.python["Coordinator"], "-m", "archipelag_coordinator", "serve"]
         log = self.home / "coordinator.log"
-        self.coordinator = Process("Coordinator", program, log=log, env=self._environment())
+        self.coordinator = Process("Coordinator", program, log=log, env=self.environment())
         await self.until(self.ready, "the Coordinator is ready")
 
     def _island(self, number: int, pairing_code: str = "") -> Process:

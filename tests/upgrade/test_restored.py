@@ -33,7 +33,7 @@ async def operator(rig: Rig, *words: str) -> dict[str, Any]:
         "-m",
         "archipelag_coordinator",
         *words,
-        env=rig._environment(),
+        env=rig.environment(),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

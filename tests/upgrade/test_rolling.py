@@ -34,7 +34,7 @@ class Pair:
         return ",".join(f"http://127.0.0.1:{port}" for port in self.ports)
 
     async def start(self, number: int, python: str) -> None:
-        env = self.rig._environment() | {
+        env = self.rig.environment() | {
             "ARCHIPELAG_HTTP_PORT": str(self.ports[number]),
             "ARCHIPELAG_GRPC_PORT": str(self._grpc[number]),
         }

@@ -12,7 +12,7 @@ from typing import Final, TextIO
 TEXT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
 VALUE_MAX: Final = 2_000
 _PLACE: Final = re.compile(r"(?:(\w+)=)?%(?:%|[-+ #0]*[\d.]*[sdrfgix])")
-_IDS: Final = {"job": "job_id", "island": "island_id"}
+_IDS: Final = {"job": "job_id", "island": "island_id", "trace": "trace_id"}
 """What events call it → what every part's lines call it."""
 
 

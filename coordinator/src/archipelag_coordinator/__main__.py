@@ -24,6 +24,7 @@ from archipelag_coordinator import (
     backup,
     commands,
     config,
+    open_files,
     releasing,
     workers,
 )
@@ -158,14 +159,19 @@ def _add_trust(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     keys = sub.add_parser("keys", help="the network's private keys")
     keys.add_argument(
         "action",
-        choices=["init", "link"],
-        help="init: make those that are missing; link: write what a region's broker shows to another's",
+        choices=["init", "link", "unlink"],
+        help="init: make those that are missing; link: write what a region's broker shows to another's; "
+        "unlink: take that back for good",
     )
-    keys.add_argument("--region", help="of link: whose broker it is")
+    keys.add_argument("--region", help="of link and unlink: whose broker it is")
+    keys.add_argument(
+        "--number", type=int, default=1, metavar="N",
+        help="of link and unlink: 2 for the region's next link when the first was taken back, and so on",
+    )  # fmt: skip
     keys.add_argument("--to", type=Path, metavar="FOLDER", help="of link: where to write it, 0700")
     broker = sub.add_parser("broker-config", help="print the NATS server's part of the trust")
-    for one in (keys, broker):
-        one.add_argument("--state-dir", type=Path, required=True, help="folder of the keys, 0700")
+    keys.add_argument("--state-dir", type=Path, help="of init and link: folder of the keys, 0700")
+    broker.add_argument("--state-dir", type=Path, required=True, help="folder of the keys, 0700")
     broker.add_argument(
         "--resolver-dir", type=Path, metavar="FOLDER",
         help="the broker's own, for what Coordinators tell it; default: accounts in the keys' folder",
@@ -280,12 +286,20 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _keys(arguments: argparse.Namespace) -> str:
+    if arguments.action == "unlink":
+        if not arguments.region:
+            raise ValueError("keys unlink needs --region")
+        link = commands.link_of(arguments.region, arguments.number)
+        return asyncio.run(commands.unlink(config.read(os.environ), link))
+    if arguments.state_dir is None:
+        raise ValueError(f"keys {arguments.action} needs --state-dir")
     folder = arguments.state_dir.absolute()
     if arguments.action == "init":
         return commands.init_keys(folder)
     if not arguments.region or arguments.to is None:
         raise ValueError("keys link needs --region and --to")
-    return commands.link_keys(folder, arguments.region, arguments.to)
+    link = commands.link_of(arguments.region, arguments.number)
+    return commands.link_keys(folder, link, arguments.to)
 
 
 def _admin(arguments: argparse.Namespace, admin: Admin) -> list[str]:
@@ -326,6 +340,7 @@ async def _back_up(arguments: argparse.Namespace, settings: config.Settings) -> 
             files = Bytes(await stack.enter_async_context(opened_blobs(settings)), folder)
         if out:
             told = await backup.backup(dsn, file, passphrase, files)
+            told["noted"] = await commands.note_backup(settings, told)
         else:
             told = await backup.restore(
                 dsn,
@@ -367,6 +382,8 @@ def _serve(settings: config.Settings, worker: int) -> int:
     if worker:
         settings = replace(settings, worker=worker)
         workers.end_with_parent()
+
+    open_files.raise_limit()
 
     import uvloop
 

@@ -6,10 +6,12 @@ import asyncio
 import json
 import os
 import pwd
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import psycopg
 from archipelag_contracts import manifest as manifests
 from archipelag_contracts.tiers import TRUST_MAX
 from archipelag_contracts.units import from_credits
@@ -20,8 +22,9 @@ from archipelag_coordinator.adapters.postgres.migrate import Stage, heads, migra
 from archipelag_coordinator.adapters.postgres.store import PostgresStore
 from archipelag_coordinator.clock import SystemClock
 from archipelag_coordinator.config import Settings
-from archipelag_coordinator.domain.audit import at_command_line
+from archipelag_coordinator.domain.audit import BACKED_UP, at_command_line
 from archipelag_coordinator.domain.cargo import Cargo
+from archipelag_coordinator.domain.link import Link
 from archipelag_coordinator.domain.user import Role
 from archipelag_coordinator.errors import Conflict
 from archipelag_coordinator.ids import SystemIds
@@ -31,6 +34,7 @@ from archipelag_coordinator.services.bootstrap import bootstrap as bootstrap_ver
 from archipelag_coordinator.services.keys import make_pairing_code
 from archipelag_coordinator.services.ports import Store
 from archipelag_coordinator.services.publish import Signatures, publish
+from archipelag_coordinator.services.unlink import take_link_back
 
 FIRST_KEY_RATE = 100_000
 """Requests a minute: whoever starts a network of their own is not held to a stranger's limit."""
@@ -76,11 +80,27 @@ def init_keys(state_dir: Path) -> str:
     return f"keys stand in {state_dir}"
 
 
-def link_keys(state_dir: Path, region: str, to: Path) -> str:
+def link_of(region: str, number: int) -> Link:
+    """Raises ValueError."""
     if not config.REGION.fullmatch(region):
         raise ValueError(f"a region has 1 to 32 small letters, digits and dashes, not {region!r}")
-    links.write_links(credentials.load_keys(state_dir), region, to)
-    return f"what the broker of {region} shows to another region's stands in {to}; keep it as a key"
+    return Link(region, number)
+
+
+def link_keys(state_dir: Path, link: Link, to: Path) -> str:
+    links.write_links(credentials.load_keys(state_dir), link, to)
+    return f"what the broker of {link.region} shows to another region's stands in {to}; keep it as a key"
+
+
+async def unlink(settings: Settings, link: Link) -> str:
+    async with PostgresStore(settings.database_url, pool_max=2) as store:
+        taken = await take_link_back(store, SystemClock(), link, by=operator())
+    if not taken:
+        return f"the link of {link} was taken back before"
+    return (
+        f"the link of {link} is taken back: running Coordinators tell their brokers within seconds. To let the region "
+        f"join again: keys link --region {link.region} --number {link.number + 1}"
+    )
 
 
 @dataclass(frozen=True)
@@ -114,6 +134,19 @@ def broker_config(
     part.write_text(text)
     part.replace(to)
     return f"what the broker must know stands in {to}"
+
+
+async def note_backup(settings: Settings, told: Mapping[str, object]) -> bool:
+    """Notes in the audit log that this backup was made, so that its age can be watched. False where the database
+    cannot be written to, as a copy of it cannot."""
+    name, summed = Path(str(told["file"])).name, told["sha256"]
+    try:
+        async with PostgresStore(settings.database_url, pool_max=1) as store, store.begin() as tx:
+            at = SystemClock().now()
+            await tx.audit.note(at, operator(), BACKED_UP, name, f"sha256 {summed}")
+    except psycopg.errors.ReadOnlySqlTransaction:
+        return False
+    return True
 
 
 def migrate_database(settings: Settings, *, post: bool = False) -> str:

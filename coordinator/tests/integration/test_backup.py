@@ -5,14 +5,17 @@ import subprocess
 from dataclasses import replace
 
 import psycopg
+import psycopg.sql
 import pytest
 from archipelag_coordinator import backup as backups
+from archipelag_coordinator import commands
 from archipelag_coordinator.adapters.postgres import dump
 from archipelag_coordinator.adapters.postgres.restored import CATALOGUES_APART, NotEmpty
 from archipelag_coordinator.adapters.postgres.store import PostgresStore
 from archipelag_coordinator.adapters.sealed_stream import NotOpened
+from archipelag_coordinator.config import Settings
 from archipelag_coordinator.domain.attempt import Cause
-from archipelag_coordinator.domain.audit import Head
+from archipelag_coordinator.domain.audit import BACKED_UP, Head
 from archipelag_coordinator.domain.catalogue import Document
 from archipelag_coordinator.domain.job import EPOCHS_APART, JobStatus
 from archipelag_coordinator.domain.ledger import owner_account
@@ -362,3 +365,23 @@ async def test_a_backup_is_of_one_moment_while_others_write(store, postgres_dsn,
     told = await backups.restore(empty, tmp_path / "file", FakeClock())
     assert (told["transfers"], told["drifted"]) == (written["transfers"], ())
     assert backups.whole(told)
+
+
+async def test_a_backup_is_noted_so_that_its_age_is_known(postgres_dsn, tmp_path):
+    written = await backups.backup(postgres_dsn, tmp_path / "file")
+
+    settings = Settings(postgres_dsn, "", tmp_path)
+    noted = await commands.note_backup(settings, written)
+    with psycopg.connect(postgres_dsn, autocommit=True) as database:
+        name = psycopg.sql.Identifier(database.info.dbname)
+        database.execute(
+            psycopg.sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(name)
+        )
+    of_a_copy = await commands.note_backup(settings, written)
+
+    async with PostgresStore(postgres_dsn, pool_max=1) as store, store.begin() as tx:
+        (entry,) = await tx.audit.newest(10)
+        at = await tx.audit.last(BACKED_UP)
+    assert (noted, of_a_copy) == (True, False)
+    assert (entry.actor, entry.act, entry.subject) == (commands.operator(), BACKED_UP, "file")
+    assert written["sha256"] in entry.detail and entry.at == at

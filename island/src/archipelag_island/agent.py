@@ -92,7 +92,10 @@ class Agent:
             {"native": runtime}
             if runtime
             else found_runtimes(
-                settings.runtimes, settings.home / "compiled", settings.container_engine
+                settings.runtimes,
+                settings.home / "compiled",
+                settings.container_engine,
+                settings.cargo_lines_max,
             )
         )
         self.clock = clock or SystemClock()

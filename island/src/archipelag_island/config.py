@@ -50,6 +50,12 @@ SETTINGS: Final = (
     ("MODEL_DIR", "`models` in the home", "where weights are kept"),
     ("LOG_FORMAT", "text", "`text` for people, `json` for programs: one object a line"),
     (
+        "ISLAND_CARGO_LINES_MAX",
+        "0",
+        "lines a minute of each Cargo's standard error that go into this log; "
+        "a Cargo may write there what it was asked",
+    ),
+    (
         "ISLAND_METRICS_PORT",
         "off",
         "a port of the loopback where figures for a Prometheus on this machine are told at `/metrics`",
@@ -192,6 +198,9 @@ class Settings:
     api_key: str = field(default="", repr=False)
     """Of its owner's account, for what only the Coordinator knows; no work needs it."""
     log_format: str = "text"
+    cargo_lines_max: int = 0
+    """Lines a minute of each Cargo's standard error that go into the Island's log; a Cargo may write there what it was
+    asked. 0: none."""
     metrics_port: int = 0
     """On the loopback; 0: nobody is told figures."""
     traces_url: str = ""
@@ -254,6 +263,9 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
         api_url=value("API_URL", API_URL_DEFAULT),
         api_key=value("API_KEY"),
         log_format=_one_of(value("LOG_FORMAT", "text"), "LOG_FORMAT", ("text", "json"), problems),
+        cargo_lines_max=_number(
+            value("ISLAND_CARGO_LINES_MAX"), "ISLAND_CARGO_LINES_MAX", 0, 10_000, problems
+        ),
         metrics_port=_number(
             value("ISLAND_METRICS_PORT"), "ISLAND_METRICS_PORT", 0, 65_535, problems
         ),

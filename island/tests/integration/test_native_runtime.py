@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import sys
@@ -73,6 +74,35 @@ async def test_death_in_a_run_tells_the_last_words(runtime: NativeRuntime) -> No
         await listen()
 
     assert said == ["a "]
+
+
+@pytest.mark.parametrize("lines_max", [0, 5])
+async def test_what_a_cargo_says_in_a_run_is_in_our_log_where_its_owner_wants_it(
+    lines_max: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "archipelag_island")
+    runtime = NativeRuntime(lines_max=lines_max)
+    handle = await runtime.start(a_spec())
+    traced = "00-11112222333344445555666677778888-00f067aa0ba902b7-01"
+    secret = an_input("a secret c", die_at=1)
+    request = RunRequest("job_x.7", secret, output_items_max=10, traceparent=traced)
+
+    async def listen() -> None:
+        async with aclosing(runtime.run(handle, request)) as events:
+            async for _ in events:
+                pass
+
+    with pytest.raises(CargoDied):
+        await listen()
+    await runtime.stop(handle, 0)
+
+    said = [one.getMessage() for one in caplog.records if "cargo_says" in one.getMessage()]
+    wanted = (
+        f"cargo_says cargo={handle.id} job=job_x epoch=7 trace=11112222333344445555666677778888"
+        " line=told to die at position 1"
+    )
+    assert said == ([wanted] if lines_max else [])
+    assert "secret" not in caplog.text
 
 
 async def test_engine_that_is_missing_says_so_and_leaves_nothing(runtime: NativeRuntime) -> None:

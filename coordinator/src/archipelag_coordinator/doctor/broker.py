@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -19,6 +21,7 @@ from archipelag_coordinator.adapters.nats.credentials import Keys
 from archipelag_coordinator.adapters.nats.jwt import base64url
 from archipelag_coordinator.clock import Clock
 from archipelag_coordinator.config import Settings
+from archipelag_coordinator.doctor.speed import answers, clock_finding
 from archipelag_coordinator.ids import SystemIds
 
 CONNECT_S: Final = 5
@@ -26,6 +29,7 @@ PORT: Final = 4222
 FULL: Final = 0.8
 """Of what a stream or the store may hold."""
 BACKLOG_MAX: Final = 10_000
+TIME: Final = re.compile(r'"ts":\s*"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)')
 Trouble = (OSError, TimeoutError, nats.errors.Error, js_errors.Error)
 
 
@@ -74,11 +78,30 @@ async def _store(url: str, settings: Settings, keys: Keys, clock: Clock) -> list
                 "start the server with JetStream (`jetstream { store_dir: … }`), and see its log"
             )
             return [fail("JetStream", f"not available: {_why(error)}", advice)]
-        found = [_room(account)]
+        found = [_room(account), *await _times(client, clock)]
         names = [one.name for one in streams.ALL] + ([BLOBS] if settings.keeps_blobs else [])
         return [*found, *[await _stream(js, name, settings.nats_replicas) for name in names]]
     finally:
         await client.close()
+
+
+async def _times(client: Client, clock: Clock) -> list[Finding]:
+    """How fast it answers, and what time it has."""
+    nearer = (
+        "put the Coordinator nearer to it, or see what keeps the server busy: each token passes it"
+    )
+    try:
+        found = [await answers("broker time", client.rtt, clock, nearer)]
+        said = await client.request(
+            f"$JS.API.STREAM.INFO.{streams.REPORTS.name}", timeout=CONNECT_S
+        )
+    except Trouble as error:
+        return [fail("broker time", _why(error), "see the server's log")]
+    # Older servers, and streams that are not there, tell no time.
+    if there := TIME.search(said.data.decode(errors="replace")):
+        at = datetime.fromisoformat(f"{there[1]}+00:00")
+        found.append(clock_finding("broker clock", "broker", (clock.now() - at).total_seconds()))
+    return found
 
 
 def _room(account: Any) -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 import psycopg
@@ -14,18 +15,22 @@ from archipelag_coordinator.adapters.postgres.migrate import Stage, heads, missi
 from archipelag_coordinator.adapters.postgres.store import PostgresStore
 from archipelag_coordinator.clock import Clock
 from archipelag_coordinator.config import Settings
+from archipelag_coordinator.doctor import ends
+from archipelag_coordinator.doctor.speed import answers, clock_finding
 
 CONNECT_S: Final = 5
 QUERY_MS: Final = 10_000
 VERSION_MIN: Final = 15
-SKEW_WARN_S: Final = 2.0
-SKEW_FAIL_S: Final = 30.0
 WAIT_WARN_S: Final = 10
 IDLE_WARN_S: Final = 60
 SILENT_S: Final = 60.0
 LATE_S: Final = 300.0
 """A chore is due every minute; so long without one, nobody does them."""
 LISTED_MAX: Final = 5
+BESIDE_POOL: Final = 6
+"""Connections of a Coordinator beside its pool: the leader's lock, the flusher's, at most 4 of the chores."""
+SUPERUSERS: Final = 3
+"""What PostgreSQL keeps for them."""
 
 STUCK: Final = """
     SELECT pid, left(query, 80) AS query, pg_blocking_pids(pid) AS behind,
@@ -103,17 +108,12 @@ async def _server(connection: Asked, settings: Settings, clock: Clock) -> list[F
         )
     else:
         found.append(ok("connections", said))
+    nearer = "put the Coordinator nearer to it, or see what keeps the server busy: each request asks it several times"
+    ask = partial(connection.execute, "SELECT 1")
+    found.append(await answers("database time", ask, clock, nearer))
     there = (await _one(connection, "SELECT clock_timestamp() AS now"))["now"]
-    found.append(_clock((clock.now() - there).total_seconds()))
+    found.append(clock_finding("clock", "database", (clock.now() - there).total_seconds()))
     return [*found, *await _locks(connection)]
-
-
-def _clock(ahead_s: float) -> Finding:
-    if abs(ahead_s) <= SKEW_WARN_S:
-        return ok("clock", "agrees with the database's")
-    said = f"{abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} the database's"
-    advice = "set both machines' clocks by the network (`timedatectl set-ntp true`): leases and keys go by them"
-    return (fail if abs(ahead_s) >= SKEW_FAIL_S else warn)("clock", said, advice)
 
 
 async def _locks(connection: Asked) -> list[Finding]:
@@ -154,7 +154,9 @@ async def _schema(connection: Asked, settings: Settings, clock: Clock) -> list[F
     if late := lacking[Stage.POST]:
         advice = "`archipelag-coordinator migrate --post`, once no older Coordinator runs"
         found = [warn("schema", f"{newest}, without {', '.join(late)}", advice)]
-    return [*found, await _chores(connection), *await _books(settings, clock)]
+    most = (await _one(connection, CONNECTIONS))["most"]
+    books = await _books(settings, clock, most)
+    return [*found, await _chores(connection), *books, *await ends.kept(settings, clock)]
 
 
 async def _chores(connection: Asked) -> Finding:
@@ -179,12 +181,12 @@ async def _chores(connection: Asked) -> Finding:
     return ok("chores", f"the last began {row['since_s']:.0f} s ago, none failed")
 
 
-async def _books(settings: Settings, clock: Clock) -> list[Finding]:
+async def _books(settings: Settings, clock: Clock, most: int) -> list[Finding]:
     """Who is there, and whether every balance is what its entries say."""
     async with PostgresStore(settings.database_url, pool_max=2) as store, store.begin() as tx:
         alive = await tx.coordinators.alive(clock.now() - timedelta(seconds=SILENT_S))
         drifted = await tx.ledger.rebuild()
-    found = [ok("Coordinators", f"{len(alive)} alive")]
+    found = [ok("Coordinators", f"{len(alive)} alive"), _pools(len(alive), settings, most)]
     if not alive:
         found = [
             warn(
@@ -198,6 +200,16 @@ async def _books(settings: Settings, clock: Clock) -> list[Finding]:
         advice = "stop granting and paying out; somebody changed rows past the Coordinator: restore, or mend by hand"
         return [*found, fail("ledger", said, advice)]
     return [*found, ok("ledger", "every balance is what its entries say")]
+
+
+def _pools(alive: int, settings: Settings, most: int) -> Finding:
+    """What all of them may want at once, as if their settings were ours."""
+    each = settings.database_pool_max + BESIDE_POOL
+    said = f"{alive} Coordinators may want {alive * each} connections of {most}"
+    if alive * each <= most - SUPERUSERS:
+        return ok("pools", said)
+    advice = "raise max_connections, or lower ARCHIPELAG_DATABASE_POOL_MAX: who comes last under load gets none"
+    return warn("pools", said, advice)
 
 
 async def _one(connection: Asked, query: str) -> dict[str, Any]:

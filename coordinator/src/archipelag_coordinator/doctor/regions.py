@@ -24,12 +24,18 @@ ADVICE: Final = (
     "`archipelag-coordinator broker-config --link` prints, its keys what `keys link` wrote; try the other's port there"
 )
 
+UNLINKED: Final = (
+    "if it is lost to others, change the database's password and make new keys; if it may join again, "
+    "`archipelag-coordinator keys link` with the next --number"
+)
+
 
 async def examine(settings: Settings, keys: Keys, clock: Clock) -> list[Finding]:
     """Nothing in a network of one region, or where our own broker is away: that has been told."""
     async with PostgresStore(settings.database_url, pool_max=1) as store, store.begin() as tx:
         since = clock.now() - timedelta(seconds=COORDINATOR_DEAD_S)
         standing = await tx.coordinators.regions(since)
+        unlinked = {link.region for link in await tx.links.taken_back()}
     others = sorted(set(standing.values()) - {settings.region})
     if not settings.region:
         return [_unsaid(others)] if others else []
@@ -39,14 +45,19 @@ async def examine(settings: Settings, keys: Keys, clock: Clock) -> list[Finding]
         return []
     try:
         return [
-            await _region(client, name, [one for one, its in standing.items() if its == name])
+            await _region(
+                client,
+                name,
+                [one for one, its in standing.items() if its == name],
+                unlinked=name in unlinked,
+            )
             for name in others
         ]
     finally:
         await client.close()
 
 
-async def _region(client: Client, name: str, relays: list[RelayId]) -> Finding:
+async def _region(client: Client, name: str, relays: list[RelayId], *, unlinked: bool) -> Finding:
     for relay in relays:
         try:
             await client.request(subjects.here(relay), b"", timeout=ANSWER_S)
@@ -56,6 +67,9 @@ async def _region(client: Client, name: str, relays: list[RelayId]) -> Finding:
     said = (
         f"{len(relays)} of its Coordinators live by the database, and none answers over the brokers"
     )
+    if unlinked:
+        said = f"its link was taken back, and {len(relays)} of its Coordinators go on with the database and the keys"
+        return warn(f"region {name}", said, UNLINKED)
     return fail(f"region {name}", said, ADVICE)
 
 

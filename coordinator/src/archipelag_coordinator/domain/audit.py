@@ -47,6 +47,10 @@ class Head:
     hash: bytes = START
 
 
+BACKED_UP: Final = "database.backed_up"
+"""What is noted of a backup that was made."""
+
+
 def at_command_line(login: str) -> str:
     """Who acts with the database's password and as no user of the network: by the operating system's name for them."""
     return f"command line: {login}"

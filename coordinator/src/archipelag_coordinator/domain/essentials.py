@@ -177,6 +177,7 @@ ESSENTIALS: Final[Mapping[str, tuple[Essential, ...]]] = {
             across=Across.FARTHEST,
         ),
         _most("Accounts that drifted", "accounts", "archipelag_ledger_drifted_accounts"),
+        _most("Audit log broken", "found", "archipelag_audit_broken"),
         _most(
             "Balances of customers",
             "credits",
@@ -198,6 +199,8 @@ ESSENTIALS: Final[Mapping[str, tuple[Essential, ...]]] = {
         _rise("Messages from the broker", "messages", "gnatsd_varz_out_msgs"),
         _rise("Too slow for the broker", "clients", "gnatsd_varz_slow_consumers"),
         _most("Kept by the broker", "MB", "jetstream_stream_total_bytes", times=1e-6, places=1),
+        _most("Room in the broker's store", "MB", "jetstream_server_max_storage", times=1e-6),
+        _most("Regions out of reach", "regions", "archipelag_regions_out_of_reach"),
         _rise("Writes to readers", "writes", "archipelag_stream_writes_total"),
         _mean("Round trip to readers", "archipelag_reader_round_trip_seconds"),
         _most(
@@ -217,6 +220,14 @@ ESSENTIALS: Final[Mapping[str, tuple[Essential, ...]]] = {
         _rise("Transactions committed", "transactions", "archipelag_database_commits_total"),
         _rise("Deadlocks", "deadlocks", "archipelag_database_deadlocks_total"),
         _most("Wait for locks", "waiting", "archipelag_database_waiting_for_locks"),
+        _most(
+            "Clock ahead of the database's",
+            "ms",
+            "archipelag_clock_ahead_seconds",
+            across=Across.FARTHEST,
+            times=1000,
+            places=1,
+        ),
         _most(
             "Oldest transaction", "s", "archipelag_database_transaction_oldest_seconds", places=1
         ),

@@ -59,6 +59,8 @@ class Tally:
         """Accounts that differed from their entries when the books were last rebuilt here."""
         self.books_at: datetime | None = None
         """When that was."""
+        self.audit_broken = False
+        """Whether the audit log was not whole when it was last followed here."""
         self.first_item = Histogram(LONG_S)
         """From the submission of a job to its first item here."""
         self.between_items = Histogram(FAST_S)

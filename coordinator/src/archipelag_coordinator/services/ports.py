@@ -45,6 +45,7 @@ from archipelag_coordinator.services.ports_of_people import (
     Users,
 )
 from archipelag_coordinator.services.ports_of_sums import Sums
+from archipelag_coordinator.services.ports_of_trust import Links
 
 
 class Ids(Protocol):
@@ -340,6 +341,8 @@ class Tx(Protocol):
     def sums(self) -> Sums: ...
     @property
     def lines(self) -> LinesOfAll: ...
+    @property
+    def links(self) -> Links: ...
     def rely(self) -> None:
         """What was read here is about to be promised to somebody outside: it must not be forgotten by a crash."""
         ...
@@ -483,18 +486,4 @@ class ChunkRelay(Protocol):
     def close(self, island: IslandId, job: JobId, epoch: Epoch) -> None: ...
     async def hears(self) -> bool:
         """Whether the broker answers: silence of Islands means nothing while we are deaf ourselves."""
-        ...
-
-
-class Broker(Protocol):
-    """Who may speak on the message fabric."""
-
-    def credentials(
-        self, public_key: bytes, island: IslandId, name: str, expires_at: datetime
-    ) -> str:
-        """A NATS user JWT for the Island's own key."""
-        ...
-
-    async def enforce(self, cut_off: Mapping[bytes, datetime]) -> None:
-        """Cuts the connections of these keys and refuses them from now on; all others may connect."""
         ...

@@ -158,6 +158,10 @@ class AuditLog(Protocol):
         """Newest first; those with a number below `before`."""
         ...
 
+    async def last(self, act: str) -> datetime | None:
+        """When it was noted last; None: never."""
+        ...
+
     async def after(self, number: int, limit: int) -> Sequence[Entry]:
         """In order, those with a higher number."""
         ...

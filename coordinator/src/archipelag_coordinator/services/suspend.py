@@ -35,7 +35,8 @@ async def enforce(world: World) -> None:
     """Tells the broker who may not connect: at every change, and again and again, since a broker may forget."""
     async with world.store.begin() as tx:
         cut_off = await tx.islands.cut_off()
-    await world.broker.enforce(cut_off)
+        unlinked = await tx.links.taken_back()
+    await world.broker.enforce(cut_off, unlinked)
 
 
 async def _enforce_now(world: World) -> None:

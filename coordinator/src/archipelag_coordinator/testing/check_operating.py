@@ -11,6 +11,7 @@ from archipelag_contracts.ids import ApiKeyId, RelayId
 from archipelag_contracts.units import Ucredits
 
 from archipelag_coordinator.domain.health import Seen
+from archipelag_coordinator.domain.link import Link
 from archipelag_coordinator.errors import Conflict, NotFound
 from archipelag_coordinator.services.ports import Store
 from archipelag_coordinator.testing.builders import a_customer, a_key, an_id
@@ -103,6 +104,19 @@ class CheckOperating:
                 await tx.coordinators.beat(relay, START + MINUTE, region)
 
             assert await tx.coordinators.regions(START + MINUTE) == {east: "eu", west: "us"}
+
+    async def test_a_link_is_taken_back_once_and_for_good(self, store: Store) -> None:
+        first, second, north = Link("west"), Link("west", 2), Link("north")
+        async with store.begin() as tx:
+            assert await tx.links.taken_back() == []
+            assert await tx.links.take_back(second, START)
+            assert await tx.links.take_back(north, START)
+        async with store.begin() as tx:
+            assert not await tx.links.take_back(second, START + MINUTE)
+
+        async with store.begin() as tx:
+            assert await tx.links.taken_back() == [north, second]
+            assert first not in await tx.links.taken_back()
 
     async def test_a_fresh_store_has_no_chores(self, store: Store) -> None:
         async with store.begin() as tx:

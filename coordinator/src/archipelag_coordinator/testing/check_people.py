@@ -212,6 +212,8 @@ class CheckAuditLog:
             assert await tx.audit.after(0, 10) == [first, second]
             assert await tx.audit.after(1, 10) == [second]
             assert await tx.audit.head() == Head(2, second.hash)
+            assert await tx.audit.last("user.role") == START + MINUTE
+            assert await tx.audit.last("user") is None
         assert (first.number, first.previous) == (1, NOTHING)
         assert (second.number, second.previous) == (2, first.hash)
         assert second.detail == "admin é "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -24,6 +24,7 @@ from archipelag_coordinator.domain.answer import Answer, Ending
 from archipelag_coordinator.domain.catalogue import Listing
 from archipelag_coordinator.domain.conversation import ConversationId
 from archipelag_coordinator.domain.file import BlobId
+from archipelag_coordinator.domain.link import Link
 from archipelag_coordinator.services.ports import Accepted, Assignment, Refused, Unreachable
 
 START: Final = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -313,6 +314,7 @@ class FakeBroker:
 
     given: list[tuple[bytes, IslandId, str, datetime]] = field(default_factory=list)
     cut_off: dict[bytes, datetime] = field(default_factory=dict)
+    unlinked: set[Link] = field(default_factory=set)
 
     def credentials(
         self, public_key: bytes, island: IslandId, name: str, expires_at: datetime
@@ -320,5 +322,8 @@ class FakeBroker:
         self.given.append((public_key, island, name, expires_at))
         return f"jwt.{island}.{base64.urlsafe_b64encode(public_key).decode().rstrip('=')}"
 
-    async def enforce(self, cut_off: Mapping[bytes, datetime]) -> None:
+    async def enforce(
+        self, cut_off: Mapping[bytes, datetime], unlinked: Collection[Link] = ()
+    ) -> None:
         self.cut_off = dict(cut_off)
+        self.unlinked = set(unlinked)

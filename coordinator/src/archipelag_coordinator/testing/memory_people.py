@@ -192,6 +192,9 @@ class MemoryAuditLog:
         found = [e for e in self._state.audit if before is None or e.number < before]
         return sorted(found, key=lambda e: e.number, reverse=True)[:limit]
 
+    async def last(self, act: str) -> datetime | None:
+        return next((e.at for e in await self.newest(len(self._state.audit)) if e.act == act), None)
+
     async def after(self, number: int, limit: int) -> list[Entry]:
         found = [e for e in self._state.audit if e.number > number]
         return sorted(found, key=lambda e: e.number)[:limit]

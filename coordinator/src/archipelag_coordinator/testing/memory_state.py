@@ -39,6 +39,7 @@ from archipelag_coordinator.domain.ledger import (
     Reservation,
     Transfer,
 )
+from archipelag_coordinator.domain.link import Link
 from archipelag_coordinator.domain.sign_in import SignIn
 from archipelag_coordinator.domain.usage import UsageRow
 from archipelag_coordinator.domain.user import ApiKey, User
@@ -120,6 +121,7 @@ class State:
         self.karma_notes: Table[tuple[IslandId, JobId, Epoch], Note] = Table(undo)
         self.coordinators: Table[RelayId, datetime] = Table(undo)
         self.regions: Table[RelayId, str] = Table(undo)
+        self.links_taken_back: Table[Link, datetime] = Table(undo)
         self.blobs: Table[BlobId, Blob] = Table(undo)
         self.files: Table[FileId, File] = Table(undo)
         self.job_files: Table[tuple[JobId, FileId], Input] = Table(undo)

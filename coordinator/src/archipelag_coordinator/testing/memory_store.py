@@ -14,6 +14,7 @@ from archipelag_coordinator.clock import Clock, SystemClock
 from archipelag_coordinator.domain import rate
 from archipelag_coordinator.domain.health import Seen
 from archipelag_coordinator.domain.island import MOVES, Glance, Island, IslandStatus, PairingCode
+from archipelag_coordinator.domain.link import Link
 from archipelag_coordinator.errors import Conflict, IllegalMove, NotFound, PairingRefused
 from archipelag_coordinator.services.ports import Admission
 from archipelag_coordinator.testing.memory_batches import MemoryBatches
@@ -168,6 +169,20 @@ class MemoryCoordinators:
         return len(self._state.coordinators) > 0
 
 
+class MemoryLinks:
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def take_back(self, link: Link, now: datetime) -> bool:
+        if link in self._state.links_taken_back:
+            return False
+        self._state.links_taken_back.add(link, now)
+        return True
+
+    async def taken_back(self) -> list[Link]:
+        return sorted(link for link, _ in self._state.links_taken_back.items())
+
+
 class MemoryTx:
     """Every noun's rows, over one state."""
 
@@ -191,6 +206,7 @@ class MemoryTx:
         self.batches = MemoryBatches(state)
         self.sums = MemorySums(state)
         self.lines = MemoryLines(state)
+        self.links = MemoryLinks(state)
 
     def rely(self) -> None:
         """Memory forgets everything or nothing."""

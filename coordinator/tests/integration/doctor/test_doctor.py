@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socketserver
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -20,14 +18,12 @@ import psycopg
 import pytest
 from archipelag_coordinator import doctor
 from archipelag_coordinator.adapters.nats import credentials
-from archipelag_coordinator.config import Settings
-from archipelag_coordinator.doctor import Finding, State, mail
+from archipelag_coordinator.doctor import Finding, State
+from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_embedded.nats import Nats
 from archipelag_embedded.postgres import Postgres
 from archipelag_embedded.process import free_port
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-
-START_S = 30.0
 
 
 @dataclass
@@ -87,7 +83,7 @@ def serving(patient: Patient, tmp_path: Path) -> Iterator[Patient]:
             program, env=os.environ | patient.environ, stdout=log, stderr=log
         )
     url = f"http://127.0.0.1:{patient.environ['ARCHIPELAG_HTTP_PORT']}/api/v1/ready"
-    until = time.monotonic() + START_S
+    until = time.monotonic() + PATIENCE_S
     try:
         while True:
             assert process.poll() is None and time.monotonic() < until, (
@@ -109,6 +105,7 @@ async def test_network_that_is_well_has_nothing_to_mend(serving: Patient) -> Non
     assert [one for one in told.values() if one.state is State.FAIL] == []
     for what in (
         *("settings", "keys", "database", "connections", "clock", "locks", "schema", "ledger"),
+        *("database time", "broker time", "broker clock", "pools", "open files", "catalogue"),
         *("Coordinators", "broker", "JetStream", "stream REPORTS", "stream OUTPUT", "stream BLOBS"),
         *("HTTP door", "door for Islands"),
     ):
@@ -268,6 +265,28 @@ async def test_clock_is_held_against_the_databases(
     assert bool(finding.advice) is (state is not State.OK)
 
 
+async def test_clock_is_held_against_the_brokers(serving: Patient) -> None:
+    serving.clock.moved = timedelta(seconds=-45)
+
+    finding = await serving.found("broker clock")
+
+    assert finding.state is State.FAIL and "behind the broker's" in finding.found
+
+
+async def test_pools_that_want_more_than_there_is_are_told(patient: Patient) -> None:
+    patient.environ["ARCHIPELAG_DATABASE_POOL_MAX"] = "60"
+    _another_stands(patient, "")
+    well = await patient.found("pools")
+    patient.sql(
+        "INSERT INTO coordinators (relay, seen_at) VALUES ('rly_another', clock_timestamp())"
+    )
+
+    finding = await patient.found("pools")
+
+    assert well.state is State.OK
+    assert finding.state is State.WARN and "2 Coordinators may want 132" in finding.found
+
+
 async def test_who_waits_for_a_lock_and_who_holds_it_are_named(
     patient: Patient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -361,76 +380,11 @@ async def test_address_for_islands_that_cannot_be_reached_is_told(patient: Patie
     assert finding.state is State.WARN and "BROKER_PUBLIC_URLS" in finding.advice
 
 
-class Mail(socketserver.StreamRequestHandler):
-    """An SMTP server that knows one password, and no TLS."""
-
-    def handle(self) -> None:
-        self.wfile.write(b"220 here\r\n")
-        while line := self.rfile.readline():
-            word = line.split()[0].upper()
-            if word == b"EHLO":
-                self.wfile.write(b"250-here\r\n250 AUTH PLAIN\r\n")
-            elif word == b"AUTH":
-                # NUL, user, NUL, good.
-                right = line.split()[2] == b"AHVzZXIAZ29vZA=="
-                self.wfile.write(b"235 yes\r\n" if right else b"535 no\r\n")
-            elif word == b"QUIT":
-                self.wfile.write(b"221 bye\r\n")
-                return
-            else:
-                self.wfile.write(b"250 fine\r\n")
-
-
-@pytest.fixture
-def mail_port() -> Iterator[int]:
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Mail) as server:
-        serving = threading.Thread(target=server.serve_forever)
-        serving.start()
-        try:
-            yield int(server.server_address[1])
-        finally:
-            server.shutdown()
-            serving.join()
-
-
-async def test_mail_server_is_asked_without_a_mail_being_sent(mail_port: int) -> None:
-    async def told(url: str) -> Finding:
-        (finding,) = await mail.examine(Settings("", "", Path(), smtp_url=url))
-        return finding
-
-    at = f"127.0.0.1:{mail_port}"
-    plain, right = await told(f"smtp://{at}"), await told(f"smtp://user:good@{at}")
-    wrong, secure = await told(f"smtp://user:bad@{at}"), await told(f"smtp+starttls://{at}")
-    gone, nonsense = await told(f"smtp://127.0.0.1:{free_port()}"), await told("mail.example")
-
-    assert (plain.state, right.state) == (State.OK, State.OK)
-    assert wrong.state is State.FAIL and "does not take our password" in wrong.found
-    assert secure.state is State.FAIL and "STARTTLS" in secure.found
-    assert gone.state is State.FAIL and "refused" in gone.found
-    assert nonsense.state is State.FAIL and "must be smtps://" in nonsense.advice
-    assert (await told("")).state is State.WARN
-    assert not any("good" in one.found or "bad" in one.found for one in (right, wrong))
-
-
-async def test_what_the_coordinator_would_not_take_for_a_mail_server_is_no_good_here_either() -> (
-    None
-):
-    (finding,) = await mail.examine(Settings("", "", Path(), smtp_url="smtp://a:b@mail.example"))
-
-    assert finding.state is State.FAIL and "password in the clear" in finding.advice
-
-
-async def test_mail_that_stays_on_this_machine_needs_no_server() -> None:
-    (finding,) = await mail.examine(Settings("", "", Path(), local_mailbox=True))
-
-    assert finding.state is State.OK and "http://127.0.0.1:8420/mailbox" in finding.found
-
-
 def _another_stands(patient: Patient, region: str) -> None:
     """Alive by the database, and nowhere on the broker."""
     patient.sql(
         "INSERT INTO coordinators (relay, seen_at, region)"
-        f" VALUES ('rly_01m8fxpx15ahx76e52cbfvvbrd', clock_timestamp(), '{region}')"
+        f" VALUES ('rly_01m8fxpx15ahx76e52cbf{region:v<5}', clock_timestamp(), '{region}')"
     )
 
 
@@ -445,6 +399,32 @@ async def test_regions_whose_brokers_do_not_see_each_other_are_named(patient: Pa
     assert found.state is State.FAIL
     assert found.found.startswith("1 of its Coordinators live by the database")
     assert "keys link" in found.advice
+
+
+async def test_a_region_whose_link_was_taken_back_is_named_as_such(patient: Patient) -> None:
+    patient.environ |= {"ARCHIPELAG_REGION": "east", "ARCHIPELAG_BLOBS": "nats:east"}
+    said = [await asyncio.to_thread(_unlink, patient, "west") for _ in range(2)]
+    _another_stands(patient, "west")
+    _another_stands(patient, "far")
+
+    told = await patient.told()
+
+    west, far = told["region west"], told["region far"]
+    assert (west.state, "was taken back" in west.found) == (State.WARN, True)
+    assert (far.state, "keys link" in far.advice) == (State.FAIL, True)
+    assert "--region west --number 2" in said[0] and "was taken back before" in said[1]
+    with psycopg.connect(patient.dsn) as connection:
+        noted = connection.execute(
+            "SELECT subject, actor LIKE 'command line%' FROM audit_log WHERE act = 'link.take_back'"
+        ).fetchall()
+    assert noted == [("west", True)]
+
+
+def _unlink(patient: Patient, region: str) -> str:
+    program = [sys.executable, "-m", "archipelag_coordinator", "keys", "unlink", "--region", region]
+    return subprocess.run(
+        program, env=os.environ | patient.environ, text=True, capture_output=True, check=True
+    ).stdout
 
 
 async def test_a_coordinator_without_a_region_among_some_with_one_is_told(patient: Patient) -> None:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import nats.errors
 import pytest
 from archipelag_contracts import streams, subjects
@@ -28,6 +29,7 @@ from archipelag_coordinator.adapters.nats.connection import (
 from archipelag_coordinator.adapters.nats.wire import Wire
 from archipelag_coordinator.clock import SystemClock
 from archipelag_coordinator.domain.file import BlobId
+from archipelag_coordinator.domain.link import Link
 from archipelag_embedded.nats import Nats
 from archipelag_embedded.process import free_port
 
@@ -35,6 +37,7 @@ from archipelag_embedded.process import free_port
 pytestmark = pytest.mark.asyncio(loop_factories=["uvloop"])
 
 JOINED_S = 15.0
+REFUSED = "Authorization Violation"
 
 
 @dataclass
@@ -59,7 +62,7 @@ async def joined(
     tmp_path: Path, coordinator_identity: Any, make_id: Callable[[str], str]
 ) -> AsyncIterator[Joined]:
     keys, port = credentials.init_keys(tmp_path / "keys"), free_port()
-    links.write_links(keys, "west", tmp_path / "link")
+    links.write_links(keys, Link("west"), tmp_path / "link")
     at = [f"nats-leaf://127.0.0.1:{port}"]
     parts = {
         "east": links.accepting_config(port),
@@ -70,7 +73,7 @@ async def joined(
         for name, part in parts.items():
             folder = tmp_path / name
             trust = credentials.broker_config(keys, resolver_dir=folder / "jwt")
-            server = Nats(folder, config=trust + part, domain=name)
+            server = Nats(folder, config=trust + part, domain=name, monitor=True)
             stack.callback(server.stop)
             server.start()
             relay = RelayId(make_id("rly"))
@@ -272,7 +275,7 @@ async def test_no_island_and_no_stranger_can_join_as_a_region(
     shown = {
         "island": f"-----BEGIN NATS USER JWT-----\n{island}\n------END NATS USER JWT------\n\n"
         f"-----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n",
-        "stranger": links.link_credentials(strange, "west"),
+        "stranger": links.link_credentials(strange, Link("west")),
     }
     for name, text in shown.items():
         folder = tmp_path / name
@@ -295,9 +298,67 @@ async def test_no_island_and_no_stranger_can_join_as_a_region(
         assert "JetStream using domains" not in log.read_text()
 
 
+async def test_a_link_that_was_taken_back_is_cut_off_and_stays_out(joined: Joined) -> None:
+    """What stands is dropped, and what it showed is refused, after the restart of either server too."""
+    east, west = joined.east, joined.west
+    broker = NatsBroker(joined.keys, [east.nats.url], east.relay, SystemClock())
+    await broker.open()
+    before = joins(east)
+
+    await broker.enforce({}, [Link("west")])
+
+    await until_refused(east, west)
+    with pytest.raises(nats.errors.Error):
+        await west.connection.request(subjects.here(east.relay), b"", 1.0)
+    await broker.close()
+    for one in (west, east):
+        one.nats.stop()
+        one.nats.start()
+        await until_refused(east, west)
+    assert before == {joined.keys.account_id, joined.keys.system_id}
+
+
+async def test_another_link_of_the_region_stays_when_the_first_is_taken_back(
+    joined: Joined, tmp_path: Path
+) -> None:
+    east, west = joined.east, joined.west
+    broker = NatsBroker(joined.keys, [east.nats.url], east.relay, SystemClock())
+    await broker.open()
+    await broker.enforce({}, [Link("west")])
+    await until_refused(east, west)
+    links.write_links(joined.keys, Link("west", 2), tmp_path / "second")
+    at = [f"nats-leaf://127.0.0.1:{joined.links_port}"]
+    trust = credentials.broker_config(joined.keys, resolver_dir=tmp_path / "west/jwt")
+    west.nats.stop()
+    west.nats.configure(trust + links.joining_config(joined.keys, at, tmp_path / "second"))
+
+    west.nats.start()
+
+    assert await heard(west, subjects.here(east.relay)) == b"here"
+    await broker.enforce({}, [Link("west"), Link("north")])
+    assert joins(east) == {joined.keys.account_id, joined.keys.system_id}
+    await broker.close()
+
+
+def joins(side: Side) -> set[str]:
+    """The accounts for which a broker of another region has joined this one's."""
+    told = httpx.get(f"{side.nats.monitor_url}/leafz", trust_env=False).json()
+    return {one["account"] for one in told["leafs"] or ()}
+
+
+async def until_refused(here: Side, there: Side) -> None:
+    """It asks again and again, and joins for neither account."""
+    log = there.nats.store.parent / "nats.log"
+    said = log.read_text().count(REFUSED)
+    async with asyncio.timeout(JOINED_S):
+        while joins(here) or log.read_text().count(REFUSED) < said + 4:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    assert joins(here) == set()
+
+
 async def test_a_link_is_no_client(joined: Joined) -> None:
     """Who finds its file can say nothing by it as an Island or a Coordinator would."""
-    text = links.link_credentials(joined.keys, "west")
+    text = links.link_credentials(joined.keys, Link("west"))
     token, seed = text.split("\n")[1], text.split("\n")[5]
     key = nkey.from_seed(nkey.USER, seed)
     wire = Wire([joined.east.nats.url], Identity(key, lambda: token, "_INBOX.x", "thief"))
@@ -308,14 +369,14 @@ async def test_a_link_is_no_client(joined: Joined) -> None:
 
 async def test_a_links_files_are_for_their_owner_alone_and_written_once(tmp_path: Path) -> None:
     keys = credentials.init_keys(tmp_path / "keys")
-    links.write_links(keys, "west", tmp_path / "link")
+    links.write_links(keys, Link("west"), tmp_path / "link")
     files = {one.name: one for one in (tmp_path / "link").iterdir()}
     before = {name: one.read_text() for name, one in files.items()}
 
-    links.write_links(keys, "west", tmp_path / "link")
-    with pytest.raises(FileExistsError, match="another region's"):
-        links.write_links(keys, "north", tmp_path / "link")
-    links.write_links(keys, "north", tmp_path / "other")
+    links.write_links(keys, Link("west"), tmp_path / "link")
+    with pytest.raises(FileExistsError, match="another link's"):
+        links.write_links(keys, Link("north"), tmp_path / "link")
+    links.write_links(keys, Link("north"), tmp_path / "other")
 
     assert {oct(one.stat().st_mode & 0o777) for one in files.values()} == {"0o600"}
     assert {name: one.read_text() for name, one in files.items()} == before

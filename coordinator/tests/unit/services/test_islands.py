@@ -309,7 +309,7 @@ async def test_a_broker_that_cannot_be_told_does_not_undo_the_decision() -> None
     scene = await a_scene()
     island = await scene.island()
 
-    async def away(_: object) -> None:
+    async def away(*_: object) -> None:
         raise ConnectionError("no broker")
 
     scene.broker.enforce = away  # type: ignore[method-assign, assignment]

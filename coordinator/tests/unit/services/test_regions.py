@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from archipelag_contracts.ids import RelayId
 from archipelag_coordinator.domain.health import COORDINATOR_DEAD_S
+from archipelag_coordinator.domain.link import NUMBER_MAX, Link
 from archipelag_coordinator.services.health import network_health
 from archipelag_coordinator.services.heartbeat import heartbeat
 from archipelag_coordinator.services.regions import reach_regions
+from archipelag_coordinator.services.suspend import enforce
+from archipelag_coordinator.services.unlink import take_link_back
 from archipelag_coordinator.testing.builders import a_beat_of, an_id
 from archipelag_coordinator.testing.worlds import Scene, a_scene
 
@@ -119,3 +123,23 @@ async def test_an_island_that_does_not_say_where_it_stands_stands_where_it_is_he
 
     assert heard_here == {silent.id: "eu", told.id: "attic"}
     assert heard_there == {silent.id: "us", told.id: "attic"}
+
+
+async def test_a_link_that_was_taken_back_is_told_to_the_broker_and_noted_once() -> None:
+    scene = await a_scene()
+    link = Link("west", 2)
+
+    taken = [await take_link_back(scene.store, scene.clock, link, by="op") for _ in range(2)]
+    await enforce(scene.world)
+
+    assert taken == [True, False]
+    assert scene.broker.unlinked == {link}
+    async with scene.store.begin() as tx:
+        (entry,) = [one for one in await tx.audit.newest(10) if one.act == "link.take_back"]
+    assert (entry.actor, entry.subject) == ("op", "west 2")
+
+
+@pytest.mark.parametrize("number", [0, -1, NUMBER_MAX + 1])
+def test_a_link_counts_from_one(number: int) -> None:
+    with pytest.raises(ValueError, match="number of a link"):
+        Link("west", number)

@@ -14,12 +14,14 @@ from archipelag_coordinator.adapters.telemetry.families import gauges
 from archipelag_coordinator.adapters.telemetry.metrics import BOOKS_KEPT_S, KEPT_S, Metrics
 from archipelag_coordinator.adapters.telemetry.own_figures import Innards, Written
 from archipelag_coordinator.adapters.telemetry.picked import picked
+from archipelag_coordinator.domain.audit import BACKED_UP
 from archipelag_coordinator.domain.essentials import SAMPLES, Across, Sample
 from archipelag_coordinator.domain.histogram import Example
 from archipelag_coordinator.services import upkeep
 from archipelag_coordinator.services.adopt import adopt
 from archipelag_coordinator.services.note_history import note_history
 from archipelag_coordinator.services.track import track
+from archipelag_coordinator.testing.builders import START
 from archipelag_coordinator.testing.worlds import Scene, a_scene
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
@@ -28,7 +30,7 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 SERVER = dict.fromkeys(
     ("commits", "rollbacks", "deadlocks", "blks_hit", "blks_read", "temp_bytes", "size_bytes"), 1
 ) | {"connections": 3, "connections_max": 100}
-FIGURES = ServerFigures(SERVER, 0.1, 0)
+FIGURES = ServerFigures(SERVER, 0.1, 0, START.timestamp())
 BOOKS = Books({"user": 5, "grants": -5}, 2, 2, 1, -3.0)
 INNARDS = Innards(
     relay=lambda: {"wrong": 1},
@@ -116,6 +118,28 @@ async def test_what_is_away_is_told_and_the_rest_all_the_same() -> None:
     assert "archipelag_ledger_sum_microcredits" not in told, "old figures are not told as new ones"
 
 
+async def test_what_could_go_wrong_in_silence_is_told() -> None:
+    scene, metrics, _ = await watched(
+        answering({"a": {"/varz": {}, "/jsz": {"config": {"max_storage": 7, "store_dir": "/x"}}}})
+    )
+    before = values((await metrics.page(""))[0])
+    async with scene.store.begin() as tx:
+        await tx.audit.note(scene.clock.now(), "op", BACKED_UP, "file")
+    scene.world.tally.audit_broken = True
+    scene.world.fleet.see_regions({"east": None, "west": 80.0, "north": None})
+    made_at = scene.clock.now().timestamp()
+    scene.clock.advance(KEPT_S)
+
+    after = values((await metrics.page(""))[0])
+
+    backup, off = "archipelag_network_backup_timestamp_seconds", "archipelag_clock_ahead_seconds"
+    assert (before[backup], after[backup]) == (0, made_at)
+    assert (before["archipelag_audit_broken"], after["archipelag_audit_broken"]) == (0, 1)
+    assert after[off] == pytest.approx(before[off] + KEPT_S)
+    assert [one["archipelag_regions_out_of_reach"] for one in (before, after)] == [0, 2]
+    assert after['jetstream_server_max_storage{"server_id": "http://a:8222"}'] == 7
+
+
 async def test_who_scrapes_often_does_not_ask_the_database_often() -> None:
     scene, metrics, database = await watched()
 
@@ -135,7 +159,7 @@ async def test_who_scrapes_often_does_not_ask_the_database_often() -> None:
 )
 async def test_a_broker_that_says_something_else_spoils_nothing(varz: dict[str, Any]) -> None:
     good = {"/varz": {"connections": 4}, "/jsz": {"streams": 2}}
-    odd = {"/varz": varz, "/jsz": {"account_details": None}}
+    odd = {"/varz": varz, "/jsz": {"account_details": None, "config": [1]}}
     _, metrics, _ = await watched(answering({"a": good, "b": odd}))
 
     told = values((await metrics.page(""))[0])

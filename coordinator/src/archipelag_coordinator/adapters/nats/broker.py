@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -12,11 +12,12 @@ import nats.errors
 from archipelag_contracts.ids import IslandId, RelayId
 from nats.aio.msg import Msg
 
-from archipelag_coordinator.adapters.nats import credentials, nkey
+from archipelag_coordinator.adapters.nats import credentials, links, nkey
 from archipelag_coordinator.adapters.nats.connection import REQUEST_TIMEOUT_S, Connection, Identity
 from archipelag_coordinator.adapters.nats.credentials import Keys
 from archipelag_coordinator.adapters.nats.presence import Presence
 from archipelag_coordinator.clock import Clock
+from archipelag_coordinator.domain.link import Link
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +39,9 @@ class NatsBroker:
     def __init__(self, keys: Keys, urls: Sequence[str], relay: RelayId, clock: Clock) -> None:
         self._keys = keys
         self._clock = clock
-        self._revoked: dict[str, int] | None = None
-        self._token = ""
+        self._revoked: tuple[dict[str, int], dict[str, int]] | None = None
+        """Of the network's account and of the system's."""
+        self._tokens: list[str] = []
         self._presence: Presence | None = None
         self._system = Connection(
             urls,
@@ -92,7 +94,9 @@ class NatsBroker:
             expires_at=min(expires_at, now + CREDENTIALS_LIFE_MAX),
         )
 
-    async def enforce(self, cut_off: Mapping[bytes, datetime]) -> None:
+    async def enforce(
+        self, cut_off: Mapping[bytes, datetime], unlinked: Collection[Link] = ()
+    ) -> None:
         """Raises BrokerUnreachable; what is wanted is kept and told at the next connect."""
         now = self._clock.now()
         revoked = {
@@ -100,22 +104,32 @@ class NatsBroker:
             for key, since in sorted(cut_off.items())
             if now - since <= REVOKED_FOR
         }
-        if revoked != self._revoked:
-            self._revoked = revoked
-            self._token = credentials.account_token(
-                self._keys, revoked, issued_at=int(now.timestamp())
-            )
+        joined = sorted(unlinked)
+        revoked |= {links.user_of(self._keys, link): ANY_TOKEN for link in joined}
+        of_system = {links.system_user_of(self._keys, link): ANY_TOKEN for link in joined}
+        if (revoked, of_system) != self._revoked:
+            issued_at = int(now.timestamp())
+            tokens = [credentials.account_token(self._keys, revoked, issued_at=issued_at)]
+            if of_system:
+                # First: whose link is cut learns of it by the word of its end, which this one carries.
+                tokens.insert(
+                    0, credentials.system_account_token(self._keys, of_system, issued_at=issued_at)
+                )
+            self._revoked, self._tokens = (revoked, of_system), tokens
         # The same token again costs the broker nothing when it has it already.
         await self._push()
 
     async def _push(self) -> None:
-        try:
-            answer = await self._system.request(
-                credentials.CLAIMS_UPDATE, self._token.encode(), REQUEST_TIMEOUT_S
-            )
-        except (nats.errors.Error, OSError, TimeoutError) as error:
-            raise BrokerUnreachable(f"the broker was not told who is cut off: {error!r}") from error
-        _check(answer)
+        for token in self._tokens:
+            try:
+                answer = await self._system.request(
+                    credentials.CLAIMS_UPDATE, token.encode(), REQUEST_TIMEOUT_S
+                )
+            except (nats.errors.Error, OSError, TimeoutError) as error:
+                raise BrokerUnreachable(
+                    f"the broker was not told who is cut off: {error!r}"
+                ) from error
+            _check(answer)
 
     def _lost(self) -> None:
         if self._presence is not None:

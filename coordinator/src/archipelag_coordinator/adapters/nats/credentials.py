@@ -184,12 +184,19 @@ def account_token(keys: Keys, revoked: Mapping[str, int], *, issued_at: int) -> 
     return _account(keys, keys.account_id, "archipelag", nats, issued_at)
 
 
+def system_account_token(keys: Keys, revoked: Mapping[str, int], *, issued_at: int) -> str:
+    """The account of events and claims. `revoked`: as of `account_token`."""
+    nats: dict[str, Any] = {"type": "account", "limits": _system_limits()}
+    if revoked:
+        nats["revocations"] = dict(revoked)
+    return _account(keys, keys.system_id, "system", nats, issued_at)
+
+
 def broker_config(keys: Keys, *, resolver_dir: Path) -> str:
     """What a nats-server's configuration needs to know this network: no secret stands in it.
 
     `resolver_dir` is the broker's own folder; what Coordinators push is kept there over a restart.
     """
-    system = {"type": "account", "limits": _system_limits()}
     return f"""\
 operator: "{_operator_token(keys)}"
 system_account: {keys.system_id}
@@ -200,7 +207,7 @@ resolver: {{
   interval: "2m"
 }}
 resolver_preload: {{
-  {keys.system_id}: "{_account(keys, keys.system_id, "system", system, PRELOADED_AT)}"
+  {keys.system_id}: "{system_account_token(keys, {}, issued_at=PRELOADED_AT)}"
   {keys.account_id}: "{account_token(keys, {}, issued_at=PRELOADED_AT)}"
 }}
 """

@@ -14,6 +14,7 @@ from archipelag_contracts.signing import SigningKey
 
 from archipelag_coordinator.adapters.nats import credentials, jwt, nkey
 from archipelag_coordinator.adapters.nats.credentials import Keys
+from archipelag_coordinator.domain.link import Link
 
 LINK: Final = "link.creds"
 SYSTEM_LINK: Final = "link-system.creds"
@@ -49,41 +50,52 @@ _NO_SAY: Final = (
 )
 
 
-def write_links(keys: Keys, region: str, folder: Path) -> None:
-    """The two files by which the broker of `region` shows another region's broker that it may join: one for the
+def write_links(keys: Keys, link: Link, folder: Path) -> None:
+    """The two files by which the region's broker shows another region's broker that it may join: one for the
     network's account, one for events of connections. Readable by this user alone.
 
-    Raises OSError, also where another region's stand there.
+    Raises OSError, also where another link's stand there.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     shown = {
-        LINK: link_credentials(keys, region),
-        SYSTEM_LINK: system_link_credentials(keys, region),
+        LINK: link_credentials(keys, link),
+        SYSTEM_LINK: system_link_credentials(keys, link),
     }
     for name, text in shown.items():
         credentials.write_once(folder / name, text)
         if (folder / name).read_text() != text:
             raise FileExistsError(
-                f"{folder / name} is another region's, or of an older version: choose another folder"
+                f"{folder / name} is another link's, or of an older version: choose another folder"
             )
 
 
-def link_credentials(keys: Keys, region: str) -> str:
+def link_credentials(keys: Keys, link: Link) -> str:
     """For everything within the account but reports and the rule over streams. Whoever has it hears all that Islands
     and Coordinators of other regions say to this one, as its broker does, and can start no client by it."""
     claims = credentials.user_claims()
     claims |= {"pub": {"deny": [*_STAYS, *_NO_SAY]}, "sub": {"deny": list(_STAYS)}}
-    return _file(keys, keys.account, keys.account_id, region, "link", claims)
+    return _file(keys.account, keys.account_id, _key(keys, "link", link), f"link of {link}", claims)
 
 
-def system_link_credentials(keys: Keys, region: str) -> str:
+def system_link_credentials(keys: Keys, link: Link) -> str:
     """For the word of connections that begin and end, and for nothing else of the system's account."""
     heard = [
         subject.format(account=keys.account_id)
         for subject in (credentials.CONNECTED, credentials.DISCONNECTED)
     ]
     claims = credentials.user_claims(publishes=heard, subscribes=heard)
-    return _file(keys, keys.system, keys.system_id, region, "system link", claims)
+    key = _key(keys, "system link", link)
+    return _file(keys.system, keys.system_id, key, f"system link of {link}", claims)
+
+
+def user_of(keys: Keys, link: Link) -> str:
+    """The public key that it shows for the network's account: what is revoked where it is taken back."""
+    return nkey.public(nkey.USER, _key(keys, "link", link).public)
+
+
+def system_user_of(keys: Keys, link: Link) -> str:
+    """The same for the system's account."""
+    return nkey.public(nkey.USER, _key(keys, "system link", link).public)
 
 
 def accepting_config(port: int) -> str:
@@ -105,18 +117,22 @@ def joining_config(keys: Keys, urls: Sequence[str], folder: Path) -> str:
     return f"leafnodes {{\n  reconnect: 1\n  remotes: [\n{remotes}\n  ]\n}}\n"
 
 
+def _key(keys: Keys, what: str, link: Link) -> SigningKey:
+    """Of the same link always the same, so that any copy of the network's keys can write it again. No region's name
+    has a space, so that none of another number is taken for it."""
+    purpose = f"archipelag {what} {link}\n".encode()
+    return SigningKey.from_seed(hashlib.sha256(purpose + keys.operator.seed()).digest())
+
+
 def _file(
-    keys: Keys, signer: SigningKey, issuer: str, region: str, what: str, claims: Mapping[str, Any]
+    signer: SigningKey, issuer: str, key: SigningKey, name: str, claims: Mapping[str, Any]
 ) -> str:
-    """A token and the key it is for, in the form that servers read. Of the same region always the same, so that any
-    copy of the network's keys can write it again."""
-    purpose = f"archipelag {what} {region}\n".encode()
-    key = SigningKey.from_seed(hashlib.sha256(purpose + keys.operator.seed()).digest())
+    """A token and the key it is for, in the form that servers read."""
     token = jwt.encode(
         signer,
         issuer=issuer,
         subject=nkey.public(nkey.USER, key.public),
-        name=f"{what} of {region}",
+        name=name,
         nats={**claims, "allowed_connection_types": _LINKS_ONLY},
         issued_at=credentials.PRELOADED_AT,
     )

@@ -25,6 +25,7 @@ NEWEST: Final = """
     SELECT * FROM audit_log WHERE number < coalesce(%(before)s::bigint, 9223372036854775807)
     ORDER BY number DESC LIMIT %(limit)s
 """
+LAST: Final = "SELECT at FROM audit_log WHERE act = %(act)s ORDER BY number DESC LIMIT 1"
 AFTER: Final = """
     SELECT * FROM audit_log WHERE number > %(number)s ORDER BY number LIMIT %(limit)s
 """
@@ -49,6 +50,10 @@ class PostgresAuditLog:
     async def newest(self, limit: int, before: int | None = None) -> list[Entry]:
         rows = await every(self._connection, NEWEST, {"limit": limit, "before": before})
         return [_entry(row) for row in rows]
+
+    async def last(self, act: str) -> datetime | None:
+        row = await one(self._connection, LAST, {"act": act})
+        return row["at"] if row else None
 
     async def after(self, number: int, limit: int) -> list[Entry]:
         rows = await every(self._connection, AFTER, {"limit": limit, "number": number})

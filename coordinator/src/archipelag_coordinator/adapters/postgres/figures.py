@@ -27,7 +27,7 @@ RESERVED: Final = """
 SERVER: Final = """
     SELECT numbackends AS connections, xact_commit AS commits, xact_rollback AS rollbacks, deadlocks, blks_hit,
         blks_read, temp_bytes, pg_database_size(datid) AS size_bytes,
-        current_setting('max_connections')::int AS connections_max
+        current_setting('max_connections')::int AS connections_max, extract(epoch FROM clock_timestamp())::float8 AS now
     FROM pg_stat_database WHERE datname = current_database()
 """
 BUSY: Final = """
@@ -62,6 +62,8 @@ class ServerFigures:
     counts: Mapping[str, int]
     transaction_oldest_s: float
     waiting_for_locks: int
+    now: float
+    """Seconds since 1970, by the server's own clock."""
 
 
 async def read_books(connection: Connection) -> Books:
@@ -87,4 +89,5 @@ async def read_server(connection: Connection) -> ServerFigures:
         counts=dict(server),
         transaction_oldest_s=busy["oldest_s"],
         waiting_for_locks=busy["waiting"],
+        now=server["now"],
     )

@@ -30,6 +30,7 @@ from archipelag_coordinator.adapters.postgres.jobs import PostgresJobs
 from archipelag_coordinator.adapters.postgres.karma import PostgresKarmaNotes
 from archipelag_coordinator.adapters.postgres.ledger import PostgresLedger
 from archipelag_coordinator.adapters.postgres.lines import PostgresLines
+from archipelag_coordinator.adapters.postgres.links import PostgresLinks
 from archipelag_coordinator.adapters.postgres.patience import KEEPALIVE, hang_up, patience
 from archipelag_coordinator.adapters.postgres.rows import Connection, one
 from archipelag_coordinator.adapters.postgres.sign_ins import PostgresIdentities, PostgresSignIns
@@ -91,6 +92,7 @@ class PostgresTx:
         self.batches = PostgresBatches(connection)
         self.sums = PostgresSums(connection)
         self.lines = PostgresLines(connection)
+        self.links = PostgresLinks(connection)
 
     def rely(self) -> None:
         """Leaving waits for the disk although nothing was written."""

@@ -87,6 +87,12 @@ def _families(
         for url, (_, jsz) in here.items():
             family.add_metric([url], _number(jsz.get(field)))
         yield family
+    room = GaugeMetricFamily(
+        "jetstream_server_max_storage", "Bytes that may be kept on disk.", labels=["server_id"]
+    )
+    for url, (_, jsz) in here.items():
+        room.add_metric([url], _number(_mapping(jsz.get("config")).get("max_storage")))
+    yield room
     yield from _streams({url: jsz for url, (_, jsz) in here.items()})
 
 
@@ -110,6 +116,10 @@ def _streams(told: Mapping[str, Mapping[str, Any]]) -> Iterator[Metric]:
             size.add_metric([url, str(stream.get("name"))], _number(state.get("bytes")))
     yield messages
     yield size
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, dict) else {}
 
 
 def _number(value: object) -> float:

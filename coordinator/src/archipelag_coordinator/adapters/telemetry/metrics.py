@@ -23,6 +23,7 @@ from archipelag_coordinator.adapters.telemetry.network_figures import (
 )
 from archipelag_coordinator.adapters.telemetry.own_figures import Innards, own_figures
 from archipelag_coordinator.adapters.telemetry.picked import picked
+from archipelag_coordinator.domain.audit import BACKED_UP
 from archipelag_coordinator.domain.essentials import Sample
 from archipelag_coordinator.domain.health import COORDINATOR_DEAD_S
 from archipelag_coordinator.services.world import World
@@ -107,8 +108,20 @@ class Metrics:
             chores = tuple(await tx.sums.chores())
             alive = await tx.coordinators.alive(now - timedelta(seconds=COORDINATOR_DEAD_S))
             leader = await tx.coordinators.has_leader()
+            backed_up_at = await tx.audit.last(BACKED_UP)
+        asked_at = world.clock.now().timestamp()
         server = await self._server()
-        return NetworkFigures(work, chores, len(alive), leader, server, now.timestamp())
+        halfway = (asked_at + world.clock.now().timestamp()) / 2
+        return NetworkFigures(
+            work=work,
+            chores=chores,
+            coordinators=len(alive),
+            has_leader=leader,
+            backed_up_at=backed_up_at.timestamp() if backed_up_at else 0.0,
+            server=server,
+            clock_ahead_s=halfway - server.now,
+            now=now.timestamp(),
+        )
 
 
 class Part(Generic[T]):

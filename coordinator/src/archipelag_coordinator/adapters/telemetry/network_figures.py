@@ -41,7 +41,11 @@ class NetworkFigures:
     coordinators: int
     """That are alive."""
     has_leader: bool
+    backed_up_at: float
+    """Seconds since 1970; 0: never."""
     server: ServerFigures
+    clock_ahead_s: float
+    """This machine's, of the database's."""
     now: float
     """Seconds since 1970, when it was read."""
 
@@ -91,6 +95,10 @@ def _queues(world: World, told: NetworkFigures) -> Iterator[Metric]:
     text = "Coordinators that have said that they are alive."
     yield gauge("archipelag_network_coordinators", text, told.coordinators)
     yield gauge("archipelag_network_has_leader", "1 while one leads.", told.has_leader)
+    text = "When the last backup by the Coordinator's own command was whole; 0: none was made."
+    yield gauge("archipelag_network_backup_timestamp_seconds", text, told.backed_up_at)
+    text = "How far this machine's clock is ahead of the database's."
+    yield gauge("archipelag_clock_ahead_seconds", text, told.clock_ahead_s)
 
 
 def _chores(told: NetworkFigures) -> Iterator[Metric]:

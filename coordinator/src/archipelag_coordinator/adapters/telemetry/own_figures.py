@@ -177,6 +177,8 @@ def _loops(tally: Tally, world: World) -> Iterator[Metric]:
     yield gauges("archipelag_loop_age_seconds", text, ["loop"], ages)
     text = "Accounts that differed from their entries when this process last rebuilt the books."
     yield gauge("archipelag_ledger_drifted_accounts", text, tally.drifted)
+    text = "1 where this process last found the audit log changed or cut; 0: whole, or not looked at yet."
+    yield gauge("archipelag_audit_broken", text, tally.audit_broken)
     at = tally.books_at.timestamp() if tally.books_at else 0.0
     text = "When this process last rebuilt the books; 0: not yet."
     yield gauge("archipelag_ledger_rebuilt_timestamp_seconds", text, at)
@@ -254,3 +256,6 @@ def _fleet(world: World) -> Iterator[Metric]:
     text = "The median round trip between working Islands and the broker."
     median = sorted(rtts)[len(rtts) // 2] if rtts else 0.0
     yield gauge("archipelag_island_round_trip_seconds", text, median)
+    cut_off = sum(ms is None for ms in world.fleet.regions_ms.values())
+    text = "Other regions whose Coordinators live and do not answer over the brokers."
+    yield gauge("archipelag_regions_out_of_reach", text, cut_off)

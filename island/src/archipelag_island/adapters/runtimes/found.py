@@ -12,16 +12,17 @@ from archipelag_island.runtime import Runtime
 
 
 def found_runtimes(
-    allowed: Collection[str], compiled: Path, engine: Path | None = None
+    allowed: Collection[str], compiled: Path, engine: Path | None = None, lines_max: int = 0
 ) -> dict[str, Runtime]:
     """By name, those that the owner allows. Whether this host can run them is found out by `probe`.
 
-    `compiled` is where WASM modules are kept as machine code; `engine` names a container engine's socket.
+    `compiled` is where WASM modules are kept as machine code; `engine` names a container engine's socket; `lines_max`
+    is what each Cargo may say a minute in this Island's log.
     """
-    native = NativeRuntime()
+    native = NativeRuntime(lines_max=lines_max)
     made: dict[str, Runtime] = {
         "wasm": WasmRuntime(compiled, native),
-        "oci": OciRuntime(engine=engine),
+        "oci": OciRuntime(engine=engine, lines_max=lines_max),
         "native": native,
     }
     return {name: runtime for name, runtime in made.items() if name in allowed}

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final, Protocol
 
 from archipelag_island.adapters.runtimes.cargo_client import CargoClient
+from archipelag_island.adapters.runtimes.cargo_log import CargoLog, trace_of
 from archipelag_island.adapters.runtimes.exchange import Exchange
 from archipelag_island.adapters.runtimes.pinned import Pinned
+from archipelag_island.adapters.runtimes.words import LastWords
 from archipelag_island.errors import CargoDied
 from archipelag_island.runtime import (
     CargoSpec,
@@ -30,6 +32,11 @@ ENDED_KEPT: Final = 100
 
 class Living(Protocol):
     """What runs: a container or a confined process. Any number of tasks may wait for its end."""
+
+    @property
+    def words(self) -> LastWords:
+        """What it says on its standard error."""
+        ...
 
     async def wait(self) -> Exit: ...
 
@@ -52,10 +59,25 @@ class Served:
     """The socket that stood when it was started; None where a path has to do."""
     shown_at: PurePosixPath | None
     """Where it sees the exchange folder; None: where that is."""
+    said: CargoLog | None = None
+    """Where its words go as they come; None: nowhere."""
     ending: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
         self.client = CargoClient(self.pinned.path if self.pinned else str(self.exchange.socket))
+        if self.said is not None:
+            self.living.words.heard = self.said.heard
+
+    @contextmanager
+    def running(self, request: RunRequest) -> Iterator[None]:
+        """What it says meanwhile belongs to this run, if to no other."""
+        if self.said is not None:
+            self.said.runs[request.run_id] = trace_of(request.traceparent)
+        try:
+            yield
+        finally:
+            if self.said is not None:
+                self.said.runs.pop(request.run_id, None)
 
     async def why_died(self, error: CargoDied) -> CargoDied:
         """A broken call is noticed before the Cargo's end; its last words are worth a short wait."""
@@ -75,9 +97,13 @@ class Served:
 
 
 class ServedCargos:
-    """The verbs after a start; whoever starts Cargos puts each into `_started`."""
+    """The verbs after a start; whoever starts Cargos puts each into `_started`.
 
-    def __init__(self) -> None:
+    `lines_max`: of each Cargo's standard error a minute, into this Island's log; 0: none.
+    """
+
+    def __init__(self, lines_max: int = 0) -> None:
+        self._lines_max = lines_max
         self._started: dict[str, Served] = {}
         self._ended: dict[str, tuple[Exit, Consumption]] = {}
         self._count = 0
@@ -85,6 +111,9 @@ class ServedCargos:
     def _new_handle(self, spec: CargoSpec) -> Handle:
         self._count += 1
         return Handle(f"{spec.manifest.slug}-{self._count}")
+
+    def _log_of(self, handle: Handle) -> CargoLog | None:
+        return CargoLog(handle.id, self._lines_max) if self._lines_max else None
 
     async def describe(self, handle: Handle) -> Description:
         started = self._alive(handle)
@@ -97,7 +126,7 @@ class ServedCargos:
         started = self._alive(handle)
         shown = started.exchange.with_inputs(request.run_id, request.files, started.shown_at)
         try:
-            with shown as folder:
+            with shown as folder, started.running(request):
                 async with aclosing(started.client.run(request, folder)) as events:
                     async for event in events:
                         yield event

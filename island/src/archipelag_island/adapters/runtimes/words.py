@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from asyncio import StreamReader
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 LINES_MAX: Final = 20
@@ -16,6 +17,8 @@ WORDS_CHARS_MAX: Final = 400
 class LastWords:
     def __init__(self) -> None:
         self._lines: deque[str] = deque(maxlen=LINES_MAX)
+        self.heard: Callable[[str], None] | None = None
+        """Told each line as it comes, but for those of a flood."""
 
     async def listen(self, stream: StreamReader) -> None:
         """To its end, so that a Cargo that writes much never blocks."""
@@ -27,6 +30,8 @@ class LastWords:
             if line.strip():
                 said = "".join(c for c in line[-4096:] if c.isprintable())
                 self._lines.append(said[-LINE_CHARS_MAX:])
+                if self.heard is not None:
+                    self.heard(self._lines[-1])
 
     def __str__(self) -> str:
         return " | ".join(self._lines)[-WORDS_CHARS_MAX:]

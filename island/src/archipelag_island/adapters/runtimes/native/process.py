@@ -40,10 +40,10 @@ class ConfinedProcess:
         self._nested = nested
         self._memory_bytes = memory_bytes
         self._stopped = False
-        self._words = LastWords()
+        self.words = LastWords()
         self._meter = Meter(process.pid, cgroup)
         assert process.stderr is not None
-        self._reading = asyncio.create_task(self._words.listen(process.stderr))
+        self._reading = asyncio.create_task(self.words.listen(process.stderr))
         self._ending = asyncio.create_task(self._wait_end())
 
     @classmethod
@@ -141,7 +141,7 @@ class ConfinedProcess:
         if self._nested and 128 < status <= 128 + _SIGNAL_MAX:
             status = 128 - status  # As shells and bubblewrap tell of a signal.
         return how_it_ended(
-            status, str(self._words), used, self._memory_bytes, stopped=self._stopped
+            status, str(self.words), used, self._memory_bytes, stopped=self._stopped
         )
 
 

@@ -65,8 +65,8 @@ LOADING: Final = "archipelag_contracts.pb.archipelag.v1.cargo_pb2_grpc"
 class NativeRuntime(ServedCargos):
     """`scratch` is where the Cargos' private folders go; short, since a Unix socket's path is at most 107 bytes."""
 
-    def __init__(self, scratch: Path | None = None) -> None:
-        super().__init__()
+    def __init__(self, scratch: Path | None = None, *, lines_max: int = 0) -> None:
+        super().__init__(lines_max)
         self._scratch = scratch or Path(tempfile.gettempdir())
         self._host: Host | None = None
         self._finding = asyncio.Lock()
@@ -121,7 +121,7 @@ class NativeRuntime(ServedCargos):
                 raise StartFailed(text) from None
             raise
         shown_at = INSIDE if rights.bubblewrap else None
-        self._started[handle.id] = Served(process, exchange, pinned, shown_at)
+        self._started[handle.id] = Served(process, exchange, pinned, shown_at, self._log_of(handle))
         log.info("cargo_started cargo=%s pid=%d", handle.id, process.pid)
         return handle
 

@@ -32,6 +32,7 @@ from archipelag_island.adapters.runtimes.oci.lifecycle import (
     consumption,
 )
 from archipelag_island.adapters.runtimes.oci.room import Room
+from archipelag_island.adapters.runtimes.words import LastWords
 from archipelag_island.errors import NotUsable, RuntimeFailed, StartFailed
 from archipelag_island.runtime import CargoSpec, Consumption, Exit, RuntimeInfo
 
@@ -66,9 +67,13 @@ class DirectRuntime(ContainerRuntime):
     """`scratch` is where the exchange folders go. `executors`: names or paths to try, the preferred first."""
 
     def __init__(
-        self, scratch: Path | None = None, *, executors: Sequence[str] = EXECUTORS
+        self,
+        scratch: Path | None = None,
+        *,
+        executors: Sequence[str] = EXECUTORS,
+        lines_max: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(lines_max)
         self._scratch = scratch or Path(tempfile.gettempdir())
         self._executors = tuple(executors)
         self._found: tuple[str, str] | None = None
@@ -183,6 +188,10 @@ class _Direct(Container):
         self._stopped = False
         self._last = Consumption()
         self._ending = asyncio.create_task(self._wait_end())
+
+    @property
+    def words(self) -> LastWords:
+        return self._room.words
 
     @property
     def ended(self) -> bool:

@@ -34,11 +34,12 @@ class OciRuntime:
         scratch: Path | None = None,
         *,
         engine: Path | None = None,
+        lines_max: int = 0,
         ways: Sequence[ContainerRuntime] = (),
     ) -> None:
         self._ways = tuple(ways) or (
-            DirectRuntime(scratch),
-            EngineRuntime(scratch, socket=engine),
+            DirectRuntime(scratch, lines_max=lines_max),
+            EngineRuntime(scratch, socket=engine, lines_max=lines_max),
         )
         self._chosen: ContainerRuntime | None = None
         self._choosing = asyncio.Lock()

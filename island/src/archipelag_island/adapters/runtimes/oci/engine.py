@@ -63,8 +63,10 @@ NO_USER_NAMESPACE: Final = "its user is the host's user of the same number, who 
 class EngineRuntime(ContainerRuntime):
     """`socket`: the engine's; None: it is looked for."""
 
-    def __init__(self, scratch: Path | None = None, *, socket: Path | None = None) -> None:
-        super().__init__()
+    def __init__(
+        self, scratch: Path | None = None, *, socket: Path | None = None, lines_max: int = 0
+    ) -> None:
+        super().__init__(lines_max)
         self._scratch = scratch or Path(tempfile.gettempdir())
         self._socket = socket
         self._engine: Engine | None = None

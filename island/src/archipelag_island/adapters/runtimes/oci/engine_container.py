@@ -125,6 +125,10 @@ class InEngine(Container):
         self._ending = asyncio.create_task(self._wait_end())
 
     @property
+    def words(self) -> LastWords:
+        return self._running.words
+
+    @property
     def ended(self) -> bool:
         return self._ending.done()
 

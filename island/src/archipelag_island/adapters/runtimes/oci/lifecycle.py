@@ -13,6 +13,7 @@ from archipelag_island.adapters.runtimes.exchange import INSIDE, Exchange, stand
 from archipelag_island.adapters.runtimes.oci.cgroups import Figures, Group
 from archipelag_island.adapters.runtimes.pinned import Pinned
 from archipelag_island.adapters.runtimes.served import Served, ServedCargos
+from archipelag_island.adapters.runtimes.words import LastWords
 from archipelag_island.errors import StartFailed
 from archipelag_island.runtime import CargoSpec, Consumption, Exit, Handle, RuntimeInfo
 
@@ -28,6 +29,10 @@ class Container(ABC):
     exchange: Exchange
     group: Group | None
     """Its control groups, where they can be seen."""
+
+    @property
+    @abstractmethod
+    def words(self) -> LastWords: ...
 
     @property
     @abstractmethod
@@ -74,7 +79,9 @@ class ContainerRuntime(ServedCargos, ABC):
                     f"{spec.manifest.slug} did not open its socket within {START_S:.0f} s"
                 ) from None
             raise
-        self._started[handle.id] = Served(container, container.exchange, pinned, INSIDE)
+        self._started[handle.id] = Served(
+            container, container.exchange, pinned, INSIDE, self._log_of(handle)
+        )
         log.info("cargo_started cargo=%s", handle.id)
         return handle
 
