@@ -24,7 +24,7 @@ ISLAND = Path(__file__).parents[2] / "deploy" / "island"
 SYSTEMD = ISLAND.parent / "systemd"
 MACHINE = f"linux-{platform.machine()}"
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="installs on Linux")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: installs there")
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

@@ -156,7 +156,7 @@ async def test_weaker_hosts_run_cargos_too_and_say_what_is_missing(rights: Right
     runtime = NativeRuntime()
     host = await runtime._find_host()
     if not await runtime._holds(rights, host.interpreter):
-        pytest.skip("this host does not allow it")
+        pytest.skip("needs more rights than this host gives")
     runtime._host = replace(host, rights=rights)
 
     handle = await runtime.start(a_spec())

@@ -65,7 +65,7 @@ def a_device() -> Path:
     names = ("fuse", "kvm", "loop-control", "net/tun", "hwrng", "ppp")
     there = [path for name in names if (path := Path("/dev") / name).exists()]
     if not there:
-        pytest.skip("needs a device beside the usual ones")
+        pytest.skip("needs a spare device beside the usual ones")
     return there[0]
 
 
