@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +75,13 @@ async def joined(
             stack.callback(server.stop)
             server.start()
             relay = RelayId(make_id("rly"))
-            connection = Connection([server.url], coordinator_identity(keys, relay))
+            connection = Connection(
+                [server.url],
+                coordinator_identity(keys, relay),
+                on_connected=partial(make_streams_of_region, relay=relay),
+            )
             await connection.open()
             stack.push_async_callback(connection.close)
-            await make_streams_of_region(connection, relay)
             sides.append(Side(server, relay, connection))
         east, west = sides
         await answering(east, subjects.here(east.relay))
