@@ -21,6 +21,7 @@ from archipelag_contracts.manifest import Manifest
 from archipelag_contracts.pb.archipelag.v1 import island_pb2 as island
 from archipelag_contracts.pb.archipelag.v1 import job_pb2 as job
 from archipelag_contracts.signing import MANIFEST_PREFIX, SigningKey, open_sealed
+from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_embedded.process import free_port
 from archipelag_island.adapters.identity import Home
 from archipelag_island.adapters.runtimes.oci.lifecycle import ContainerRuntime
@@ -371,7 +372,7 @@ class Command:
 
     async def ask(self, *arguments: str) -> tuple[int, str]:
         process = await self.start(*arguments)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             out, err = await process.communicate()
         assert process.returncode is not None
         return process.returncode, (out + err).decode()

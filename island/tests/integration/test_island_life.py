@@ -52,7 +52,7 @@ async def test_drain_lets_a_run_finish_refuses_others_and_says_so(
     draining_now = await command.start("drain", "--within", "60")
     await coordinator.until(draining(coordinator), "a heartbeat that says so")
     refused = await coordinator.assign(an_assignment(a_key(2)))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         out, err = await draining_now.communicate()
     await command.status_with("no, drained;")
     resumed, _ = await command.ask("resume")
@@ -96,7 +96,7 @@ async def test_drain_without_waiting_returns_while_the_run_goes_on_and_resume_ke
     assert waiting.stdout is not None
     await waiting.stdout.readline()
     await command.ask("resume")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         _, err = await waiting.communicate()
     said = len(coordinator.texts())
     await coordinator.until(lambda: len(coordinator.texts()) > said, "another item")
@@ -359,7 +359,7 @@ async def test_status_for_programs_has_every_rule_and_cap_with_its_reading(
     await coordinator.assign(an_assignment())
     await coordinator.until(lambda: coordinator.reports, "a report")
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             status, out = await command.ask("status", "--json")
             told = json.loads(out)

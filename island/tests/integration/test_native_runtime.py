@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_island.adapters.runtimes.native import NativeRuntime, Rights
 from archipelag_island.errors import CargoDied, StartFailed
 from archipelag_island.runtime import CargoSpec, Handle, RunRequest, Runtime
@@ -127,10 +128,10 @@ async def test_stop_that_is_cancelled_leaves_nothing_either(runtime: NativeRunti
     process = runtime._started[handle.id].living
     await freeze(process.pid)
 
-    stopping = asyncio.create_task(runtime.stop(handle, 60.0))
+    stopping = asyncio.create_task(runtime.stop(handle, 10 * PATIENCE_S))
     await asyncio.sleep(0.05)
     stopping.cancel()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(stopping, return_exceptions=True)
 
     assert process.ended and not runtime._started
@@ -141,7 +142,7 @@ async def test_cargo_that_ignores_sigterm_is_killed(runtime: NativeRuntime) -> N
     pid = runtime._started[handle.id].living.pid
     await freeze(pid)
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         await runtime.stop(handle, 0.05)
 
     assert (await runtime.wait(handle)).status == -signal.SIGKILL

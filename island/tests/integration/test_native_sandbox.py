@@ -74,7 +74,7 @@ class Inside:
     async def run(self, script: str) -> tuple[Exit, Consumption]:
         process = await self.start(script)
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE_S):
                 return await process.wait(), process.usage()
         finally:
             await process.stop(0)
@@ -102,7 +102,7 @@ async def inside() -> AsyncIterator[Inside]:
 
 
 async def until_it_speaks(process: ConfinedProcess) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while not process._words._lines:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 

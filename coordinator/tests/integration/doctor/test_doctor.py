@@ -22,12 +22,11 @@ from archipelag_coordinator import doctor
 from archipelag_coordinator.adapters.nats import credentials
 from archipelag_coordinator.config import Settings
 from archipelag_coordinator.doctor import Finding, State, mail
+from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_embedded.nats import Nats
 from archipelag_embedded.postgres import Postgres
 from archipelag_embedded.process import free_port
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-
-START_S = 30.0
 
 
 @dataclass
@@ -87,7 +86,7 @@ def serving(patient: Patient, tmp_path: Path) -> Iterator[Patient]:
             program, env=os.environ | patient.environ, stdout=log, stderr=log
         )
     url = f"http://127.0.0.1:{patient.environ['ARCHIPELAG_HTTP_PORT']}/api/v1/ready"
-    until = time.monotonic() + START_S
+    until = time.monotonic() + PATIENCE_S
     try:
         while True:
             assert process.poll() is None and time.monotonic() < until, (

@@ -76,7 +76,7 @@ async def leader_of(connection: Connection, stream: str) -> str:
 
 async def whole(connection: Connection) -> None:
     """Every server has caught up with every stream."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             with contextlib.suppress(nats.errors.Error):
                 infos = [
@@ -137,7 +137,7 @@ async def settling(fabric: Any, settled: list[bytes]) -> AsyncIterator[None]:
 
 async def say(host: Any, data: bytes) -> None:
     """As an Island does: until it is acknowledged."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             with contextlib.suppress(nats.errors.Error, JetStreamError, OSError, TimeoutError):
                 await host.nc.jetstream(timeout=1).publish(subjects.report(host.id), data)

@@ -29,13 +29,12 @@ from archipelag_coordinator.adapters.nats.connection import (
 from archipelag_coordinator.adapters.nats.wire import Wire
 from archipelag_coordinator.clock import SystemClock
 from archipelag_coordinator.domain.file import BlobId
+from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_embedded.nats import Nats
 from archipelag_embedded.process import free_port
 
 # The event loop makes no difference here, and two servers take seconds.
 pytestmark = pytest.mark.asyncio(loop_factories=["uvloop"])
-
-JOINED_S = 15.0
 
 
 @dataclass
@@ -98,7 +97,7 @@ async def answering(side: Side, subject: str, queue: str = "", said: bytes = b"h
 
 async def heard(side: Side, subject: str) -> bytes:
     """The answer, once the link stands and has told of who listens there."""
-    async with asyncio.timeout(JOINED_S):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             with contextlib.suppress(nats.errors.Error):
                 return await side.connection.request(subject, b"", 1.0)
@@ -148,7 +147,7 @@ async def test_reports_stay_and_output_goes_to_its_coordinators_region_alone(
 
 async def until_kept(says: Side, subject: str, keeps: Side) -> None:
     await says.connection.client.publish(subject, b"said")
-    async with asyncio.timeout(JOINED_S):
+    async with asyncio.timeout(PATIENCE_S):
         while await kept(keeps, "OUTPUT") == 0:  # noqa: ASYNC110 - it happens in the broker
             await asyncio.sleep(0.02)
 
@@ -186,7 +185,7 @@ async def test_files_are_found_from_every_region(joined: Joined) -> None:
     blob = BlobId("blb_00000000000000000000000000")
     here, there = (NatsBlobs(one.connection, "east") for one in (joined.east, joined.west))
 
-    async with asyncio.timeout(JOINED_S):
+    async with asyncio.timeout(PATIENCE_S):
         while True:  # The link has told of one subject by then, not of this store's.
             with contextlib.suppress(ConnectionError):
                 await there.put(blob, 0, b"piece")
@@ -211,7 +210,7 @@ async def test_an_islands_going_is_heard_in_the_other_region(
     island, key = IslandId(make_id("isl")), SigningKey.generate()
     token = island_token(joined, island, key)
     wire = Wire([west.nats.url], Identity(key, lambda: token, subjects.inbox_prefix(island), "i"))
-    async with asyncio.timeout(JOINED_S):
+    async with asyncio.timeout(PATIENCE_S):
         while not gone:
             await wire.open()
             await wire.close()
@@ -253,7 +252,7 @@ async def test_no_island_and_no_stranger_can_join_as_a_region(
         intruder = Nats(folder / "nats", config=config, domain=name)
         intruder.start()
         try:
-            async with asyncio.timeout(JOINED_S):
+            async with asyncio.timeout(PATIENCE_S):
                 while "Authorization" not in log.read_text():  # noqa: ASYNC110
                     await asyncio.sleep(0.1)
         finally:
