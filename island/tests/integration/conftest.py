@@ -42,8 +42,6 @@ from nats.js.api import StreamConfig
 from . import containers
 from .doors import Desk, JwtBroker, a_desk, a_jwt_broker
 
-WAIT_S = 60.0
-
 
 @dataclass
 class Broker:
@@ -61,7 +59,7 @@ class Broker:
             str(binary), "-a", "127.0.0.1", "-p", str(self.port), "-js", "-sd", str(self.store),
             stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 try:
                     _, writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -189,7 +187,7 @@ class Coordinator:
 
     async def until(self, holds: Callable[[], Any], what: str) -> None:
         try:
-            async with asyncio.timeout(WAIT_S):
+            async with asyncio.timeout(PATIENCE_S):
                 while not holds():
                     self.changed.clear()
                     await self.changed.wait()
@@ -231,7 +229,7 @@ class Coordinator:
             output_bytes_max=assignment.output_bytes_max,
         )
         message = await self.client.request(
-            subjects.assign(ISLAND), (key or self.key).seal(pb), timeout=5
+            subjects.assign(ISLAND), (key or self.key).seal(pb), timeout=PATIENCE_S
         )
         return job.AssignmentReply.FromString(message.data)
 
@@ -268,7 +266,7 @@ class RunningAgent:
 
     async def stop(self) -> None:
         self.stop_wish.set()
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(PATIENCE_S):
             await self.task
 
     async def crash(self) -> None:
@@ -379,7 +377,7 @@ class Command:
 
     async def status_with(self, words: str) -> tuple[int, str]:
         """The status file is written once a second."""
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 status, told = await self.ask("status")
                 if words in told:
