@@ -73,6 +73,7 @@ from archipelag_coordinator.clock import SystemClock
 from archipelag_coordinator.config import Settings
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.fleet import Fleet
+from archipelag_coordinator.ending import end_tasks
 from archipelag_coordinator.errors import CoordinatorError, InvalidInput, StaleAttempt
 from archipelag_coordinator.ids import SystemIds
 from archipelag_coordinator.services import upkeep
@@ -147,8 +148,7 @@ async def serve(settings: Settings) -> None:
                     group.create_task(run_chores(lambda: _chores(settings, parts)), name="chores"),
                 ]
                 await _http(settings, parts, metrics).serve(_sockets(settings))
-                for task in others:
-                    task.cancel()
+                await end_tasks(others)
             with suppress(*UNREACHABLE):
                 await upkeep.leave(world)
         finally:
@@ -447,9 +447,7 @@ class _Errands:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(tuple(self._tasks))
 
 
 def _look_after(world: World, relay: NatsChunkRelay) -> _Errands:

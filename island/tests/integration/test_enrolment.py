@@ -18,6 +18,7 @@ from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_island.adapters.enrolment import GrpcEnrolment
 from archipelag_island.adapters.identity import Home
 from archipelag_island.adapters.link import Credentials, NatsLink
+from archipelag_island.agent import end_tasks
 from archipelag_island.domain.capability import Capabilities
 from archipelag_island.errors import (
     AlreadyRunning,
@@ -137,9 +138,8 @@ async def run_until(link: NatsLink, *events: asyncio.Event) -> asyncio.Task[None
 
 
 async def end(task: asyncio.Task[None]) -> None:
-    task.cancel()
     async with asyncio.timeout(PATIENCE_S):
-        await asyncio.gather(task, return_exceptions=True)
+        await end_tasks([task])
 
 
 async def test_broker_knows_the_island_by_its_own_key(jwt_broker: JwtBroker) -> None:
@@ -186,7 +186,8 @@ async def test_an_island_ends_in_the_moment_of_its_refusal() -> None:
         line = Line(SigningKey.generate(), url, "jwt")
         task = await run_until(line.open(), line.refused)
 
-        await end(task)
+        task.cancel()
+        await asyncio.wait([task], timeout=PATIENCE_S)
 
     assert task.cancelled()
 

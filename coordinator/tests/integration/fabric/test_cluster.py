@@ -19,6 +19,7 @@ from archipelag_coordinator.adapters.nats import credentials
 from archipelag_coordinator.adapters.nats.broker import BrokerUnreachable
 from archipelag_coordinator.adapters.nats.connection import Connection, make_streams
 from archipelag_coordinator.adapters.nats.reports import ReportQueue
+from archipelag_coordinator.ending import end_tasks
 from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_embedded.nats import Nats, NatsCluster
 from nats.js.errors import Error as JetStreamError
@@ -130,9 +131,7 @@ async def settling(fabric: Any, settled: list[bytes]) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(tasks)
 
 
 async def say(host: Any, data: bytes) -> None:
