@@ -27,6 +27,7 @@ ENGINES = ("island/tests/integration/test_runtime_oci", "tests/escape/")
 """They start engines of containers and fill them with processes: one after the other, on one worker."""
 LONG = (
     "tests/acceptance/",
+    "tests/supply/",
     *ENGINES,
     *NETWORKS,
     "island/tests/integration/test_hostile_cargos",
