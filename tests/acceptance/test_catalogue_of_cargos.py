@@ -15,8 +15,6 @@ from archipelag_contracts.manifest import parse_canonical
 
 from .conftest import Network, wait_for
 
-SOON_S = 10.0
-"""Within so long every Island has heard what is listed no more."""
 TEXT = "Seven islands, çay in each – and a ferry at 09:30."
 CASES: dict[str, dict[str, Any]] = {
     "hash": {"text": TEXT, "algorithms": ["sha256", "blake2b", "crc32"]},
@@ -106,7 +104,7 @@ def test_a_module_that_is_taken_back_runs_nowhere_within_seconds(
         take_back(http, number, how)
 
         refused = http.post("/jobs", json={"workload": slug, "input": {"text": "x"}})
-        wait_for(lambda: slug not in offered(network), "every Island dropped it", SOON_S)
+        wait_for(lambda: slug not in offered(network), "every Island dropped it")
         still = ended_job(http, "hash", {"text": "x"})
     assert refused.status_code in (404, 410), refused.text
     assert still["status"] == "completed", "its neighbour of the same image went with it"
@@ -150,7 +148,7 @@ def test_a_job_that_waits_for_it_ends_and_costs_nothing(network: Network, how: s
 
         take_back(admin, number, how)
 
-        ended = wait_for(lambda: ended_of(customer, job), "its job ended", SOON_S)
+        ended = wait_for(lambda: ended_of(customer, job), "its job ended")
         left = customer.get("/account").json()["data"]["credits"]
     assert (ended["status"], ended["cause"]) == ("failed", f"cargo_{how}")
     assert (ended["usage"]["credits_used"], left) == ("0", "10")
@@ -169,8 +167,8 @@ def test_a_run_of_a_revoked_cargo_is_stopped_and_costs_nothing(network: Network)
 
         take_back(admin, number, "revoked")
 
-        ended = wait_for(lambda: ended_of(customer, job), "its job ended", SOON_S)
-        wait_for(lambda: slug not in offered(network), "every Island dropped it", SOON_S)
+        ended = wait_for(lambda: ended_of(customer, job), "its job ended")
+        wait_for(lambda: slug not in offered(network), "every Island dropped it")
         left = customer.get("/account").json()["data"]["credits"]
     assert (ended["status"], ended["cause"], left) == ("failed", "cargo_revoked", "10")
 

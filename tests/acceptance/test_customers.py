@@ -81,7 +81,7 @@ def test_the_rate_limit_holds_across_coordinators(network: Network) -> None:
 
     async def all_at_once(bases: list[str]) -> list[httpx.Response]:
         headers = {"Authorization": f"Bearer {key}"}
-        async with httpx.AsyncClient(headers=headers, timeout=30) as http:
+        async with httpx.AsyncClient(headers=headers, timeout=PATIENCE_S) as http:
             asked = (http.get(f"{base}/api/v1/account") for base in bases * 20)
             return list(await asyncio.gather(*asked))
 
@@ -137,7 +137,9 @@ async def test_the_same_key_at_the_same_moment_is_one_job_and_one_charge(
     key = await asyncio.to_thread(network.user, "twice@example.org", "10")
     body = {"model": "trap-model", "messages": HELLO, "stream": True, "temperature": 0.9}
     headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": "same-moment"}
-    async with httpx.AsyncClient(base_url=network.openai_url, headers=headers, timeout=30) as http:
+    async with httpx.AsyncClient(
+        base_url=network.openai_url, headers=headers, timeout=PATIENCE_S
+    ) as http:
         asked = [asyncio.create_task(_texts(http, body)) for _ in range(6)]
         assignment = await asyncio.wait_for(hostile.assignments.get(), PATIENCE_S)
         await hostile.say(assignment, pb.Chunk(texts=["one "], prompt_tokens=2))
@@ -183,7 +185,7 @@ async def test_a_reader_that_comes_back_within_the_grace_misses_nothing(
     headers = {"Authorization": f"Bearer {key}"}
     body = {"model": "trap-model", "messages": HELLO, "stream": True}
     base = network.openai_url.removesuffix("/v1")
-    async with httpx.AsyncClient(base_url=base, headers=headers, timeout=30) as http:
+    async with httpx.AsyncClient(base_url=base, headers=headers, timeout=PATIENCE_S) as http:
         reading = asyncio.create_task(_read_some(http, body))
         assignment = await asyncio.wait_for(hostile.assignments.get(), PATIENCE_S)
         await hostile.say(assignment, pb.Chunk(texts=["one ", "two "], prompt_tokens=2))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -112,12 +111,10 @@ async def test_a_suspended_island_is_cut_off_and_its_streams_end_clearly(
     assignment = await asyncio.wait_for(hostile.assignments.get(), PATIENCE_S)
     await hostile.say(assignment, pb.Chunk(texts=["one ", "two "], prompt_tokens=3))
 
-    began = time.monotonic()
     await asyncio.to_thread(_admin, network, hostile.id, "suspend")
 
     await asyncio.wait_for(hostile.closed.wait(), PATIENCE_S)
     status, events = await asyncio.wait_for(reading, PATIENCE_S)
-    assert time.monotonic() - began < 10
     assert status == 200 and events[-1] == "[DONE]"
     error = json.loads(events[-2])["error"]
     assert error["code"] == "lease_lost" and "Island" in error["message"]
@@ -217,7 +214,7 @@ async def test_lies_move_no_money_and_disturb_nobody(
 async def _ask(network: Network, key: str, question: str) -> tuple[int, list[str]]:
     body = ASK | {"messages": [{"role": "user", "content": question}], "stream": True}
     headers = {"Authorization": f"Bearer {key}"}
-    async with httpx.AsyncClient(timeout=30, headers=headers) as http:
+    async with httpx.AsyncClient(timeout=PATIENCE_S, headers=headers) as http:
         url = f"{network.openai_url}/chat/completions"
         async with http.stream("POST", url, json=body) as answer:
             whole = (await answer.aread()).decode()

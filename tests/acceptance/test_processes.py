@@ -69,7 +69,7 @@ def test_two_coordinators_serve_the_same_network_at_once(network: Network, secon
 
     async def all_at_once() -> list[dict[str, Any]]:
         headers = {"Authorization": f"Bearer {key}"}
-        async with httpx.AsyncClient(headers=headers, timeout=30) as http:
+        async with httpx.AsyncClient(headers=headers, timeout=PATIENCE_S) as http:
             return await asyncio.gather(*(one(http, base) for base in bases))
 
     jobs = asyncio.run(all_at_once())
@@ -187,7 +187,7 @@ def test_the_same_idempotency_key_on_both_coordinators_is_one_answer_and_one_cha
 
     async def both() -> list[httpx.Response]:
         headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": "on-both"}
-        async with httpx.AsyncClient(headers=headers, timeout=30) as http:
+        async with httpx.AsyncClient(headers=headers, timeout=PATIENCE_S) as http:
             asked = (
                 http.post(f"{base}/v1/chat/completions", json=body | {"stream": stream})
                 for base in bases
@@ -239,7 +239,7 @@ def test_an_island_joins_by_settings_alone_and_leaves_when_told(
         wait_for(lambda: _state(network, "by-settings") == ("ready", ["echo"]), "it is warm")
     finally:
         agent.terminate()
-        assert agent.wait(30) == 0
+        assert agent.wait(PATIENCE_S) == 0
     assert code not in (network.home / "logs" / "by-settings.log").read_text()
     assert not psutil.pid_exists(agent.pid)
     assert not [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in str(p.info)]
@@ -259,11 +259,9 @@ def test_a_broker_that_is_killed_comes_back_and_the_next_request_works(network: 
     with network.http(key) as http:
         for process in network.processes("nats-server"):
             process.kill()
-        began = time.monotonic()
         first = http.post("/jobs", json=ECHO)
         assert first.status_code in (201, 503), first.text
-        wait_for(lambda: _echoes(http), "a job is done again", 40)
-    assert time.monotonic() - began < 40
+        wait_for(lambda: _echoes(http), "a job is done again")
 
 
 def test_while_the_database_is_away_there_is_a_503_and_then_it_works(
@@ -282,9 +280,9 @@ def test_while_the_database_is_away_there_is_a_503_and_then_it_works(
             seen.add(status)
             return status == 200
 
-        wait_for(back, "the database is back", 40)
+        wait_for(back, "the database is back")
         assert seen <= {200, 503}, seen
-        wait_for(lambda: _echoes(http), "a job is done again", 40)
+        wait_for(lambda: _echoes(http), "a job is done again")
     assert all(p.is_running() for p in network.processes("archipelag_coordinator"))
     wait_for(lambda: ready(second.base), "the second is ready again", PATIENCE_S)
     assert set(_at_once(second, key)) == {200}, "no dead connection is left for a customer to find"
@@ -293,7 +291,7 @@ def test_while_the_database_is_away_there_is_a_503_and_then_it_works(
 def _at_once(second: Second, key: str) -> list[int]:
     async def all_at_once() -> list[int]:
         headers = {"Authorization": f"Bearer {key}"}
-        async with httpx.AsyncClient(headers=headers, timeout=30) as http:
+        async with httpx.AsyncClient(headers=headers, timeout=PATIENCE_S) as http:
             asked = [http.get(f"{second.base}/api/v1/jobs") for _ in range(40)]
             return [answer.status_code for answer in await asyncio.gather(*asked)]
 

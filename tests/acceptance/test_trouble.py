@@ -138,7 +138,7 @@ def test_a_reader_who_leaves_stops_the_work_and_pays_what_was_delivered(network:
             job: dict[str, Any] = http.get(f"/jobs/{job_id}").json()["data"]
             return job if job["status"] == "cancelled" else None
 
-        job = wait_for(ended, "the job is cancelled", 20)
+        job = wait_for(ended, "the job is cancelled")
 
     usage = job["usage"]
     assert 0 < usage["completion_tokens"] < 1500

@@ -27,7 +27,7 @@ SYSTEMD = ISLAND.parent / "systemd"
 MACHINE = f"linux-{platform.machine()}"
 NOBODY = 65534
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="installs on Linux")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: installs there")
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

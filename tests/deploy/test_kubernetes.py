@@ -189,7 +189,7 @@ def test_nothing_is_taken_away_before_its_successor_stands() -> None:
     assert of("base", "PodDisruptionBudget", "nats")["spec"]["maxUnavailable"] == 1
 
 
-@pytest.mark.skipif(shutil.which("kubectl") is None, reason="only kubectl lays patches over")
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl: it lays patches over")
 def test_each_region_has_a_domain_and_a_cluster_of_its_own() -> None:
     told = {}
     for folder in ("base", *REGIONS):
@@ -210,7 +210,7 @@ def test_each_region_has_a_domain_and_a_cluster_of_its_own() -> None:
         assert (read.region, read.blobs) == (told[folder][0], "nats:east")
 
 
-@pytest.mark.skipif(shutil.which("kubectl") is None, reason="only kubectl lays patches over")
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl: it lays patches over")
 def test_a_link_has_a_door_on_one_side_and_a_secret_on_the_other() -> None:
     first, linked = (
         of(folder, "StatefulSet", "nats")["spec"]["template"]["spec"] for folder in REGIONS

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import places
 import pytest
+from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_island.errors import CargoDied, CargoFailed, RuntimeFailed
 from archipelag_island.runtime import CargoSpec, RunRequest, Runtime
 
@@ -82,7 +83,7 @@ async def test_deaf_cargo_is_killed(runtime: Runtime, spec: CargoSpec) -> None:
 
     async with aclosing(runtime.run(handle, request)) as events:
         await anext(events)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             await runtime.stop(handle, 0.2)
             ended = await runtime.wait(handle)
 
@@ -115,7 +116,7 @@ async def test_link_in_the_sockets_place_leads_the_island_nowhere(
         runtime, handle, {"abuse": "replaced socket", "target": trap.getsockname()}
     )
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             await runtime.describe(handle)
     except RuntimeFailed:
         pass  # that the Cargo can no more be reached is its own loss

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from archipelag_embedded.fixtures import chromium
+from archipelag_embedded.fixtures import PATIENCE_S, chromium
 from playwright import sync_api
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "coordinator/src/archipelag_coordinator/apps/web/static/archipelag.js"
-WAIT_S = 30
 POLICY = "default-src 'none'; script-src 'self'; connect-src 'self'"
 SEAL = hashlib.sha256(b"seal").hexdigest()
 TOKENS = ["an ", "ísland ", "🏝️ ", "in the ", "sea"]
@@ -102,7 +101,7 @@ class Answers(BaseHTTPRequestHandler):
             # Half an event, and the line is gone; not before the page has the token, since a browser throws away what
             # came at the same moment as the end.
             self._chunk(b"id: 99\nda")
-            assert self.server.got.acquire(timeout=WAIT_S)
+            assert self.server.got.acquire(timeout=PATIENCE_S)
         self.close_connection = True
 
     def _event(self, at: int, value: Any) -> None:

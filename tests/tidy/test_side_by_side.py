@@ -44,7 +44,9 @@ def project(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "conftest.py", tmp_path)
     files = {
         "tests/escape/test_some.py": TESTS.format(network=""),
+        "island/tests/integration/test_runtime_oci_some.py": TESTS.format(network=""),
         "tests/supply/test_some.py": TESTS.format(network=""),
+        "tests/supply/test_more.py": TESTS.format(network=""),
         "tests/one/test_some.py": TESTS.format(network=""),
         "oci/test_some.py": TESTS.format(network=""),
         "tests/sdk/conftest.py": NETWORK,
@@ -68,7 +70,7 @@ def told_by(project: Path, *options: str) -> list[list[str]]:
         timeout=100,
         check=False,
     )
-    assert "36 passed" in done.stdout, done.stdout + done.stderr
+    assert "48 passed" in done.stdout, done.stdout + done.stderr
     return [line.split() for line in (project / "told").read_text().splitlines()]
 
 
@@ -77,9 +79,9 @@ def test_what_belongs_together_goes_to_one_worker(project: Path) -> None:
 
     workers = {name: {line[1] for line in told if line[0] == name} for name, *_ in told}
     used = {name: where for name, where in workers.items() if name not in ("start", "end")}
-    assert set(used) == {"escape", "supply", "one", "oci", "sdk"}
+    assert set(used) == {"escape", "integration", "supply", "one", "oci", "sdk"}
     assert all(len(where) == 1 for where in used.values()), used
-    assert used["escape"] == used["supply"]
+    assert used["escape"] == used["integration"]
     assert set.union(*used.values()) == {"gw0", "gw1"}
     assert [line[0] for line in told if "network" in line] == ["start", "end"]
 
@@ -89,4 +91,5 @@ def test_a_network_ends_with_the_last_test_of_its_folder(project: Path) -> None:
 
     began, ended = told.index("start"), told.index("end")
     assert told[began + 1 : ended] == ["sdk"] * 12
-    assert set(told[ended + 1 :]) == {"one", "oci"}
+    assert told[:began] == ["supply"] * 12 + ["integration"] * 6 + ["escape"] * 6
+    assert told[ended + 1 :] == ["one"] * 6 + ["oci"] * 6

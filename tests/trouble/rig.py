@@ -21,6 +21,7 @@ import psycopg
 from archipelag_coordinator import commands, config
 from archipelag_coordinator.adapters.nats import credentials
 from archipelag_coordinator.adapters.postgres.migrate import migrate
+from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_embedded.nats import Nats
 from archipelag_embedded.postgres import Postgres
 from archipelag_embedded.process import Process, free_port
@@ -29,7 +30,6 @@ from benchmarks.far import Line
 
 CHAT = Path(__file__).with_name("chat.toml")
 ECHO = "echo=archipelag_island.testing.echo_engine"
-WAIT_S = 40.0
 # Short, so that what takes half a minute in a real outage takes seconds here; the order of them is the real one. A
 # lease outlives a heartbeat that is given up (after 3 s, whatever the interval), the one before it and the one after.
 POLICY = {
@@ -93,7 +93,7 @@ class Rig:
         self.http = httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{self._port}/api/v1",
             headers={"Authorization": f"Bearer {self.key}"},
-            timeout=WAIT_S,
+            timeout=PATIENCE_S,
         )
         await self.start_coordinator()
         for _ in range(islands):
@@ -202,7 +202,9 @@ class Rig:
                 return False
         return True
 
-    async def until(self, holds: Callable[[], Any], what: str, within_s: float = WAIT_S) -> None:
+    async def until(
+        self, holds: Callable[[], Any], what: str, within_s: float = PATIENCE_S
+    ) -> None:
         deadline = time.monotonic() + within_s
         while not await holds():
             assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
@@ -278,7 +280,7 @@ class Rig:
         try:
             await self.until(on_their_way, "every stream has begun")
             yield streams
-            async with asyncio.timeout(WAIT_S):
+            async with asyncio.timeout(PATIENCE_S):
                 await asyncio.gather(*tasks)
         finally:
             for task in tasks:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import time
 from typing import Any
 
 import pytest
@@ -102,7 +101,6 @@ async def test_while_the_broker_is_out_of_reach_nothing_is_lost_and_it_is_said(r
         rig.broker.break_()
         rig.islands_broker.break_()
         await asyncio.sleep(3)
-        began = time.monotonic()
         waiting = asyncio.create_task(ask(rig))
         listed = await rig.http.get("/jobs")
         ready = await rig.http.get("/ready")
@@ -114,7 +112,6 @@ async def test_while_the_broker_is_out_of_reach_nothing_is_lost_and_it_is_said(r
     assert listed.status_code == 200, "what needs no Island goes on"
     assert ready.status_code == 503 and ready.json()["checks"]["broker"] == "out of reach"
     assert answered.status_code == 200, "a request waits for the broker as for an Island"
-    assert time.monotonic() - began < 20
     check(rig, streams)
     await all_done(rig, jobs)
 

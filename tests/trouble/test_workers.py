@@ -13,9 +13,10 @@ import httpx
 import psutil
 import pytest
 import pytest_asyncio
+from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_embedded.process import free_port
 
-from .rig import WAIT_S, Rig, opened, said
+from .rig import Rig, opened, said
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 STREAMS = 12
@@ -85,7 +86,7 @@ class Reader:
         headers = {"Authorization": f"Bearer {self.key}", "Last-Event-ID": str(self.position)}
         try:
             async with (
-                httpx.AsyncClient(timeout=WAIT_S, headers=headers) as http,
+                httpx.AsyncClient(timeout=PATIENCE_S, headers=headers) as http,
                 http.stream(method, f"{self.base}{path}", **given) as answer,  # type: ignore[arg-type]
             ):
                 if answer.status_code != 200:
@@ -147,7 +148,7 @@ async def test_a_worker_that_is_killed_costs_its_readers_one_reconnect(duo: Duo)
     killed, other = duo.workers()
 
     killed.send_signal(signal.SIGKILL)
-    await asyncio.wait_for(asyncio.gather(*tasks), WAIT_S)
+    await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE_S)
 
     assert [one.errors for one in readers] == [[]] * STREAMS
     assert [one.text.split() for one in readers] == [said(100).split()] * STREAMS
@@ -184,7 +185,7 @@ async def test_sigterm_lets_short_streams_end_and_leaves_nobody_behind(duo: Duo)
     workers = duo.workers()
 
     duo.rig.coordinator.signal(signal.SIGTERM)
-    await asyncio.wait_for(asyncio.gather(*tasks), WAIT_S)
+    await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE_S)
     ended = await asyncio.to_thread(duo.rig.coordinator.wait, 30)
 
     await duo.rig.start_coordinator()

@@ -73,6 +73,7 @@ from archipelag_coordinator.clock import SystemClock
 from archipelag_coordinator.config import Settings
 from archipelag_coordinator.domain.fleet import Fleet
 from archipelag_coordinator.domain.place_tokens import PlaceTokens
+from archipelag_coordinator.ending import end_tasks
 from archipelag_coordinator.errands import cancel_handed, leave, look_after
 from archipelag_coordinator.errors import InvalidInput
 from archipelag_coordinator.ids import SystemIds
@@ -144,8 +145,7 @@ async def serve(settings: Settings) -> None:
                 ]
                 server = _http(settings, parts, metrics, partial(leave, parts.runner, world))
                 await server.serve(_sockets(settings))
-                for task in others:
-                    task.cancel()
+                await end_tasks(others)
             await leave(parts.runner, world)
         finally:
             await enrolment.stop(grace=1)

@@ -18,6 +18,7 @@ from archipelag_coordinator.apps.islands.presence import Presence
 from archipelag_coordinator.apps.loops.runner import Runner
 from archipelag_coordinator.apps.loops.table import note_adopted
 from archipelag_coordinator.domain.attempt import Cause
+from archipelag_coordinator.ending import end_tasks
 from archipelag_coordinator.errors import CoordinatorError, StaleAttempt
 from archipelag_coordinator.services import upkeep
 from archipelag_coordinator.services.adopt import adopt_left
@@ -44,9 +45,7 @@ class Errands:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(tuple(self._tasks))
 
 
 async def look_after(

@@ -17,6 +17,7 @@ import pytest
 from archipelag_coordinator import workers
 from archipelag_coordinator.compose import shared_port
 from archipelag_coordinator.workers import Workers
+from archipelag_embedded.fixtures import PATIENCE_S
 
 OBEYS = "import time; time.sleep(600)"
 DEAF = """
@@ -45,7 +46,7 @@ def saying(program: str) -> workers.Command:
 
 
 async def until(holds: Callable[[], Any]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while not holds():  # noqa: ASYNC110 - other processes have no event here
             await asyncio.sleep(0.01)
 
@@ -91,7 +92,7 @@ async def test_a_worker_that_is_killed_comes_back_and_the_others_do_not_notice()
 async def test_a_setting_that_no_worker_can_start_with_is_told_by_the_status() -> None:
     parent = Workers(2, saying("raise SystemExit(3)"))
 
-    assert await asyncio.wait_for(parent.run(), 30) == 3
+    assert await asyncio.wait_for(parent.run(), PATIENCE_S) == 3
 
 
 async def test_once_a_worker_stood_the_others_may_fail_for_a_while(tmp_path: Path) -> None:

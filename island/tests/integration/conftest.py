@@ -21,6 +21,7 @@ from archipelag_contracts.manifest import Manifest
 from archipelag_contracts.pb.archipelag.v1 import island_pb2 as island
 from archipelag_contracts.pb.archipelag.v1 import job_pb2 as job
 from archipelag_contracts.signing import MANIFEST_PREFIX, SigningKey, open_sealed
+from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_embedded.process import free_port
 from archipelag_island.adapters.identity import Home
 from archipelag_island.adapters.runtimes.oci.lifecycle import ContainerRuntime
@@ -41,8 +42,6 @@ from nats.js.api import StreamConfig
 from . import containers
 from .doors import Desk, JwtBroker, a_desk, a_jwt_broker
 
-WAIT_S = 60.0
-
 
 @dataclass
 class Broker:
@@ -60,7 +59,7 @@ class Broker:
             str(binary), "-a", "127.0.0.1", "-p", str(self.port), "-js", "-sd", str(self.store),
             stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 try:
                     _, writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -188,7 +187,7 @@ class Coordinator:
 
     async def until(self, holds: Callable[[], Any], what: str) -> None:
         try:
-            async with asyncio.timeout(WAIT_S):
+            async with asyncio.timeout(PATIENCE_S):
                 while not holds():
                     self.changed.clear()
                     await self.changed.wait()
@@ -230,7 +229,7 @@ class Coordinator:
             output_bytes_max=assignment.output_bytes_max,
         )
         message = await self.client.request(
-            subjects.assign(ISLAND), (key or self.key).seal(pb), timeout=5
+            subjects.assign(ISLAND), (key or self.key).seal(pb), timeout=PATIENCE_S
         )
         return job.AssignmentReply.FromString(message.data)
 
@@ -267,7 +266,7 @@ class RunningAgent:
 
     async def stop(self) -> None:
         self.stop_wish.set()
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(PATIENCE_S):
             await self.task
 
     async def crash(self) -> None:
@@ -371,14 +370,14 @@ class Command:
 
     async def ask(self, *arguments: str) -> tuple[int, str]:
         process = await self.start(*arguments)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             out, err = await process.communicate()
         assert process.returncode is not None
         return process.returncode, (out + err).decode()
 
     async def status_with(self, words: str) -> tuple[int, str]:
         """The status file is written once a second."""
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 status, told = await self.ask("status")
                 if words in told:

@@ -13,9 +13,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from archipelag_island.adapters.runtimes.oci import cgroups, owner
+from archipelag_island.adapters.runtimes.oci.api import EngineApi
 from archipelag_island.adapters.runtimes.oci.direct import EXECUTORS, PLACES, DirectRuntime
 from archipelag_island.adapters.runtimes.oci.engine import EngineRuntime
 from archipelag_island.adapters.runtimes.oci.lifecycle import Container, ContainerRuntime
@@ -26,6 +27,8 @@ from archipelag_island.testing.builders import ECHO_MODULE
 ENGINES: Final = ("docker", "podman")
 KINDS: Final = (*EXECUTORS, *ENGINES)
 ENGINE_S: Final = 60.0
+FOUND: Final[dict[tuple[str, Path | None], Any]] = {}
+"""By kind and engine, what was found out by a container that was run: once, since it does not change under tests."""
 
 
 def why_not(kind: str) -> str:
@@ -108,6 +111,7 @@ async def open_runtime(
     made = _runtime(kind, scratch, socket)
     try:
         await made.probe()
+        FOUND[kind, socket] = made._engine if isinstance(made, EngineRuntime) else made._found
         yield made
         for name in list(made._started):
             await made.stop(Handle(name), 0)
@@ -122,9 +126,15 @@ async def open_runtime(
 
 
 def _runtime(kind: str, scratch: Path, socket: Path | None) -> DirectRuntime | EngineRuntime:
+    found = FOUND.get((kind, socket))
     if socket is None:
-        return DirectRuntime(scratch, executors=(kind,))
-    return EngineRuntime(scratch, socket=socket)
+        direct = DirectRuntime(scratch, executors=(kind,))
+        direct._found = found
+        return direct
+    through = EngineRuntime(scratch, socket=socket)
+    if found is not None:
+        through._engine = replace(found, api=EngineApi(socket))
+    return through
 
 
 def folders_of(island: int, scratch: Path) -> list[Path]:

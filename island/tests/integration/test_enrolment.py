@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -14,6 +18,7 @@ from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_island.adapters.enrolment import GrpcEnrolment
 from archipelag_island.adapters.identity import Home
 from archipelag_island.adapters.link import Credentials, NatsLink
+from archipelag_island.agent import end_tasks
 from archipelag_island.domain.capability import Capabilities
 from archipelag_island.errors import (
     AlreadyRunning,
@@ -133,8 +138,8 @@ async def run_until(link: NatsLink, *events: asyncio.Event) -> asyncio.Task[None
 
 
 async def end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    async with asyncio.timeout(PATIENCE_S):
+        await end_tasks([task])
 
 
 async def test_broker_knows_the_island_by_its_own_key(jwt_broker: JwtBroker) -> None:
@@ -157,6 +162,34 @@ async def test_stolen_credentials_are_worth_nothing_without_the_key(
 
     assert not line.up.is_set()
     await end(task)
+
+
+@asynccontextmanager
+async def resetting() -> AsyncIterator[str]:
+    """A broker's address that refuses everybody, and resets the line in the same moment."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"nonce": "AAAAAAAAAAA", "auth_required": true}\r\n')
+        await reader.readuntil(b"PING\r\n")
+        writer.write(b"-ERR 'Authorization Violation'\r\n")
+        door = writer.get_extra_info("socket")
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    async with server:
+        yield f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def test_an_island_ends_in_the_moment_of_its_refusal() -> None:
+    async with resetting() as url:
+        line = Line(SigningKey.generate(), url, "jwt")
+        task = await run_until(line.open(), line.refused)
+
+        task.cancel()
+        await asyncio.wait([task], timeout=PATIENCE_S)
+
+    assert task.cancelled()
 
 
 async def test_ended_credentials_are_refused_and_fresh_ones_taken(jwt_broker: JwtBroker) -> None:

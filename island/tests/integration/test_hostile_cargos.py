@@ -29,6 +29,7 @@ from archipelag_contracts.pb.archipelag.v1 import files_pb2
 from archipelag_contracts.pb.archipelag.v1 import island_pb2 as island_pb
 from archipelag_contracts.pb.archipelag.v1 import job_pb2 as job
 from archipelag_contracts.tiers import TIERS
+from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_island.adapters.runtimes.native import NativeRuntime, group_parent
 from archipelag_island.adapters.runtimes.native import runtime as native
 from archipelag_island.adapters.runtimes.native.cgroups import PREFIX
@@ -120,7 +121,7 @@ class Stage:
             input=json.dumps({"mode": mode}).encode(),
             deadline_ms=30_000,
         )
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             # It is warm by the last heartbeat, and may just have died.
             while not (reply := await self.coordinator.assign(wish)).accepted:
                 assert "hostile" in reply.refusal.reason, reply
@@ -230,7 +231,7 @@ class _playing:  # noqa: N801 - reads as a phrase
             assert not list(self._folder.glob("archipelag-*"))
             assert not [name for name in oci_cgroups.names() if name.startswith(owner.prefix())]
             assert f" {self._folder}/" not in containers.told(os.getpid(), "mountinfo")
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE_S):
                 while _groups():  # noqa: ASYNC110 - one is removed once the kernel has ended all in it
                     await asyncio.sleep(0.1)
         finally:
@@ -369,7 +370,7 @@ async def test_cargo_that_is_unlisted_is_ended_with_all_that_it_forked(stage: St
     await stage.coordinator.until(
         lambda: all(c.slug != "extra" for c in stage.coordinator.beats[-1].cargos), "its end"
     )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while len(tree(os.getpid())) > before:  # noqa: ASYNC110 - the kernel tells nobody
             await asyncio.sleep(0.05)
 

@@ -165,10 +165,10 @@ async def test_stop_that_is_cancelled_leaves_nothing_either(runtime: NativeRunti
     process = runtime._started[handle.id].living
     await freeze(process.pid)
 
-    stopping = asyncio.create_task(runtime.stop(handle, 60.0))
+    stopping = asyncio.create_task(runtime.stop(handle, 10 * PATIENCE_S))
     await asyncio.sleep(0.05)
     stopping.cancel()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(stopping, return_exceptions=True)
 
     assert process.ended and not runtime._started
@@ -179,7 +179,7 @@ async def test_cargo_that_ignores_sigterm_is_killed(runtime: NativeRuntime) -> N
     pid = runtime._started[handle.id].living.pid
     await freeze(pid)
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         await runtime.stop(handle, 0.05)
 
     assert (await runtime.wait(handle)).status == -signal.SIGKILL
@@ -240,7 +240,7 @@ async def test_weaker_hosts_run_cargos_too_and_say_what_is_missing(rights: Right
     runtime = NativeRuntime()
     host = await runtime._find_host()
     if not await runtime._holds(rights, host.interpreter):
-        pytest.skip("this host does not allow it")
+        pytest.skip("needs more rights than this host gives")
     runtime._host = replace(host, rights=rights)
 
     handle = await runtime.start(a_spec())

@@ -74,7 +74,7 @@ class Inside:
     async def run(self, script: str) -> tuple[Exit, Consumption]:
         process = await self.start(script)
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE_S):
                 return await process.wait(), process.usage()
         finally:
             await process.stop(0)
@@ -102,7 +102,7 @@ async def inside() -> AsyncIterator[Inside]:
 
 
 async def until_it_speaks(process: ConfinedProcess) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while not process._words._lines:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -305,20 +305,23 @@ async def test_host_processes_cannot_be_seen_or_signalled(inside: Inside) -> Non
 
 
 async def test_cargo_dies_with_its_island(inside: Inside) -> None:
+    # In a folder of its own, since Islands of other tests tidy up what is left where all are.
     island = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
         """
-import asyncio
+import asyncio, sys
+from pathlib import Path
 from archipelag_island.adapters.runtimes.native import NativeRuntime
 from archipelag_island.testing.builders import a_spec
 async def main():
-    runtime = NativeRuntime()
+    runtime = NativeRuntime(Path(sys.argv[1]))
     handle = await runtime.start(a_spec())
     print(runtime._started[handle.id].living.pid, flush=True)
     await asyncio.sleep(1000)
 asyncio.run(main())
 """,
+        str(inside.folder),
         stdout=asyncio.subprocess.PIPE,
     )
     assert island.stdout is not None
@@ -331,7 +334,7 @@ asyncio.run(main())
     async with asyncio.timeout(PATIENCE_S):
         while alive(pid):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-    assert await NativeRuntime().recover() >= 1
+    assert await NativeRuntime(inside.folder).recover() >= 1
 
 
 def alive(pid: int) -> bool:

@@ -264,7 +264,7 @@ class Screen:
     async def until(self, words: str) -> None:
         """They come after what was waited for before."""
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE_S):
                 while (found := self.text.find(words, self.at)) < 0:
                     self.more.clear()
                     await self.more.wait()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from archipelag_contracts.tiers import TIERS
+from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_island.adapters.runtimes.oci import cgroups
 from archipelag_island.adapters.runtimes.oci.bundle import USER
 from archipelag_island.adapters.runtimes.oci.lifecycle import ContainerRuntime
@@ -39,7 +40,7 @@ REQUEST = RunRequest("run", an_input("still there"), output_items_max=10)
 
 
 async def texts(runtime: Runtime, handle: Handle, request: RunRequest) -> list[str]:
-    async with asyncio.timeout(30), aclosing(runtime.run(handle, request)) as events:
+    async with asyncio.timeout(PATIENCE_S), aclosing(runtime.run(handle, request)) as events:
         return [text async for event in events for text in event.texts]
 
 
@@ -183,7 +184,7 @@ async def test_cargo_that_ignores_sigterm_is_killed(
     pid = min(processes_of(oci_runtime, handle))
     await freeze(pid)
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         await oci_runtime.stop(handle, 0.05)
 
     assert (await oci_runtime.wait(handle)).status == -signal.SIGKILL
@@ -197,10 +198,10 @@ async def test_stop_that_is_given_up_leaves_no_cargo_running(
     pids = processes_of(oci_runtime, handle)
     await freeze(min(pids))
 
-    stopping = asyncio.create_task(oci_runtime.stop(handle, 60.0))
+    stopping = asyncio.create_task(oci_runtime.stop(handle, 10 * PATIENCE_S))
     await asyncio.sleep(0.05)
     stopping.cancel()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(stopping, return_exceptions=True)
 
     assert stopping.cancelled()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -65,7 +66,7 @@ def a_device() -> Path:
     names = ("fuse", "kvm", "loop-control", "net/tun", "hwrng", "ppp")
     there = [path for name in names if (path := Path("/dev") / name).exists()]
     if not there:
-        pytest.skip("needs a device beside the usual ones")
+        pytest.skip("needs a spare device beside the usual ones")
     return there[0]
 
 
@@ -120,8 +121,11 @@ async def test_failed_start_gives_its_user_ids_back(
 ISLAND = """
 import asyncio, sys
 from pathlib import Path
+from archipelag_island.adapters.runtimes.oci import cgroups
 from archipelag_island.adapters.runtimes.oci.direct import DirectRuntime
 from archipelag_island.testing.image_root import the_echo_image
+
+cgroups.PARENT = sys.argv[4]
 
 async def main():
     runtime = DirectRuntime(Path(sys.argv[1]), executors=(sys.argv[2],))
@@ -134,10 +138,13 @@ asyncio.run(main())
 
 
 async def test_nothing_outlives_a_killed_island(
-    runtime: DirectRuntime, image: Path, tmp_path: Path
+    runtime: DirectRuntime, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Apart from those of other tests' Islands, each of which would tidy up what is left here, too.
+    parent = f"archipelag-test-{os.getpid()}"
+    monkeypatch.setattr(cgroups, "PARENT", parent)
     island = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", ISLAND, str(tmp_path), runtime._executors[0], str(image),
+        sys.executable, "-c", ISLAND, str(tmp_path), runtime._executors[0], str(image), parent,
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert island.stdout is not None
@@ -154,6 +161,8 @@ async def test_nothing_outlives_a_killed_island(
     assert name not in cgroups.names()
     assert not containers.folders_of(island.pid, tmp_path)
     assert await runtime.recover() == 0
+    for folder in cgroups._parents(cgroups.ROOT):
+        folder.rmdir()
 
 
 async def test_host_without_the_executor_says_so(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_island.adapters.runtimes.oci.api import EngineApi, find_socket
 from archipelag_island.adapters.runtimes.oci.engine import LABEL, EngineRuntime
 from archipelag_island.adapters.runtimes.oci.lifecycle import ContainerRuntime
@@ -73,7 +74,7 @@ async def test_container_that_another_removed_has_died(
     (found,) = await api.labelled(LABEL)
 
     await api.remove(found)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         ended = await runtime.wait(handle)
 
     assert ended.status != 0 and not ended.stopped

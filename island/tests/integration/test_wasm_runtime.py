@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import wasmtime
 from archipelag_contracts.tiers import TIERS
+from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_island.adapters.runtimes.native import rights
 from archipelag_island.adapters.runtimes.native.host import Host
 from archipelag_island.adapters.runtimes.wasm.runtime import WasmRuntime
@@ -214,7 +215,7 @@ async def test_items_arrive_while_it_runs_and_cancelling_stops_it(
     handle = await runtime.start(replace(a_spec(slots=1), wasm=path))
     request = RunRequest("run", b"{}", output_items_max=10)
 
-    async with asyncio.timeout(30), aclosing(runtime.run(handle, request)) as events:
+    async with asyncio.timeout(PATIENCE_S), aclosing(runtime.run(handle, request)) as events:
         assert (await anext(events)).texts == ("x",)
     used = runtime.usage(handle).cpu_ms
     await asyncio.sleep(0.3)

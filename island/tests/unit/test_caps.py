@@ -81,7 +81,9 @@ def test_disk_that_is_left_of_the_cap() -> None:
     assert "ISLAND_DISK_MB_MAX" in str(disk_refusal(caps, 60 * MB, 41 * MB))
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system binds nobody")
+@pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity"), reason="needs Linux: elsewhere nobody is bound"
+)
 def test_cargos_get_the_last_processors_and_all_of_them_without_a_cap(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -67,7 +67,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         check=False,
     )
     if made.returncode != 0:
-        pytest.skip(f"no file system can be mounted here: {made.stderr.strip()}")
+        pytest.skip(f"needs root: no file system can be mounted here: {made.stderr.strip()}")
     yield tmp_path
     subprocess.run(["umount", tmp_path], check=True)
 

@@ -240,7 +240,7 @@ async def test_a_slow_reader_holds_up_its_own_run_only(tmp_path: Path) -> None:
 def _resident(pid: int) -> int:
     statm = Path(f"/proc/{pid}/statm")
     if not statm.exists():
-        pytest.skip("needs /proc")
+        pytest.skip("needs Linux: its /proc")
     return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_embedded.process import free_port
-
-READY_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ def running(command: list[str], port: int, environment: dict[str, str]) -> Itera
         stderr=subprocess.DEVNULL,
     )
     try:
-        end = time.monotonic() + READY_S
+        end = time.monotonic() + PATIENCE_S
         while True:
             with socket.socket() as tried:
                 if tried.connect_ex(("127.0.0.1", port)) == 0:

@@ -218,7 +218,7 @@ async def test_the_retry_of_a_client_is_one_job_and_one_charge(
             await hostile.say(assignment, pb.Chunk(first=2, end=end))
             report = hostile.report_on(assignment, ["one ", "two"], prompt_tokens=2)
             await hostile.report(report)
-            text = await asyncio.wait_for(asking, 30)
+            text = await asyncio.wait_for(asking, PATIENCE_S)
         with network.http(key) as check:
             jobs = check.get("/jobs").json()["meta"]["total"]
             left = Decimal(str(check.get("/account").json()["data"]["credits"]))

@@ -19,6 +19,7 @@ from archipelag_coordinator.adapters.nats import credentials
 from archipelag_coordinator.adapters.nats.broker import BrokerUnreachable
 from archipelag_coordinator.adapters.nats.connection import Connection, make_streams
 from archipelag_coordinator.adapters.nats.reports import ReportQueue
+from archipelag_coordinator.ending import end_tasks
 from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_embedded.nats import Nats, NatsCluster
 from nats.js.errors import Error as JetStreamError
@@ -76,7 +77,7 @@ async def leader_of(connection: Connection, stream: str) -> str:
 
 async def whole(connection: Connection) -> None:
     """Every server has caught up with every stream."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             with contextlib.suppress(nats.errors.Error):
                 infos = [
@@ -130,14 +131,12 @@ async def settling(fabric: Any, settled: list[bytes]) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(tasks)
 
 
 async def say(host: Any, data: bytes) -> None:
     """As an Island does: until it is acknowledged."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             with contextlib.suppress(nats.errors.Error, JetStreamError, OSError, TimeoutError):
                 await host.nc.jetstream(timeout=1).publish(subjects.report(host.id), data)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,13 @@ from archipelag_coordinator.adapters.nats.wire import Wire
 from archipelag_coordinator.clock import SystemClock
 from archipelag_coordinator.domain.file import BlobId
 from archipelag_coordinator.domain.link import Link
+from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_embedded.nats import Nats
 from archipelag_embedded.process import free_port
 
 # The event loop makes no difference here, and two servers take seconds.
 pytestmark = pytest.mark.asyncio(loop_factories=["uvloop"])
 
-JOINED_S = 15.0
 REFUSED = "Authorization Violation"
 
 
@@ -77,10 +78,13 @@ async def joined(
             stack.callback(server.stop)
             server.start()
             relay = RelayId(make_id("rly"))
-            connection = Connection([server.url], coordinator_identity(keys, relay))
+            connection = Connection(
+                [server.url],
+                coordinator_identity(keys, relay),
+                on_connected=partial(make_streams_of_region, relay=relay),
+            )
             await connection.open()
             stack.push_async_callback(connection.close)
-            await make_streams_of_region(connection, relay)
             sides.append(Side(server, relay, connection))
         east, west = sides
         await answering(east, subjects.here(east.relay))
@@ -97,7 +101,7 @@ async def answering(side: Side, subject: str, queue: str = "", said: bytes = b"h
 
 async def heard(side: Side, subject: str) -> bytes:
     """The answer, once the link stands and has told of who listens there."""
-    async with asyncio.timeout(JOINED_S):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             with contextlib.suppress(nats.errors.Error):
                 return await side.connection.request(subject, b"", 1.0)
@@ -147,7 +151,7 @@ async def test_reports_stay_and_output_goes_to_its_coordinators_region_alone(
 
 async def until_kept(says: Side, subject: str, keeps: Side) -> None:
     await says.connection.client.publish(subject, b"said")
-    async with asyncio.timeout(JOINED_S):
+    async with asyncio.timeout(PATIENCE_S):
         while await kept(keeps, "OUTPUT") == 0:  # noqa: ASYNC110 - it happens in the broker
             await asyncio.sleep(0.02)
 
@@ -185,7 +189,7 @@ async def test_files_are_found_from_every_region(joined: Joined) -> None:
     blob = BlobId("blb_00000000000000000000000000")
     here, there = (NatsBlobs(one.connection, "east") for one in (joined.east, joined.west))
 
-    async with asyncio.timeout(JOINED_S):
+    async with asyncio.timeout(PATIENCE_S):
         while True:  # The link has told of one subject by then, not of this store's.
             with contextlib.suppress(ConnectionError):
                 await there.put(blob, 0, b"piece")
@@ -222,7 +226,7 @@ async def test_another_regions_broker_has_no_say_over_streams(joined: Joined) ->
     js = east.connection.client.jetstream()
     await js.publish(subjects.report(IslandId("isl_one")), b"report")
     there = NatsBlobs(west.connection, "east")
-    async with asyncio.timeout(JOINED_S):
+    async with asyncio.timeout(PATIENCE_S):
         while True:  # The link has told of the streams by then.
             with contextlib.suppress(ConnectionError):
                 await there.put(BlobId("blb_00000000000000000000000000"), 0, b"piece")
@@ -247,7 +251,7 @@ async def test_an_islands_going_is_heard_in_the_other_region(
     island, key = IslandId(make_id("isl")), SigningKey.generate()
     token = island_token(joined, island, key)
     wire = Wire([west.nats.url], Identity(key, lambda: token, subjects.inbox_prefix(island), "i"))
-    async with asyncio.timeout(JOINED_S):
+    async with asyncio.timeout(PATIENCE_S):
         while not gone:
             await wire.open()
             await wire.close()
@@ -289,7 +293,7 @@ async def test_no_island_and_no_stranger_can_join_as_a_region(
         intruder = Nats(folder / "nats", config=config, domain=name)
         intruder.start()
         try:
-            async with asyncio.timeout(JOINED_S):
+            async with asyncio.timeout(PATIENCE_S):
                 while "Authorization" not in log.read_text():  # noqa: ASYNC110
                     await asyncio.sleep(0.1)
         finally:
@@ -350,7 +354,7 @@ async def until_refused(here: Side, there: Side) -> None:
     """It asks again and again, and joins for neither account."""
     log = there.nats.store.parent / "nats.log"
     said = log.read_text().count(REFUSED)
-    async with asyncio.timeout(JOINED_S):
+    async with asyncio.timeout(PATIENCE_S):
         while joins(here) or log.read_text().count(REFUSED) < said + 4:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     assert joins(here) == set()

@@ -12,6 +12,7 @@ from archipelag_contracts import streams, subjects
 from archipelag_contracts.errors import BadMessage
 from archipelag_coordinator.adapters.nats import reports
 from archipelag_coordinator.adapters.nats.reports import ReportQueue
+from archipelag_coordinator.ending import end_tasks
 from archipelag_embedded.fixtures import PATIENCE_S
 
 
@@ -23,8 +24,7 @@ async def running(
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await end_tasks([task])
 
 
 async def left(fabric: Any) -> int:

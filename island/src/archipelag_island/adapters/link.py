@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import logging
 import re
 import time
@@ -356,13 +357,21 @@ class NatsLink:
 
 
 async def _close(client: Client) -> None:
-    """To the end, also when we are cancelled meanwhile: a client that was half closed keeps its socket."""
-    closing = asyncio.create_task(client.close())
+    """To the end, also when we are cancelled meanwhile: a client that was half closed keeps its socket.
+
+    Raises nothing of the line's: that it was reset meanwhile must not stand in the place of a cancellation.
+    """
+    closing = asyncio.create_task(_closed(client))
     try:
         await asyncio.shield(closing)
     except asyncio.CancelledError:
         await closing
         raise
+
+
+async def _closed(client: Client) -> None:
+    with contextlib.suppress(OSError, nats_errors.Error):
+        await client.close()
 
 
 def _shown(client: Client) -> str:

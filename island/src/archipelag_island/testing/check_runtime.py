@@ -171,8 +171,10 @@ async def usage_never_decreases(runtime: Runtime) -> None:
 
 
 async def recovers_on_an_empty_host(runtime: Runtime) -> None:
-    assert await runtime.recover() >= 0
-    assert await runtime.recover() == 0
+    """Other Islands of this machine may leave something meanwhile; there is an end to it."""
+    async with asyncio.timeout(WAIT_S):
+        while await runtime.recover() > 0:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 CHECKS: Final[tuple[Callable[[Runtime], Awaitable[None]], ...]] = (

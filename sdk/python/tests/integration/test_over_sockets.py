@@ -14,9 +14,8 @@ from pathlib import Path
 
 import pytest
 from archipelag import Client
+from archipelag_embedded.fixtures import PATIENCE_S
 from stub import ISLAND, JOB, TEXTS, chunks
-
-WAIT_S = 30
 
 
 class Slow(ThreadingHTTPServer):
@@ -48,7 +47,7 @@ class Answers(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(whole[:cut])
         self.wfile.flush()
-        if self.server.go_on.wait(WAIT_S):
+        if self.server.go_on.wait(PATIENCE_S):
             self.wfile.write(whole[cut:])
 
     def do_DELETE(self) -> None:
@@ -102,7 +101,7 @@ def test_ctrl_c_ends_the_job_and_leaves_no_traceback(server: Slow) -> None:
         assert os.read(process.stdout.fileno(), 100).decode() in "".join(TEXTS)
 
         process.send_signal(signal.SIGINT)
-        _, complaint = process.communicate(timeout=WAIT_S)
+        _, complaint = process.communicate(timeout=PATIENCE_S)
 
     assert process.returncode == 130
     assert server.cancelled.is_set()
@@ -126,7 +125,7 @@ def test_a_reader_that_has_had_enough_is_no_error(server: Slow) -> None:
         process.stdout.close()
         server.go_on.set()
         complaint = process.stderr.read()
-        process.wait(WAIT_S)
+        process.wait(PATIENCE_S)
 
     assert process.returncode == 0
     assert complaint == b""

@@ -19,11 +19,11 @@ from archipelag_coordinator.domain.user import Role
 from archipelag_coordinator.errors import CoordinatorError
 from archipelag_coordinator.services.track import track
 from archipelag_coordinator.testing.builders import CREDIT, a_grant, a_stored_cargo, an_offer
+from archipelag_embedded.fixtures import PATIENCE_S
 
 from .conftest import Api, a_submitted_cargo, an_api, served
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(40)
-START_S = 30
 LOOK_S = 0.001
 JOB = {"workload": "llm-chat", "input": {"prompt": "hello", "max_tokens": 4}}
 KEY = {"name": "new", "scopes": ["read"]}
@@ -75,7 +75,7 @@ def attacked(*causes: Cause) -> Iterator[Attacked]:
 
     runs = threading.Thread(target=thread, name="attacked")
     runs.start()
-    assert ready.wait(START_S)
+    assert ready.wait(PATIENCE_S)
     try:
         there = made[0]
         if isinstance(there, BaseException):
@@ -83,7 +83,7 @@ def attacked(*causes: Cause) -> Iterator[Attacked]:
         yield there
     finally:
         over.set()
-        runs.join(START_S)
+        runs.join(PATIENCE_S)
     assert len(made) == 1, made[1:]
 
 

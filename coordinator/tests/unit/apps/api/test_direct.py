@@ -14,6 +14,7 @@ from archipelag_coordinator.domain.answer import Answer, Ending
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.job import Job
 from archipelag_coordinator.services.watch import Reader, watch
+from archipelag_embedded.fixtures import PATIENCE_S
 
 from .conftest import Api, served, until
 
@@ -122,11 +123,11 @@ async def test_an_end_takes_along_at_once_what_a_busy_process_held_back(api: Api
         reader, _ = await server.ask()
         server.say("a")
         await until(lambda: server.answer.delivered == 1)
-        server.pace.hold_s = 60.0
+        server.pace.hold_s = 10 * PATIENCE_S
         server.say("b")
         server.answer.finish(ENDING)
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             body = await whole(reader)
 
     assert (body, server.pace.held) == (b"[ab]", 0)

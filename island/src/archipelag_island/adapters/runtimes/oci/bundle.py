@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from archipelag_island.adapters.runtimes.oci import cgroups
 from archipelag_island.errors import StartFailed
 
 # Who the Cargo is inside. Not root even there; the number that images without root use.
@@ -110,7 +111,7 @@ def configuration(box: Box, *, root: str) -> dict[str, Any]:
             "namespaces": [{"type": kind} for kind in _NAMESPACES],
             "uidMappings": ids,
             "gidMappings": ids,
-            "cgroupsPath": f"/archipelag/{box.id}",
+            "cgroupsPath": f"/{cgroups.PARENT}/{box.id}",
             "resources": _resources(box),
             "devices": [
                 {
