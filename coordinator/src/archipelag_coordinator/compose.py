@@ -210,6 +210,7 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
             mailbox=mail if isinstance(mail, LocalMailbox) else None,
             identity_provider=provider,
             public_url=settings.people_url,
+            prompt_secret=_shared_secret(keys, b"archipelag prompts\n"),
             assignment_keys=(keys.assignment.public,),
             publisher_keys=(keys.publisher.public,),
             publisher_key=keys.cosign.public,

@@ -10,6 +10,7 @@ from archipelag_contracts.ids import Epoch, IslandId, JobId
 
 from archipelag_coordinator.domain.attempt import Cause, Usage
 from archipelag_coordinator.domain.items import Items
+from archipelag_coordinator.domain.prefixes import Prefix
 
 ITEM_BYTES_MAX: Final = 64 * 1024
 PREVIEW_BYTES_MAX: Final = 64 * 1024
@@ -34,6 +35,8 @@ class Ending:
     finish_reason: str = ""
     error: str = ""
     usage: Usage = Usage()
+    cached_tokens: int = 0
+    """Of the prompt, what did not have to be read again; 0 where it is not known."""
     charged: int = 0
     status: str = ""
     """The job's status once it is settled."""
@@ -48,6 +51,7 @@ class Answer:
 
     __slots__ = (
         "attempt_end",
+        "cached_tokens",
         "counted",
         "delivered",
         "epoch",
@@ -68,6 +72,7 @@ class Answer:
         "opened_at",
         "orphaned",
         "placing",
+        "prefixes",
         "prompt_tokens",
         "reader_round_trip_s",
         "readers",
@@ -94,6 +99,7 @@ class Answer:
         interactive: bool = True,
         goes_on_unread: bool = False,
         workload: str = "",
+        prefixes: tuple[Prefix, ...] = (),
     ) -> None:
         self.job_id = job_id
         self.workload = workload
@@ -115,6 +121,11 @@ class Answer:
         self.tokens: list[int] = []
         self.size_bytes = 0
         self.prompt_tokens = 0
+        self.cached_tokens = 0
+        """Of these, what the Island that said so did not have to read again."""
+        self.prefixes = prefixes
+        """Beginnings of its prompt that Islands may keep; none where the customer said no, or in a process that has
+        taken the job over."""
         self.note: Progress | None = None
         """The newest."""
         self.waiting: tuple[str, ...] = ()
@@ -214,6 +225,12 @@ class Answer:
             listener()
         return None
 
+    def read(self, prompt_tokens: int, cached_tokens: int) -> None:
+        """What the attempt that begins the answer says of its prompt. The first word stays."""
+        if not self.prompt_tokens and prompt_tokens:
+            self.prompt_tokens = prompt_tokens
+            self.cached_tokens = min(cached_tokens, prompt_tokens)
+
     def accepted(self, now: float) -> None:
         """The Island has said yes; from now on its silence counts."""
         self.running = True
@@ -243,7 +260,7 @@ class Answer:
             self.marked = min(self.marked, position)
         self.stored = min(max(self.stored, position), self.next)
         if self.next == 0:
-            self.prompt_tokens = 0
+            self.prompt_tokens = self.cached_tokens = 0
             self.first_item_at = None
         self.running = False
 
