@@ -9,14 +9,16 @@ from typing import Any
 from archipelag_contracts.ids import JobId
 from archipelag_coordinator.domain.answer import Ending
 from archipelag_coordinator.domain.attempt import Attempt, Cause
+from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.island import Island
 from archipelag_coordinator.domain.job import Job
-from archipelag_coordinator.domain.prefixes import prefixes_of, salt_of
-from archipelag_coordinator.services.dispatch import dispatch
+from archipelag_coordinator.domain.prefixes import Prefix, prefixes_of, salt_of
+from archipelag_coordinator.services.dispatch import Given, dispatch, place_first
 from archipelag_coordinator.services.failover import failover
 from archipelag_coordinator.services.heartbeat import heartbeat
 from archipelag_coordinator.services.ports import Assignment
 from archipelag_coordinator.services.recall import make_home, recall
+from archipelag_coordinator.services.submit import submit
 from archipelag_coordinator.services.track import track
 from archipelag_coordinator.services.watch import watch
 from archipelag_coordinator.testing.builders import a_beat_of, a_customer, an_offer
@@ -140,6 +142,26 @@ async def test_the_next_turn_goes_to_the_island_that_says_it_holds_the_last_one(
     assert scene.world.tally.begun_with == {False: 1, True: 1}
 
 
+async def test_a_turn_that_is_placed_as_it_is_stored_goes_to_who_remembers_too() -> None:
+    scene = await a_scene()
+    others = [await scene.island() for _ in range(6)]
+    first = await ask(scene, *FIRST)
+    await track(scene.world, scene.report(first, "a"))
+    await beat(scene, others[3], 1, told(scene).prefixes)
+
+    begun: list[Given | Job] = []
+
+    def begin(job: Job, cargo: Cargo, prefixes: tuple[Prefix, ...]) -> Given | Job:
+        begun.append(place_first(scene.world, job, cargo, prefixes))
+        return begun[-1]
+
+    await submit(scene.world, scene.submission(input=chat(*SECOND), request_hash=b"second"), begin)
+
+    (given,) = begun
+    assert isinstance(given, Given)
+    assert given.attempt.island_id == others[3].id
+
+
 async def test_a_coordinator_that_takes_a_job_over_gives_it_on_with_nothing_to_keep() -> None:
     scene = await a_scene()
     await scene.island()
@@ -191,7 +213,7 @@ async def test_an_answer_that_begins_anew_forgets_what_the_first_island_had_kept
     await failover(scene.world, job.id, job.epoch, Cause.CARGO_DIED, "gone")
 
     again = await dispatch(scene.world, job.id)
-    scene.stream(again, "a", prompt_tokens=90)
+    scene.stream(again, "a", prompt_tokens=0)
     await track(scene.world, with_prompt(scene, again, 90, "a"))
 
     assert (await final(scene, job.id)).cached_tokens == 0
