@@ -188,9 +188,7 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
         mail = _mail(settings, clock)
         provider = _provider(settings, clock)
         monitor = BrokerMonitor(settings.nats_monitor_urls) if settings.nats_monitor_urls else None
-        for part in (blobs, mail, provider, monitor):
-            if isinstance(part, S3Blobs | Outbox | OpenIdProvider | BrokerMonitor):
-                stack.push_async_callback(part.close)
+        _close_with(stack, blobs, mail, provider, monitor)
         leader = Leader(settings.database_url)
         runner = Runner(TABLE, lambda: leader.is_leader, lambda: leader.is_settled)
         world = World(
@@ -227,6 +225,12 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
         await bus.listen_keys_changed(door.forget)
         await broker.listen_presence(presence.gone, presence.back, presence.unsure)
         yield Parts(world, store, connection, bus, relay, leader, runner, keys, door, monitor)
+
+
+def _close_with(stack: AsyncExitStack, *parts: object) -> None:
+    for part in parts:
+        if isinstance(part, S3Blobs | Outbox | OpenIdProvider | BrokerMonitor):
+            stack.push_async_callback(part.close)
 
 
 async def _make_streams(settings: Settings, home: RelayId, connection: Connection) -> None:

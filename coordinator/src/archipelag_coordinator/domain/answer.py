@@ -116,18 +116,14 @@ class Answer:
         self.size_bytes_max = size_bytes_max
         self.epoch = Epoch(0)
         self.island_id: IslandId | None = None
-        """Who makes the current attempt."""
         self.texts: list[str] = []
         self.tokens: list[int] = []
         self.size_bytes = 0
-        self.prompt_tokens = 0
-        self.cached_tokens = 0
-        """Of these, what the Island that said so did not have to read again."""
+        self.prompt_tokens = self.cached_tokens = 0
+        """The latter are those of the former that did not have to be read again."""
         self.prefixes = prefixes
-        """Beginnings of its prompt that Islands may keep; none where the customer said no, or in a process that has
-        taken the job over."""
+        """Of its prompt, that Islands may keep; none after a no, or in a process that has taken the job over."""
         self.note: Progress | None = None
-        """The newest."""
         self.waiting: tuple[str, ...] = ()
         """Why no Island has taken the job yet, in words."""
         self.taken = 0
