@@ -51,6 +51,7 @@ BENCHMARKS: Final = (
     Benchmark("cargos", 20, 7, quick="--turns 1"),
     Benchmark("nearby", 110, 25, quick="--loads 0.5 --seconds 1 --rounds 1 --warm 3"),
     Benchmark("local_first", 15, 2, quick="--jobs 200", states=False),
+    Benchmark("conversations", 110, 6, quick="--islands 70 --talks 30", states=False),
     Benchmark("waits", 20, 1, quick="--loads 1.2 --seeds 1 --lasts 4", states=False),
 )
 BY_HAND: Final = ("assignment_transport", "llm_bit_equality")

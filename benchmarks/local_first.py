@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def measure(name: str, islands: int, jobs: int, load: float) -> list[float]:
-    machines = [_machine(Random(number)) for number in range(islands)]
+    machines = [machine(Random(number)) for number in range(islands)]
     arrivals = _arrivals(Random(1), machines, jobs, load)
     if name in ("ours", "without foresight"):
         return _ours(machines, arrivals, learns=name == "ours")
@@ -136,7 +136,7 @@ def _arrivals(chance: Random, machines: list[Machine], jobs: int, load: float) -
     return arrivals
 
 
-def _machine(chance: Random) -> Machine:
+def machine(chance: Random) -> Machine:
     speed = 10 ** chance.uniform(-0.5, 0.7)
     boast = BOAST if chance.random() < 0.2 else 1.0
     distance_ms, slots = 5 * 50 ** chance.random(), chance.choice((1, 2, 4))

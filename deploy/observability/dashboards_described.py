@@ -128,6 +128,17 @@ JOBS: Final = Dashboard(
             unit="ops",
         ),
         one(
+            "Chats, by whether their Island remembers some of them",
+            f"sum by (remembered) (rate(archipelag_chats_begun_total{RATE}))",
+            legend="remembered: {{remembered}}",
+            unit="ops",
+        ),
+        one(
+            "Prompt tokens that were not read again",
+            f"sum by (workload) (rate(archipelag_cached_prompt_tokens_total{RATE}))",
+            legend="{{workload}}",
+        ),
+        one(
             "What Islands say to assignments",
             f"sum by (outcome) (rate(archipelag_assignments_total{RATE}))",
             legend="{{outcome}}",

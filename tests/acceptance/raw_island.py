@@ -44,6 +44,8 @@ class RawIsland:
         self.assignments: asyncio.Queue[pb.Assignment] = asyncio.Queue()
         self.cancelled: list[tuple[str, int]] = []
         self.held: dict[tuple[str, int], bool] = {}
+        self.prefixes: list[int] = []
+        """What it says that it could begin from."""
         self._offers: list[tuple[str, str]] = []
         self._beating: asyncio.Task[None] | None = None
         self._sequence = 0
@@ -188,6 +190,7 @@ class RawIsland:
                     first_item_ms=10,
                     slots=slots,
                     prompt_tokens_per_s=1000,
+                    prefixes=self.prefixes,
                 )
                 for slug, digest in self._offers
             ],

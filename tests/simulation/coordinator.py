@@ -186,6 +186,7 @@ class SimCoordinator:
             broker=FakeBroker(),
             home=self.home,
             policy=self.policy,
+            prompt_secret=b"of the simulation",
             assignment_keys=(self.keys.assignment.public,),
             publisher_keys=(self.keys.publisher.public,),
             broker_urls=(URL,),

@@ -183,9 +183,7 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
         blobs = _blobs(settings, connection, clock)
         mail, provider = _mail(settings, clock), _provider(settings, clock)
         monitor = BrokerMonitor(settings.nats_monitor_urls) if settings.nats_monitor_urls else None
-        for part in (blobs, mail, provider, monitor):
-            if isinstance(part, S3Blobs | Outbox | OpenIdProvider | BrokerMonitor):
-                stack.push_async_callback(part.close)
+        _close_with(stack, blobs, mail, provider, monitor)
         leader = Leader(settings.database_url)
         runner = Runner(TABLE, lambda: leader.is_leader, lambda: leader.is_settled)
         world = World(
@@ -205,6 +203,7 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
             mailbox=mail if isinstance(mail, LocalMailbox) else None,
             identity_provider=provider,
             public_url=settings.people_url,
+            prompt_secret=_shared_secret(keys, b"archipelag prompts\n"),
             assignment_keys=(keys.assignment.public,),
             publisher_keys=(keys.publisher.public,),
             publisher_key=keys.cosign.public,
@@ -219,6 +218,12 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
         await look_after(world, runner, relay, bus, broker, stack)
         await bus.listen_keys_changed(door.forget)
         yield Parts(world, store, connection, bus, relay, leader, runner, keys, door, monitor)
+
+
+def _close_with(stack: AsyncExitStack, *parts: object) -> None:
+    for part in parts:
+        if isinstance(part, S3Blobs | Outbox | OpenIdProvider | BrokerMonitor):
+            stack.push_async_callback(part.close)
 
 
 async def _make_streams(settings: Settings, home: RelayId, connection: Connection) -> None:

@@ -233,7 +233,9 @@ export function usageOf(raw: unknown): Usage | null {
   const totalTokens = Number(given["total_tokens"] ?? promptTokens + completionTokens);
   const credits = given["credits_used"];
   const creditsUsed = credits === undefined || credits === null ? null : String(credits);
-  return { promptTokens, completionTokens, totalTokens, creditsUsed };
+  const details = given["prompt_tokens_details"] as { cached_tokens?: unknown } | null | undefined;
+  const cachedTokens = Number(details?.cached_tokens ?? 0);
+  return { promptTokens, completionTokens, totalTokens, creditsUsed, cachedTokens };
 }
 
 /** Whether an event's place is one that was passed already. */

@@ -20,6 +20,8 @@ export interface Usage {
   readonly totalTokens: number;
   /** The price. */
   readonly creditsUsed: Credits | null;
+  /** Of a chat's prompt, what its Island did not have to read again; 0 or left out where it is not known. */
+  readonly cachedTokens?: number;
 }
 
 /** One try of a job on one Island. */

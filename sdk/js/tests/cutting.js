@@ -38,7 +38,9 @@ export function chatAfter(tokens, after, random) {
   for (const [text, position] of piles(tokens, after, random))
     events.push([position, chunk({ content: text })]);
   events.push([tokens.length, chunk({}, "stop")]);
-  const usage = { prompt_tokens: 3, completion_tokens: tokens.length, credits_used: "0.000123" };
+  const counted = { prompt_tokens: 3, completion_tokens: tokens.length };
+  const details = { prompt_tokens_details: { cached_tokens: 2 } };
+  const usage = { ...counted, ...details, credits_used: "0.000123" };
   events.push([tokens.length, { model: "m", choices: [], usage }]);
   events.push([null, "[DONE]"]);
   return framed(...events);

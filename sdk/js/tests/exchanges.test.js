@@ -79,7 +79,7 @@ function projected(value, wanted, under = "") {
   );
 }
 
-const EMPTY = new Set(['""', "[]", "false"]);
+const EMPTY = new Set(['""', "[]", "false", "0"]);
 
 /** @param {any} value @param {string} name */
 function ofOurs(value, name) {

@@ -10,6 +10,7 @@ from archipelag_contracts.ids import Epoch, IslandId, JobId
 
 from archipelag_coordinator.domain.attempt import Cause, Usage
 from archipelag_coordinator.domain.items import Items
+from archipelag_coordinator.domain.prefixes import Prefix
 from archipelag_coordinator.domain.waits import Wait
 
 ITEM_BYTES_MAX: Final = 64 * 1024
@@ -35,6 +36,8 @@ class Ending:
     finish_reason: str = ""
     error: str = ""
     usage: Usage = Usage()
+    cached_tokens: int = 0
+    """Of the prompt, what did not have to be read again; 0 where it is not known."""
     charged: int = 0
     status: str = ""
     """The job's status once it is settled."""
@@ -49,6 +52,7 @@ class Answer:
 
     __slots__ = (
         "attempt_end",
+        "cached_tokens",
         "counted",
         "delivered",
         "epoch",
@@ -69,6 +73,7 @@ class Answer:
         "opened_at",
         "orphaned",
         "placing",
+        "prefixes",
         "prompt_tokens",
         "reader_round_trip_s",
         "readers",
@@ -96,6 +101,7 @@ class Answer:
         interactive: bool = True,
         goes_on_unread: bool = False,
         workload: str = "",
+        prefixes: tuple[Prefix, ...] = (),
     ) -> None:
         self.job_id = job_id
         self.workload = workload
@@ -112,13 +118,14 @@ class Answer:
         self.size_bytes_max = size_bytes_max
         self.epoch = Epoch(0)
         self.island_id: IslandId | None = None
-        """Who makes the current attempt."""
         self.texts: list[str] = []
         self.tokens: list[int] = []
         self.size_bytes = 0
-        self.prompt_tokens = 0
+        self.prompt_tokens = self.cached_tokens = 0
+        """The latter are those of the former that did not have to be read again."""
+        self.prefixes = prefixes
+        """Of its prompt, that Islands may keep; none after a no, or in a process that has taken the job over."""
         self.note: Progress | None = None
-        """The newest."""
         self.waiting: tuple[str, ...] = ()
         """Why no Island has taken the job yet, in words."""
         self.stands: Wait | None = None
@@ -219,6 +226,12 @@ class Answer:
             listener()
         return None
 
+    def read(self, prompt_tokens: int, cached_tokens: int) -> None:
+        """What the attempt that begins the answer says of its prompt. The first word stays."""
+        if not self.prompt_tokens and prompt_tokens:
+            self.prompt_tokens = prompt_tokens
+            self.cached_tokens = min(cached_tokens, prompt_tokens)
+
     def accepted(self, now: float) -> None:
         """The Island has said yes; from now on its silence counts."""
         self.running = True
@@ -255,7 +268,7 @@ class Answer:
             self.marked = min(self.marked, position)
         self.stored = min(max(self.stored, position), self.next)
         if self.next == 0:
-            self.prompt_tokens = 0
+            self.prompt_tokens = self.cached_tokens = 0
             self.first_item_at = None
         self.running = False
 

@@ -9,6 +9,7 @@ from archipelag_contracts.ids import JobId, UserId
 from archipelag_coordinator.domain.answer import Answer
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.job import Job
+from archipelag_coordinator.domain.prefixes import Prefix
 
 KEPT_MAX: Final = 20_000
 """Beyond so many, the oldest finished ones that nobody reads make room; PostgreSQL has them."""
@@ -34,6 +35,7 @@ class Answers:
         interactive: bool = True,
         goes_on_unread: bool = False,
         workload: str = "",
+        prefixes: tuple[Prefix, ...] = (),
     ) -> Answer:
         """The answer of this job; a new one where there is none yet."""
         answer = self._by_job.get(job_id)
@@ -46,6 +48,7 @@ class Answers:
                 interactive=interactive,
                 goes_on_unread=goes_on_unread,
                 workload=workload,
+                prefixes=prefixes,
             )
             self._by_job[job_id] = answer
             if len(self._by_job) > self._kept_max:

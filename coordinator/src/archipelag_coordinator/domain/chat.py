@@ -76,11 +76,13 @@ _IGNORED: Final = frozenset(
 
 @dataclass(frozen=True)
 class ChatInput:
-    """`cargo_input` is the JSON object that the Cargo gets; the other two bound the price."""
+    """`cargo_input` is the JSON object that the Cargo gets; the next two bound the price."""
 
     cargo_input: bytes
     prompt_tokens_max: int
     output_items_max: int
+    messages: tuple[Mapping[str, str], ...] = ()
+    """Whose beginnings an Island may keep; none where the customer says no, or where it is no chat."""
 
 
 def parse_chat(
@@ -98,6 +100,7 @@ def parse_chat(
         "system_prompt",
         "stop",
         "max_completion_tokens",
+        "cache_prompt",
     } | _NUMBERS.keys()
     for field in sorted(body.keys() - known - _IGNORED):
         errors[field[:64]] = ["is not a known field"]
@@ -107,6 +110,8 @@ def parse_chat(
         given["max_tokens"] = given["max_completion_tokens"]
     numbers = {name: _number(name, given.get(name), errors) for name in _NUMBERS}
     stop = _stop(body.get("stop"), errors)
+    if not isinstance(body.get("cache_prompt"), (bool, type(None))):
+        errors["cache_prompt"] = ["must be true or false"]
     if errors:
         raise InvalidInput(errors)
 
@@ -119,9 +124,14 @@ def parse_chat(
     encoded = json.dumps(cargo, ensure_ascii=False, separators=(",", ":")).encode()
     if len(encoded) > INPUT_BYTES_MAX:
         raise TooLarge("the input", INPUT_BYTES_MAX)
-    size = sum(len(m["content"].encode()) for m in messages)
-    prompt = size + TEMPLATE_TOKENS_PER_MESSAGE * len(messages) + TEMPLATE_TOKENS
-    return ChatInput(encoded, prompt_tokens_max=prompt, output_items_max=output)
+    prompt = TEMPLATE_TOKENS + sum(tokens_of_message(one["content"]) for one in messages)
+    kept = () if body.get("cache_prompt") is False else tuple(messages)
+    return ChatInput(encoded, prompt_tokens_max=prompt, output_items_max=output, messages=kept)
+
+
+def tokens_of_message(content: str) -> int:
+    """At most, the template's own included."""
+    return len(content.encode()) + TEMPLATE_TOKENS_PER_MESSAGE
 
 
 def _refuse_unsupported(body: Mapping[str, Any]) -> None:

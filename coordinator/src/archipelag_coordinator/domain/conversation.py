@@ -42,6 +42,7 @@ PARAMETERS: Final = (
     "stop",
     "frequency_penalty",
     "presence_penalty",
+    "cache_prompt",
 )
 _SHAPE: Final = re.compile(rf"cnv_[{ALPHABET}]{{{BODY_LENGTH}}}")
 

@@ -133,6 +133,17 @@ ESSENTIALS: Final[Mapping[str, tuple[Essential, ...]]] = {
         _rise(
             "Placements that found nobody", "tries", "archipelag_placements_without_island_total"
         ),
+        _rise(
+            "Chats whose Island remembers some of them",
+            "chats",
+            "archipelag_chats_begun_total",
+            ("remembered", "yes"),
+        ),
+        _rise(
+            "Prompt tokens that were not read again",
+            "tokens",
+            "archipelag_cached_prompt_tokens_total",
+        ),
         _mean("Choice of an Island", "archipelag_placement_seconds", 2),
         _mean("Assignment", "archipelag_assign_seconds"),
         _mean("Settlement", "archipelag_settlement_seconds"),

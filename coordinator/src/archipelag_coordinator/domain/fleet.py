@@ -6,6 +6,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import islice
 from typing import Final
 
 from archipelag_contracts.ids import CargoDigest, Epoch, IslandId, JobId
@@ -19,12 +20,15 @@ from archipelag_coordinator.domain.placement import (
     Placement,
     Wanted,
     choose,
+    first_refusal,
     is_approved,
     is_in_reach,
     is_ready,
     place,
     was_heard_since,
 )
+from archipelag_coordinator.domain.prefixes import Prefix
+from archipelag_coordinator.domain.remembered import Reliance, Remembered
 from archipelag_coordinator.domain.shelf import Shelf
 from archipelag_coordinator.domain.waits import Rooms
 
@@ -34,6 +38,11 @@ SHELVES_MAX: Final = 64
 REGION_MOVED: Final = 0.2
 REGION_MOVED_MS: Final = 2.0
 """A region's Islands are put in order anew when the way to it has changed by a fifth, and by more than this."""
+
+REMEMBERING_MAX: Final = 4
+"""Islands that hold a beginning of a job's prompt and are compared for it, beside those that looking finds."""
+HOLDERS_LOOKED_MAX: Final = 16
+"""Among so many they are sought: some may be full or gone."""
 
 AttemptKey = tuple[JobId, Epoch]
 
@@ -62,7 +71,10 @@ class Berth:
         return self.doubted_at is not None and self.seen <= _stamp(self.doubted_at)
 
     def busy(self) -> int:
-        return len((self.held - self.ended) | self.given)
+        return len(self.running())
+
+    def running(self) -> set[AttemptKey]:
+        return (self.held - self.ended) | self.given
 
 
 class Fleet:
@@ -77,6 +89,8 @@ class Fleet:
         self._beats: dict[IslandId, Island] = {}
         self._standing: Counter[str] = Counter()
         self._foresight = Foresight()
+        self._remembered = Remembered()
+        self._reliance = Reliance()
         self._regions: dict[str, float | None] = {}
         self._shelves: OrderedDict[tuple[str, str, Price | None], Shelf] = OrderedDict()
 
@@ -90,6 +104,7 @@ class Fleet:
         berth.held = set(held)
         berth.ended &= berth.held
         self._beats[island.id] = island
+        self._hear(berth)
         self._changed(berth)
 
     def take_beats(self) -> list[Island]:
@@ -108,12 +123,16 @@ class Fleet:
         for island in islands:
             berth = self._berths.get(island.id)
             if berth is None:
-                self._changed(self._enter(island))
+                entered = self._enter(island)
+                self._hear(entered)
+                self._changed(entered)
                 continue
             # Heartbeats bring none, and what was read before a change may be loaded after it.
             wishes = max(berth.island.wishes, island.wishes, key=lambda one: one.version)
             if _stamp(island.seen_at) >= berth.seen:
                 berth.island = island
+                if _stamp(island.seen_at) > berth.seen:
+                    self._hear(berth)
             elif _standing(island) != _standing(berth.island):
                 # An operator's word is newer than any heartbeat, be it to cut off or to restore.
                 berth.island = replace(berth.island, status=island.status, approved=island.approved)
@@ -150,6 +169,11 @@ class Fleet:
                 berth.ended.add(key)
             self._changed(berth)
 
+    def accepted(self, island: IslandId, key: AttemptKey, prefixes: Iterable[Prefix]) -> None:
+        """It took a job whose prompt begins so, and is taken to hold that until its word on it."""
+        if island in self._berths:
+            self._remembered.gave(island, key, [prefix.name for prefix in prefixes])
+
     def handed_on(self, island: IslandId, key: AttemptKey) -> None:
         """Another Coordinator decides on this attempt by now; the Island's heartbeats tell whether it runs."""
         if (berth := self._berths.get(island)) is not None:
@@ -167,6 +191,7 @@ class Fleet:
         if berth is None:
             return
         self._standing[berth.standing] -= 1
+        self._remembered.forget(island)
         for shelf in self._shelves.values():
             shelf.drop(island)
 
@@ -241,6 +266,14 @@ class Fleet:
         if (berth := self._berths.get(island)) is not None:
             self._changed(berth)
 
+    def kept(self, island: IslandId, slug: str, share: float) -> None:
+        """Of what an Island was taken to hold of a prompt, this share was not read again."""
+        self._reliance.saw(island, slug, share)
+
+    def _hear(self, berth: Berth) -> None:
+        names = [name for offer in berth.island.offers for name in offer.prefixes]
+        self._remembered.told(berth.island.id, names, berth.running())
+
     def _candidate(self, berth: Berth, slug: str, digest: str) -> Candidate:
         factor = self._foresight.factor(berth.island.id, slug)
         return _candidate(berth, slug, digest, factor, self._regions.get(berth.island.region, 0.0))
@@ -248,7 +281,7 @@ class Fleet:
     def choose(self, wanted: Wanted, chance: float) -> Placement:
         """An Island for a job. `chance` is uniform in [0, 1). Raises NoPlacement."""
         if len(self) <= self._looked_max:
-            return place(wanted, self.candidates(wanted.slug, wanted.digest), chance)
+            return place(wanted, self.scan(wanted, chance), chance)
         shelf = self._shelf(wanted.slug, wanted.digest, wanted.price)
         looked = look(
             shelf,
@@ -261,9 +294,30 @@ class Fleet:
                 for berth in self._berths.values()
                 if berth.island.id not in shelf.entries
             ),
+            remembering=self._remembering(wanted, chance),
             looked_max=self._looked_max,
         )
         return choose(wanted, looked, another_chance(chance))
+
+    def scan(self, wanted: Wanted, chance: float) -> list[Candidate]:
+        """Every Island as a candidate for this job."""
+        known = {island.island_id: island for island in self._remembering(wanted, chance)}
+        every = self.candidates(wanted.slug, wanted.digest)
+        return [known.get(island.island_id, island) for island in every] if known else every
+
+    def _remembering(self, wanted: Wanted, chance: float) -> list[Candidate]:
+        """Some of those that could take it and hold the longest beginnings of its prompt."""
+        found: list[Candidate] = []
+        holders = self._remembered.holders(wanted.prefixes, chance) if wanted.prefixes else ()
+        for island, prefix in islice(holders, HOLDERS_LOOKED_MAX):
+            one = self._candidate(self._berths[island], wanted.slug, wanted.digest)
+            if first_refusal(wanted, one) is None:
+                held = min(prefix.tokens, wanted.prompt_tokens)
+                part = int(held * self._reliance.on(island, wanted.slug))
+                found.append(replace(one, held_tokens=held, remembered_tokens=part))
+                if len(found) == REMEMBERING_MAX:
+                    break
+        return found
 
     def _shelf(self, slug: str, digest: str, price: Price | None) -> Shelf:
         """The first time, it is filled from the whole fleet."""

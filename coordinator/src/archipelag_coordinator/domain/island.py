@@ -65,6 +65,8 @@ class Offer:
     """Which of the Island's runtimes runs it."""
     determinism_class: str = ""
     """Islands of equal class give equal output for equal seeds; empty where the Island does not say."""
+    prefixes: tuple[int, ...] = ()
+    """Names of what it could begin from without reading it again."""
 
     @property
     def can_run(self) -> bool:

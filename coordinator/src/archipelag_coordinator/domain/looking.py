@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Final
 
@@ -52,14 +52,19 @@ def look(
     asked: int,
     standing: Mapping[str, int],
     others: Iterable[Candidate],
+    remembering: Sequence[Candidate] = (),
     looked_max: int = LOOKED_MAX,
 ) -> Look:
     """`asked` Islands there are in all; `standing`: how many fail which rule of OF_ANY_CARGO. `others` are Islands that
-    offer another Cargo, to name some where nobody can take the job."""
+    offer another Cargo, to name some where nobody can take the job. `remembering`: some of those that could take it and
+    hold a beginning of its prompt; the shelf knows nothing of that."""
     skip = wanted.avoid | wanted.lost
     found, looked, unseen = _best(shelf, wanted, chance, skip, looked_max)
+    known = {island.island_id: island for island in remembering}
+    found, more = _with_memory(found, known, wanted, skip)
+    looked += more
     back = [
-        entry.candidate
+        known.get(one, entry.candidate)
         for one in sorted(wanted.lost)
         if (entry := shelf.entries.get(one)) and first_refusal(wanted, entry.candidate) is None
     ]
@@ -113,6 +118,20 @@ def _compare(
         best = max(best, scored)
         found.append((scored, island))
     return found, looked, 0.0
+
+
+def _with_memory(
+    found: list[Scored],
+    known: Mapping[IslandId, Candidate],
+    wanted: Wanted,
+    skip: frozenset[IslandId],
+) -> tuple[list[Scored], int]:
+    """Those found and those that remember, each once, and how many of them were not found by looking."""
+    if not known:
+        return found, 0
+    others = [pair for pair in found if pair[1].island_id not in known]
+    ours = [(score(wanted, one), one) for one in known.values() if one.island_id not in skip]
+    return others + ours, len(others) + len(ours) - len(found)
 
 
 def _kept_out(

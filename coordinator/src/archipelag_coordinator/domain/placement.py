@@ -10,6 +10,7 @@ from typing import Final, Protocol
 from archipelag_contracts.ids import IslandId
 from archipelag_contracts.manifest import Price
 
+from archipelag_coordinator.domain.prefixes import Prefix
 from archipelag_coordinator.domain.wishes import NO_WISHES, Wishes
 from archipelag_coordinator.errors import NoPlacement
 
@@ -42,6 +43,8 @@ class Wanted:
     """Better to wait than to continue an answer in another class."""
     price: Price | None = None
     """Of this Cargo; None: no Island minds."""
+    prefixes: tuple[Prefix, ...] = ()
+    """Beginnings of the prompt that an Island may hold, the shortest first; none where nothing may be kept of it."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,10 @@ class Candidate:
     """Between its region and this one; None: that region cannot be reached from here."""
     first_item_factor: float = 1.0
     """How much later its first items came of late than its own figures say."""
+    held_tokens: int = 0
+    """Of this job's prompt, which it is taken to hold: at most so many, as a prompt's upper bound is counted."""
+    remembered_tokens: int = 0
+    """Of these, the part that it will not read again, by what was seen of it."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +131,12 @@ class Placement:
     """So many of them were compared; 0: all."""
     reckoned_ms: float = 0.0
     """To the first item, by the chosen Island's own figures; 0 for placements from before this was kept."""
+    reading_ms: float = 0.0
+    """What the whole prompt's reading takes by these figures, be some of it remembered or not."""
+    held_tokens: int = 0
+    """Of the prompt, which the chosen Island was taken to hold."""
+    remembered_tokens: int = 0
+    """Of these, what it was not expected to read again."""
 
 
 class Rule(Protocol):
@@ -217,15 +230,21 @@ def expected_first_item_ms(wanted: Wanted, island: Candidate) -> float:
 
 def reckoned_first_item_ms(wanted: Wanted, island: Candidate) -> float:
     """By the Island's own figures: the way and back, a start, the prompt, the first step, company."""
-    reading = (
-        1000 * wanted.prompt_tokens / island.prompt_tokens_per_s
-        if island.prompt_tokens_per_s
-        else 0.0
-    )
-    company = 1.0 + (island.slots - island.slots_free) / max(1, island.slots)
     start = 0.0 if island.state == "warm" else island.start_ms or START_MS_UNKNOWN
     way = island.broker_rtt_ms + (island.region_rtt_ms or 0.0)
-    return way + start + company * (reading + island.first_item_ms)
+    reading = _reading_ms(wanted.prompt_tokens - island.remembered_tokens, island)
+    return way + start + _company(island) * island.first_item_ms + reading
+
+
+def _reading_ms(tokens: int, island: Candidate) -> float:
+    if not island.prompt_tokens_per_s:
+        return 0.0
+    return _company(island) * 1000 * tokens / island.prompt_tokens_per_s
+
+
+def _company(island: Candidate) -> float:
+    """How much longer everything takes for those that run there already."""
+    return 1.0 + (island.slots - island.slots_free) / max(1, island.slots)
 
 
 def prefers_near_and_fast(wanted: Wanted, island: Candidate) -> float:
@@ -306,7 +325,8 @@ def choose(wanted: Wanted, look: Look, chance: float) -> Placement:
     fit = sorted(look.fit, key=lambda pair: (-pair[0], pair[1].island_id))
     best = max(fit[0][0], look.unseen)
     equals = [pair for pair in fit if best - pair[0] <= NEAR_EQUAL]
-    chosen_score, chosen = _two_choices(equals, chance)
+    # Who remembers this conversation is nobody else's best at this moment: there is no crowd to spread.
+    chosen_score, chosen = fit[0] if _remembers(fit[0][1]) else _two_choices(equals, chance)
     return Placement(
         island_id=chosen.island_id,
         score=round(chosen_score, 4),
@@ -317,12 +337,20 @@ def choose(wanted: Wanted, look: Look, chance: float) -> Placement:
         fit=look.able,
         looked=look.looked,
         reckoned_ms=round(reckoned_first_item_ms(wanted, chosen), 1),
+        reading_ms=round(_reading_ms(wanted.prompt_tokens, chosen), 1),
+        held_tokens=chosen.held_tokens,
+        remembered_tokens=chosen.remembered_tokens,
         preferences=tuple(
             Given(prefer.__name__, weight, round(prefer(wanted, chosen), 4))
             for prefer, weight in PREFERENCES
         ),
         kept_out=look.kept_out,
     )
+
+
+def _remembers(island: Candidate) -> bool:
+    """It holds some of the prompt, and is believed most of what it says of that."""
+    return 0 < island.held_tokens <= 2 * island.remembered_tokens
 
 
 def refused(island: Candidate, reason: str) -> Verdict:
@@ -385,6 +413,11 @@ def _why(wanted: Wanted, island: Candidate, look: Look) -> str:
         + (
             f", {island.region_rtt_ms:.0f} ms of it the way to {island.region}"
             if island.region_rtt_ms
+            else ""
+        )
+        + (
+            f", remembers up to {island.remembered_tokens} tokens of this conversation"
+            if island.remembered_tokens
             else ""
         )
         + f", {island.items_per_s:.0f} items/s, "

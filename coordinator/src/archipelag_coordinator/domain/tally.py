@@ -35,6 +35,10 @@ class Tally:
         """Of answers of jobs that succeeded here."""
         self.prompt_tokens: Counter[str] = Counter()
         """Prompt tokens of ended jobs, by workload."""
+        self.cached_tokens: Counter[str] = Counter()
+        """Of these, what did not have to be read again, by workload."""
+        self.begun_with: Counter[bool] = Counter()
+        """Attempts of chats that an Island accepted, by whether it was taken to remember some of the prompt."""
         self.charged: Counter[str] = Counter()
         """Micro-credits that customers paid, by workload."""
         self.assignments: Counter[str] = Counter()

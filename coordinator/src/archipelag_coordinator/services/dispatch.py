@@ -15,6 +15,7 @@ from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.file import Input
 from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.domain.placement import Placement, Wanted
+from archipelag_coordinator.domain.prefixes import Prefix, salt_of
 from archipelag_coordinator.errors import NoPlacement, NotFound, StaleAttempt
 from archipelag_coordinator.services.ending import cargo_of
 from archipelag_coordinator.services.expect import (
@@ -52,7 +53,9 @@ class Given:
     files: tuple[Input, ...] = ()
 
 
-def place_first(world: World, job: Job, cargo: Cargo) -> Given | Job:
+def place_first(
+    world: World, job: Job, cargo: Cargo, prefixes: tuple[Prefix, ...] = ()
+) -> Given | Job:
     """Begins the first epoch of a job that is about to be stored, so that one transaction takes it and gives it away.
     To be followed by `dispatch` once that stands, else by `unplace`. A job: it is stored as that, queued; with the
     reasons why nobody takes it, or without, where `dispatch` is to find out."""
@@ -60,7 +63,7 @@ def place_first(world: World, job: Job, cargo: Cargo) -> Given | Job:
         return job
     if others_first(world, job):
         return job.wait((IN_LINE,))
-    wanted = wanted_of(world, job, (), continues=False)
+    wanted = wanted_of(world, job, (), continues=False, prefixes=prefixes)
     try:
         with world.traces.span("place", job.id):
             placement = _place(world, wanted)
@@ -121,7 +124,7 @@ async def _dispatch(world: World, job_id: JobId, first: Given | None) -> Job:
         spoke = answer.next > given.attempt.first_position
         if isinstance(said, Accepted) or (isinstance(said, Unreachable) and spoke):
             answer.accepted(world.clock.monotonic())
-            _count_wait(world, given, answer)
+            _note_accepted(world, given, answer)
             return given.job
         await _take_back(world, given, answer, said)
     async with world.store.begin() as tx:
@@ -143,10 +146,15 @@ async def _assign(world: World, given: Given, answer: Answer) -> Accepted | Refu
     return said
 
 
-def _count_wait(world: World, given: Given, answer: Answer) -> None:
-    """Once a job: what it waits for after an Island has lost it is a failover's."""
-    if given.attempt.epoch == 1:
+def _note_accepted(world: World, given: Given, answer: Answer) -> None:
+    attempt = given.attempt
+    if attempt.epoch == 1:
+        # Once a job: what it waits for after an Island has lost it is a failover's.
         world.tally.queue_wait.add(world.clock.monotonic() - answer.opened_at)
+    if answer.prefixes:
+        world.tally.begun_with[attempt.placement.remembered_tokens > 0] += 1
+        key = (attempt.job_id, attempt.epoch)
+        world.fleet.accepted(attempt.island_id, key, answer.prefixes)
 
 
 async def _give(world: World, job_id: JobId) -> Job | Given:
@@ -188,7 +196,8 @@ async def _store_next(world: World, job_id: JobId, take: Callable[[Attempt], Non
         if not cargo.may_start or is_too_late(world, job):
             return job  # Withdrawn, revoked or of no use any more: a loop ends it.
         attempts = await tx.attempts.of_job(job.id) if job.epoch else []
-        wanted = wanted_of(world, job, attempts, continues=answer.next > 0)
+        begun = answer.next > 0
+        wanted = wanted_of(world, job, attempts, continues=begun, prefixes=answer.prefixes)
         try:
             placement = _place(world, wanted)
         except NoPlacement as nobody:
@@ -277,7 +286,14 @@ def _assignment(world: World, given: Given, answer: Answer) -> Assignment:
         output_bytes_max=limits.output_bytes_max,
         files=given.files,
         traceparent=world.traces.carried(),
+        cache_salt=_salt(world, given) if answer.prefixes else b"",
+        prefixes=tuple(prefix.name for prefix in answer.prefixes),
     )
+
+
+def _salt(world: World, given: Given) -> bytes:
+    job, island = given.job, given.attempt.island_id
+    return salt_of(world.prompt_secret, job.user_id, job.cargo_digest, island)
 
 
 async def _take_back(

@@ -265,6 +265,9 @@ async def announce(world: World, closed: Closed) -> None:
     if attempt is not None:
         learn(world, job, attempt, answer)
     if job.finished:
+        if answer is not None:
+            cached = min(answer.cached_tokens, job.prompt_tokens)
+            world.tally.cached_tokens[job.cargo_slug] += cached
         if answer is not None and job.status is JobStatus.SUCCEEDED:
             waited = (answer.first_item_at or answer.opened_at) - answer.opened_at
             world.tally.answered(answer, world.traces.example(job.id, waited))
@@ -309,17 +312,18 @@ def finish_answer(world: World, job: Job) -> None:
         world.relay.close(answer.island_id, job.id, answer.epoch)
     if job.status is JobStatus.SUCCEEDED and answer.next < job.output_items:
         answer.load(job.items())
-    answer.finish(ending_of(job))
+    answer.finish(ending_of(job, answer.cached_tokens))
 
 
-def ending_of(job: Job) -> Ending:
-    """What a reader is told of a finished job."""
+def ending_of(job: Job, cached_tokens: int = 0) -> Ending:
+    """What a reader is told of a finished job. What was cached is known to who relayed its beginning."""
     assert job.finished and job.cause is not None
     return Ending(
         cause=job.cause,
         finish_reason=job.finish_reason,
         error=job.error,
         usage=Usage(prompt_tokens=job.prompt_tokens, output_items=job.output_items),
+        cached_tokens=min(cached_tokens, job.prompt_tokens),
         charged=job.charged,
         status=job.status.value,
         reasons=tuple(job.error.split("; ")) if job.cause is Cause.NO_CAPACITY else (),

@@ -411,6 +411,10 @@ class Assignment:
     """What the input names, for the Island to ask for."""
     traceparent: str = ""
     """W3C's: what the Island's spans are part of; empty: nobody follows."""
+    cache_salt: bytes = b""
+    """Under which what is computed of the prompt may be used again; empty: not at all."""
+    prefixes: tuple[int, ...] = ()
+    """Names of the prompt's beginnings that may be held, the shortest first."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from archipelag_coordinator.domain.file import input_of
 from archipelag_coordinator.domain.file_fields import files_of
 from archipelag_coordinator.domain.job import Job, JobStatus
 from archipelag_coordinator.domain.ledger import Reservation, ReservationStatus, user_account
+from archipelag_coordinator.domain.prefixes import Prefix, prefixes_of
 from archipelag_coordinator.domain.user import Scope
 from archipelag_coordinator.errors import (
     IdempotencyMismatch,
@@ -40,11 +41,12 @@ class FirstAttempt(Protocol):
     def attempt(self) -> Attempt: ...
 
 
-Begin = Callable[[Job, Cargo], FirstAttempt | Job]
-"""Gives a job that is about to be stored to an Island; a job: it is queued as that."""
+Begin = Callable[[Job, Cargo, tuple[Prefix, ...]], FirstAttempt | Job]
+"""Gives a job that is about to be stored to an Island, which may hold one of these beginnings of its prompt; a job: it
+is queued as that."""
 
 
-def _later(job: Job, _: Cargo) -> Job:
+def _later(job: Job, _: Cargo, __: tuple[Prefix, ...]) -> Job:
     """Who asks for it dispatches it afterwards."""
     return job
 
@@ -72,7 +74,8 @@ async def submit(world: World, submission: Submission, begin: Begin = _later) ->
     named = files_of(manifest.input, submission.input) if manifest.reads_files else {}
     now = world.clock.now()
     job = _job(world, submission, cargo, wanted, now)
-    begun = begin(job, cargo)
+    prefixes = _prefixes(world, job, wanted)
+    begun = begin(job, cargo, prefixes)
     job, attempt = (begun, None) if isinstance(begun, Job) else (begun.job, begun.attempt)
     opened = False
     try:
@@ -112,7 +115,7 @@ async def submit(world: World, submission: Submission, begin: Begin = _later) ->
             if job.reserved:
                 await tx.keys.reserve(submission.key.id, job.reserved)
             # Before anybody sees the job: whoever looks for jobs that this process does not know finds none.
-            _open(world, job, cargo)
+            _open(world, job, cargo, prefixes)
             opened = True
     except BaseException:
         if opened:
@@ -161,7 +164,13 @@ def _job(
     )
 
 
-def _open(world: World, job: Job, cargo: Cargo) -> None:
+def _prefixes(world: World, job: Job, wanted: ChatInput) -> tuple[Prefix, ...]:
+    if not world.prompt_secret or not wanted.messages:
+        return ()
+    return prefixes_of(world.prompt_secret, job.user_id, job.cargo_digest, wanted.messages)
+
+
+def _open(world: World, job: Job, cargo: Cargo, prefixes: tuple[Prefix, ...]) -> None:
     answer = world.answers.open(
         job.id,
         items_max=job.output_items_max,
@@ -170,6 +179,7 @@ def _open(world: World, job: Job, cargo: Cargo) -> None:
         interactive=job.interactive,
         goes_on_unread=job.goes_on_unread,
         workload=job.cargo_slug,
+        prefixes=prefixes,
     )
     answer.wait(job.waiting_for)
 

@@ -18,14 +18,22 @@ from archipelag_coordinator.domain.attempt import (
 )
 from archipelag_coordinator.domain.job import Job
 from archipelag_coordinator.domain.placement import Wanted
+from archipelag_coordinator.domain.prefixes import Prefix
 from archipelag_coordinator.services.world import World
 
 AVOID_S: Final = 1.0
 """An Island that just said no, or stopped, is not asked again at once."""
 
 
-def wanted_of(world: World, job: Job, attempts: Sequence[Attempt], *, continues: bool) -> Wanted:
-    """`continues`: there is an answer to go on with."""
+def wanted_of(
+    world: World,
+    job: Job,
+    attempts: Sequence[Attempt],
+    *,
+    continues: bool,
+    prefixes: tuple[Prefix, ...] = (),
+) -> Wanted:
+    """`continues`: there is an answer to go on with. `prefixes`: of its prompt, which an Island may hold."""
     return Wanted(
         slug=job.cargo_slug,
         digest=job.cargo_digest,
@@ -36,6 +44,7 @@ def wanted_of(world: World, job: Job, attempts: Sequence[Attempt], *, continues:
         determinism_class=class_to_continue(attempts) if continues else "",
         same_class_only=world.policy.same_class_only,
         price=price_of(world, job.cargo_digest),
+        prefixes=prefixes,
     )
 
 

@@ -95,6 +95,8 @@ class World:
     """None: nobody else's word signs people in."""
     public_url: str = "http://127.0.0.1:8420"
     """Where people reach the HTTP door: links in mails begin with it."""
+    prompt_secret: bytes = b""
+    """Of all Coordinators of this network: beginnings of prompts are named by it. Empty: Islands keep none."""
     assignment_keys: tuple[bytes, ...] = ()
     """Public keys whose assignments Islands obey."""
     publisher_keys: tuple[bytes, ...] = ()

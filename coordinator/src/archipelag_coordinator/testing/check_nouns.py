@@ -303,8 +303,9 @@ class CheckIslands:
         owner, _, _ = await a_customer(store)
         one = await a_stored_island(store, owner)
         two = await a_stored_island(store, owner)
+        offers = (an_offer(slots=2, prefixes=(1, 2**64 - 1)),)
         newer = [
-            replace(i, seen_at=START + MINUTE, sequence=5, load=0.9, offers=(an_offer(slots=2),))
+            replace(i, seen_at=START + MINUTE, sequence=5, load=0.9, offers=offers)
             for i in (one, two)
         ]
 

@@ -279,6 +279,7 @@ class FakeChunkRelay:
         *,
         tokens: Sequence[int] = (),
         prompt_tokens: int = 0,
+        cached_tokens: int = 0,
         island: IslandId | None = None,
         now: float = 0.0,
     ) -> str | None:
@@ -287,7 +288,7 @@ class FakeChunkRelay:
         if answer is None:
             self.refused += 1
             return "not open"
-        answer.prompt_tokens = prompt_tokens or answer.prompt_tokens
+        answer.read(prompt_tokens, cached_tokens)
         return answer.accept(first, texts, tokens, now)
 
     def end(

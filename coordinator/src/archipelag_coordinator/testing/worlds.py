@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import Any
+from typing import Any, Final
 
 from archipelag_contracts.ids import Epoch, JobId, RelayId
 from archipelag_contracts.signing import chain
@@ -37,6 +37,8 @@ from archipelag_coordinator.testing.fakes import (
 )
 from archipelag_coordinator.testing.memory_files import MemoryBlobs
 from archipelag_coordinator.testing.memory_store import MemoryStore
+
+PROMPT_SECRET: Final = b"a secret of all Coordinators of this test"
 
 
 class Firm(Footing):
@@ -108,13 +110,21 @@ class Scene:
         async with self.store.begin() as tx:
             return (await tx.ledger.account(user_account((user or self.user).id))).available
 
-    def stream(self, job: Job, *texts: str, prompt_tokens: int = 5) -> str | None:
+    def stream(
+        self, job: Job, *texts: str, prompt_tokens: int = 5, cached_tokens: int = 0
+    ) -> str | None:
         """Chunks of the current attempt arrive, after those that came before."""
         answer = self.world.answers.get(job.id)
         assert answer is not None
         now = self.clock.monotonic()
         return self.relay.deliver(
-            job.id, job.epoch, answer.next, texts, prompt_tokens=prompt_tokens, now=now
+            job.id,
+            job.epoch,
+            answer.next,
+            texts,
+            prompt_tokens=prompt_tokens,
+            cached_tokens=cached_tokens,
+            now=now,
         )
 
     def report(
@@ -174,6 +184,7 @@ async def a_scene(
         catalogue=Catalogue([stored]),
         blobs=MemoryBlobs(),
         mail=mail,
+        prompt_secret=PROMPT_SECRET,
         nudge=lambda: nudges.append(None),
         footing=Firm(),
     )

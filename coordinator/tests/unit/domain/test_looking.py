@@ -9,6 +9,7 @@ from archipelag_contracts.units import Ucredits
 from archipelag_coordinator.domain.fleet import Fleet
 from archipelag_coordinator.domain.island import IslandStatus
 from archipelag_coordinator.domain.placement import NEAR_EQUAL, Placement, Wanted, place
+from archipelag_coordinator.domain.prefixes import Prefix
 from archipelag_coordinator.domain.wishes import NO_WISHES, Wishes
 from archipelag_coordinator.errors import NoPlacement
 from archipelag_coordinator.testing.builders import a_cargo, a_job, an_island, an_offer
@@ -37,6 +38,7 @@ offers = st.builds(
     first_item_ms=st.floats(0, 2_000),
     prompt_tokens_per_s=st.sampled_from([0.0, 10.0, 150.0, 1_000.0, 20_000.0]),
     determinism_class=st.sampled_from(CLASSES),
+    prefixes=st.lists(st.integers(1, 4), max_size=3).map(tuple),
 )
 told = st.fixed_dictionaries(
     {
@@ -56,6 +58,8 @@ events = st.one_of(
     st.tuples(st.just("load"), which, told),
     st.tuples(st.sampled_from(["assigned", "freed", "handed_on"]), which, key),
     st.tuples(st.sampled_from(["doubt", "forget"]), which),
+    st.tuples(st.just("accepted"), which, key, st.lists(st.integers(1, 4), max_size=3)),
+    st.tuples(st.just("kept"), which, st.floats(0, 2)),
 )
 some = st.sets(which, max_size=3).map(lambda ns: frozenset(ISLANDS[n].id for n in ns))
 wishes = st.builds(
@@ -69,6 +73,9 @@ wishes = st.builds(
     determinism_class=st.sampled_from(CLASSES),
     same_class_only=st.booleans(),
     price=st.sampled_from([PRICE, PRICE, PRICE, None]),
+    prefixes=st.sampled_from(
+        [(), (Prefix(1, 20),), (Prefix(1, 20), Prefix(2, 400)), (Prefix(3, 9), Prefix(4, 90_000))]
+    ),
 )
 chances = st.floats(0, 1, exclude_max=True)
 
@@ -86,6 +93,10 @@ def tell(fleet, number, event):
             fleet.doubt(island.id, now)
         case "forget":
             fleet.forget(island.id)
+        case "accepted":
+            fleet.accepted(island.id, rest[0], [Prefix(name, 10 * name) for name in rest[1]])
+        case "kept":
+            fleet.kept(island.id, CARGO.slug, rest[0])
         case _:
             getattr(fleet, name)(island.id, rest[0])
 
@@ -113,7 +124,7 @@ def test_who_is_found_by_looking_at_some_is_as_good_as_the_best_of_all(
 
 
 def check(fleet, wanted, chance):
-    candidates = fleet.candidates(wanted.slug, wanted.digest)
+    candidates = fleet.scan(wanted, chance)
     by_all = placed(lambda: place(wanted, candidates, chance))
     found = placed(lambda: fleet.choose(wanted, chance))
     if not isinstance(by_all, Placement) or not isinstance(found, Placement):

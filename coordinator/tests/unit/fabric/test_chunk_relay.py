@@ -120,6 +120,15 @@ def bench() -> Bench:
     return Bench()
 
 
+@pytest.mark.parametrize(("said", "kept"), [(0, 0), (7, 7), (12, 12), (13, 12), (2**32 - 1, 12)])
+def test_no_more_of_a_prompt_was_cached_than_there_was(bench: Bench, said: int, kept: int) -> None:
+    bench.say(Chunk(cached_tokens=5))
+    bench.say(Chunk(prompt_tokens=12, cached_tokens=said))
+    bench.say(Chunk(prompt_tokens=99, cached_tokens=99, first=0, texts=["a"], tokens=[1]))
+
+    assert (bench.answer.prompt_tokens, bench.answer.cached_tokens) == (12, kept)
+
+
 def test_chunks_arrive_in_order_with_prompt_progress_and_end(bench: Bench) -> None:
     woken: list[int] = []
     bench.answer.listeners.add(lambda: woken.append(1))

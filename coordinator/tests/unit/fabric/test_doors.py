@@ -305,6 +305,19 @@ def test_hostile_numbers_in_a_heartbeat_are_bounded() -> None:
     assert beat.load == 0 and beat.sequence == 2**63 - 1
 
 
+def test_of_ten_thousand_prompts_that_an_island_says_it_holds_a_few_are_heard() -> None:
+    cargo = island_pb2.CargoState(
+        slug="llm-chat",
+        digest="sha256:" + "0" * 64,
+        state=island_pb2.CargoState.STATE_WARM,
+        prefixes=range(2**64 - 10_000, 2**64),
+    )
+
+    (offer,) = beat_of(island_pb2.Heartbeat(cargos=[cargo])).offers
+
+    assert offer.prefixes == tuple(range(2**64 - 10_000, 2**64 - 10_000 + 64))
+
+
 @pytest.mark.parametrize(
     "message",
     [

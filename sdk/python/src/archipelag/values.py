@@ -21,6 +21,8 @@ class Usage:
     completion_tokens: int = 0
     total_tokens: int = 0
     credits_used: Decimal | None = None
+    cached_tokens: int = 0
+    """Of the prompt, what its Island did not have to read again; 0 where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -217,7 +219,9 @@ def usage(raw: Any) -> Usage | None:
         return None
     prompt, completion = whole(raw.get("prompt_tokens")), whole(raw.get("completion_tokens"))
     total = whole(raw.get("total_tokens")) or prompt + completion
-    return Usage(prompt, completion, total, money(raw.get("credits_used")))
+    details = raw.get("prompt_tokens_details")
+    cached = whole(details.get("cached_tokens")) if isinstance(details, Mapping) else 0
+    return Usage(prompt, completion, total, money(raw.get("credits_used")), cached)
 
 
 def job(raw: Any) -> Job:

@@ -240,7 +240,7 @@ class NatsChunkRelay:
             self._lines.pop(line.subject, None)
             return None
         if not answer.prompt_tokens and chunk.prompt_tokens:
-            answer.prompt_tokens = min(chunk.prompt_tokens, PROMPT_TOKENS_MAX)
+            answer.read(min(chunk.prompt_tokens, PROMPT_TOKENS_MAX), chunk.cached_tokens)
         # Copies: a message looks into its own repeated fields slowly, and a slice makes a list at once.
         if texts := chunk.texts[:]:
             first, expected = chunk.first, len(answer.texts)

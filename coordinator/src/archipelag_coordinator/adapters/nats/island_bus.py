@@ -377,6 +377,8 @@ def _assignment(a: Assignment, issued_at: datetime) -> pb.Assignment:
             )
             for file in a.files
         ],
+        cache_salt=a.cache_salt,
+        prefixes=a.prefixes,
     )
 
 

@@ -213,7 +213,10 @@ def _island(row: Mapping[str, Any]) -> Island:
     values = {name: row[name] for name in _FIELDS}
     # A newer Coordinator beside this one may say more of an offer than is known here.
     offers = tuple(
-        Offer(**{name: value for name, value in offer.items() if name in _OFFER})
+        Offer(
+            **{name: value for name, value in offer.items() if name in _OFFER}
+            | {"prefixes": tuple(offer.get("prefixes", ()))}
+        )
         for offer in row["offers"]
     )
     known = {"status": IslandStatus(row["status"]), "offers": offers, "wishes": _wishes(row)}

@@ -122,6 +122,9 @@ def _work(tally: Tally, world: World) -> Iterator[Metric]:
     yield counters(
         "archipelag_prompt_tokens", "Prompt tokens of ended jobs.", ["workload"], prompts
     )
+    text = "Prompt tokens of ended jobs that did not have to be read again."
+    cached = from_nothing(slugs, tally.cached_tokens)
+    yield counters("archipelag_cached_prompt_tokens", text, ["workload"], cached)
     text = "Credits that customers paid, in whole credits."
     charged = from_nothing(slugs, tally.charged)
     whole = {slug: amount / 1_000_000 for slug, amount in charged.items()}
@@ -159,6 +162,9 @@ def _doors(tally: Tally) -> Iterator[Metric]:
     yield counters("archipelag_assignments", text, ["outcome"], said)
     text = "Tries to place a job that found no Island."
     yield counter("archipelag_placements_without_island", text, tally.unplaced)
+    text = "Attempts of chats that an Island accepted, by whether it was taken to remember some of the conversation."
+    begun = {word: tally.begun_with[how] for word, how in (("yes", True), ("no", False))}
+    yield counters("archipelag_chats_begun", text, ["remembered"], begun)
     beats = from_nothing(("taken", "refused", "not_taken"), tally.heartbeats)
     yield counters("archipelag_heartbeats", "Heartbeats of Islands.", ["outcome"], beats)
     reports = from_nothing(("settled", "stale", "refused", "not_settled"), tally.reports)

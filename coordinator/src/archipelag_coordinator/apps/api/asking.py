@@ -14,6 +14,7 @@ from fastapi import Request
 from archipelag_coordinator.apps.api.auth import Caller
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.job import Job
+from archipelag_coordinator.domain.prefixes import Prefix
 from archipelag_coordinator.domain.user import Scope
 from archipelag_coordinator.errors import InvalidInput
 from archipelag_coordinator.services.asked import Submission
@@ -73,9 +74,9 @@ async def make_job(world: World, submission: Submission) -> Submitted:
     first: Given | Job | None = None
     fresh = False
 
-    def begin(job: Job, cargo: Cargo) -> Given | Job:
+    def begin(job: Job, cargo: Cargo, prefixes: tuple[Prefix, ...]) -> Given | Job:
         nonlocal first
-        first = place_first(world, job, cargo)
+        first = place_first(world, job, cargo, prefixes)
         return first
 
     try:

@@ -36,8 +36,10 @@ _USAGE: Final = shape(
         "prompt_tokens": WHOLE,
         "completion_tokens": WHOLE,
         "total_tokens": WHOLE,
+        "prompt_tokens_details": shape({"cached_tokens": WHOLE}),
         "credits_used": CREDITS,
-    }
+    },
+    "prompt_tokens_details",
 )
 _JOB_STATUS: Final = one_of(
     "pending", "queued", "running", "completed", "failed", "cancelled", "timeout"
@@ -187,6 +189,9 @@ _CHAT_FIELDS: Final[dict[str, Schema]] = {
     "presence_penalty": maybe({"type": "number", "minimum": -2, "maximum": 2}),
     "seed": maybe(within(-(2**63), 2**63 - 1)),
     "stop": {"anyOf": [_STOP, many(_STOP) | {"maxItems": 4}, {"type": "null"}]},
+    "cache_prompt": maybe(
+        {"type": "boolean", "description": "False: no Island keeps anything of this prompt"}
+    ),
     "n": maybe({"type": "integer", "const": 1}),
     "response_format": maybe(shape({"type": one_of("text")}, closed=True)),
 }

@@ -32,9 +32,10 @@ _PARAMETERS: Final = shape(
         "stop": {"anyOf": [TEXT, many(TEXT) | {"maxItems": 4}]},
         "frequency_penalty": {"type": "number", "minimum": -2, "maximum": 2},
         "presence_penalty": {"type": "number", "minimum": -2, "maximum": 2},
+        "cache_prompt": TRUTH,
     },
     *("system_prompt", "temperature", "top_p", "min_p", "top_k", "max_tokens", "seed", "stop"),
-    *("frequency_penalty", "presence_penalty"),
+    *("frequency_penalty", "presence_penalty", "cache_prompt"),
     closed=True,
 )
 _TITLE: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": 120}

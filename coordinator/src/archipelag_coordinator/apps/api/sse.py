@@ -46,12 +46,13 @@ def event(value: Any, position: int) -> bytes:
 
 
 def usage_of(ending: Ending, credits_used: str) -> dict[str, Any]:
-    """OpenAI's three counts and our price."""
+    """OpenAI's counts and our price."""
     usage = ending.usage
     return {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.output_items,
         "total_tokens": usage.prompt_tokens + usage.output_items,
+        "prompt_tokens_details": {"cached_tokens": ending.cached_tokens},
         "credits_used": credits_used,
     }
 

@@ -23,6 +23,7 @@ TEXT_MAX: Final = 200
 ERROR_MAX: Final = 500
 LIST_MAX: Final = 64
 GPUS_MAX: Final = 32
+PREFIXES_MAX: Final = 64
 ITEMS_MAX: Final = 1_000_000
 ITEMS_PER_S_MAX: Final = 1e6
 MILLISECONDS_MAX: Final = 3.6e6
@@ -165,6 +166,7 @@ def _offer(cargo: island_pb2.CargoState) -> Offer:
         first_item_ms=_bounded(cargo.first_item_ms, MILLISECONDS_MAX),
         prompt_tokens_per_s=_bounded(cargo.prompt_tokens_per_s, ITEMS_PER_S_MAX),
         determinism_class=_plain(cargo.determinism_class, CLASS_MAX),
+        prefixes=tuple(cargo.prefixes[:PREFIXES_MAX]),
     )
 
 

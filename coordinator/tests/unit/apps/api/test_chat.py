@@ -33,7 +33,8 @@ async def test_whole_answer_has_openais_shape_and_is_paid_once(api: Api) -> None
     assert choice["message"] == {"role": "assistant", "content": "Hello", "refusal": None}
     assert choice["finish_reason"] == "stop"
     usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
-    assert told["usage"] == usage | {"credits_used": "0.0003"}
+    details = {"prompt_tokens_details": {"cached_tokens": 0}}
+    assert told["usage"] == usage | details | {"credits_used": "0.0003"}
     assert answer.headers["x-archipelag-job"] == job.id
     assert answer.headers["x-archipelag-island"] == "reef"
     assert answer.headers["x-request-id"].startswith("req_")
@@ -66,6 +67,7 @@ async def test_usage_comes_last_where_it_was_asked_for(api: Api) -> None:
     body = chat(stream=True, stream_options={"include_usage": True})
     async with api.client() as http:
         asking = asyncio.create_task(http.post("/chat/completions", json=body))
+        api.scene.stream(await api.assigned(), prompt_tokens=5, cached_tokens=4)
         await api.answer("a", "b", "c", finish_reason="length")
         answer = await asking
 
@@ -73,6 +75,7 @@ async def test_usage_comes_last_where_it_was_asked_for(api: Api) -> None:
     assert done == "[DONE]"
     assert usage["choices"] == []
     assert usage["usage"]["completion_tokens"] == 3
+    assert usage["usage"]["prompt_tokens_details"] == {"cached_tokens": 4}
     assert all(c["usage"] is None for c in chunks)
     assert chunks[-1]["choices"][0]["finish_reason"] == "length"
 
