@@ -74,6 +74,11 @@ def clean(text: str) -> str:
     return "".join(c if c in "\n\t" or c.isprintable() else "�" for c in text)
 
 
+def short(text: str, characters: int) -> str:
+    """At most so many of them, with a sign where more was said."""
+    return text if len(text) <= characters else text[: characters - 1].rstrip() + "…"
+
+
 def moment(when: datetime | None) -> str:
     return when.strftime("%Y-%m-%d %H:%M:%S") if when else "–"
 
