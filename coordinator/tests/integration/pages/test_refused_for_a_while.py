@@ -26,11 +26,12 @@ async def test_a_question_that_is_refused_for_a_while_says_why_and_goes_on(
     refused: list[str] = []
 
     async def once(route: Route) -> None:
-        if refused:
-            return await route.continue_()
-        refused.append(route.request.url)
         body = json.dumps({"error": {"code": code, "message": "not now"}})
-        await route.fulfill(status=status, headers={"Retry-After": "1"}, body=body)
+        if refused:
+            await route.continue_()
+        else:
+            refused.append(route.request.url)
+            await route.fulfill(status=status, headers={"Retry-After": "1"}, body=body)
 
     await page.route("**/api/v1/conversations", once)
     await page.goto("/chat")
