@@ -11,10 +11,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final
 
+from archipelag_contracts.commands import Parser
+
 TEMPLATES: Final = ("python", "grpc", "wasm-c", "wasm-rust")
 RUNTIMES: Final = ("oci", "wasm", "native")
-
-from archipelag_contracts.commands import Parser
 
 EPILOG: Final = """\
 the way of a Cargo:
