@@ -130,8 +130,8 @@ async def test_a_pairing_code_is_shown_with_its_command(house: House) -> None:
 
         found = re.search(r'id="pair-code">([A-Z2-9]{6})<', answer.text)
         assert found, path
-        assert f"ARCHIPELAG_PAIRING_CODE={found[1]}" in answer.text
-        assert "ARCHIPELAG_COORDINATOR=127.0.0.1:8421" in answer.text
+        assert f"archipelag-island join 127.0.0.1:8421 {found[1]}\n" in answer.text
+        assert "listens to its own machine alone" in answer.text
 
 
 async def test_a_job_is_cancelled_from_its_page(house: House) -> None:

@@ -91,7 +91,8 @@ export function make(tag, className = "", text = "") {
 export function credits(text) {
   const value = Number(text);
   if (!value) return "0";
-  return value >= 100 ? value.toFixed(0) : value.toPrecision(3).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
+  if (value >= 100) return String(Math.floor(value)).replace(/\B(?=(\d{3})+$)/g, "\u202f");
+  return value.toPrecision(3).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
 }
 
 /** What went wrong, in words for a person. */
