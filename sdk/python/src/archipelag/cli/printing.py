@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import base64
 import json
 import os
@@ -62,6 +63,14 @@ def facts(rows: Mapping[str, str]) -> None:
 
 def as_json(value: Any) -> None:
     print(json.dumps(value, default=plain, ensure_ascii=False, indent=2))
+
+
+def done(arguments: argparse.Namespace, told: str, **fields: object) -> None:
+    """What a command has done that gives nothing back."""
+    if arguments.format == "json":
+        as_json(fields)
+    else:
+        print(clean(told))
 
 
 def as_json_line(value: Any) -> None:

@@ -288,4 +288,4 @@ def change_key(client: Client, arguments: argparse.Namespace) -> None:
 
 def revoke_key(client: Client, arguments: argparse.Namespace) -> None:
     client.revoke_key(arguments.id)
-    print(f"{arguments.id} is revoked.")
+    printing.done(arguments, f"{arguments.id} is revoked.", id=arguments.id, revoked=True)
