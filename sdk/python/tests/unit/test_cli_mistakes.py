@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from archipelag.cli import main
 from stub import ISLAND, Network, refused
@@ -121,6 +122,18 @@ def test_an_unknown_model_or_workload_is_told_what_is_there(capsys: Out) -> None
     assert "Did you mean llm-chat?" in capsys.readouterr().err
     assert run(Network(unknown), "workloads", "xyzzy") == 1
     assert "There are llm-chat: see `archipelag workloads`." in capsys.readouterr().err
+
+
+def test_a_part_of_a_name_leads_to_the_whole_and_only_to_models_that_do_that(capsys: Out) -> None:
+    unknown = refused(404, "not_found", "no workload 'x'")
+    made = [("painter-large", "image"), ("talker-large", "chat")]
+    models = [{"id": one, "kind": kind, "owned_by": "a"} for one, kind in made]
+    offered = httpx.Response(200, json={"data": models})
+
+    assert run(Network(unknown, offered), "chat", "hi", "--model", "large") == 1
+    assert "Did you mean talker-large?" in capsys.readouterr().err
+    assert run(Network(unknown, offered), "chat", "hi", "--model", "gpt-4o") == 1
+    assert "There are talker-large: see" in capsys.readouterr().err
 
 
 def test_a_hint_that_cannot_be_had_hides_no_error(capsys: Out) -> None:

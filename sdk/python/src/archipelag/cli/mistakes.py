@@ -12,6 +12,7 @@ from archipelag import ArchipelagError, AuthenticationError, Client, NotFoundErr
 from archipelag.cli import settings
 
 OFFERED_MAX = 8
+PART_MIN = 3
 _SOURCES = {"flag": "the one given by --key", "environment": "the one in ARCHIPELAG_API_KEY"}
 
 
@@ -33,8 +34,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def nearest(name: str, offered: Iterable[str]) -> str:
-    """The one that this may be a slip of; empty for none."""
-    return next(iter(difflib.get_close_matches(name, list(offered), n=1)), "")
+    """The one that this may be a slip of, or a part; empty for none."""
+    names = list(offered)
+    parts = [one for one in names if len(name) >= PART_MIN and name.lower() in one.lower()]
+    return next(iter([*difflib.get_close_matches(name, names, n=1), *parts]), "")
 
 
 def of_file(error: OSError) -> str:
@@ -69,7 +72,9 @@ def _of_key(arguments: argparse.Namespace) -> str:
 
 def _of_name(client: Client, arguments: argparse.Namespace) -> str:
     if model := getattr(arguments, "model", None):
-        return _among(model, "models", (one.id for one in client.list_models()))
+        kind = getattr(arguments, "kind", None)
+        offered = [one.id for one in client.list_models() if kind in (None, one.kind)]
+        return _among(model, "models", offered)
     if slug := getattr(arguments, "workload", None) or getattr(arguments, "slug", None):
         return _among(slug, "workloads", (one.slug for one in client.list_workloads()))
     return ""

@@ -92,6 +92,7 @@ def _chat(commands: _Commands[mistakes.Parser]) -> None:
     demo.add_argument("--max-tokens", type=_positive, default=asking.DEMO_TOKENS, metavar="N")
     about = "ask, and print the answer as it is made; without a question, talk"
     chat = _command(commands, "chat", about, talking.chat)
+    chat.set_defaults(kind="chat")
     chat.add_argument(
         "prompt", nargs="?", help="the question; - reads it from standard input; none: talk"
     )
@@ -106,6 +107,7 @@ def _chat(commands: _Commands[mistakes.Parser]) -> None:
 
 def _image(commands: _Commands[mistakes.Parser]) -> None:
     image = _command(commands, "image", "draw a picture and write it to a file", drawing.image)
+    image.set_defaults(kind="image")
     image.add_argument("prompt", help="what to draw")
     image.add_argument(
         "--output", "-o", metavar="FILE", help="default: after the prompt; - is the output"
