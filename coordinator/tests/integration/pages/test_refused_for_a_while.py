@@ -39,6 +39,8 @@ async def test_a_question_that_is_refused_for_a_while_says_why_and_goes_on(
     await page.press("#question", "Enter")
 
     await expect(page.locator("#line")).to_have_text(told)
+    line, box = [await page.locator(one).bounding_box() for one in ("#line", "#composer")]
+    assert line and box and line["y"] + line["height"] <= box["y"], "it lies on what is written"
     await net.answer("By fire.")
     await expect(page.locator(".answered .prose")).to_have_text("By fire.")
     await expect(page.locator("#line")).to_be_hidden()
