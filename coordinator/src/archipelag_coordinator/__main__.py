@@ -15,6 +15,7 @@ from pathlib import Path
 import nats.errors
 import psycopg
 from archipelag_contracts import logs, traces
+from archipelag_contracts.commands import Parser, of_file
 from archipelag_contracts.errors import ContractError
 from archipelag_contracts.output import to_the_end
 from archipelag_contracts.tiers import TRUST_MAX
@@ -94,7 +95,8 @@ def _main(argv: list[str] | None) -> int:
     except BrokenPipeError:
         raise
     except (CoordinatorError, ContractError, KeysUnusable, OSError, ValueError, *UNDONE) as error:
-        print(f"archipelag-coordinator: {error}", file=sys.stderr)
+        told = of_file(error) if isinstance(error, OSError) else error
+        print(f"archipelag-coordinator: {told}", file=sys.stderr)
     except psycopg.Error as error:
         print(f"archipelag-coordinator: PostgreSQL: {error}", file=sys.stderr)
     except nats.errors.Error as error:
@@ -103,7 +105,7 @@ def _main(argv: list[str] | None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "archipelag-coordinator",
         description=DESCRIPTION,
         epilog=SETTINGS,
@@ -155,7 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_trust(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_trust(sub: argparse._SubParsersAction[Parser]) -> None:
     keys = sub.add_parser("keys", help="the network's private keys")
     keys.add_argument(
         "action",
@@ -192,7 +194,7 @@ def _add_trust(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     )  # fmt: skip
 
 
-def _add_backup(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_backup(sub: argparse._SubParsersAction[Parser]) -> None:
     out = sub.add_parser("backup", help="write the database to a file while the network runs")
     back = sub.add_parser("restore", help="bring such a file into an empty database, and check it")
     for one in (out, back):

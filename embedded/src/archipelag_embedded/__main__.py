@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import psutil
+from archipelag_contracts.commands import Parser
 
 from archipelag_embedded.api import Api
 from archipelag_embedded.banner import banner, exports
@@ -78,7 +81,14 @@ def _tell(letters: Letters, progress: Progress) -> None:
 def _banner(state: State, facts: Facts) -> str:
     key = state.read_api_key() or ""
     models = Api(facts.api_url, key).chat_models()
-    return banner(facts, key, model=models[0] if models else "MODEL")
+    model = models[0] if models else "MODEL"
+    return banner(facts, key, model=model, command=_beside("archipelag"))
+
+
+def _beside(program: str) -> str:
+    """A program that was installed with this one, as one calls it from here."""
+    path = Path(sys.executable).with_name(program)
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def down(state: State) -> int:
@@ -118,8 +128,12 @@ def env(state: State) -> int:
     return 0
 
 
-def status(state: State) -> int:
+def status(state: State, *, as_json: bool = False) -> int:
     facts, _ = state.running()
+    if as_json:
+        told = {"state": str(state.directory), "url": facts.api_url, "since": facts.started_at}
+        print(json.dumps(told | {"processes": facts.processes}, indent=2))
+        return 0
     print(f"A network runs with {state.directory} since {facts.started_at}.")
     print(f"  Address      {facts.api_url}")
     print(f"  Supervisor   process {state.holder()}")
@@ -147,9 +161,9 @@ def demo_wait(state: State) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="archipelag-embedded", description=__doc__)
+    made = Parser(prog="archipelag-embedded", description=__doc__)
     made.add_argument("--state", help="the state directory (else ARCHIPELAG_HOME, else var)")
-    commands = made.add_subparsers(dest="command", required=True)
+    commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
     start = commands.add_parser("up", help="start a network and stay until Ctrl-C")
     start.add_argument(
         "--log-format",
@@ -162,7 +176,9 @@ def parser() -> argparse.ArgumentParser:
         "status": "say what runs, and where",
         "demo-wait": "wait until the network that is starting is ready",
     }.items():
-        commands.add_parser(name, help=text)
+        one = commands.add_parser(name, help=text)
+        if name == "status":
+            one.add_argument("--json", action="store_true", help="the same for programs")
     return made
 
 
@@ -179,7 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case "env":
                 return env(state)
             case "status":
-                return status(state)
+                return status(state, as_json=chosen.json)
             case _:
                 return demo_wait(state)
     except EmbeddedError as error:

@@ -10,7 +10,8 @@ from archipelag_embedded.state import Facts
 RULE = "─" * 78
 
 
-def banner(facts: Facts, api_key: str, *, model: str) -> str:
+def banner(facts: Facts, api_key: str, *, model: str, command: str = "archipelag") -> str:
+    """`command` is how `archipelag` is called from where this is read."""
     question = {
         "model": model,
         "messages": [{"role": "user", "content": "Why is the sky blue?"}],
@@ -39,6 +40,10 @@ curl -N {facts.api_url}/v1/chat/completions \\
 
 curl {facts.api_url}/v1/images/generations -H 'Authorization: Bearer {api_key}' \\
   -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(picture))}
+
+  Or at a terminal; without a question it goes on talking:
+
+{shlex.quote(command)} --url {facts.api_url} --key {api_key} chat 'Why is the sky blue?'
 
   Or from Python (pip install openai):
 

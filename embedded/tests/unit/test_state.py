@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import stat
 import subprocess
 import sys
@@ -114,6 +115,14 @@ def test_the_banner_has_everything_to_begin_with() -> None:
         'base_url="http://127.0.0.1:8420/v1"',
     ):
         assert wanted in text
+
+
+def test_the_banner_has_a_command_that_a_shell_takes_apart_as_meant() -> None:
+    text = banner(FACTS, "ak_1", model="some-model", command="a folder/archipelag")
+    line = next(line for line in text.splitlines() if "archipelag'" in line)
+
+    typed = ["--url", "http://127.0.0.1:8420", "--key", "ak_1", "chat", "Why is the sky blue?"]
+    assert shlex.split(line) == ["a folder/archipelag", *typed]
 
 
 def test_the_banner_names_no_mailbox_where_mail_is_sent() -> None:

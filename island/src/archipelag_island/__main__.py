@@ -15,6 +15,7 @@ from threading import Event
 from typing import Final
 
 from archipelag_contracts import logs, traces
+from archipelag_contracts.commands import Parser
 from archipelag_contracts.ids import IslandId
 from archipelag_contracts.output import to_the_end
 
@@ -75,14 +76,14 @@ def _help() -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="archipelag-island",
         description="Lends this machine to the Archipelag network: takes signed work, runs it, streams it back.",
         epilog=_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=probe.agent_version())
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     join = commands.add_parser(
         "join",
         help="join the network with a pairing code, once",
@@ -193,7 +194,11 @@ async def _run(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    logging.getLogger("archipelag_island").info("starting settings=%s", settings)
+    log = logging.getLogger("archipelag_island")
+    log.info(
+        "starting version=%s home=%s slots=%d", probe.agent_version(), settings.home, settings.slots
+    )
+    log.debug("starting settings=%s", settings)
     await Agent(settings).run(stop)
     return 0
 
@@ -259,8 +264,7 @@ def _status(settings: Settings, *, as_json: bool, once: bool) -> int:
     home = settings.home
     told = status.read(home)
     if told is None:
-        print(f"no agent runs with {home}", file=sys.stderr if as_json else sys.stdout)
-        return 1
+        raise NotRunning(f"no agent runs with {home}; start it with `archipelag-island run`")
     if as_json:
         print(json.dumps(told, indent=2))
         return 0
@@ -297,7 +301,9 @@ def _of_account(settings: Settings, island: str) -> list[str]:
 def _earnings(settings: Settings, days: int, *, as_json: bool) -> int:
     standing = Home(settings.home).load()
     if standing is None:
-        raise NotRunning("this Island has not joined a network yet: archipelag-island join")
+        raise NotRunning(
+            "this Island has not joined a network yet: `archipelag-island join HOST:PORT CODE`"
+        )
     account = Account(settings.api_url, settings.api_key, standing.island_id)
     first, last = span(days, SystemClock().now().date())
     by_day = account.earnings("day", first, last)

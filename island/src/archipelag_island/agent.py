@@ -121,6 +121,7 @@ class Agent:
         self.home.lock()
         try:
             self.coordinator = self.home.coordinator(self.settings.coordinator)
+            self._must_have_a_network()
             key = self.home.key()
             infos = await self.runtime.usable()
             if leftovers := await self.runtime.recover():
@@ -141,6 +142,7 @@ class Agent:
         self.home.lock()
         try:
             self.coordinator = self.home.coordinator(self.settings.coordinator)
+            self._must_have_a_network()
             self._probe(await self.runtime.usable())
             await self._join(self.home.key(), asyncio.Event())
             assert self._standing is not None
@@ -148,16 +150,21 @@ class Agent:
         finally:
             self.home.unlock()
 
+    def _must_have_a_network(self) -> None:
+        """Before anything of the machine is looked at. Raises EnrolmentRefused."""
+        asked = self.coordinator and self.settings.pairing_code
+        if not asked and self.home.load() is None:
+            raise EnrolmentRefused(
+                "this Island has not joined a network yet: make a pairing code on the network's pages, under Islands, "
+                "and type `archipelag-island join HOST:PORT CODE` "
+                "(or set ARCHIPELAG_COORDINATOR and ARCHIPELAG_PAIRING_CODE)"
+            )
+
     async def _join(self, key: SigningKey, stop: asyncio.Event) -> bool:
         """False: told to stop before there was an answer."""
         self._standing = self.home.load()
         if self._standing is not None:
             return True
-        if not self.coordinator or not self.settings.pairing_code:
-            raise EnrolmentRefused(
-                "this Island is not enrolled yet: make a pairing code on the Coordinator and start with "
-                "ARCHIPELAG_COORDINATOR=host:port ARCHIPELAG_PAIRING_CODE=code"
-            )
         assert self._capabilities is not None
         enrolling = asyncio.create_task(
             enrol.enrol(

@@ -70,6 +70,15 @@ async def test_refusal_says_what_to_do(desk: Desk, code: str, used: bool, words:
     assert "new one" in str(caught.value)
 
 
+async def test_why_nobody_answers_is_told_in_plain_words(desk: Desk) -> None:
+    for address, words in (
+        ("127.0.0.1:1", "nothing listens there; check the address"),
+        (f"https://127.0.0.1:{desk.port}", "it speaks no TLS there, so leave https:// away;"),
+    ):
+        with pytest.raises(CoordinatorUnreachable, match=words):
+            await GrpcEnrolment(address, SigningKey.generate()).reachable()
+
+
 async def test_suspended_island_is_told(desk: Desk) -> None:
     desk.suspended = True
 

@@ -20,7 +20,9 @@ from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_island.agent import Agent
 from archipelag_island.config import Settings
 from archipelag_island.errors import EnrolmentRefused
+from archipelag_island.runtime import RuntimeInfo
 from archipelag_island.testing.builders import ECHO_MODULE, ISLAND, an_assignment
+from archipelag_island.testing.fake_runtime import FakeRuntime
 
 
 class Desk(EnrolmentServicer):
@@ -122,6 +124,26 @@ async def test_wrong_code_ends_the_agent_with_advice(
         await Agent(settings(tmp_path / "i", address, "WRONG23")).run(asyncio.Event())
 
     assert not (tmp_path / "i" / "identity.json").exists()
+
+
+class Looked(FakeRuntime):
+    looked = False
+
+    async def probe(self) -> RuntimeInfo:
+        self.looked = True
+        return await super().probe()
+
+
+async def test_without_a_network_it_says_how_to_join_before_it_looks_at_the_machine(
+    tmp_path: Path,
+) -> None:
+    runtime = Looked()
+    agent = Agent(settings(tmp_path / "i", "127.0.0.1:1", ""), runtime=runtime)
+
+    with pytest.raises(EnrolmentRefused, match="archipelag-island join HOST:PORT CODE"):
+        await agent.run(asyncio.Event())
+
+    assert not runtime.looked
 
 
 async def test_agent_waiting_for_a_coordinator_can_be_stopped(tmp_path: Path) -> None:

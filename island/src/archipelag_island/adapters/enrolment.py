@@ -23,12 +23,20 @@ TIMEOUT_S: Final = 10.0
 
 # What the owner can do about each; other codes are worth another try.
 _REFUSALS: Final = {
-    grpc.StatusCode.NOT_FOUND: "the pairing code is not known ({}); check it for typing errors or make a new one",
+    grpc.StatusCode.NOT_FOUND: "the pairing code is not known: look for typing errors, or make a new one",
     grpc.StatusCode.FAILED_PRECONDITION: "the pairing code was used or has expired ({}); make a new one",
     grpc.StatusCode.PERMISSION_DENIED: "the Coordinator refuses this Island ({}); ask its operator",
     grpc.StatusCode.INVALID_ARGUMENT: "the Coordinator does not accept what this agent says ({}); update it",
     grpc.StatusCode.UNAUTHENTICATED: "the Coordinator does not accept this Island's signature ({}); "
     "if its key file was replaced, remove identity.json and enrol anew",
+}
+
+_REASONS: Final = {
+    "WRONG_VERSION_NUMBER": "it speaks no TLS there, so leave https:// away",
+    "CERTIFICATE_VERIFY_FAILED": "its certificate is not one that this machine trusts",
+    "onnection refused": "nothing listens there",
+    "omain name not found": "there is no host of that name",
+    "hostname lookup": "there is no host of that name",
 }
 
 
@@ -98,12 +106,17 @@ class GrpcEnrolment:
             return EnrolmentRefused(text.format(details))
         if error.code() is grpc.StatusCode.UNAVAILABLE:
             return CoordinatorUnreachable(
-                f"no Coordinator answers at {self._coordinator} ({details}); "
-                "check ARCHIPELAG_COORDINATOR and that it runs"
+                f"no Coordinator answers at {self._coordinator}: {_reason(details)}; "
+                "check the address (ARCHIPELAG_COORDINATOR), and that it runs"
             )
         return CoordinatorUnreachable(
             f"the Coordinator at {self._coordinator} cannot help now ({details})"
         )
+
+
+def _reason(details: str) -> str:
+    """gRPC's own words, unless we know better ones."""
+    return next((ours for theirs, ours in _REASONS.items() if theirs in details), details)
 
 
 def _standing(reply: pb.EnrolReply) -> Standing:

@@ -11,6 +11,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final
 
+from archipelag_contracts.commands import Parser
+
 TEMPLATES: Final = ("python", "grpc", "wasm-c", "wasm-rust")
 RUNTIMES: Final = ("oci", "wasm", "native")
 
@@ -40,7 +42,7 @@ exit status:
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="archipelag cargo",
         description="Write, build, test, sign and publish Cargos: packages of work for an Archipelag network.",
         epilog=EPILOG,
@@ -63,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
 _Commands = argparse._SubParsersAction
 
 
-def _init(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _init(commands: _Commands[Parser]) -> None:
     made = _command(
         commands,
         "init",
@@ -81,7 +83,7 @@ def _init(commands: _Commands[argparse.ArgumentParser]) -> None:
     made.add_argument("--into", type=Path, default=Path(), metavar="FOLDER", help="default: here")
 
 
-def _build(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _build(commands: _Commands[Parser]) -> None:
     made = _command(
         commands,
         "build",
@@ -93,7 +95,7 @@ def _build(commands: _Commands[argparse.ArgumentParser]) -> None:
     _json(made)
 
 
-def _test(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _test(commands: _Commands[Parser]) -> None:
     made = _command(
         commands,
         "test",
@@ -108,7 +110,7 @@ def _test(commands: _Commands[argparse.ArgumentParser]) -> None:
     _json(made)
 
 
-def _keygen(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _keygen(commands: _Commands[Parser]) -> None:
     made = _command(
         commands,
         "keygen",
@@ -118,7 +120,7 @@ def _keygen(commands: _Commands[argparse.ArgumentParser]) -> None:
     made.add_argument("--out", type=Path, metavar="FILE", help="default: ARCHIPELAG_CARGO_KEY")
 
 
-def _sign(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _sign(commands: _Commands[Parser]) -> None:
     made = _command(
         commands,
         "sign",
@@ -132,7 +134,7 @@ def _sign(commands: _Commands[argparse.ArgumentParser]) -> None:
     _json(made)
 
 
-def _push(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _push(commands: _Commands[Parser]) -> None:
     made = _command(
         commands,
         "push",
@@ -144,7 +146,7 @@ def _push(commands: _Commands[argparse.ArgumentParser]) -> None:
     _json(made)
 
 
-def _submit(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _submit(commands: _Commands[Parser]) -> None:
     submit = _command(
         commands,
         "submit",
@@ -165,7 +167,7 @@ def _submit(commands: _Commands[argparse.ArgumentParser]) -> None:
     _json(status)
 
 
-def _review(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _review(commands: _Commands[Parser]) -> None:
     made = _command(
         commands,
         "review",
@@ -209,7 +211,7 @@ def _registry(made: argparse.ArgumentParser) -> None:
 
 
 def _command(
-    commands: _Commands[argparse.ArgumentParser], name: str, about: str, place: str
+    commands: _Commands[Parser], name: str, about: str, place: str
 ) -> argparse.ArgumentParser:
     short = about.partition(":")[0].partition(";")[0]
     made = commands.add_parser(name, help=short, description=about[0].upper() + about[1:] + ".")

@@ -29,6 +29,9 @@ def create_job(
     key: str | None,
     within_s: float | None = None,
 ) -> Operation[values.Job]:
+    if not isinstance(input_, Mapping):
+        kind = type(input_).__name__
+        raise TypeError(f"the input is a mapping such as {{'prompt': '…'}}, not {kind}")
     body = {"workload": workload, "input": dict(input_)} | given(priority=priority)
     headers = of_use_within(within_s) | ({"Idempotency-Key": key} if key else {})
     return Operation("POST", "/jobs", data(values.job), body, headers=headers)

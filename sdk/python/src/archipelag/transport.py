@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -18,6 +19,7 @@ T = TypeVar("T")
 
 BASE_URL: Final = "http://127.0.0.1:8420"
 API: Final = "/api/v1"
+VISIBLE: Final = re.compile(r"[!-~]+")
 WRITES: Final = frozenset({"POST", "PATCH", "PUT", "DELETE"})
 RETRY_STATUSES: Final = frozenset({429, 502, 503, 504})
 POLL_S: Final = 0.5
@@ -67,11 +69,16 @@ def settings(
     connect_timeout_s: float,
     retries_max: int,
 ) -> Settings:
-    """Arguments first, then ARCHIPELAG_API_URL and ARCHIPELAG_API_KEY. Several addresses by comma."""
+    """Arguments first, then ARCHIPELAG_API_URL and ARCHIPELAG_API_KEY. Several addresses by comma.
+
+    Raises ValueError for an address or a key that cannot be one; never with the key in it.
+    """
     assert timeout_s > 0 and connect_timeout_s > 0 and 0 <= retries_max <= 10
     given = base_url or os.environ.get("ARCHIPELAG_API_URL") or BASE_URL
     addresses = tuple(root(one.strip()) for one in given.split(",") if one.strip())
     key = api_key or os.environ.get("ARCHIPELAG_API_KEY") or None
+    if key is not None and not VISIBLE.fullmatch(key):
+        raise ValueError("api_key must be visible ASCII characters, without spaces or line ends")
     return Settings(addresses or (root(given),), key, timeout_s, connect_timeout_s, retries_max)
 
 

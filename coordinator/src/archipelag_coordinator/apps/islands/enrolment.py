@@ -176,8 +176,11 @@ async def start_enrolment(
             port = server.add_insecure_port(address)
         else:
             port = server.add_secure_port(address, credentials)
-    except RuntimeError as error:
-        raise OSError(f"cannot listen for Islands at {address}: {error}") from None
+    except RuntimeError:
+        raise OSError(
+            f"cannot listen for Islands at {address}: another program does, or this machine has no such address; "
+            "ARCHIPELAG_GRPC_HOST and ARCHIPELAG_GRPC_PORT name another"
+        ) from None
     await server.start()
     return server, port
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Final
 
 from starlette.requests import Request
@@ -13,7 +14,7 @@ from archipelag_coordinator.apps.web.forms import read_form
 from archipelag_coordinator.apps.web.render import page
 from archipelag_coordinator.apps.web.samples import samples
 from archipelag_coordinator.domain.island import PairingCode
-from archipelag_coordinator.domain.user import Scope
+from archipelag_coordinator.domain.user import ApiKey, Scope
 from archipelag_coordinator.services import read
 from archipelag_coordinator.services.keys import create_key, create_pairing_code
 
@@ -52,12 +53,21 @@ async def _shown(
         "quickstart.html",
         at="quickstart",
         secret=secret,
+        keys=_in_use(await read.list_keys(world, visitor.user.id), world.clock.now()),
         code=code,
         chat=chat,
         account=await read.read_account(world, visitor.user),
         samples=samples(world.public_url, secret or "ak_…", model),
         enrol_address=settings_of(request).enrol_address,
     )
+
+
+def _in_use(keys: list[ApiKey], now: datetime) -> list[ApiKey]:
+    """Those that a program can still sign in by, the newest first."""
+    held = [
+        k for k in keys if k.revoked_at is None and (k.expires_at is None or k.expires_at > now)
+    ]
+    return sorted(held, key=lambda key: key.created_at, reverse=True)
 
 
 ROUTES: Final = (

@@ -73,6 +73,7 @@ def make_templates(assets: Assets) -> jinja2.Environment:
         "points": words.points,
         "snippet": words.snippet,
         "sentence": words.sentence,
+        "browser": words.browser,
     }
     environment.globals |= {
         "asset": assets.url,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -15,6 +16,16 @@ from archipelag_coordinator.domain.job import Job
 from archipelag_coordinator.domain.karma import POINT_MS
 
 SNIPPET_MAX: Final = 140
+AGENT_MAX: Final = 60
+# The first that fits: most call themselves by others' names too.
+_BROWSERS: Final = (
+    ("Edg", "Edge"), ("OPR", "Opera"), ("Firefox", "Firefox"), ("FxiOS", "Firefox"),
+    ("HeadlessChrome", "Chrome"), ("CriOS", "Chrome"), ("Chrome", "Chrome"), ("Version", "Safari"),
+)  # fmt: skip
+_SYSTEMS: Final = (
+    ("Android", "Android"), ("iPhone", "iPhone"), ("iPad", "iPad"), ("Windows", "Windows"),
+    ("Mac OS X", "macOS"), ("CrOS", "ChromeOS"), ("Linux", "Linux"),
+)  # fmt: skip
 _TONES: Final = {
     "completed": "good",
     "succeeded": "good",
@@ -147,6 +158,16 @@ def points(points_ms: int) -> str:
 def sentence(told: str) -> str:
     """With a capital and an end, unless it has one."""
     return f"{told[:1].upper()}{told[1:]}{'' if told.endswith(('?', '.', '!')) else '.'}"
+
+
+def browser(agent: str) -> str:
+    """What a browser calls itself, as people call it: `Firefox 140 on Linux`."""
+    named = ((said, re.search(rf"\b{mark}/(\d+)", agent)) for mark, said in _BROWSERS)
+    name = next((f"{said} {found[1]}" for said, found in named if found), "")
+    system = next((said for mark, said in _SYSTEMS if mark in agent), "")
+    if not name:
+        return agent[:AGENT_MAX] or "unknown browser"
+    return f"{name} on {system}" if system else name
 
 
 def snippet(raw: bytes) -> str:

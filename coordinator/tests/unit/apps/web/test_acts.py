@@ -124,14 +124,29 @@ async def test_the_quickstart_fills_the_samples_with_the_new_key(house: House) -
     assert "Quickstart" in await keys_of(house)
 
 
+async def test_the_quickstart_names_the_keys_that_one_has_and_may_still_use(house: House) -> None:
+    keys = await keys_of(house)
+    await house.post("ada", "/quickstart/key")
+
+    async with house.browser("ada") as http:
+        before = (await http.get("/quickstart")).text
+    for name in (*keys, "Quickstart"):
+        await house.post("ada", f"/settings/keys/{(await keys_of(house))[name].id}/revoke")
+    async with house.browser("ada") as http:
+        after = (await http.get("/quickstart")).text
+
+    assert f"Quickstart (<code>{(await keys_of(house))['Quickstart'].prefix}…</code>)" in before
+    assert "Or put one that you have" in before and "Or put one that you have" not in after
+
+
 async def test_a_pairing_code_is_shown_with_its_command(house: House) -> None:
     for path in ("/islands/pair", "/quickstart/pair"):
         answer = await house.post("ada", path)
 
         found = re.search(r'id="pair-code">([A-Z2-9]{6})<', answer.text)
         assert found, path
-        assert f"ARCHIPELAG_PAIRING_CODE={found[1]}" in answer.text
-        assert "ARCHIPELAG_COORDINATOR=127.0.0.1:8421" in answer.text
+        assert f"archipelag-island join 127.0.0.1:8421 {found[1]}\n" in answer.text
+        assert "listens to its own machine alone" in answer.text
 
 
 async def test_a_job_is_cancelled_from_its_page(house: House) -> None:

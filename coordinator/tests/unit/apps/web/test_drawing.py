@@ -216,3 +216,30 @@ def test_how_long_a_job_took_is_told_when_it_has_ended() -> None:
 def test_offers_with_every_state_have_a_tone() -> None:
     for state in ("warm", "available", "loading", "failed", an_offer().state):
         assert words.tone(state) in ("good", "busy", "warn", "bad", "quiet")
+
+
+@pytest.mark.parametrize(
+    ("agent", "told"),
+    [
+        (
+            "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+            "Firefox 140 on Linux",
+        ),
+        (
+            "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
+            "Chrome/141.0.0.0 Safari/537.36 Edg/141.0.0.0",
+            "Edge 141 on Windows",
+        ),
+        (
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
+            "Version/18.0 Mobile/15E148 Safari/604.1",
+            "Safari 18 on iPhone",
+        ),
+        ("Mozilla/5.0 (Linux; Android 15) Chrome/141.0.0.0 Mobile", "Chrome 141 on Android"),
+        ("curl/8.5.0", "curl/8.5.0"),
+        ("x" * 400, "x" * 60),
+        ("", "unknown browser"),
+    ],
+)
+def test_a_browser_is_told_as_people_call_it(agent: str, told: str) -> None:
+    assert words.browser(agent) == told

@@ -44,6 +44,7 @@ def tour(house: House) -> dict[str, tuple[str | None, str]]:
         "sign-in": (None, "/sign-in"),
         "link-over": (None, "/sign-in/al_unknown"),
         "not-found": (None, "/nowhere"),
+        "api-reference": (None, "/api/v1/docs"),
         "overview": ("ada", "/"),
         "quickstart": ("ada", "/quickstart"),
         "chat-new": ("ada", "/chat"),

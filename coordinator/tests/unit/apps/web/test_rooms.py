@@ -180,3 +180,26 @@ async def test_a_mailbox_is_there_only_where_mail_stays_here() -> None:
         async with real.browser(who) as http:
             assert (await http.get("/mailbox")).status_code == 404
             assert "/mailbox" not in (await http.get("/sign-in")).text
+
+
+async def test_who_is_signed_in_stays_among_their_rooms_where_nothing_is(house: House) -> None:
+    for who, path, rooms in (
+        ("ada", "/nowhere", True),
+        ("ada", "/jobs/job_nope", True),
+        ("ada", "/admin", True),
+        (None, "/nowhere", False),
+    ):
+        async with house.browser(who) as http:
+            text = (await http.get(path)).text
+
+        assert ('aria-label="Rooms"' in text) is rooms, (who, path)
+
+
+async def test_a_network_of_one_counts_as_one(empty_house: House) -> None:
+    await empty_house.scene.island(name="alone", region="")
+
+    async with empty_house.browser() as http:
+        text = (await http.get("/")).text
+
+    assert "<dt>Island here now</dt><dd>1</dd>" in text
+    assert "regions" not in text and "<dt>jobs completed</dt><dd>0</dd>" in text

@@ -18,7 +18,7 @@ from archipelag import (
     ServiceUnavailableError,
     TimeoutError,  # noqa: A004
 )
-from archipelag.cli import plugins, printing, settings
+from archipelag.cli import mistakes, plugins, printing, settings
 from archipelag.cli.parser import parser
 from archipelag.cli.printing import ClientOf
 
@@ -34,14 +34,18 @@ STATUSES = (
     (TimeoutError, printing.TRY_LATER),
     (ArchipelagError, printing.FAILED),
     (ValueError, printing.WRONG_USAGE),
+    (FileNotFoundError, printing.WRONG_USAGE),
     (OSError, printing.FAILED),
 )
 HINTS = {
     printing.UNREACHABLE: (
         "Start a network with `make up`, or say where one is: --url or ARCHIPELAG_API_URL."
     ),
-    printing.NOT_ALLOWED: "Give an API key: `archipelag auth login`, --key or ARCHIPELAG_API_KEY.",
+    printing.NOT_ALLOWED: "Give another: `archipelag auth login`, --key or ARCHIPELAG_API_KEY.",
 }
+NO_KEY = """\
+Make one on the network's pages, under Keys, and keep it: `archipelag auth login`.
+For once: --key or ARCHIPELAG_API_KEY. Of a network of `make up`: eval "$(make -s env)"."""
 
 
 def main(argv: Sequence[str] | None = None, client_of: ClientOf = Client) -> int:
@@ -61,18 +65,34 @@ def _main(argv: Sequence[str] | None, client_of: ClientOf) -> int:
     except BrokenPipeError:
         raise
     except (ArchipelagError, ValueError, OSError) as error:
-        status = next(status for kind, status in STATUSES if isinstance(error, kind))
-        # What a person must do; a refusal for want of a scope or a role says so itself.
-        hint = "" if isinstance(error, PermissionDeniedError) else HINTS.get(status, "")
-        return _say("\n".join(one for one in (printing.clean(str(error)), hint) if one), status)
+        return _refused(error)
 
 
 def _run(arguments: argparse.Namespace, client_of: ClientOf) -> int:
     if not arguments.network:
         return int(arguments.run(arguments, client_of) or 0)
     chosen = settings.choose(arguments.url, arguments.key, arguments.profile)
+    settings.must_be_kept(arguments.profile)
     with client_of(chosen.url, chosen.key) as client:
-        return int(arguments.run(client, arguments) or 0)
+        try:
+            return int(arguments.run(client, arguments) or 0)
+        except AuthenticationError as error:
+            if not chosen.key:
+                return _say(
+                    f"this needs an API key, and none is set\n{NO_KEY}", printing.NOT_ALLOWED
+                )
+            return _refused(error, mistakes.hint(error, client, arguments))
+        except ArchipelagError as error:
+            return _refused(error, mistakes.hint(error, client, arguments))
+
+
+def _refused(error: Exception, hint: str = "") -> int:
+    status = next(status for kind, status in STATUSES if isinstance(error, kind))
+    ours = isinstance(error, ArchipelagError)
+    told = str(error) if ours or not isinstance(error, OSError) else mistakes.of_file(error)
+    # What a person must do; a refusal for want of a scope or a role says so itself.
+    usual = "" if isinstance(error, PermissionDeniedError) else HINTS.get(status, "")
+    return _say("\n".join(filter(None, (told, hint, usual))), status)
 
 
 def _plugin(name: str, before: list[str], after: list[str]) -> int:
@@ -80,6 +100,7 @@ def _plugin(name: str, before: list[str], after: list[str]) -> int:
     try:
         given, others = plugins.options().parse_known_args(before)
         chosen = settings.choose(given.url, given.key, given.profile)
+        settings.must_be_kept(given.profile)
         if chosen.key_from.startswith("profile"):
             before = ["--url", chosen.url or "", "--key", chosen.key or "", *others]
         elif given.profile:
@@ -97,5 +118,5 @@ def _plugin(name: str, before: list[str], after: list[str]) -> int:
 
 
 def _say(message: str, status: int) -> int:
-    sys.stderr.write(f"archipelag: {message}\n")
+    sys.stderr.write(f"archipelag: {printing.clean(message)}\n")
     return status

@@ -25,12 +25,21 @@ class Told:
 
 
 def demo(client: Client, arguments: argparse.Namespace) -> int:
-    print(f"{printing.dim('You')}  {printing.clean(arguments.prompt)}\n")
+    as_json = arguments.format == "json"
+    if not as_json:
+        print(f"{printing.dim('You')}  {printing.clean(arguments.prompt)}\n")
     asked = time.perf_counter()
     stream = client.chat_stream(arguments.prompt, max_tokens=arguments.max_tokens, temperature=0)
-    told = tell(client, stream, asked, aloud=True)
-    print("\n")
+    told = tell(client, stream, asked, aloud=not as_json)
     usage = _settled(client, stream)
+    if as_json:
+        times = {"first_token_s": told.first_s, "whole_s": told.whole_s}
+        where = {"island": stream.island, "job_id": stream.job_id}
+        printing.as_json(
+            {"prompt": arguments.prompt, "text": told.text, **where, **times, "usage": usage}
+        )
+        return 0
+    print("\n")
     printing.facts(
         {
             "Island": _island_name(client, stream.island),

@@ -55,9 +55,10 @@ def get(client: Client, arguments: argparse.Namespace) -> None:
         if to.exists():
             raise ValueError(f"{to} is here already; say where to put it with --output")
     file = client.download_file(arguments.id, to)
-    print(f"{to}  {file.size_bytes} bytes")
+    told = f"{to}  {file.size_bytes} bytes"
+    printing.done(arguments, told, id=arguments.id, path=str(to), size_bytes=file.size_bytes)
 
 
 def delete(client: Client, arguments: argparse.Namespace) -> None:
     client.delete_file(arguments.id)
-    print(f"{arguments.id} is deleted.")
+    printing.done(arguments, f"{arguments.id} is deleted.", id=arguments.id, deleted=True)

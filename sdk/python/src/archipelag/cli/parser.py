@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from importlib.metadata import version
 from typing import Any
 
 from archipelag.cli import (
@@ -10,6 +11,7 @@ from archipelag.cli import (
     completion,
     drawing,
     keeping,
+    mistakes,
     plugins,
     running,
     showing,
@@ -44,12 +46,13 @@ _Commands = argparse._SubParsersAction
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = argparse.ArgumentParser(
+    top = mistakes.Parser(
         prog="archipelag",
         description="Ask an Archipelag network, and look after your jobs, keys and credits there.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    top.add_argument("--version", action="version", version=f"archipelag {version('archipelag')}")
     top.add_argument("--url", metavar="URL", help="where the network is")
     top.add_argument("--key", metavar="KEY", help="API key; better kept by `auth login`")
     top.add_argument("--profile", metavar="NAME", help="of the config file; default: default")
@@ -74,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _auth(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _auth(commands: _Commands[mistakes.Parser]) -> None:
     inner = _group(commands, "auth", "keep an API key for the commands, show it, forget it")
     about = "try a key and keep it: --key, standard input, or typed unseen"
     _command(inner, "login", about, signing_in.login, network=False)
@@ -83,12 +86,13 @@ def _auth(commands: _Commands[argparse.ArgumentParser]) -> None:
     out.add_argument("--revoke", action="store_true", help="and end it, so that nobody can use it")
 
 
-def _chat(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _chat(commands: _Commands[mistakes.Parser]) -> None:
     demo = _command(commands, "demo", "ask one question and show what it took", asking.demo)
     demo.add_argument("prompt", nargs="?", default=asking.DEMO_PROMPT, help="another question")
     demo.add_argument("--max-tokens", type=_positive, default=asking.DEMO_TOKENS, metavar="N")
     about = "ask, and print the answer as it is made; without a question, talk"
     chat = _command(commands, "chat", about, talking.chat)
+    chat.set_defaults(kind="chat")
     chat.add_argument(
         "prompt", nargs="?", help="the question; - reads it from standard input; none: talk"
     )
@@ -101,8 +105,9 @@ def _chat(commands: _Commands[argparse.ArgumentParser]) -> None:
     chat.add_argument("--verbose", "-v", action="store_true", help="tell Island, time and tokens")
 
 
-def _image(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _image(commands: _Commands[mistakes.Parser]) -> None:
     image = _command(commands, "image", "draw a picture and write it to a file", drawing.image)
+    image.set_defaults(kind="image")
     image.add_argument("prompt", help="what to draw")
     image.add_argument(
         "--output", "-o", metavar="FILE", help="default: after the prompt; - is the output"
@@ -118,7 +123,7 @@ def _image(commands: _Commands[argparse.ArgumentParser]) -> None:
     image.add_argument("--seed", type=int, metavar="N", help="the same seed draws the same picture")
 
 
-def _jobs(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _jobs(commands: _Commands[mistakes.Parser]) -> None:
     inner = _group(commands, "jobs", "list, submit, read, follow, cancel and explain jobs")
     listing = _command(inner, "list", "list your newest jobs", working.list_jobs)
     listing.add_argument("--limit", type=_positive, default=20, metavar="N", help="default: 20")
@@ -152,7 +157,7 @@ def _jobs(commands: _Commands[argparse.ArgumentParser]) -> None:
     _command(inner, "why", about, working.why).add_argument("id")
 
 
-def _batch(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _batch(commands: _Commands[mistakes.Parser]) -> None:
     about = "a job for each line of a JSONL file; the same command again goes on where it was left"
     batch = _command(commands, "batch", about, running.batch)
     batch.add_argument("file", help="each line an input as JSON, or a text to ask")
@@ -171,7 +176,7 @@ def _batch(commands: _Commands[argparse.ArgumentParser]) -> None:
     )
 
 
-def _files(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _files(commands: _Commands[mistakes.Parser]) -> None:
     inner = _group(commands, "files", "upload, list, get and delete files")
     upload = _command(inner, "upload", "upload files", keeping.upload)
     upload.add_argument("path", nargs="+", help="a file on this machine")
@@ -187,14 +192,14 @@ def _files(commands: _Commands[argparse.ArgumentParser]) -> None:
     _command(inner, "delete", "delete a file", keeping.delete).add_argument("id")
 
 
-def _network(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _network(commands: _Commands[mistakes.Parser]) -> None:
     _command(commands, "models", "list the models on offer", showing.models)
     about = "list the catalogue, or show one workload with its input's schema"
     made = _command(commands, "workloads", about, showing.workloads)
     made.add_argument("slug", nargs="?", help="show this one")
     about = "list the Islands you may see, or show one"
     islands = _command(commands, "islands", about, showing.islands)
-    islands.add_argument("id", nargs="?", help="show this one")
+    islands.add_argument("id", nargs="?", help="show this one, by its id or its name")
     islands.add_argument("--why", action="store_true", help="why your Island gets no work")
     islands.add_argument("--earnings", action="store_true", help="what your Island earned")
     islands.add_argument("--by", choices=["day", "workload"], help="of --earnings; default: day")
@@ -202,7 +207,7 @@ def _network(commands: _Commands[argparse.ArgumentParser]) -> None:
     _command(commands, "status", about, showing.status)
 
 
-def _credits(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _credits(commands: _Commands[mistakes.Parser]) -> None:
     _command(commands, "account", "show your account and its credits", showing.account)
     about = "show your credits, what they went for, and every movement of them"
     inner = _group(commands, "credits", about, required=False)
@@ -216,7 +221,7 @@ def _credits(commands: _Commands[argparse.ArgumentParser]) -> None:
     made.add_argument("--limit", type=_positive, default=20, metavar="N", help="default: 20")
 
 
-def _keys(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _keys(commands: _Commands[mistakes.Parser]) -> None:
     inner = _group(commands, "keys", "list, create, change and revoke API keys")
     _command(inner, "list", "list your keys", showing.list_keys)
     create = _command(inner, "create", "make a key; it is shown once", showing.create_key)
@@ -234,15 +239,15 @@ def _keys(commands: _Commands[argparse.ArgumentParser]) -> None:
 
 
 def _group(
-    commands: _Commands[argparse.ArgumentParser], name: str, about: str, *, required: bool = True
-) -> _Commands[argparse.ArgumentParser]:
+    commands: _Commands[mistakes.Parser], name: str, about: str, *, required: bool = True
+) -> _Commands[mistakes.Parser]:
     made = commands.add_parser(name, help=about, description=_sentence(about))
     _format(made)
     return made.add_subparsers(title="commands", metavar="COMMAND", required=required)
 
 
 def _command(
-    commands: _Commands[argparse.ArgumentParser],
+    commands: _Commands[mistakes.Parser],
     name: str,
     about: str,
     run: Any,
@@ -258,6 +263,10 @@ def _command(
 
 def _format(parser: argparse.ArgumentParser, default: str = argparse.SUPPRESS) -> None:
     """Wherever it stands. Given to a command, it is not undone by one that is inside of it."""
+    if default == argparse.SUPPRESS:
+        # The help of `archipelag` tells of these once.
+        for name in ("--url", "--key", "--profile"):
+            parser.add_argument(name, default=default, help=argparse.SUPPRESS)
     parser.add_argument(
         "--format", choices=["table", "json"], default=default, help="for people, or for programs"
     )

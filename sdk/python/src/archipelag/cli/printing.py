@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import base64
 import json
 import os
@@ -64,6 +65,14 @@ def as_json(value: Any) -> None:
     print(json.dumps(value, default=plain, ensure_ascii=False, indent=2))
 
 
+def done(arguments: argparse.Namespace, told: str, **fields: object) -> None:
+    """What a command has done that gives nothing back."""
+    if arguments.format == "json":
+        as_json(fields)
+    else:
+        print(clean(told))
+
+
 def as_json_line(value: Any) -> None:
     """For programs that read one thing after another."""
     print(json.dumps(value, default=plain, ensure_ascii=False), flush=True)
@@ -72,6 +81,11 @@ def as_json_line(value: Any) -> None:
 def clean(text: str) -> str:
     """Without control characters: what others wrote must not steer this terminal."""
     return "".join(c if c in "\n\t" or c.isprintable() else "�" for c in text)
+
+
+def short(text: str, characters: int) -> str:
+    """At most so many of them, with a sign where more was said."""
+    return text if len(text) <= characters else text[: characters - 1].rstrip() + "…"
 
 
 def moment(when: datetime | None) -> str:

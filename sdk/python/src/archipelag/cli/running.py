@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from archipelag import Client, Job, JobFailedError, TooLargeError, ValidationError
-from archipelag.cli import printing
+from archipelag.cli import mistakes, printing
 
 LINE_CHARACTERS_MAX: Final = 512 * 1024
 BAR_WIDTH: Final = 30
@@ -153,8 +153,10 @@ def read(file: Path) -> Iterator[Line]:
                 if len(text) > LINE_CHARACTERS_MAX:
                     raise ValueError(f"{file}: line {number} is too long")
                 yield Line(number, _object(file, number, text))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} cannot be read: {error}") from None
+    except OSError as error:
+        raise ValueError(mistakes.of_file(error)) from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{file}: not text in UTF-8") from None
 
 
 def _object(file: Path, number: int, text: str) -> dict[str, Any]:

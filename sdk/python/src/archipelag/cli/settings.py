@@ -56,6 +56,15 @@ def choose(url: str | None, key: str | None, profile: str | None) -> Chosen:
     return Chosen(name, chosen_url, url_from, chosen_key, key_from)
 
 
+def must_be_kept(profile: str | None) -> None:
+    """Raises ValueError for a profile that was named and is not there: never is another one's key used instead."""
+    name, kept = profile_name(profile), read()
+    if (profile or os.environ.get("ARCHIPELAG_PROFILE")) and name not in kept:
+        others = f"; there are {', '.join(sorted(kept))}" if kept else ""
+        login = f"archipelag --profile {name} auth login"
+        raise ValueError(f"there is no profile {name}{others}. To make it: `{login}`")
+
+
 def _first(*given: tuple[str | None, str]) -> tuple[str | None, str]:
     return next(((value, where) for value, where in given if value), (None, "nowhere"))
 

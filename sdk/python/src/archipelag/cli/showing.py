@@ -29,7 +29,12 @@ def workloads(client: Client, arguments: argparse.Namespace) -> None:
         printing.as_json(found)
         return
     rows = [
-        (one.slug, one.kind, printing.credits_text(one.price_per_job), one.description[:60])
+        (
+            one.slug,
+            one.kind,
+            printing.credits_text(one.price_per_job),
+            printing.short(one.description, 60),
+        )
         for one in found
     ]
     printing.table(("WORKLOAD", "KIND", "PER JOB", "WHAT IT DOES"), rows, "No workload is listed.")
@@ -62,6 +67,7 @@ def _workload(found: Workload, arguments: argparse.Namespace) -> None:
 
 def islands(client: Client, arguments: argparse.Namespace) -> None:
     if arguments.id:
+        arguments.id = _id_of(client, arguments.id)
         _island(client, arguments)
         return
     found = client.list_islands()
@@ -70,6 +76,16 @@ def islands(client: Client, arguments: argparse.Namespace) -> None:
         return
     rows = [(one.name, one.status, one.region or "–", one.id) for one in found]
     printing.table(("ISLAND", "STATUS", "REGION", "ID"), rows, "No Island is connected.")
+
+
+def _id_of(client: Client, given: str) -> str:
+    """An Island's id, also by its name. Raises ValueError where several have that name."""
+    if given.startswith("isl_"):
+        return given
+    found = [one.id for one in client.list_islands() if given in (one.name, one.id)]
+    if len(found) > 1:
+        raise ValueError(f"{len(found)} Islands are called {given}; name one by its id")
+    return found[0] if found else given
 
 
 def _island(client: Client, arguments: argparse.Namespace) -> None:
@@ -272,4 +288,4 @@ def change_key(client: Client, arguments: argparse.Namespace) -> None:
 
 def revoke_key(client: Client, arguments: argparse.Namespace) -> None:
     client.revoke_key(arguments.id)
-    print(f"{arguments.id} is revoked.")
+    printing.done(arguments, f"{arguments.id} is revoked.", id=arguments.id, revoked=True)

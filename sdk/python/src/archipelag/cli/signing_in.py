@@ -67,13 +67,16 @@ def logout(arguments: argparse.Namespace, client_of: printing.ClientOf) -> int:
     name = settings.profile_name(arguments.profile)
     kept = settings.read().get(name)
     if kept is None:
-        print(f"Profile {name} has no key.", file=sys.stderr)
+        if arguments.format == "json":
+            printing.as_json({"profile": name, "forgotten": False})
+        else:
+            print(f"Profile {name} has no key.", file=sys.stderr)
         return 0
     if arguments.revoke:
         with client_of(kept.get("url"), kept.get("key")) as client:
             _revoke(client, kept.get("key", ""))
     settings.write(name, None)
-    print(f"Profile {name} is forgotten.")
+    printing.done(arguments, f"Profile {name} is forgotten.", profile=name, forgotten=True)
     return 0
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from archipelag import Client, Job, JobEvent, Obstacle
-from archipelag.cli import printing
+from archipelag.cli import mistakes, printing
 
 INPUT_CHARACTERS_MAX = 256 * 1024
 
@@ -107,10 +107,14 @@ def _object(given: str) -> dict[str, Any]:
         where = given[1:]
         try:
             text = Path(where).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"{where} cannot be read: {error}") from None
+        except OSError as error:
+            raise ValueError(mistakes.of_file(error)) from None
+        except UnicodeDecodeError:
+            raise ValueError(f"{where}: not text in UTF-8") from None
     else:
         text = given
+    if not text.strip():
+        raise ValueError(f"{where} is empty: give an input as JSON, @FILE or name=value …")
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:

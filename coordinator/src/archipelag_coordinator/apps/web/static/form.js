@@ -106,9 +106,12 @@ function kindOf(about) {
 function boundsOf({ minimum, maximum, type }) {
   if (type !== "integer" && type !== "number") return "";
   if (maximum > 1e9) return "";
-  if (minimum !== undefined && maximum !== undefined) return `From ${minimum} to ${maximum}.`;
-  return minimum !== undefined ? `At least ${minimum}.` : maximum !== undefined ? `At most ${maximum}.` : "";
+  if (minimum !== undefined && maximum !== undefined) return `From ${read(minimum)} to ${read(maximum)}.`;
+  return minimum !== undefined ? `At least ${read(minimum)}.` : maximum !== undefined ? `At most ${read(maximum)}.` : "";
 }
+
+/** With narrow spaces between thousands, as on every page. */
+const read = (number) => String(number).replace(/^\d{5,}$/, (digits) => digits.replace(/\B(?=(\d{3})+$)/g, "\u202f"));
 
 const plain = (type) => (about) => {
   const input = make("input");

@@ -81,19 +81,28 @@ function follow(place) {
 
 function offerCopy(root) {
   for (const place of root.querySelectorAll("[data-copy]")) {
-    if (place.querySelector(".copy") || !navigator.clipboard) continue;
+    if (place.querySelector(".copy")) continue;
     const button = document.createElement("button");
     button.type = "button";
     button.className = "quiet slim copy";
     button.textContent = "Copy";
     button.addEventListener("click", async () => {
-      const from = place.querySelector("pre, code");
-      await navigator.clipboard.writeText(from.textContent);
-      button.textContent = "Copied";
+      button.textContent = (await copied(place.querySelector("pre, code"))) ? "Copied" : "Press Ctrl+C";
       setTimeout(() => (button.textContent = "Copy"), 1600);
     });
     place.append(button);
   }
+}
+
+/** A page that came by plain HTTP has no clipboard: there the text is marked, and the browser is told to copy. */
+async function copied(from) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(from.textContent).then(() => true, () => marked(from));
+  return marked(from);
+}
+
+function marked(from) {
+  getSelection().selectAllChildren(from);
+  return document.execCommand("copy");
 }
 
 for (const part of document.querySelectorAll("[data-live]")) keep(part);

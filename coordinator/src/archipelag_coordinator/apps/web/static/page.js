@@ -4,10 +4,23 @@ import { Client } from "./archipelag.js";
 const line = document.getElementById("line");
 const token = document.querySelector('meta[name="csrf"]').content;
 
-/** Shows or hides that the line is lost. */
-export const say = (lost) => {
-  if (line) line.hidden = !lost;
+const LOST = line?.textContent;
+
+/** Shows or hides that the line is lost, or what else a request waits for. */
+export const say = (waits, text = LOST) => {
+  if (!line) return;
+  if (waits) line.textContent = text;
+  line.hidden = !waits;
 };
+
+/** What is waited for after this status, 0 for no answer, for so long. */
+const waiting = (status, ms) => {
+  const soon = `it goes on in ${Math.max(1, Math.ceil(ms / 1000))} s…`;
+  if (status === 429) return `Too many requests just now: ${soon}`;
+  return status === 503 ? `The network cannot take it just now: ${soon}` : LOST;
+};
+
+let answered = 0; // The status of the newest answer.
 
 const pause = (ms, signal) =>
   new Promise((done, fail) => {
@@ -25,13 +38,15 @@ export const client = new Client({
   csrfToken: token,
   retries: 6,
   fetch: async (...what) => {
+    answered = 0;
     const response = await fetch(...what);
+    answered = response.status;
     if (response.status === 401) location.assign(`/sign-in?next=${encodeURIComponent(location.pathname)}`);
     if (response.status < 500) say(false);
     return response;
   },
   sleep: (ms, signal) => {
-    say(true);
+    say(true, waiting(answered, ms));
     return pause(ms, signal);
   },
 });
@@ -57,8 +72,9 @@ export async function* follow(jobId, signal) {
     } catch (error) {
       const broken = ["ConnectionError", "StreamBrokenError", "ServiceUnavailableError", "TimeoutError", "RateLimitError"];
       if (signal.aborted || !broken.includes(error.name)) throw error;
-      say(true);
-      await pause(1000 + Math.random() * 1000, signal);
+      const ms = (error.retryAfter ?? 1 + Math.random()) * 1000;
+      say(true, waiting(error.status ?? 0, ms));
+      await pause(ms, signal);
     }
   }
 }
@@ -75,7 +91,8 @@ export function make(tag, className = "", text = "") {
 export function credits(text) {
   const value = Number(text);
   if (!value) return "0";
-  return value >= 100 ? value.toFixed(0) : value.toPrecision(3).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
+  if (value >= 100) return String(Math.floor(value)).replace(/\B(?=(\d{3})+$)/g, "\u202f");
+  return value.toPrecision(3).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
 }
 
 /** What went wrong, in words for a person. */
