@@ -140,15 +140,15 @@ class Engine:
                 self._context.forget(run.slot)
                 run.begin()
         runs = [run for run in runs if not run.ended]
-        answering = [run for run in runs if len(run.unread) == 1 and run.cells > 0]
-        reading = [run for run in runs if len(run.unread) > 1 or run.cells == 0]
+        answering = [run for run in runs if run.unread == 1 and run.cells > 0]
+        reading = [run for run in runs if run.unread > 1 or run.cells == 0]
         limit = self._context.batch_tokens_max
         for start in range(0, len(answering), limit):
             self._decode([(run, 1) for run in answering[start : start + limit]])
         if reading:
             reader = next((r for r in reading if r.slot >= self._next_prompt), reading[0])
             self._next_prompt = reader.slot + 1
-            bite = min(len(reader.unread), _PROMPT_BITE_TOKENS if answering else limit)
+            bite = min(reader.unread, _PROMPT_BITE_TOKENS if answering else limit)
             self._decode([(reader, bite)])
 
     def _decode(self, portions: list[tuple[Run, int]]) -> None:
@@ -156,10 +156,10 @@ class Engine:
         began = time.process_time()
         batch: list[BatchToken] = []
         for run, count in portions:
-            last = len(run.unread) == count
+            last = run.unread == count
             for index in range(count):
-                wanted = last and index == count - 1
-                batch.append(BatchToken(run.unread[index], run.cells + index, run.slot, wanted))
+                at, wanted = run.cells + index, last and index == count - 1
+                batch.append(BatchToken(run.tokens[at], at, run.slot, wanted))
         companion = self._companion(batch)
         try:
             logits = iter(self._context.decode(batch))

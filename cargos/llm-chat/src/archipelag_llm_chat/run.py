@@ -89,8 +89,8 @@ class Run:
         self.cancelled = False
         self.ended = False
         self.cpu_s = 0.0
-        self.unread: deque[int] = deque((*ask.prompt, *ask.resumed))
-        self.cells = 0  # Tokens of this sequence in the context's memory.
+        self.tokens: list[int] = [*ask.prompt, *ask.resumed]
+        self.cells = 0  # The first so many of the tokens stand in the context's memory.
         self._piece = piece
         self._text = AnswerText(ask.stop)
         self._counts: Counter[int] = Counter()
@@ -102,6 +102,11 @@ class Run:
                 break
             self._note(token)
             self._released += len(self._text.add(token, piece(token)))
+
+    @property
+    def unread(self) -> int:
+        """Tokens that are to be decoded before the next one can be chosen."""
+        return len(self.tokens) - self.cells
 
     @property
     def position(self) -> int:
@@ -132,13 +137,11 @@ class Run:
         elif self._position >= self.ask.items_max:
             self._end("length", items + self._text.finish())
         else:
-            self.unread.append(token)
+            self.tokens.append(token)
             self._release(items)
 
     def read(self, count: int) -> None:
         """So many tokens stand in the context's memory by now, and so many fewer are to be read."""
-        for _ in range(count):
-            self.unread.popleft()
         self.cells += count
         if self.unread:
             self.outbox.note_read(self.cells)
