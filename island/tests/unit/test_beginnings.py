@@ -45,6 +45,7 @@ def test_runs_that_never_were_here_are_not_believed() -> None:
     claimed = [f"never{n}" for n in range(10_000)]
 
     assert heard(*claimed, "run", *claimed, "run", run=(4, 5)).announced() == [5, 4]
+    assert not heard(*claimed, run=(4, 5)).want_asking(9 * LOOK_AGAIN_S), "nor asked about"
 
 
 def test_no_more_is_remembered_or_announced_than_the_bounds() -> None:
