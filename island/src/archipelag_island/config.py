@@ -95,6 +95,11 @@ SETTINGS: Final = (
     ),
     ("ISLAND_IDLE_S", str(IDLE_S_DEFAULT), "seconds after which a Cargo that nobody uses is ended"),
     ("ISLAND_KEEP_WARM", "no", "start every Cargo before anybody asks, and keep it"),
+    (
+        "ISLAND_KEEP_PROMPTS",
+        "yes",
+        "Cargos may keep what they computed of a prompt for a few minutes, for the same customer's next one",
+    ),
     ("REGISTRY", "the one that the catalogue names", "`host[:port]` that images are pulled from"),
     ("REGISTRY_USER", "", "name at that registry, where it is private; goes to no other"),
     ("REGISTRY_PASSWORD", "", "password or token for it"),
@@ -185,6 +190,7 @@ class Settings:
     trust_min: int = 0
     idle_s: int = IDLE_S_DEFAULT
     keep_warm: bool = False
+    keep_prompts: bool = True
     remote_orders: bool = True
     container_engine: Path | None = None
     """Its socket; None: where such an engine usually listens."""
@@ -244,6 +250,7 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
             value("ISLAND_IDLE_S"), "ISLAND_IDLE_S", IDLE_S_DEFAULT, 30 * 86_400, problems
         ),
         keep_warm=_flag(value("ISLAND_KEEP_WARM"), "ISLAND_KEEP_WARM", problems),
+        keep_prompts=_flag(value("ISLAND_KEEP_PROMPTS", "yes"), "ISLAND_KEEP_PROMPTS", problems),
         remote_orders=_flag(value("ISLAND_REMOTE_ORDERS", "yes"), "ISLAND_REMOTE_ORDERS", problems),
         container_engine=_socket(value("ISLAND_CONTAINER_ENGINE"), problems),
         registry=value("REGISTRY"),

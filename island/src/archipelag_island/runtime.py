@@ -14,6 +14,8 @@ from archipelag_contracts.tiers import TIERS, Tier
 
 FILE_PART_BYTES_MAX: Final = 256 << 10
 PREVIEW_BYTES_MAX: Final = 64 << 10
+KEPT_RUNS_MAX: Final = 16
+CACHE_SALT_BYTES_MAX: Final = 32
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,8 @@ class Description:
     first_item_ms: float = 0.0
     prompt_tokens_per_s: float = 0.0
     context_tokens: int = 0
+    kept_runs: tuple[str, ...] = ()
+    """Ended runs from whose prompt it could begin, the newest first; KEPT_RUNS_MAX at most."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,8 @@ class RunRequest:
     files: tuple[InputFile, ...] = ()
     traceparent: str = ""
     """W3C's: what the Cargo's spans would be part of; empty: nobody follows."""
+    cache_salt: bytes = b""
+    """What is computed for it is used again for runs of the same salt only: CACHE_SALT_BYTES_MAX, or empty for none."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +158,8 @@ class RunEvent:
     progress: Progress | None = None
     end: RunEnd | None = None
     file: FilePart | None = None
+    cached_tokens: int = 0
+    """Of `prompt_tokens`, those that did not have to be read again."""
 
 
 @dataclass(frozen=True)

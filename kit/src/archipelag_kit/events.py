@@ -46,6 +46,8 @@ class PromptTokens:
     """Work units read, as far as is known now."""
 
     count: int
+    cached: int = 0
+    """So many of them did not have to be read again."""
 
 
 @dataclass(frozen=True)

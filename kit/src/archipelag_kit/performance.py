@@ -45,13 +45,14 @@ class Performance:
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Until `Refused` or `End`; leaving early cancels the run."""
-        told = 0
+        told = PromptTokens(0)
         try:
             while True:
                 for event in await self._outbox.take():
-                    if self.run.prompt_tokens != told:
-                        told = self.run.prompt_tokens
-                        yield PromptTokens(told)
+                    read = self._read()
+                    if read != told:
+                        told = read
+                        yield read
                     yield event
                     if isinstance(event, Refused | End):
                         return
@@ -61,6 +62,11 @@ class Performance:
     def cancel(self) -> None:
         self.run.cancel()
         self.task.cancel()
+
+    def _read(self) -> PromptTokens:
+        """Of nothing, nothing can have been kept."""
+        count = self.run.prompt_tokens
+        return PromptTokens(count, min(count, self.run.cached_tokens))
 
     async def _perform(self, function: RunFunction) -> None:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -47,6 +47,7 @@ class Ask:
     """Positions of the whole answer, those before `first_position` included."""
     bytes_max: int = 524_288
     resumable: bool = False
+    cache_salt: bytes = b""
 
 
 class Run:
@@ -62,6 +63,11 @@ class Run:
         self.state: Final = ask.state
         """What the function marked `@cargo.load` returned."""
         self.items_max: Final = ask.items_max
+        self.cache_salt: Final = ask.cache_salt
+        """What is computed of this input may be used again for runs of the very same salt, and for no others.
+
+        Empty: for none. Whoever uses it for another tells one customer, by the time it takes, what another asked.
+        """
         self._first_position = ask.first_position
         self._resume_texts = ask.resume_texts
         self._outbox = outbox
@@ -69,6 +75,7 @@ class Run:
         self._loop = asyncio.get_running_loop()
         self._cancelled = threading.Event()
         self._prompt_tokens = 0
+        self._cached_tokens = 0
         self.resumes_itself = False
         """Whether the function looked at where to begin; otherwise the kit drops what was delivered already."""
         self.cut_short = False
@@ -101,9 +108,16 @@ class Run:
 
     @prompt_tokens.setter
     def prompt_tokens(self, count: int) -> None:
-        if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= _COUNT_MAX:
-            raise BadOutput("prompt_tokens must be a whole number from 0")
-        self._prompt_tokens = count
+        self._prompt_tokens = _count("prompt_tokens", count)
+
+    @property
+    def cached_tokens(self) -> int:
+        """Of `prompt_tokens`, those that did not have to be read again. It changes no price."""
+        return self._cached_tokens
+
+    @cached_tokens.setter
+    def cached_tokens(self, count: int) -> None:
+        self._cached_tokens = _count("cached_tokens", count)
 
     async def progress(
         self,
@@ -194,6 +208,12 @@ async def _ended(work: asyncio.Future[Any]) -> None:
         work.exception()
 
 
+def _count(what: str, count: int) -> int:
+    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= _COUNT_MAX:
+        raise BadOutput(f"{what} must be a whole number from 0")
+    return count
+
+
 def _is_file_name(name: str) -> bool:
     return (
         0 < len(name) <= _NAME_CHARACTERS_MAX
@@ -228,6 +248,8 @@ class Setup:
     items_per_s: float = 0.0
     first_item_ms: float = 0.0
     prompt_tokens_per_s: float = 0.0
+    kept_runs: Callable[[], Iterable[str]] = tuple
+    """Ids of ended runs (`run.id`) from whose input the next of the same salt could begin, the newest first."""
     done: float = 0.0
 
     async def progress(self, step: int, total: int) -> None:

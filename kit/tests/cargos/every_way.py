@@ -10,12 +10,14 @@ from typing import Any
 from archipelag_kit import BadInput, Run, Setup, cargo
 
 heard_cancel = threading.Event()
+kept: list[str] = []
 
 
 @cargo.load
 async def load(setup: Setup) -> dict[str, str]:
     await setup.progress(1, 2)
     setup.determinism_class = "every-way-1"
+    setup.kept_runs = lambda: kept
     return {"loaded": setup.manifest.slug}
 
 
@@ -28,6 +30,10 @@ async def answer(run: Run) -> AsyncIterator[str]:
             run.prompt_tokens = 3
             for word in given["words"]:
                 yield word
+        case "keep":
+            run.prompt_tokens, run.cached_tokens = 5, given["count"]
+            kept.extend([run.id] * 1000)
+            yield run.cache_salt.hex()
         case "from":
             for number in range(run.first_position, given["count"]):
                 yield f"{number} "

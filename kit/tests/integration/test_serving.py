@@ -73,6 +73,7 @@ class Told:
     file: bytes = b""
     sha256: bytes = b""
     prompt_tokens: int = 0
+    cached_tokens: int = 0
     end: pb.RunEnd | None = None
 
 
@@ -117,6 +118,7 @@ async def tell(cargo: Serving, request: pb.RunRequest | None = None, **given: An
             told.sha256 = event.file.sha256
         if event.prompt_tokens:
             told.prompt_tokens = event.prompt_tokens
+            told.cached_tokens = event.cached_tokens
         if event.HasField("end"):
             told.end = event.end
     return told
@@ -135,6 +137,7 @@ async def test_the_cargo_from_start_to_end(tmp_path: Path) -> None:
         assert (ready.slots, ready.resumable) == (SLOTS, True)
         assert ready.determinism_class == "every-way-1"
         await answers(cargo)
+        await tells_what_it_keeps(cargo)
         await sends_files_and_progress(cargo)
         await refuses_bad_input(cargo)
         await fails_in_one_sentence(cargo)
@@ -155,6 +158,13 @@ async def answers(cargo: Serving) -> None:
     words = json.dumps({"do": "words", "words": ["a", "b", "c"]}).encode()
     rest = pb.RunRequest(input=words, first_position=2, resume_texts=["a", "b"])
     assert (await tell(cargo, rest)).items == ["c"]
+
+
+async def tells_what_it_keeps(cargo: Serving) -> None:
+    assert not (await cargo.settled()).kept_runs
+    told = await tell(cargo, pb.RunRequest(cache_salt=b"\x01\x02"), do="keep", count=4)
+    assert (told.items, told.prompt_tokens, told.cached_tokens) == (["0102"], 5, 4)
+    assert (await cargo.settled()).kept_runs == ["run"] * 16, "a thousand were claimed"
 
 
 async def sends_files_and_progress(cargo: Serving) -> None:
@@ -186,6 +196,8 @@ async def refuses_bad_input(cargo: Serving) -> None:
         (pb.RunRequest(input=b"\xff"), {}, "not JSON"),
         (pb.RunRequest(input=b"[" * 100_000), {}, "not JSON"),
         (gap, {"do": "endless"}, "first_position"),
+        (pb.RunRequest(cache_salt=b"s" * 33), {"do": "endless"}, "cache_salt: 33 bytes"),
+        (pb.RunRequest(cache_salt=bytes(1 << 20)), {"do": "endless"}, "32 at most"),
     ):
         error = await refusal(cargo, request, **given)
         assert error.code() == grpc.StatusCode.INVALID_ARGUMENT

@@ -29,6 +29,18 @@ async def test_each_text_is_one_item_and_the_prompt_is_metered() -> None:
     assert (answer.prompt_tokens, answer.finish_reason) == (3, "stop")
 
 
+@pytest.mark.parametrize(("claimed", "told"), [(0, 0), (4, 4), (100, 5)])
+async def test_what_was_not_read_again_is_told_beside_the_prompt(claimed: int, told: int) -> None:
+    answer = await do("keep", count=claimed, options={"cache_salt": b"\x07\xff"})
+
+    assert (answer.prompt_tokens, answer.cached_tokens, answer.text) == (5, told, "07ff")
+
+
+async def test_nobody_can_have_kept_less_than_nothing() -> None:
+    with pytest.raises(RunFailed, match="cached_tokens must be a whole number"):
+        await do("keep", count=-1)
+
+
 async def test_a_long_text_is_cut_between_characters() -> None:
     text = "é🌊" * 20_000
 

@@ -150,6 +150,7 @@ _FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "llama_model_has_decoder": (c.c_bool, (_POINTER,)),
     "llama_model_has_encoder": (c.c_bool, (_POINTER,)),
     "llama_model_is_recurrent": (c.c_bool, (_POINTER,)),
+    "llama_model_is_hybrid": (c.c_bool, (_POINTER,)),
     "llama_model_chat_template": (c.c_char_p, (_POINTER, c.c_char_p)),
     "llama_init_from_model": (_POINTER, (_POINTER, ContextParams)),
     "llama_free": (None, (_POINTER,)),

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from archipelag_llm_chat.errors import BadRequest, DecodeFailed, NoSlot, NotReady
+from archipelag_llm_chat.kept import Kept, KeptSlots
 from archipelag_llm_chat.model import BatchToken, Context, Model
 from archipelag_llm_chat.run import Ask, Outbox, Run
 from archipelag_llm_chat.sampling import choose
@@ -21,12 +22,23 @@ _PROMPT_BITE_TOKENS: Final = 16
 # A lone token may not be spread over threads: its attention would be rounded otherwise (docs/decisions/0004). With a
 # companion it may, at nearly twice the work, which pays from this many threads on.
 _COMPANION_THREADS_MIN: Final = 4
+KEPT_S: Final = 600.0
+"""So long an ended run's prompt and answer stay in its slot, for the next run under the same salt."""
 
 
 class Engine:
     """Slots of one model. `submit`, `cancel` and `wake` may be called from any thread."""
 
-    def __init__(self, model: Model, *, slots: int, context_tokens: int, threads: int) -> None:
+    def __init__(
+        self,
+        model: Model,
+        *,
+        slots: int,
+        context_tokens: int,
+        threads: int,
+        kept_s: float = KEPT_S,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         assert slots >= 1 and threads >= 1
         self.model = model
         self.slots = slots
@@ -41,6 +53,8 @@ class Engine:
         )
         self._context.set_threads(1, threads)
         self._runs: dict[int, Run] = {}  # By slot.
+        self._kept = KeptSlots(kept_s if model.can_drop_ends else 0.0)
+        self._now = now
         self._next_prompt = 0  # Slot whose prompt is read next, in turn.
         self._changed = threading.Condition()
         self._stopping = False
@@ -74,8 +88,13 @@ class Engine:
             free = [slot for slot in range(self.slots) if slot not in taken]
             if not free:
                 raise NoSlot(f"all {self.slots} slots are taken")
-            # The lowest: llama.cpp decodes neighbouring sequences in one go.
-            run = Run(ask, Outbox(wake), self.model.piece, slot=free[0])
+            self._keep_ended()
+            # What a run that was cancelled a moment ago leaves is known after the step that is under way.
+            known = [slot for slot in free if not self._is_leaving(slot)] or free
+            slot, shared = self._kept.place(
+                known, ask.salt, (*ask.prompt, *ask.resumed), self._now()
+            )
+            run = Run(ask, Outbox(wake), self.model.piece, slot=slot, shared=shared)
             self._runs[run.slot] = run
             self._changed.notify()
         return run
@@ -89,6 +108,12 @@ class Engine:
         """Something changed: a reader took items, a run was cancelled."""
         with self._changed:
             self._changed.notify()
+
+    def kept_runs(self) -> list[str]:
+        """Ended runs from whose prompt a run under the same salt would begin, the newest first."""
+        with self._changed:
+            self._keep_ended()
+            return self._kept.runs(self._now())
 
     def _check(self, ask: Ask) -> None:
         count = len(ask.prompt)
@@ -113,7 +138,7 @@ class Engine:
             with self._changed:
                 self._drop_over()
                 while not self._stopping and not any(_wants_work(r) for r in self._runs.values()):
-                    self._changed.wait()
+                    self._changed.wait(self._kept.next_old_s(self._now()))
                     self._drop_over()
                 if self._stopping:
                     return
@@ -127,28 +152,46 @@ class Engine:
                     run.fail("the engine failed; try again")
 
     def _drop_over(self) -> None:
+        """Between two steps, when a cancelled run's cells are as many as it counts."""
         for slot, run in list(self._runs.items()):
             if _is_over(run):
-                self._context.forget(slot)
+                self._context.forget(slot, run.cells if self._keep(run) else 0)
                 del self._runs[slot]
+        for slot in self._kept.take_old(self._now()):
+            self._context.forget(slot)
+
+    def _is_leaving(self, slot: int) -> bool:
+        run = self._runs.get(slot)
+        return run is not None and not run.ended and bool(run.ask.salt)
+
+    def _keep_ended(self) -> None:
+        """Whoever asks right after an answer's end finds it kept. The decode thread touches an ended run no more."""
+        for slot, run in list(self._runs.items()):
+            if run.ended and self._keep(run):
+                del self._runs[slot]
+
+    def _keep(self, run: Run) -> bool:
+        ask, tokens = run.ask, tuple(run.tokens[: run.cells])
+        kept = Kept(ask.run_id, ask.salt, tokens, len(ask.prompt), self._now())
+        return not run.failed and self._kept.keep(run.slot, kept)
 
     def _step(self, runs: list[Run]) -> None:
         """One token for everybody who is answering, and one bite of somebody's prompt."""
         for run in runs:
-            if run.cells == 0:
-                # The slot's last run may have been cancelled in the middle of a step.
-                self._context.forget(run.slot)
+            if not run.begun:
+                # What is kept there beyond the shared beginning; or the slot's last run was cancelled within a step.
+                self._context.forget(run.slot, run.shared)
                 run.begin()
         runs = [run for run in runs if not run.ended]
-        answering = [run for run in runs if len(run.unread) == 1 and run.cells > 0]
-        reading = [run for run in runs if len(run.unread) > 1 or run.cells == 0]
+        answering = [run for run in runs if run.unread == 1 and run.cells > 0]
+        reading = [run for run in runs if run.unread > 1 or run.cells == 0]
         limit = self._context.batch_tokens_max
         for start in range(0, len(answering), limit):
             self._decode([(run, 1) for run in answering[start : start + limit]])
         if reading:
             reader = next((r for r in reading if r.slot >= self._next_prompt), reading[0])
             self._next_prompt = reader.slot + 1
-            bite = min(len(reader.unread), _PROMPT_BITE_TOKENS if answering else limit)
+            bite = min(reader.unread, _PROMPT_BITE_TOKENS if answering else limit)
             self._decode([(reader, bite)])
 
     def _decode(self, portions: list[tuple[Run, int]]) -> None:
@@ -156,10 +199,10 @@ class Engine:
         began = time.process_time()
         batch: list[BatchToken] = []
         for run, count in portions:
-            last = len(run.unread) == count
+            last = run.unread == count
             for index in range(count):
-                wanted = last and index == count - 1
-                batch.append(BatchToken(run.unread[index], run.cells + index, run.slot, wanted))
+                at, wanted = run.cells + index, last and index == count - 1
+                batch.append(BatchToken(run.tokens[at], at, run.slot, wanted))
         companion = self._companion(batch)
         try:
             logits = iter(self._context.decode(batch))
@@ -168,7 +211,7 @@ class Engine:
             return
         finally:
             if companion is not None:
-                self._context.forget(companion)
+                self._context.forget(companion.sequence, companion.position)
         share = (time.process_time() - began) / len(batch)
         for run, count in portions:
             run.read(count)
@@ -188,13 +231,22 @@ class Engine:
             self._context.forget(run.slot, run.cells)
             self._decode([(run, count)])
 
-    def _companion(self, batch: list[BatchToken]) -> int | None:
-        """Adds a token of an unused neighbouring sequence to a lone one, so that all threads may work on it."""
+    def _companion(self, batch: list[BatchToken]) -> BatchToken | None:
+        """Adds a token of an unused neighbouring sequence to a lone one, so that all threads may work on it.
+
+        Behind what is kept there: its positions must go on, and it is dropped again without harm to them.
+        """
         lone = batch[0]
-        if not self._with_companion or len(batch) > 1 or lone.sequence + 1 in self._runs:
+        if not self._with_companion or len(batch) > 1:
             return None
-        batch.append(BatchToken(lone.token, 0, lone.sequence + 1, wanted=False))
-        return lone.sequence + 1
+        neighbour = lone.sequence + 1
+        with self._changed:
+            cells = self._kept.cells(neighbour)
+            if neighbour in self._runs or cells >= self.context_tokens:
+                return None
+        companion = BatchToken(lone.token, cells, neighbour, wanted=False)
+        batch.append(companion)
+        return companion
 
 
 def _is_over(run: Run) -> bool:

@@ -61,6 +61,8 @@ class Model:
             or self._lib.llama_model_is_recurrent(self._handle)
         ):
             raise EngineUnusable(f"{path.name} is not a decoder-only transformer")
+        # A state that all tokens went into cannot be taken back to an earlier one.
+        self.can_drop_ends: bool = not self._lib.llama_model_is_hybrid(self._handle)
         self._vocab = self._lib.llama_model_get_vocab(self._handle)
         self.vocabulary_size: int = self._lib.llama_vocab_n_tokens(self._vocab)
         self.context_tokens_trained: int = self._lib.llama_model_n_ctx_train(self._handle)

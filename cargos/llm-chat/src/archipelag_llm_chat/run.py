@@ -34,6 +34,9 @@ class Ask:
     items_max: int  # Positions of the whole answer, the resumed ones included.
     stop: tuple[str, ...] = ()
     resumed: tuple[int, ...] = ()
+    salt: bytes = b""
+    """What is computed for this run is used again under the same one only; empty: for none."""
+    run_id: str = ""
 
 
 @dataclass
@@ -81,16 +84,26 @@ class Run:
     """State of a run; only the decode thread touches it, but for `cancelled` and the outbox."""
 
     def __init__(
-        self, ask: Ask, outbox: Outbox, piece: Callable[[int], bytes], *, slot: int
+        self,
+        ask: Ask,
+        outbox: Outbox,
+        piece: Callable[[int], bytes],
+        *,
+        slot: int,
+        shared: int = 0,
     ) -> None:
+        """`shared`: so many of its tokens stand in the slot already."""
         self.ask = ask
         self.outbox = outbox
         self.slot = slot
+        self.shared = shared
+        self.begun = False
         self.cancelled = False
         self.ended = False
+        self.failed = False
         self.cpu_s = 0.0
-        self.unread: deque[int] = deque((*ask.prompt, *ask.resumed))
-        self.cells = 0  # Tokens of this sequence in the context's memory.
+        self.tokens: list[int] = [*ask.prompt, *ask.resumed]
+        self.cells = shared  # The first so many of the tokens stand in the context's memory.
         self._piece = piece
         self._text = AnswerText(ask.stop)
         self._counts: Counter[int] = Counter()
@@ -104,6 +117,11 @@ class Run:
             self._released += len(self._text.add(token, piece(token)))
 
     @property
+    def unread(self) -> int:
+        """Tokens that are to be decoded before the next one can be chosen."""
+        return len(self.tokens) - self.cells
+
+    @property
     def position(self) -> int:
         return self._position
 
@@ -113,6 +131,7 @@ class Run:
 
     def begin(self) -> None:
         """Ends at once what was over before it was interrupted."""
+        self.begun = True
         if self._text.stopped:
             self._end("stop", [])
         elif len(self.ask.resumed) >= self.ask.items_max:
@@ -132,20 +151,18 @@ class Run:
         elif self._position >= self.ask.items_max:
             self._end("length", items + self._text.finish())
         else:
-            self.unread.append(token)
+            self.tokens.append(token)
             self._release(items)
 
     def read(self, count: int) -> None:
         """So many tokens stand in the context's memory by now, and so many fewer are to be read."""
-        for _ in range(count):
-            self.unread.popleft()
         self.cells += count
         if self.unread:
             self.outbox.note_read(self.cells)
 
     def fail(self, error: str) -> None:
         if not self.ended:
-            self.ended = True
+            self.ended = self.failed = True
             self.outbox.put(self._released, [], self._ending(error=error))
 
     def _note(self, token: int) -> None:

@@ -17,6 +17,7 @@ from archipelag_contracts.pb.archipelag.v1 import cargo_pb2_grpc, common_pb2
 from archipelag_llm_chat.chat import parse_request
 from archipelag_llm_chat.engine import Engine
 from archipelag_llm_chat.errors import BadRequest, NoSlot, NotReady
+from archipelag_llm_chat.kept import SALT_BYTES_MAX
 from archipelag_llm_chat.loading import Loader
 from archipelag_llm_chat.run import Ask, Ending, Run
 
@@ -60,6 +61,7 @@ class CargoService(cargo_pb2_grpc.CargoServicer):
             reply.items_per_s = now.speed.items_per_s
             reply.first_item_ms = now.speed.first_item_ms
             reply.prompt_tokens_per_s = now.speed.prompt_tokens_per_s
+            reply.kept_runs.extend(now.engine.kept_runs())
         return reply
 
     async def Run(  # noqa: N802
@@ -79,7 +81,11 @@ class CargoService(cargo_pb2_grpc.CargoServicer):
         except NotReady as error:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
         try:
-            yield pb.RunEvent(prompt_tokens=len(ask.prompt), first=len(ask.resumed))
+            yield pb.RunEvent(
+                prompt_tokens=len(ask.prompt),
+                cached_tokens=min(run.shared, len(ask.prompt)),
+                first=len(ask.resumed),
+            )
             async for event in _events(engine, run, changed, began):
                 yield event
         finally:
@@ -94,6 +100,11 @@ class CargoService(cargo_pb2_grpc.CargoServicer):
 
     def _ask(self, engine: Engine, request: pb.RunRequest) -> Ask:
         """The request, checked and tokenised. Raises BadRequest."""
+        if len(request.cache_salt) > SALT_BYTES_MAX:
+            # Never cut: two that begin alike would become one.
+            raise BadRequest(
+                f"cache_salt: {len(request.cache_salt)} bytes came, {SALT_BYTES_MAX} at most"
+            )
         chat = parse_request(request.input)
         resumed = tuple(request.resume_tokens)
         if request.first_position != len(resumed):
@@ -117,6 +128,8 @@ class CargoService(cargo_pb2_grpc.CargoServicer):
             items_max=min(limits),
             stop=chat.stop,
             resumed=resumed,
+            salt=request.cache_salt,
+            run_id=request.run_id,
         )
 
 

@@ -103,6 +103,7 @@ async def test_the_cargo_from_start_to_end(tmp_path: Path, model_path: Path) -> 
         ready = await cargo.settled()
         await describes_itself(first, ready)
         await streams_and_resumes(cargo.stub)
+        await keeps_for_one_customer_alone(cargo.stub)
         await refuses_bad_input(cargo.stub)
         await refuses_one_run_too_many(cargo.stub)
     assert cargo.process.returncode == 0
@@ -142,12 +143,39 @@ async def streams_and_resumes(stub: cargo_pb2_grpc.CargoAsyncStub) -> None:
     assert short[-1].end.usage.output_items == 4
 
 
+async def keeps_for_one_customer_alone(stub: cargo_pb2_grpc.CargoAsyncStub) -> None:
+    async def told(salt: bytes, run_id: str) -> list[pb.RunEvent]:
+        request = a_request(max_tokens=3)
+        request.cache_salt, request.run_id = salt, run_id
+        events = await read(stub, request)
+        # What a run took is not the same twice.
+        events[-1].end.usage.cpu_ms = events[-1].end.usage.wall_ms = 0
+        events[-1].end.usage.memory_peak_bytes = 0
+        return [pb.RunEvent.FromString(event.SerializeToString()) for event in events]
+
+    fresh = await told(b"", "nobody's")
+    mine = await told(b"m" * 32, "mine")
+    theirs = await told(b"t" * 32, "theirs")
+    again = await told(b"m" * 32, "again")
+
+    size = fresh[0].prompt_tokens
+    assert items_of(fresh) == items_of(mine) == items_of(theirs) == items_of(again)
+    assert mine[0] == theirs[0] == fresh[0], "nothing in it tells that somebody asked the same"
+    assert fresh[0].cached_tokens == 0 and again[0].cached_tokens == size - 1
+    assert again[0].prompt_tokens == size and theirs[-1].end == fresh[-1].end
+    described = await stub.Describe(pb.DescribeRequest())
+    assert list(described.kept_runs) == ["again", "theirs"]
+
+
 async def refuses_bad_input(stub: cargo_pb2_grpc.CargoAsyncStub) -> None:
     long = [{"role": "user", "content": "word " * 2500}]
     bad = pb.RunRequest(input=b'{"messages": NaN}')
     gap = a_request([5])
     gap.first_position = 3
+    salted = a_request()
+    salted.cache_salt = bytes(1 << 20)
     for request, words in (
+        (salted, "cache_salt: 1048576 bytes came, 32 at most"),
         (a_request(messages=long), "2048"),
         (bad, "NaN"),
         (a_request(temperature=9), "temperature"),

@@ -56,10 +56,13 @@ _SCHEMA: Final = InputSchema(
 )
 
 
-def request(asked: Mapping[str, Any], model: str, tokens_max: int) -> bytes:
-    """The body for `/v1/chat/completions`. Raises BadInput."""
+def request(
+    asked: Mapping[str, Any], model: str, tokens_max: int, more: Mapping[str, Any] | None = None
+) -> bytes:
+    """The body for `/v1/chat/completions`, with `more` fields of ours. Raises BadInput."""
     given = _SCHEMA.check(dict(asked))
     body = {name: value for name, value in given.items() if name not in ("messages", "seed")}
+    body |= more or {}
     body |= {
         "model": model,
         "messages": [{**one, "role": _ROLES[one["role"]]} for one in given["messages"]],

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from archipelag_llm_server.beginnings import Beginnings, NoBeginnings
+
 
 @dataclass(frozen=True)
 class Start:
@@ -27,3 +29,7 @@ class Engine:
     name: str
     command: Callable[[Start], list[str]]
     """Raises ServerFailed when its program is not there."""
+    beginnings: Callable[[int], Beginnings] = lambda _slots: NoBeginnings()
+    """For one that we started, with so many slots."""
+    beginnings_of_another: Callable[[], Beginnings] = NoBeginnings
+    """For one that was there before us, and may have other callers."""

@@ -26,6 +26,8 @@ class Told:
     """It wrote what is not part of the answer."""
     finish_reason: str = ""
     prompt_tokens: int | None = None
+    cached_tokens: int = 0
+    """Of the prompt's, those that it did not read again."""
 
 
 async def read(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Told, None]:
@@ -76,15 +78,20 @@ def _told(data: bytes) -> Told:
         text, finish_reason = delta.get("content") or "", choice.get("finish_reason") or ""
         thinks = bool(delta.get("reasoning_content") or delta.get("reasoning"))
         prompt_tokens = usage.get("prompt_tokens")
+        cached_tokens = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
     except (AttributeError, KeyError, TypeError):
         raise _nonsense(data) from None
     if not isinstance(text, str) or finish_reason not in ("", "stop", "length"):
         raise _nonsense(data)
-    if prompt_tokens is not None and (
-        type(prompt_tokens) is not int or not 0 <= prompt_tokens <= _COUNT_MAX
-    ):
+    if prompt_tokens is not None and not _is_count(prompt_tokens):
         raise _nonsense(data)
-    return Told(text, thinks, finish_reason, prompt_tokens)
+    if not _is_count(cached_tokens):
+        raise _nonsense(data)
+    return Told(text, thinks, finish_reason, prompt_tokens, cached_tokens)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= _COUNT_MAX
 
 
 def message(data: bytes) -> str:

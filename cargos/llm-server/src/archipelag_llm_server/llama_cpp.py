@@ -9,6 +9,7 @@ import shutil
 import sys
 from importlib.util import find_spec
 
+from archipelag_llm_server.beginnings import SlotBeginnings
 from archipelag_llm_server.engine import Engine, Start
 from archipelag_llm_server.errors import ServerFailed
 from archipelag_llm_server.serving import main
@@ -16,7 +17,8 @@ from archipelag_llm_server.serving import main
 
 def command(start: Start) -> list[str]:
     if program := shutil.which("llama-server"):
-        return [program, "--no-webui", *options(start)]
+        # What it would keep in the host's memory it would give to whoever asks alike.
+        return [program, "--no-webui", "--cache-ram", "0", *options(start)]
     if find_spec("xllamacpp") is None:
         raise ServerFailed("llama.cpp is not here: neither llama-server nor the wheel xllamacpp")
     return [sys.executable, "-m", "archipelag_llm_server.wheel_server", *options(start)]
@@ -38,7 +40,7 @@ def options(start: Start) -> list[str]:
     return [str(word) for pair in values.items() for word in pair]
 
 
-LLAMA_CPP = Engine("llama.cpp", command)
+LLAMA_CPP = Engine("llama.cpp", command, SlotBeginnings)
 
 if __name__ == "__main__":
     sys.exit(main(LLAMA_CPP))

@@ -45,22 +45,23 @@ async def load(setup: Setup, *, engine: Engine, upstream: str, weights: Path | N
     described = setup.manifest.model
     name = described.name if described else setup.manifest.slug
     if upstream:
-        server = named(engine.name, upstream)
+        server, beginnings = named(engine.name, upstream), engine.beginnings_of_another()
     else:
         model = weights or setup.model
         if model is None or described is None:
             raise ServerFailed("the manifest names no model")
         # In here only this Cargo is at home; a short path, as a socket's has 107 bytes at most.
         socket = Path(tempfile.mkdtemp(prefix="server-")) / "s.sock"
-        server = Server(engine.name, socket=str(socket))
+        server, beginnings = Server(engine.name, socket=str(socket)), engine.beginnings(setup.slots)
         command = engine.command(
             Start(model, name, socket, setup.slots, setup.threads, described.context_tokens)
         )
         await server.start(command, end_too)
     try:
         await server.wait_ready(LOAD_S, lambda part: setup.tell(round(part * _PARTS), _PARTS))
-        ready = Model(server, name)
+        ready = Model(server, name, beginnings)
         await measure(ready, setup)
+        setup.kept_runs = beginnings.kept_runs
     except BaseException:
         await server.stop()
         raise
@@ -86,10 +87,12 @@ async def measure(model: Model, setup: Setup) -> None:
     asked = {"messages": [{"role": "user", "content": "Count to ten."}]}
     began = first = time.perf_counter()
     count = 0
-    async with aclosing(model.server.answer(request(asked, model.name, 16))) as events:
-        async for told in events:
-            if told.text:
-                count += 1
-                first = time.perf_counter() if count == 1 else first
+    with model.beginnings.run(b"", ()) as more:
+        body = request(asked, model.name, 16, more)
+        async with aclosing(model.server.answer(body)) as events:
+            async for told in events:
+                if told.text:
+                    count += 1
+                    first = time.perf_counter() if count == 1 else first
     setup.first_item_ms = (first - began) * 1000
     setup.items_per_s = max(count - 1, 1) / max(time.perf_counter() - first, 1e-6)

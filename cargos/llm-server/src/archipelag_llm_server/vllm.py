@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 
+from archipelag_llm_server.beginnings import SaltedBeginnings
 from archipelag_llm_server.engine import Engine, Start
 from archipelag_llm_server.errors import ServerFailed
 from archipelag_llm_server.serving import main
@@ -23,10 +24,12 @@ def command(start: Start) -> list[str]:
     return [
         *(sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(start.model)),
         *(str(word) for pair in options.items() for word in pair),
+        # How much of a prompt it did not read again is said only then.
+        "--enable-prompt-tokens-details",
     ]
 
 
-VLLM = Engine("vLLM", command)
+VLLM = Engine("vLLM", command, lambda _slots: SaltedBeginnings(), SaltedBeginnings)
 
 if __name__ == "__main__":
     sys.exit(main(VLLM))

@@ -45,7 +45,9 @@ def parameters(xllamacpp: Any, args: argparse.Namespace) -> Any:
     made.offline = True
     made.ui = False
     made.endpoint_slots = False
+    # What it would keep beside the slots it would give to whoever asks alike.
     made.cache_ram_mib = 0
+    made.cache_idle_slots = False
     return made
 
 

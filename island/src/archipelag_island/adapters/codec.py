@@ -20,11 +20,13 @@ from archipelag_contracts.week import unpacked_hours
 
 from archipelag_island.domain import attempt as a
 from archipelag_island.domain.beat import Beat, BeatReply
+from archipelag_island.domain.beginnings import PREFIXES_MAX
 from archipelag_island.domain.capability import Capabilities
 from archipelag_island.domain.catalogue import Document
 from archipelag_island.domain.offer import Entry, Offer, OfferState
 from archipelag_island.domain.schedule import of_hours
 from archipelag_island.domain.wishes import Wishes
+from archipelag_island.runtime import CACHE_SALT_BYTES_MAX
 
 RECOMMENDED_MAX: Final = 16
 LEAST_PRICES_MAX: Final = 64
@@ -58,6 +60,9 @@ def read_assignment(data: bytes, trusted: Container[bytes]) -> a.Assignment:
             a.FileRef(ids.file_id(f.file_id), f.sha256, f.size_bytes, f.media_type[:128])
             for f in pb.files
         ),
+        cache_salt=_salt(pb.cache_salt),
+        # The longest are the last.
+        prefixes=tuple(pb.prefixes[-PREFIXES_MAX:]),
     )
 
 
@@ -80,6 +85,7 @@ def chunk(value: a.Chunk) -> bytes:
         texts=value.texts,
         tokens=value.tokens,
         prompt_tokens=value.prompt_tokens,
+        cached_tokens=value.cached_tokens,
     )
     if value.progress is not None:
         pb.progress.CopyFrom(job.Progress(**value.progress._asdict()))
@@ -249,6 +255,13 @@ def _keys(refs: Iterable[island.AttemptRef]) -> tuple[a.AttemptKey, ...]:
     return tuple(_key(ref.job_id, ref.epoch) for ref in refs)
 
 
+def _salt(given: bytes) -> bytes:
+    """Never cut: two that begin alike would become one. Raises BadMessage."""
+    if len(given) > CACHE_SALT_BYTES_MAX:
+        raise BadMessage(f"a salt of {len(given)} bytes, {CACHE_SALT_BYTES_MAX} at most")
+    return given
+
+
 def _usage(usage: a.Usage) -> common.Usage:
     return common.Usage(
         prompt_tokens=usage.prompt_tokens,
@@ -276,4 +289,5 @@ def _cargo_state(offer: Offer, slots: int) -> island.CargoState:
         state.first_item_ms = described.first_item_ms
         state.prompt_tokens_per_s = described.prompt_tokens_per_s
         state.determinism_class = described.determinism_class
+        state.prefixes.extend(offer.warm.beginnings.announced())
     return state

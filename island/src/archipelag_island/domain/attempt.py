@@ -69,6 +69,10 @@ class Assignment:
     output_bytes_max: int
     files: tuple[FileRef, ...] = ()
     """That the input refers to."""
+    cache_salt: bytes = b""
+    """What a Cargo computes for it is used again under the same salt only; empty: for nothing."""
+    prefixes: tuple[int, ...] = ()
+    """Names of the beginnings of its prompt, the shortest first."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,8 @@ class Chunk:
     end: Ending | None = None
     next: int = 0
     """With `end`: the position after the last item."""
+    cached_tokens: int = 0
+    """Of `prompt_tokens`, those that did not have to be read again."""
     usage: Usage = Usage()
 
 

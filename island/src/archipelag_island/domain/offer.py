@@ -10,6 +10,7 @@ from archipelag_contracts.ids import CargoDigest
 from archipelag_contracts.manifest import Manifest
 from archipelag_contracts.tiers import TIERS, TRUST_MAX
 
+from archipelag_island.domain.beginnings import Beginnings
 from archipelag_island.domain.choice import Choice
 from archipelag_island.domain.usage import Meter
 from archipelag_island.runtime import Description, Handle
@@ -44,6 +45,8 @@ class Warm:
     handle: Handle
     description: Description
     meter: Meter
+    beginnings: Beginnings = field(default_factory=Beginnings)
+    """Of prompts, in what it keeps of ended runs; gone with it."""
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ class Run:
         self.silent = False
         """End without a report: the attempt is no longer ours."""
         self.prompt_tokens = 0
+        self.cached_tokens = 0
         self.size_bytes = 0
         self._texts: list[str] = []
         self._tokens: list[int] = []
@@ -90,6 +91,7 @@ class Run:
         self.heard = now
         if event.prompt_tokens:
             self.prompt_tokens = event.prompt_tokens
+            self.cached_tokens = min(event.cached_tokens, event.prompt_tokens)
         if event.progress is not None:
             self._note = event.progress
         if event.texts:
@@ -155,6 +157,7 @@ class Run:
             texts=texts,
             tokens=tokens if self._has_tokens else (),
             prompt_tokens=prompt,
+            cached_tokens=self.cached_tokens if prompt else 0,
             progress=note,
         )
 

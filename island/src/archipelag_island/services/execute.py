@@ -35,6 +35,7 @@ from archipelag_island.errors import (
     NotReady,
 )
 from archipelag_island.runtime import FilePart, InputFile, Progress, RunRequest
+from archipelag_island.services.recollect import note_ended, salt_for
 from archipelag_island.services.world import Running, World
 
 log = logging.getLogger(__name__)
@@ -181,6 +182,7 @@ async def _drive(world: World, running: Running) -> Ending:
                 used = world.runtime.usage(warm.handle)
                 running.share = warm.meter.end(run.key, used)
                 running.memory_peak_bytes = used.memory_peak_bytes
+                note_ended(world, run.assignment, warm)
     except FilesUnavailable as error:
         return Ending(Cause.ISLAND_STOPPED, error=str(error))
 
@@ -235,6 +237,7 @@ def _request(world: World, run: Run, files: tuple[InputFile, ...]) -> RunRequest
         resume_texts=a.resume_texts,
         output_items_max=run.items_max,
         traceparent=world.traces.carried(),
+        cache_salt=salt_for(world, a),
     )
 
 

@@ -25,6 +25,7 @@ from archipelag_island.errors import (
 )
 from archipelag_island.runtime import CargoSpec, CargoState, Description, Exit, Handle
 from archipelag_island.services.ports import Unpacked
+from archipelag_island.services.recollect import recollect_soon
 from archipelag_island.services.room import NoRoom, memory_for
 from archipelag_island.services.world import World
 
@@ -230,7 +231,7 @@ async def _live(world: World, offer: Offer, image: Unpacked, model: Path | None)
             description.slots,
             start_ms,
         )
-        reason = await _until_ended(world, handle, offer)
+        reason = await _until_ended(world, warm, offer)
         # Before it is cleared away, so that no run is given to it any more; so where it rests.
         world.change_offer(offer, partial(Offer.fail, reason=reason))
         return reason
@@ -286,14 +287,14 @@ async def _until_ready(world: World, handle: Handle) -> Description:
         await asyncio.sleep(LOOK_S)
 
 
-async def _until_ended(world: World, handle: Handle, offer: Offer) -> str:
+async def _until_ended(world: World, warm: Warm, offer: Offer) -> str:
     """Waits for the Cargo's end, and ends one that takes far more memory than it said, that froze, or that nobody uses.
 
     Raises _Rested, CargoDied.
     """
     # Generous: page cache of mapped weights counts too, and needs are an estimate. Sandboxes have a hard limit beside.
     bytes_max = (2 * offer.manifest.needs.memory_mb + 512) << 20
-    hold = world.hold(offer.digest)
+    hold, handle = world.hold(offer.digest), warm.handle
     end = asyncio.create_task(world.runtime.wait(handle))
     give_way = asyncio.create_task(hold.give_way.wait())
     stalled = asyncio.create_task(hold.stalled.wait())
@@ -310,6 +311,7 @@ async def _until_ended(world: World, handle: Handle, offer: Offer) -> str:
                 hold.stalled.clear()
                 stalled = asyncio.create_task(hold.stalled.wait())
             _rest_if_idle(world, offer)
+            recollect_soon(world, warm)
             if give_way in done:
                 hold.give_way.clear()
                 give_way = asyncio.create_task(hold.give_way.wait())

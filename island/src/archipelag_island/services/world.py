@@ -69,6 +69,8 @@ class Host:
     """A Cargo that nobody used for so long is ended."""
     keep_warm: bool = False
     """Every Cargo is started before anybody asks, and stays."""
+    keep_prompts: bool = True
+    """Cargos may keep what they computed of a prompt, for the same customer's next."""
     remote_orders: bool = True
     """What the owner asks for on the network's pages counts as well."""
 

@@ -108,6 +108,22 @@ async def closing_a_run_frees_its_slot(runtime: Runtime) -> None:
                 await asyncio.sleep(0.01)
 
 
+async def begins_from_runs_of_the_same_salt_only(runtime: Runtime) -> None:
+    """Who keeps nothing, as a module that is started for each run, keeps this promise too."""
+    handle = await _ready(runtime)
+    for name, salt in (("mine", b"m" * 32), ("theirs", b"t" * 32), ("nobodys", b"")):
+        request = RunRequest(name, an_input("a b c d"), output_items_max=9, cache_salt=salt)
+        events = await _all(runtime, handle, request)
+        assert _texts(events) == ["a ", "b ", "c ", "d "]
+        assert events[0].cached_tokens == 0, "nobody of this salt was here"
+    again = RunRequest("again", an_input("a b c d"), output_items_max=9, cache_salt=b"m" * 32)
+    events = await _all(runtime, handle, again)
+    assert _texts(events) == ["a ", "b ", "c ", "d "]
+    kept = (await runtime.describe(handle)).kept_runs
+    assert events[0].cached_tokens == (3 if kept else 0)
+    assert set(kept) <= {"mine", "theirs", "again"} and kept[:1] in ((), ("again",))
+
+
 async def stops_twice(runtime: Runtime) -> None:
     handle = await _ready(runtime)
     await asyncio.gather(runtime.stop(handle, 2.0), runtime.stop(handle, 2.0))
@@ -185,6 +201,7 @@ CHECKS: Final[tuple[Callable[[Runtime], Awaitable[None]], ...]] = (
     refuses_bad_input,
     holds_no_more_runs_than_slots,
     closing_a_run_frees_its_slot,
+    begins_from_runs_of_the_same_salt_only,
     stops_twice,
     stopping_what_never_started_does_nothing,
     many_wait_for_the_end,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from archipelag_island.errors import BadInput, CargoDied, CargoFailed, NoSlot, NotReady, StartFailed
 from archipelag_island.runtime import (
+    KEPT_RUNS_MAX,
     CargoSpec,
     CargoState,
     Consumption,
@@ -20,6 +21,7 @@ from archipelag_island.runtime import (
     RunRequest,
     RuntimeInfo,
 )
+from archipelag_island.testing.echo_engine.kept import KeptWords
 
 
 @dataclass
@@ -40,6 +42,8 @@ class Knobs:
     fail_at: int | None = None
     endless: bool = False
     """Says more than it was asked for, for ever."""
+    claims_kept: tuple[str, ...] = ()
+    """Runs that it says it keeps, in place of those that it does."""
 
 
 @dataclass
@@ -49,6 +53,7 @@ class _Cargo:
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
     running: int = 0
+    kept: KeptWords = field(default_factory=KeptWords)
     used: Consumption = field(default_factory=Consumption)
 
 
@@ -58,6 +63,10 @@ class FakeRuntime:
     def __init__(self, knobs: Knobs | None = None) -> None:
         self.knobs = knobs or Knobs()
         self.starts = 0
+        self.asked = 0
+        """How often it was asked how it is."""
+        self.salts: list[bytes] = []
+        """Of the runs, in order."""
         self._cargos: dict[str, _Cargo] = {}
 
     async def probe(self) -> RuntimeInfo:
@@ -77,10 +86,14 @@ class FakeRuntime:
 
     async def describe(self, handle: Handle) -> Description:
         cargo = self._alive(handle)
+        self.asked += 1
         if self.knobs.mute:
             raise NotReady("no answer in time")
         state = CargoState.LOADING if self.knobs.hang_at_start else CargoState.READY
-        return Description(state, slots=cargo.spec.slots, resumable=True, items_per_s=100.0)
+        kept = (self.knobs.claims_kept or tuple(cargo.kept.runs()))[:KEPT_RUNS_MAX]
+        return Description(
+            state, slots=cargo.spec.slots, resumable=True, items_per_s=100.0, kept_runs=kept
+        )
 
     async def run(self, handle: Handle, request: RunRequest) -> AsyncGenerator[RunEvent, None]:
         cargo = self._alive(handle)
@@ -93,16 +106,19 @@ class FakeRuntime:
         except (ValueError, KeyError, TypeError):
             raise BadInput("give `text`") from None
         cargo.running += 1
+        self.salts.append(request.cache_salt)
         try:
             async for event in self._say(handle, cargo, request, words):
                 yield event
         finally:
             cargo.running -= 1
+            cargo.kept.keep(request.run_id, request.cache_salt, words)
 
     async def _say(
         self, handle: Handle, cargo: _Cargo, request: RunRequest, words: list[str]
     ) -> AsyncGenerator[RunEvent, None]:
-        yield RunEvent(prompt_tokens=len(words))
+        shared = cargo.kept.shared(request.cache_salt, words)
+        yield RunEvent(prompt_tokens=len(words), cached_tokens=shared)
         position = request.first_position
         last = min(len(words), request.output_items_max)
         while position < last or self.knobs.endless:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,8 @@ from archipelag_kit.serving import wire
 from archipelag_kit.serving.loading import Loader, Ready
 
 MESSAGE_BYTES_MAX: Final = 8 << 20
+KEPT_RUNS_MAX: Final = 16
+SALT_BYTES_MAX: Final = 32
 SERVER_OPTIONS: Final = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_concurrent_streams", 1024),
@@ -63,6 +66,7 @@ class CargoService(cargo_pb2_grpc.CargoServicer):
             reply.items_per_s = setup.items_per_s
             reply.first_item_ms = setup.first_item_ms
             reply.prompt_tokens_per_s = setup.prompt_tokens_per_s
+            reply.kept_runs.extend(islice(setup.kept_runs(), KEPT_RUNS_MAX))
         return reply
 
     async def Run(  # noqa: N802 - gRPC's name
@@ -101,6 +105,11 @@ class CargoService(cargo_pb2_grpc.CargoServicer):
     def _ask(self, ready: Ready, request: pb.RunRequest) -> Ask:
         """Raises BadInput."""
         setup, limits = self._loader.setup, self._loader.setup.manifest.limits
+        if len(request.cache_salt) > SALT_BYTES_MAX:
+            # Never cut: two that begin alike would become one.
+            raise BadInput(
+                f"cache_salt: {len(request.cache_salt)} bytes came, {SALT_BYTES_MAX} at most"
+            )
         texts = tuple(request.resume_texts)
         if request.first_position and not setup.manifest.resumable:
             raise BadInput("this Cargo cannot go on in the middle of an answer")
@@ -119,6 +128,7 @@ class CargoService(cargo_pb2_grpc.CargoServicer):
             resume_texts=texts,
             items_max=min(limits.output_items_max, request.output_items_max or 1 << 32),
             bytes_max=limits.output_bytes_max,
+            cache_salt=request.cache_salt,
         )
 
 

@@ -35,7 +35,7 @@ def message(event: Items | Progress | FilePart | PromptTokens | End) -> pb.RunEv
             )
             return pb.RunEvent(file=part)
         case PromptTokens():
-            return pb.RunEvent(prompt_tokens=event.count)
+            return pb.RunEvent(prompt_tokens=event.count, cached_tokens=event.cached)
         case End():
             return pb.RunEvent(end=_end(event))
         case _:

@@ -47,6 +47,7 @@ class Answer:
     progress: list[Progress] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
     prompt_tokens: int = 0
+    cached_tokens: int = 0
     finish_reason: str = ""
 
     @property
@@ -71,6 +72,8 @@ async def perform(
     first_position: int = 0,
     resume_texts: Sequence[str] = (),
     output_items_max: int = 0,
+    cache_salt: bytes = b"",
+    run_id: str = "run",
     wait_s: float = 60.0,
 ) -> Answer:
     """Runs a function that is marked `@cargo`. Raises BadInput as the customer sees it, and RunFailed.
@@ -92,6 +95,8 @@ async def perform(
         resume_texts=tuple(resume_texts),
         items_max=min(terms.limits.output_items_max, output_items_max or 1 << 32),
         bytes_max=terms.limits.output_bytes_max,
+        cache_salt=cache_salt,
+        run_id=run_id,
     )
     async with asyncio.timeout(wait_s):
         return await _heard(Performance(function, ask), first_position)
@@ -111,7 +116,7 @@ async def _heard(performance: Performance, position: int) -> Answer:
                 case FilePart():
                     _receive(answer.files, event)
                 case PromptTokens():
-                    answer.prompt_tokens = event.count
+                    answer.prompt_tokens, answer.cached_tokens = event.count, event.cached
                 case Refused():
                     raise BadInput(event.why)
                 case End():

@@ -22,6 +22,7 @@ from archipelag_island.errors import (
 )
 from archipelag_island.runtime import (
     FILE_PART_BYTES_MAX,
+    KEPT_RUNS_MAX,
     PREVIEW_BYTES_MAX,
     CargoState,
     Description,
@@ -38,6 +39,7 @@ MESSAGE_BYTES_MAX: Final = 8 << 20
 TOO_LARGE: Final = "CLIENT: Received message larger than max"
 BROKE: Final = "the Cargo broke its protocol"
 SERVICE: Final = "/archipelag.v1.Cargo"
+RUN_ID_MAX: Final = 128
 PREVIEW_TYPES: Final = ("image/png", "image/jpeg", "image/webp")
 
 _STATES: Final = {
@@ -95,6 +97,7 @@ class CargoClient:
             first_item_ms=reply.first_item_ms,
             prompt_tokens_per_s=reply.prompt_tokens_per_s,
             context_tokens=reply.context_tokens,
+            kept_runs=tuple(run_id[:RUN_ID_MAX] for run_id in reply.kept_runs[:KEPT_RUNS_MAX]),
         )
 
     async def run(
@@ -110,6 +113,7 @@ class CargoClient:
                 resume_texts=request.resume_texts,
                 output_items_max=request.output_items_max,
                 input_folder=input_folder,
+                cache_salt=request.cache_salt,
             ),
             metadata=((TRACEPARENT, request.traceparent),) if request.traceparent else None,
         )
@@ -173,6 +177,7 @@ def _event(message: pb.RunEvent) -> RunEvent:
         _progress(message.progress) if message.HasField("progress") else None,
         end,
         _file(message.file) if message.HasField("file") else None,
+        message.cached_tokens,
     )
 
 

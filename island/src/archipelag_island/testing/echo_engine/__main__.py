@@ -17,6 +17,7 @@ from archipelag_contracts.pb.archipelag.v1.cargo_pb2_grpc import (
     add_CargoServicer_to_server,
 )
 
+from archipelag_island.testing.echo_engine.kept import KeptWords
 from archipelag_island.testing.echo_engine.words import NotAcceptable, Script, script
 
 
@@ -24,6 +25,7 @@ class Echo(CargoServicer):
     def __init__(self, slots: int) -> None:
         self._slots = slots
         self._running = 0
+        self._kept = KeptWords()
 
     async def Describe(  # noqa: N802 - gRPC's name
         self, request: pb.DescribeRequest, context: object
@@ -39,6 +41,7 @@ class Echo(CargoServicer):
             first_item_ms=1.0,
             prompt_tokens_per_s=1_000_000.0,
             context_tokens=1 << 20,
+            kept_runs=self._kept.runs(),
         )
 
     async def Run(  # noqa: N802 - gRPC's name
@@ -58,7 +61,8 @@ class Echo(CargoServicer):
         # A run that goes on elsewhere survives: that is what failover is tried with.
         whole = request.first_position == 0
         try:
-            yield pb.RunEvent(prompt_tokens=plan.prompt_tokens)
+            shared = self._kept.shared(request.cache_salt, plan.words)
+            yield pb.RunEvent(prompt_tokens=plan.prompt_tokens, cached_tokens=shared)
             for position in range(request.first_position, plan.items):
                 if position == plan.die_at and whole:
                     await asyncio.sleep(0.05)  # what was said before shall arrive
@@ -76,6 +80,7 @@ class Echo(CargoServicer):
             yield pb.RunEvent(end=pb.RunEnd(finish_reason=plan.finish_reason))
         finally:
             self._running -= 1
+            self._kept.keep(request.run_id, request.cache_salt, plan.words)
 
 
 def _continues(plan: Script, request: pb.RunRequest) -> bool:
