@@ -194,9 +194,7 @@ class SimCoordinator:
             nudge=runner.nudge,
         )
         errands = doing.Errands()
-        relay.on_wrong = lambda job, island, epoch: errands.run(
-            doing.end_wrong(world, job, island, epoch)
-        )
+        relay.on_wrong = lambda *attempt: errands.run(doing.end_wrong(world, *attempt))
         relay.on_end = lambda job, _island, _epoch: errands.run(doing.look_soon(world, job))
         presence = Presence(world)
         await bus.listen_left(lambda was: errands.run(doing.take_left(runner, world, was)))

@@ -227,28 +227,28 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
         return env.get(f"ARCHIPELAG_{name}", "").strip() or default
 
     problems: list[str] = []
+
+    def number(name: str, default: int, most: int) -> int:
+        return _number(value(name), name, default, most, problems)
+
     home = Path(value("ISLAND_HOME", "~/.archipelag/island")).expanduser().absolute()
     settings = Settings(
         home=home,
         coordinator=value("COORDINATOR"),
         name=value("ISLAND_NAME", socket.gethostname() or "island")[:100],
         model_dir=Path(value("MODEL_DIR", str(home / "models"))).expanduser().absolute(),
-        slots=_number(value("ISLAND_SLOTS"), "ISLAND_SLOTS", SLOTS_DEFAULT, SLOTS_MAX, problems),
-        threads=_number(value("ISLAND_THREADS"), "ISLAND_THREADS", 0, 1024, problems),
+        slots=number("ISLAND_SLOTS", SLOTS_DEFAULT, SLOTS_MAX),
+        threads=number("ISLAND_THREADS", 0, 1024),
         cargos=_slugs(value("ISLAND_CARGOS"), problems) or None,
         extra_engines=_engines(value("ISLAND_EXTRA_ENGINES"), problems),
         region=value("ISLAND_REGION")[:64],
-        drain_s=_number(
-            value("ISLAND_DRAIN_S"), "ISLAND_DRAIN_S", DRAIN_S_DEFAULT, DRAIN_S_MAX, problems
-        ),
+        drain_s=number("ISLAND_DRAIN_S", DRAIN_S_DEFAULT, DRAIN_S_MAX),
         caps=_caps(value, problems),
         rules=_rules(value, problems),
         runtimes=_runtimes(value("ISLAND_RUNTIMES"), problems),
         publishers=_publishers(value("ISLAND_PUBLISHERS"), problems),
         trust_min=_trust(value("ISLAND_TRUST_MIN"), problems),
-        idle_s=_number(
-            value("ISLAND_IDLE_S"), "ISLAND_IDLE_S", IDLE_S_DEFAULT, 30 * 86_400, problems
-        ),
+        idle_s=number("ISLAND_IDLE_S", IDLE_S_DEFAULT, 30 * 86_400),
         keep_warm=_flag(value("ISLAND_KEEP_WARM"), "ISLAND_KEEP_WARM", problems),
         keep_prompts=_flag(value("ISLAND_KEEP_PROMPTS", "yes"), "ISLAND_KEEP_PROMPTS", problems),
         remote_orders=_flag(value("ISLAND_REMOTE_ORDERS", "yes"), "ISLAND_REMOTE_ORDERS", problems),
@@ -259,23 +259,13 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
         registry_plain_http=frozenset(
             host.strip() for host in value("REGISTRY_PLAIN_HTTP").split(",") if host.strip()
         ),
-        images_mb_max=_number(
-            value("ISLAND_IMAGES_MB_MAX"),
-            "ISLAND_IMAGES_MB_MAX",
-            IMAGES_MB_DEFAULT,
-            1 << 30,
-            problems,
-        ),
+        images_mb_max=number("ISLAND_IMAGES_MB_MAX", IMAGES_MB_DEFAULT, 1 << 30),
         pairing_code=plain_code(value("PAIRING_CODE")),
         api_url=value("API_URL", API_URL_DEFAULT),
         api_key=value("API_KEY"),
         log_format=_one_of(value("LOG_FORMAT", "text"), "LOG_FORMAT", ("text", "json"), problems),
-        cargo_lines_max=_number(
-            value("ISLAND_CARGO_LINES_MAX"), "ISLAND_CARGO_LINES_MAX", 0, 10_000, problems
-        ),
-        metrics_port=_number(
-            value("ISLAND_METRICS_PORT"), "ISLAND_METRICS_PORT", 0, 65_535, problems
-        ),
+        cargo_lines_max=number("ISLAND_CARGO_LINES_MAX", 0, 10_000),
+        metrics_port=number("ISLAND_METRICS_PORT", 0, 65_535),
         traces_url=_http_url(value("TRACES_URL"), "TRACES_URL", problems),
         updates=_flag(value("ISLAND_UPDATES", "yes"), "ISLAND_UPDATES", problems),
         update_pin=value("ISLAND_UPDATE_PIN"),

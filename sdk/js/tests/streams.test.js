@@ -93,7 +93,13 @@ test("awaiting gives the whole answer and tells the listeners", async (t) => {
     island: "Surtsey",
     model: "m",
     finishReason: "stop",
-    usage: { promptTokens: 3, completionTokens: 12, totalTokens: 15, creditsUsed: "0.000123", cachedTokens: 2 },
+    usage: {
+      promptTokens: 3,
+      completionTokens: 12,
+      totalTokens: 15,
+      creditsUsed: "0.000123",
+      cachedTokens: 2,
+    },
   });
   assert.deepEqual(told, [
     ["waiting", "", ""],

@@ -114,15 +114,13 @@ class Answer:
         self.recalled = False
         """Its beginning was relayed by another process: what readers were given there is not known exactly."""
         self.opened_at = now
-        self.items_max = items_max
-        self.size_bytes_max = size_bytes_max
+        self.items_max, self.size_bytes_max = items_max, size_bytes_max
         self.epoch = Epoch(0)
         self.island_id: IslandId | None = None
         self.texts: list[str] = []
         self.tokens: list[int] = []
-        self.size_bytes = 0
-        self.prompt_tokens = self.cached_tokens = 0
-        """The latter are those of the former that did not have to be read again."""
+        self.size_bytes = self.prompt_tokens = self.cached_tokens = 0
+        """The last are those of the prompt that did not have to be read again."""
         self.prefixes = prefixes
         """Of its prompt, that Islands may keep; none after a no, or in a process that has taken the job over."""
         self.note: Progress | None = None

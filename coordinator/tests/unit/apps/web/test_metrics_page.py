@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from html import unescape
 
 import pytest
 from archipelag_coordinator.apps.web.metrics import TITLES
@@ -75,7 +76,7 @@ async def test_a_minute_in_which_it_could_not_be_read_is_not_told_as_well(house:
 async def test_every_dashboard_has_a_page_that_leads_to_the_others(house: House, of: str) -> None:
     page = await shown(house, of)
 
-    headings = re.findall(r"<h2>([^<]*)</h2>", page)
+    headings = [unescape(one) for one in re.findall(r"<h2>([^<]*)</h2>", page)]
     assert [one.title for one in ESSENTIALS[of]] == headings[: len(ESSENTIALS[of])]
     links = re.findall(r'href="/admin/metrics\?of=(\w+)"( aria-current="page")?', page)
     assert links == [(name, ' aria-current="page"' if name == of else "") for name in TITLES]
