@@ -42,6 +42,7 @@ MAY_LACK = {
     "rustc with WASI's library": r"needs rustc with the standard library for WASI",
     "torch": r"needs torch, diffusers and transformers",
     "cosign": r"needs cosign\b",
+    "kubectl, terraform: no registry that make may use has one that reads our files": r"needs (kubectl|terraform)\b",
     "root's rights": r"(needs|only) root\b",
     "Linux, or its 32-bit doors": r"needs (Linux|x86-64)\b|only Linux\b|no 32-bit system calls",
     "namespaces and groups of its own": r"needs user namespaces\b|has no sandbox for it\b|needs more rights\b",
