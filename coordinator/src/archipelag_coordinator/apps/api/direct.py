@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Final
 
@@ -9,6 +10,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from archipelag_coordinator.apps.api.round_trip import round_trip_s
 
+HEADERS_S: Final = 20.0
+"""Whoever connects has so long to say what it wants; thousands that say nothing would else be waited for, for ever."""
 DIRECT: Final = "archipelag.direct"
 """The connection in the ASGI scope, where the server is ours."""
 
@@ -19,8 +22,32 @@ class DirectProtocol(HttpToolsProtocol):
 
     on_writable: Callable[[], None] | None = None
     """Called once when the client has read enough after `may_write` said no."""
+    headers_s: float = HEADERS_S
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect_headers()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._late is None:
+            self._expect_headers()
+
+    def _expect_headers(self) -> None:
+        self._late = self.loop.call_later(self.headers_s, self.transport.abort)
+
+    def _headers_are_here(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._headers_are_here()  # Or nobody is left to send them.
+        super().connection_lost(exc)
 
     def on_headers_complete(self) -> None:
+        self._headers_are_here()
         if self.parser.get_method() != b"HEAD":
             self.scope[DIRECT] = self  # type: ignore[typeddict-unknown-key]
         super().on_headers_complete()
