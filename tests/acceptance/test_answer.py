@@ -122,3 +122,39 @@ def test_a_job_can_be_made_read_and_its_output_fetched(network: Network) -> None
     assert "one two three" in output.text
     assert listed["data"][0]["id"] == job["id"]
     assert listed["meta"]["limit"] == 1
+
+
+@pytest.mark.real_model
+def test_a_conversation_is_begun_from_where_it_was_and_a_strangers_from_nothing(
+    network: Network,
+) -> None:
+    """The same question by somebody else is read anew, and answered with the same words."""
+    ours, theirs = (network.user(f"{who}-remembers@example.org", "10") for who in ("we", "they"))
+    turns = [
+        {"role": "system", "content": "You answer in one short sentence. " * 8},
+        *QUESTION,
+    ]
+
+    def asked(key: str, **more: object) -> tuple[str, int]:
+        with openai.OpenAI(base_url=network.openai_url, api_key=key, max_retries=0) as client:
+            answer = client.chat.completions.create(
+                model=CHAT_MODEL, messages=turns, max_tokens=12, temperature=0, extra_body=more
+            )
+        usage = answer.usage
+        assert usage is not None and usage.prompt_tokens_details is not None
+        cached = usage.prompt_tokens_details.cached_tokens
+        assert cached is not None and cached < usage.prompt_tokens
+        return answer.choices[0].message.content or "", cached
+
+    first, before = asked(ours)
+    turns += [
+        {"role": "assistant", "content": first},
+        {"role": "user", "content": "And of Italy?"},
+    ]
+    second, kept = asked(ours)
+    strangers, guessed = asked(theirs)
+    unkept, declined = asked(ours, cache_prompt=False)
+
+    assert before == 0 and kept > 50
+    assert (guessed, declined) == (0, 0)
+    assert second == strangers == unkept
