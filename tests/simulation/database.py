@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from random import Random
@@ -163,6 +163,18 @@ class _Tx:
     def __init__(self, inner: Any, session: Session) -> None:
         self._inner = inner
         self._session = session
+        self.ahead = False
+        self.lost = False
+
+    def ahead_of_disk(self) -> Callable[[], Awaitable[None]]:
+        self.ahead = True
+
+        async def on_disk() -> None:
+            await asyncio.sleep(self._session.database.rng.uniform(*STATEMENT_S))
+            if self.lost:
+                raise psycopg.OperationalError("the connection was lost; is it on disk?")
+
+        return on_disk
 
     def rely(self) -> None:
         self._inner.rely()
@@ -186,7 +198,8 @@ class PartyStore:
         database, session = self._database, await self._connect()
         store = database.store
         try:
-            yield _Tx(store._tx, session)
+            tx = _Tx(store._tx, session)
+            yield tx
             await session.statement()
             if database.lose_before and database.rng.random() < database.lose_before:
                 raise psycopg.OperationalError("the connection was lost before the commit")
@@ -208,6 +221,9 @@ class PartyStore:
             if self._party.dead:
                 await asyncio.get_running_loop().create_future()
             if database.lose_after and database.rng.random() < database.lose_after:
+                if tx.ahead:
+                    tx.lost = True
+                    return
                 raise psycopg.OperationalError("the connection was lost; was it committed?")
         await asyncio.sleep(database.rng.uniform(*STATEMENT_S))
 

@@ -178,6 +178,31 @@ async def test_only_who_wrote_or_relies_waits_for_the_disk(postgres_dsn):
         assert flusher.flushes == 2
 
 
+async def test_who_goes_ahead_of_the_disk_waits_for_it_when_it_asks(postgres_dsn, database):
+    users = [a_user(), a_user()]
+    flusher = Counting(postgres_dsn)
+    async with PostgresStore(postgres_dsn, flusher=flusher) as store:
+        await flusher.wait_ready()
+        async with store.begin() as tx:
+            on_disk = tx.ahead_of_disk()
+            await tx.users.add(users[0])
+        early = flusher.flushes
+        await on_disk()
+        assert (early, flusher.flushes) == (0, 1)
+        async with store.begin() as tx:
+            nothing = tx.ahead_of_disk()
+            assert await tx.users.get(users[0].id) == users[0]
+        await nothing()
+        assert flusher.flushes == 1
+        async with store.begin() as tx:
+            on_disk = tx.ahead_of_disk()
+            await tx.users.add(users[1])
+        for (pid,) in database.execute(FLUSHERS).fetchall():
+            database.execute("SELECT pg_terminate_backend(%s)", [pid])
+        with pytest.raises(NotDurable):
+            await on_disk()
+
+
 async def test_without_a_flusher_the_commit_waits_itself(postgres_dsn, database):
     """Before the flusher is connected, and after it is lost."""
     waits = "SELECT current_setting('synchronous_commit')"

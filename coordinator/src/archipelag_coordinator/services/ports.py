@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -300,6 +300,11 @@ class Attempts(Protocol):
     async def unfinished_of(self, island: IslandId) -> list[AttemptKey]: ...
 
 
+OnDisk = Callable[[], Awaitable[None]]
+"""Returns once a transaction that was committed is on disk. Raises what the store raises when that is not known: it
+may stand or not."""
+
+
 class Tx(Protocol):
     """One transaction: everything or nothing."""
 
@@ -343,6 +348,11 @@ class Tx(Protocol):
     def lines(self) -> LinesOfAll: ...
     @property
     def links(self) -> Links: ...
+    def ahead_of_disk(self) -> OnDisk:
+        """Leaving waits for the commit and not for the disk. What this gives is to be called afterwards, and awaited
+        before anybody outside is told of what was written; it raises as leaving would have."""
+        ...
+
     def rely(self) -> None:
         """What was read here is about to be promised to somebody outside: it must not be forgotten by a crash."""
         ...

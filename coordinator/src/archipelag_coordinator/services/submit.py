@@ -26,7 +26,7 @@ from archipelag_coordinator.errors import (
 )
 from archipelag_coordinator.services.asked import Submission, price_at_most, read_input
 from archipelag_coordinator.services.expect import check_time, check_wait, line_of
-from archipelag_coordinator.services.ports import Tx
+from archipelag_coordinator.services.ports import OnDisk, Tx
 from archipelag_coordinator.services.world import World
 
 RESERVATION_EXTRA_S = 3600.0
@@ -53,11 +53,13 @@ def _later(job: Job, _: Cargo, __: tuple[Prefix, ...]) -> Job:
 
 @dataclass(frozen=True)
 class Submitted:
-    """`fresh` is false when the same request stood already: nothing was reserved again."""
+    """`fresh` is false when the same request stood already: nothing was reserved again. `on_disk`: to be awaited before
+    anybody outside is told of a fresh one; None: that is done."""
 
     job: Job
     cargo: Cargo
     fresh: bool
+    on_disk: OnDisk | None = None
 
 
 async def submit(world: World, submission: Submission, begin: Begin = _later) -> Submitted:
@@ -77,7 +79,7 @@ async def submit(world: World, submission: Submission, begin: Begin = _later) ->
     prefixes = _prefixes(world, job, wanted)
     begun = begin(job, cargo, prefixes)
     job, attempt = (begun, None) if isinstance(begun, Job) else (begun.job, begun.attempt)
-    opened = False
+    opened, on_disk = False, None
     try:
         async with world.store.begin() as tx:
             if submission.job_id is not None and not await tx.batches.claim(submission.job_id):
@@ -97,6 +99,8 @@ async def submit(world: World, submission: Submission, begin: Begin = _later) ->
                 tx.rely()  # Whoever sends it again may be answered by another process than the one that took it.
                 return await _joined(tx, submission, standing, cargo)
             if attempt is not None:
+                # It is sent to its Island while the disk takes it.
+                on_disk = tx.ahead_of_disk()
                 await tx.attempts.add(attempt)
             if named:
                 await _pin(tx, job, named, now)
@@ -126,7 +130,7 @@ async def submit(world: World, submission: Submission, begin: Begin = _later) ->
     world.demand.asked(cargo.slug, world.clock.monotonic())
     world.tally.took(cargo.slug)
     world.traces.keep(job.id)
-    return Submitted(job, cargo, fresh=True)
+    return Submitted(job, cargo, fresh=True, on_disk=on_disk)
 
 
 def _job(

@@ -4,17 +4,44 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from archipelag_contracts.ids import Epoch, JobId, RelayId
 
 from archipelag_coordinator.domain.attempt import AttemptStatus
 from archipelag_coordinator.domain.job import JobStatus
-from archipelag_coordinator.services.ports import Store
-from archipelag_coordinator.testing.builders import HOME, an_attempt, an_id
+from archipelag_coordinator.services.ports import OnDisk, Store
+from archipelag_coordinator.testing.builders import HOME, a_job, an_attempt, an_id
 from archipelag_coordinator.testing.check_work import Scene
 from archipelag_coordinator.testing.fakes import START
 
 
 class CheckHomes:
+    async def test_what_goes_ahead_of_the_disk_stands_or_was_never_there(
+        self, store: Store
+    ) -> None:
+        scene = await Scene.of(store)
+        kept, dropped = (a_job(scene.user, key=scene.key, cargo=scene.cargo) for _ in range(2))
+        async with store.begin() as tx:
+            on_disk = tx.ahead_of_disk()
+            await tx.jobs.add(kept)
+        await on_disk()
+
+        async def fail() -> None:
+            async with store.begin() as tx:
+                waits.append(tx.ahead_of_disk())
+                await tx.jobs.add(dropped)
+                raise ZeroDivisionError
+
+        waits: list[OnDisk] = []
+        with pytest.raises(ZeroDivisionError):
+            await fail()
+        await waits[0]()
+
+        async with store.begin() as tx:
+            found = [await tx.jobs.get(job.id) for job in (kept, dropped)]
+
+        assert found == [kept, None]
+
     async def test_a_job_changes_its_home_once_and_never_after_its_end(self, store: Store) -> None:
         scene = await Scene.of(store)
         job, ended = await scene.job(), await scene.job(status=JobStatus.FAILED)

@@ -16,7 +16,7 @@ from archipelag_coordinator.domain.health import Seen
 from archipelag_coordinator.domain.island import MOVES, Glance, Island, IslandStatus, PairingCode
 from archipelag_coordinator.domain.link import Link
 from archipelag_coordinator.errors import Conflict, IllegalMove, NotFound, PairingRefused
-from archipelag_coordinator.services.ports import Admission
+from archipelag_coordinator.services.ports import Admission, OnDisk
 from archipelag_coordinator.testing.memory_batches import MemoryBatches
 from archipelag_coordinator.testing.memory_cargos import MemoryCargos
 from archipelag_coordinator.testing.memory_conversations import MemoryConversations
@@ -207,6 +207,14 @@ class MemoryTx:
         self.sums = MemorySums(state)
         self.lines = MemoryLines(state)
         self.links = MemoryLinks(state)
+
+    def ahead_of_disk(self) -> OnDisk:
+        """There is none."""
+
+        async def at_once() -> None:
+            await asyncio.sleep(0)
+
+        return at_once
 
     def rely(self) -> None:
         """Memory forgets everything or nothing."""

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import psycopg
@@ -38,7 +39,7 @@ from archipelag_coordinator.adapters.postgres.sums import PostgresSums
 from archipelag_coordinator.adapters.postgres.usage import PostgresUsages
 from archipelag_coordinator.adapters.postgres.users import PostgresKeys, PostgresUsers
 from archipelag_coordinator.errors import Conflict
-from archipelag_coordinator.services.ports import Admission
+from archipelag_coordinator.services.ports import Admission, OnDisk
 
 log = logging.getLogger(__name__)
 
@@ -67,11 +68,24 @@ COMMIT: Final = b"SELECT pg_current_xact_id_if_assigned() IS NOT NULL AS wrote; 
 COMMIT_TO_DISK: Final = b"SET LOCAL synchronous_commit TO DEFAULT; " + COMMIT
 
 
+class _OnDisk:
+    """Waits for one commit that was not waited for when it was made."""
+
+    def __init__(self) -> None:
+        self.flush: OnDisk | None = None
+        """None: it was made on disk, or wrote nothing."""
+
+    async def __call__(self) -> None:
+        if self.flush is not None:
+            await self.flush()
+
+
 class PostgresTx:
     """Every noun's rows, over one transaction."""
 
     def __init__(self, connection: Connection) -> None:
         self.relied_upon = False
+        self.ahead: _OnDisk | None = None
         self.connection = connection
         self.users = PostgresUsers(connection)
         self.keys = PostgresKeys(connection)
@@ -93,6 +107,10 @@ class PostgresTx:
         self.sums = PostgresSums(connection)
         self.lines = PostgresLines(connection)
         self.links = PostgresLinks(connection)
+
+    def ahead_of_disk(self) -> OnDisk:
+        self.ahead = _OnDisk()
+        return self.ahead
 
     def rely(self) -> None:
         """Leaving waits for the disk although nothing was written."""
@@ -169,9 +187,13 @@ class PostgresStore:
             # The database's own guard said no, below ours: keys that stand, references that do not.
             constraint = error.diag.constraint_name or type(error).__name__
             raise Conflict(f"the database refused this: {constraint}") from error
-        if unsure is not None:
-            # Neither a lock nor a connection is held while waiting.
+        if unsure is None:
+            return
+        # Neither a lock nor a connection is held while waiting.
+        if tx.ahead is None:
             await self._flusher.flush(unsure)
+        else:
+            tx.ahead.flush = partial(self._flusher.flush, unsure)
 
     async def _commit(self, connection: StoreConnection, tx: PostgresTx) -> Witness | None:
         """Commits, and names the witness by whom the commit is still to be brought to disk, if it must be."""

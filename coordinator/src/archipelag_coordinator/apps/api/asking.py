@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
@@ -86,23 +87,46 @@ async def make_job(world: World, submission: Submission) -> Submitted:
     finally:
         if isinstance(first, Given) and not fresh:
             unplace(world, first)
-    world.answers.remember(submitted.job)
     if not fresh:
+        world.answers.remember(submitted.job)
         return submitted
+    given = first if isinstance(first, Given) else None
+    sending = None if given is None else await _send(world, submitted, given)
+    world.answers.remember(submitted.job)
     if submitted.job.waiting_for:
         # What became free in the meantime is given to whoever has the turn.
         if may_have_room(world, submitted.job):
             world.nudge()
         return submitted
     try:
-        given = first if isinstance(first, Given) else None
-        job = await dispatch(world, submitted.job.id, given)
+        job = await (sending or dispatch(world, submitted.job.id))
     except BaseException:
         if submission.interactive:
             # The client will not learn of this job: the same as if its reader had left.
             (await watch(world, submitted.job.id)).close()
         raise
     return Submitted(job, submitted.cargo, fresh=True)
+
+
+async def _send(world: World, submitted: Submitted, first: Given) -> asyncio.Task[Job]:
+    """Sends the first attempt to its Island while the disk takes the job; returns once the disk has it, so that nobody
+    outside is told before. Where that is not known, the job may stand or not: who looks after this Coordinator's jobs
+    finds one that stands, and an Island that has one that does not is told at its next heartbeat."""
+    job_id, attempt = submitted.job.id, first.attempt
+    sending = asyncio.create_task(dispatch(world, job_id, first), name=f"send {job_id}")
+    try:
+        if submitted.on_disk is not None:
+            await submitted.on_disk()
+    except BaseException:
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        world.relay.close(attempt.island_id, job_id, attempt.epoch)
+        answer = world.answers.get(job_id)
+        if answer is None or (answer.epoch <= attempt.epoch and not answer.interrupted):
+            unplace(world, first)
+        world.answers.drop(job_id)
+        raise
+    return sending
 
 
 async def ask(world: World, submission: Submission) -> Asked:
