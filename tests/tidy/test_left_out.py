@@ -24,7 +24,7 @@ def test_with_an_engine():
     pytest.importorskip("no_such_engine", reason="needs the Cargos' engines")
 
 def test_with_a_tool_of_nobodys_list():
-    pytest.skip("needs kubectl: it lays patches over")
+    pytest.skip("needs nginx: it serves the pages")
 
 def test_by_root():
     pytest.skip("needs root: makes control groups")

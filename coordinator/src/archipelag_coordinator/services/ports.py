@@ -21,7 +21,6 @@ from archipelag_contracts.ids import (
     UserId,
 )
 
-from archipelag_coordinator.domain.answer import Answer
 from archipelag_coordinator.domain.attempt import Attempt
 from archipelag_coordinator.domain.conversation import ConversationId
 from archipelag_coordinator.domain.file import BlobId, Input
@@ -483,21 +482,4 @@ class IslandBus(Protocol):
     async def keys_changed(self) -> None: ...
     async def catalogue_changed(self, version: int) -> None:
         """Tells all Islands that a newer document stands, so that they ask for it at once."""
-        ...
-
-
-class ChunkRelay(Protocol):
-    """Hands the chunks of exactly one (Island, job, epoch) to an Answer; everything else is refused and counted."""
-
-    def open(
-        self, answer: Answer, island: IslandId, epoch: Epoch, relay: RelayId | None = None
-    ) -> None:
-        """`relay`: the process that the Island sends to, where it is another one. What was said before is then looked
-        up first, from the answer's next position on."""
-        ...
-
-    def is_open(self, island: IslandId, job: JobId, epoch: Epoch) -> bool: ...
-    def close(self, island: IslandId, job: JobId, epoch: Epoch) -> None: ...
-    async def hears(self) -> bool:
-        """Whether the broker answers: silence of Islands means nothing while we are deaf ourselves."""
         ...

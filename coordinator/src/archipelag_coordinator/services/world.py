@@ -22,7 +22,6 @@ from archipelag_coordinator.domain.place_tokens import PlaceTokens
 from archipelag_coordinator.domain.policy import Policy
 from archipelag_coordinator.domain.tally import Tally
 from archipelag_coordinator.services.ports import (
-    ChunkRelay,
     Door,
     Ids,
     IslandBus,
@@ -32,6 +31,7 @@ from archipelag_coordinator.services.ports_of_cargos import CatalogueSigner
 from archipelag_coordinator.services.ports_of_figures import Figures, NoFigures
 from archipelag_coordinator.services.ports_of_files import Blobs
 from archipelag_coordinator.services.ports_of_people import IdentityProvider, Mail, Mailbox
+from archipelag_coordinator.services.ports_of_relay import ChunkRelay
 from archipelag_coordinator.services.ports_of_traces import NoTraces, Traces
 from archipelag_coordinator.services.ports_of_trust import Broker
 
