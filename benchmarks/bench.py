@@ -1,6 +1,6 @@
 """Runs the benchmarks one after another and shows one table for every path: our figure, the peer's and the limit.
 
-    make bench                                    # all, about a quarter of an hour on two quiet cores
+    make bench                                    # all, about 17 minutes on two quiet cores
     make bench ARGS=--quick                       # all, each for a moment: whether they run, not what they say
     make bench ARGS="ledger placement"            # some
     make bench ARGS="--against artifacts/bench/OLD.json"
@@ -42,7 +42,7 @@ BENCHMARKS: Final = (
     Benchmark("ledger", 30, 14, quick="--seconds 0.3", whole="--seconds 2.5"),
     Benchmark("placement", 20, 4, quick="--jobs 8"),
     Benchmark("heartbeats", 110, 30, quick=FEW, whole="--seconds 15"),
-    Benchmark("prefixes", 110, 25, quick="--turns 2 --question 60 --answer 12"),
+    Benchmark("prefixes", 45, 25, quick="--turns 2 --question 60 --answer 12", whole="--turns 3"),
     Benchmark("runtimes", 50, 14, quick="--times 1"),
     Benchmark("wasm_cargos", 15, 7, quick="--runs 5"),
     Benchmark("items", 10, 4, quick="--turns 1"),
@@ -52,10 +52,9 @@ BENCHMARKS: Final = (
     Benchmark("cargos", 20, 7, quick="--turns 1"),
     Benchmark("nearby", 110, 25, quick="--loads 0.5 --seconds 1 --rounds 1 --warm 3"),
     Benchmark("local_first", 15, 2, quick="--jobs 200", states=False),
-    Benchmark("conversations", 110, 6, quick="--islands 70 --talks 30", states=False),
     Benchmark("waits", 20, 1, quick="--loads 1.2 --seeds 1 --lasts 4", states=False),
 )
-BY_HAND: Final = ("assignment_transport", "llm_bit_equality")
+BY_HAND: Final = ("assignment_transport", "conversations", "lines", "llm_bit_equality")
 """They answer a question of a decision record, when it is asked anew."""
 
 

@@ -16,7 +16,7 @@ import pytest
         "archipelag_coordinator --help",
         "archipelag_coordinator keys init --state-dir state",
         "archipelag_island --help",
-        "archipelag_island status --once",
+        "archipelag_island status --help",
         "archipelag_island doctor",
         "archipelag.cli --help",
         "archipelag.cli completion bash",

@@ -121,5 +121,5 @@ def test_all_of_it_fits_into_about_a_quarter_of_an_hour_as_expected(
 ) -> None:
     benchmarks = programs["bench"].BENCHMARKS
 
-    assert sum(one.seconds for one in benchmarks) <= 16 * 60
-    assert sum(one.quick_s for one in benchmarks) <= 3.5 * 60
+    assert sum(one.seconds for one in benchmarks) <= 17 * 60
+    assert sum(one.quick_s for one in benchmarks) <= 4 * 60

@@ -112,12 +112,12 @@ def outbox_sent_before_commit() -> list[Swap]:
     heard = dispatch._listen
     line = "await tx.attempts.add(attempt)"
     give = _without(
-        dispatch._give,
+        dispatch._store_next,
         (line, f"{line}\n        await SEND_EARLY(world, _Given(started, attempt, cargo, answer))"),
     )
     give.__globals__["SEND_EARLY"] = send
     return [
-        (dispatch, "_give", give),
+        (dispatch, "_store_next", give),
         (dispatch, "_listen", listen),
         (NatsIslandBus, "assign", assign_once),
     ]
@@ -131,8 +131,8 @@ def report_of_anybody_settles() -> list[Swap]:
 
 def requeue_forgets_what_was_accepted() -> list[Swap]:
     """The next Island begins at position 0 again."""
-    give = _without(dispatch._give, ("begin = Position(answer.next)", "begin = Position(0)"))
-    return [(dispatch, "_give", give)]
+    give = _without(dispatch._store_next, ("begin = Position(answer.next)", "begin = Position(0)"))
+    return [(dispatch, "_store_next", give)]
 
 
 def both_islands_are_paid_for_the_same_positions() -> list[Swap]:

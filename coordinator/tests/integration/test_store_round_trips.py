@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -120,7 +121,7 @@ async def test_taking_a_job_and_giving_it_away_are_four_round_trips(store: Postg
     wanted = scene.submission(user=user, key=key)
 
     async with listened_to(store) as spoken:
-        done = await submit(world, wanted, lambda job, cargo: place_first(world, job, cargo))
+        done = await submit(world, wanted, partial(place_first, world))
 
     async with store.begin() as tx:
         assert len(await tx.attempts.of_job(done.job.id)) == 1

@@ -103,7 +103,7 @@ async def inside() -> AsyncIterator[Inside]:
 
 async def until_it_speaks(process: ConfinedProcess) -> None:
     async with asyncio.timeout(PATIENCE_S):
-        while not process._words._lines:  # noqa: ASYNC110
+        while not process.words._lines:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
@@ -214,7 +214,7 @@ async def test_forks_end_at_the_tiers_and_all_end_with_the_cargo(inside: Inside)
 
     await process.stop(0)
 
-    made, why = json.loads(process._words._lines[0])
+    made, why = json.loads(process.words._lines[0])
     assert why == "EAGAIN" and made <= SMALL.pids
     assert len(living) > made
     assert [pid for pid in living if alive(pid)] == []

@@ -73,7 +73,11 @@ test(`chats, cut ${CUTS} times`, async (t) => {
       jobs.add(piece.jobId);
     }
     assert.equal(text, whole.get(n % 8).text);
-    assert.deepEqual(stream.usage, whole.get(n % 8).usage);
+    // How much an Island remembered of the prompt is its own, and what it costs is the same.
+    assert.deepEqual(
+      { ...stream.usage, cachedTokens: 0 },
+      { ...whole.get(n % 8).usage, cachedTokens: 0 },
+    );
     assert.equal(jobs.size, 1, "nothing was run again");
     return stream.usage?.creditsUsed;
   });
