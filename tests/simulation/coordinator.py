@@ -164,7 +164,9 @@ class SimCoordinator:
             name=str(self.home),
         )
         connection = Connection([URL], who, on_connected=make_streams)
-        relay = self.relay = NatsChunkRelay(self.home, self.clock, StreamReplay(connection))
+        relay = self.relay = NatsChunkRelay(
+            self.home, self.clock, StreamReplay(connection, self.clock)
+        )
         heard: list[PresenceOnLine] = []
         claims = replace(who, name=f"{self.home} claims")
         system = Connection([URL], claims, on_lost=partial(_unsure, heard))
