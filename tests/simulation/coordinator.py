@@ -164,7 +164,8 @@ class SimCoordinator:
             name=str(self.home),
         )
         connection = Connection([URL], who, on_connected=make_streams)
-        relay = self.relay = NatsChunkRelay(self.home, self.clock, StreamReplay(connection))
+        kept = StreamReplay(connection, self.clock)
+        relay = self.relay = NatsChunkRelay(self.home, self.clock, kept)
         heard: list[PresenceOnLine] = []
         claims = replace(who, name=f"{self.home} claims")
         system = Connection([URL], claims, on_lost=partial(_unsure, heard))

@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections import deque
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from simulation.network import NOBODY
@@ -153,6 +152,9 @@ class JetStream:
             self._acked(words, payload)
             return
         match words[2:]:
+            case ["STREAM", "INFO", name]:
+                kept = self.streams.get(name)
+                self._say(reply, {"state": {"last_seq": kept.last if kept else 0}})
             case ["STREAM", "CREATE" | "UPDATE", name]:
                 config = json.loads(payload)
                 if name not in self.streams:
@@ -278,9 +280,6 @@ class JetStream:
         stream.forget_old(asyncio.get_running_loop().time())
         wanted, first = asked["next_by_subj"], asked.get("seq") or 1
         found = [s for s in stream.by_subject.get(wanted, ()) if s >= first]
-        if "start_time" in asked:
-            since = (datetime.fromisoformat(asked["start_time"]) - START).total_seconds()
-            found = [s for s in found if stream.messages[s].at >= since]
         if not found:
             self._status(reply, "404", "Message Not Found")
             return

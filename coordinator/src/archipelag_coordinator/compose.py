@@ -171,7 +171,7 @@ async def _open(settings: Settings) -> AsyncIterator[Parts]:
         greet = partial(_make_streams, settings, home)
         connection = Connection(urls, who, on_connected=greet, on_lost=door.forget)
         broker = NatsBroker(keys, urls, home, clock)
-        relay = NatsChunkRelay(home, clock, StreamReplay(connection))
+        relay = NatsChunkRelay(home, clock, StreamReplay(connection, clock))
         wire = Wire(urls, who)
         for line in (connection, broker, wire):
             await line.open()

@@ -263,6 +263,9 @@ class FakeChunkRelay:
     def is_open(self, island: IslandId, job: JobId, epoch: Epoch) -> bool:
         return (island, job, epoch) in self.open_for
 
+    async def keep_place(self) -> None:
+        """Everything is found anyway."""
+
     async def hears(self) -> bool:
         return not self.deaf
 

@@ -229,7 +229,9 @@ async def test_what_the_broker_says_for_an_island_does_no_harm(
     """The broker acknowledges a report wherever the report says, so an Island can place that one text anywhere."""
     hostile = await fabric.host().connect()
     victim = await fabric.host().connect()
-    relay = NatsChunkRelay(fabric.relay, SystemClock(), StreamReplay(fabric.connection))
+    relay = NatsChunkRelay(
+        fabric.relay, SystemClock(), StreamReplay(fabric.connection, SystemClock())
+    )
     relay.attach(fabric.wire)
     answer = Answer(JOB, items_max=9, size_bytes_max=99, now=0.0)
     answer.begin(Epoch(1), 0.0)

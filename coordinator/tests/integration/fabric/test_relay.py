@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,13 +16,16 @@ from archipelag_coordinator.adapters.nats.replay import StreamReplay
 from archipelag_coordinator.clock import SystemClock
 from archipelag_coordinator.domain.answer import Answer
 from archipelag_coordinator.domain.attempt import Cause
+from archipelag_embedded.fixtures import PATIENCE_S
 
 JOB = JobId("job_00000000000000000000000001")
 
 
 @pytest.fixture
 async def relay(fabric: Any) -> AsyncIterator[NatsChunkRelay]:
-    one = NatsChunkRelay(fabric.relay, SystemClock(), StreamReplay(fabric.connection))
+    one = NatsChunkRelay(
+        fabric.relay, SystemClock(), StreamReplay(fabric.connection, SystemClock())
+    )
     one.attach(fabric.wire)
     await fabric.wire.flush()
     yield one
@@ -107,7 +109,7 @@ async def test_what_was_said_while_the_wire_was_cut_is_fetched(
     assert answer.attempt_end is not None and answer.attempt_end.cause is Cause.COMPLETED
 
 
-async def test_what_was_said_is_read_in_batches_and_since_a_moment(fabric: Any) -> None:
+async def test_what_was_said_is_read_in_batches_and_from_a_place_that_was_kept(fabric: Any) -> None:
     host = await fabric.host().connect()
     subject = subjects.out(host.id, fabric.relay, JOB, Epoch(1))
     other = subjects.out(host.id, fabric.relay, JobId(JOB[:-1] + "2"), Epoch(1))
@@ -115,23 +117,24 @@ async def test_what_was_said_is_read_in_batches_and_since_a_moment(fabric: Any) 
         await host.nc.publish(subject, chunk(n, "x"))
         await host.nc.publish(other, chunk(n, "y"))
     await host.settle()
-    await asyncio.sleep(0.5)
-    since = datetime.now(UTC) - timedelta(seconds=0.25)
+    replay = StreamReplay(fabric.connection, SystemClock())
+    unknown = replay.place(0.0)
+    async with asyncio.timeout(PATIENCE_S):
+        while (replay.place(0.0) or 0) < 1200:  # The stream takes in what the broker has.
+            await replay.keep_place()
     for n in range(600, 603):
         await host.nc.publish(subject, chunk(n, "x"))
     await host.settle()
-    replay = StreamReplay(fabric.connection)
 
-    async def read(**asked: Any) -> list[int]:
-        return [Chunk.FromString(data).first async for _, data in replay.chunks(subject, **asked)]
+    async def read(after: int) -> list[int]:
+        return [Chunk.FromString(data).first async for _, data in replay.chunks(subject, after)]
 
-    every = await read()
-    late = await read(since=since)
-    never = await read(since=datetime.now(UTC) + timedelta(hours=1))
-
-    assert every == list(range(603))
-    assert late == [600, 601, 602]
-    assert never == []
+    place = replay.place(0.0)
+    assert place is not None and unknown is None and replay.place(3600.0) is None
+    async with asyncio.timeout(PATIENCE_S):
+        while await read(place) != [600, 601, 602]:
+            pass
+    assert await read(0) == list(range(603))
 
 
 async def test_a_gap_that_nobody_can_fill_ends_the_attempt_and_blames_nobody(

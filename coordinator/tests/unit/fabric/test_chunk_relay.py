@@ -55,17 +55,20 @@ class Kept:
         """What comes into the stream after the first look."""
         self.given: list[int] = []
         self.away = False
-        self.before_tail = 0
+        self.before_tail: int | None = None
         """So many of them are older than what is read of a stream that was taken over."""
 
-    async def chunks(
-        self, subject: str, after: int = 0, since: datetime | None = None
-    ) -> AsyncIterator[tuple[int, bytes]]:
+    async def keep_place(self) -> None:
+        """It is set by hand."""
+
+    def place(self, before_s: float) -> int | None:
+        assert before_s == chunk_relay.TAIL_S
+        return self.before_tail
+
+    async def chunks(self, subject: str, after: int = 0) -> AsyncIterator[tuple[int, bytes]]:
         assert subject == subjects.out(ISLAND, self.home, JOB, Epoch(1))
         if self.away:
             raise nats.errors.TimeoutError
-        if since is not None:
-            after = max(after, self.before_tail)
         for number, message in enumerate(self.messages[after:], start=after + 1):
             await asyncio.sleep(0)
             self.given.append(number)
@@ -283,6 +286,7 @@ async def test_who_listens_in_on_another_process_reads_each_message_of_the_strea
 @pytest.mark.parametrize(
     ("before_tail", "read"),
     [
+        (None, [1, 2, 3, 4, 5]),
         (2, [3, 4, 5]),  # What the database has ends within what is read again.
         (0, [1, 2, 3, 4, 5]),
         (3, [4, 1, 2, 3, 4, 5]),  # It ends before: all is read.
@@ -291,7 +295,7 @@ async def test_who_listens_in_on_another_process_reads_each_message_of_the_strea
     ],
 )
 async def test_of_a_stream_that_was_taken_over_the_tail_is_read_and_all_of_it_where_that_does_not_fit(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, before_tail: int, read: list[int]
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, before_tail: int | None, read: list[int]
 ) -> None:
     monkeypatch.setattr(chunk_relay, "SETTLE_S", 0.0)
     bench.relay._wire = Ears()  # type: ignore[assignment]

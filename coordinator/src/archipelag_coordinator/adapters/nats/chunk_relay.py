@@ -7,7 +7,6 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any, Final
 
 import nats.errors
@@ -164,6 +163,11 @@ class NatsChunkRelay:
         foreign = self._elsewhere.pop((island, job, epoch), None)
         if foreign is not None and self._wire is not None:
             self._wire.unsubscribe(foreign.decode())
+
+    async def keep_place(self) -> None:
+        """Raises nats.errors.Error, OSError."""
+        if self._wire is not None and self._wire.connected:
+            await self._replay.keep_place()
 
     async def hears(self) -> bool:
         wire = self._wire
@@ -344,7 +348,7 @@ class NatsChunkRelay:
         except (OSError, TimeoutError) as error:
             log.warning("listening_in_unsure subject=%r error=%r", line.subject, error)
         # What an answer has from the database lacks a second or two.
-        since = self._clock.now() - timedelta(seconds=TAIL_S) if line.answer.next else None
+        since = self._replay.place(TAIL_S) if line.answer.next else None
         seen = await self._refill(line, since=since)
         await asyncio.sleep(SETTLE_S)
         if self._open(line) and line.held is None:
@@ -357,10 +361,10 @@ class NatsChunkRelay:
                 line.held, line.held_bytes = deque(), 0
                 self._start(self._refill(line))
 
-    async def _refill(self, line: _Line, seen: int = 0, since: datetime | None = None) -> int:
+    async def _refill(self, line: _Line, seen: int = 0, since: int | None = None) -> int:
         """Takes what the stream kept after its message `seen`, then what has arrived in the meantime; a gap that is
-        left is bad output. `since`: looks no further back than that, unless what is found then does not fit. Returns
-        the number of the last message that it saw in the stream."""
+        left is bad output. `since`: looks no further back than that message, unless what is found then does not fit.
+        Returns the number of the last message that it saw in the stream."""
         async with self._repairing:
             if line.held is None:
                 # Not while it waited for its turn: nothing is known to be missing.
@@ -387,12 +391,11 @@ class NatsChunkRelay:
         self.counts.repaired += 1
         return seen
 
-    async def _reread(
-        self, line: _Line, seen: int, since: datetime | None = None
-    ) -> tuple[bool, int]:
+    async def _reread(self, line: _Line, seen: int, since: int | None = None) -> tuple[bool, int]:
         """False, and nothing taken: what came `since` then does not follow on what is there, or says nothing of it."""
         fits = since is None
-        async for number, payload in self._replay.chunks(line.subject.decode(), seen, since):
+        after = seen if since is None else max(seen, since)
+        async for number, payload in self._replay.chunks(line.subject.decode(), after):
             if not self._open(line):
                 return True, seen
             if not fits:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import deque
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import nats.errors
 from archipelag_contracts import streams
 from nats.aio.msg import Msg
 
 from archipelag_coordinator.adapters.nats.connection import Connection
+from archipelag_coordinator.clock import Clock
 
 log = logging.getLogger(__name__)
 
 TIMEOUT_S: Final = 2.0
 MESSAGES_MAX: Final = 100_000
 BATCH: Final = 512
+INFO: Final = f"$JS.API.STREAM.INFO.{streams.OUTPUT.name}"
+PLACES_MAX: Final = 16
+STALE_S: Final = 10.0
+"""A place that is so much older than was asked for is no use: all of a stream is read as well."""
 GET: Final = f"$JS.API.DIRECT.GET.{streams.OUTPUT.name}"
 # The broker's own words at the end of a batch: no such message; there are no more of them in this batch.
 NONE_LEFT: Final = "404"
@@ -28,27 +33,48 @@ BATCH_OVER: Final = "204"
 class Replay(Protocol):
     """Where missed chunks come from."""
 
-    def chunks(
-        self, subject: str, after: int = 0, since: datetime | None = None
-    ) -> AsyncIterator[tuple[int, bytes]]:
+    def chunks(self, subject: str, after: int = 0) -> AsyncIterator[tuple[int, bytes]]:
         """Every message on this subject that is still kept, oldest first, each with its number in the stream; with
-        `after` only those with a higher one; with `since` only those that came since then, by the broker's clock."""
+        `after` only those with a higher one."""
+        ...
+
+    async def keep_place(self) -> None:
+        """To be called every few seconds, so that `place` knows."""
+        ...
+
+    def place(self, before_s: float) -> int | None:
+        """The number of a message that came at least so many seconds ago, and not much longer; None: not known."""
         ...
 
 
 class StreamReplay:
     """Reads one attempt's subject out of the stream OUTPUT, hundreds of messages a request (NATS, ADR-31)."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, clock: Clock) -> None:
         self._connection = connection
+        self._clock = clock
+        self._places: deque[tuple[float, int]] = deque(maxlen=PLACES_MAX)
+        """When we asked, and the number of the stream's last message then. The broker could look for a time by itself
+        (ADR-31), and looks at every message of a stream in memory for that."""
 
-    async def chunks(
-        self, subject: str, after: int = 0, since: datetime | None = None
-    ) -> AsyncIterator[tuple[int, bytes]]:
+    async def keep_place(self) -> None:
+        """Raises nats.errors.Error, OSError."""
+        asked_at = self._clock.monotonic()
+        said = json.loads(await self._connection.request(INFO, b"", TIMEOUT_S))
+        last = said.get("state", {}).get("last_seq")
+        if isinstance(last, int):
+            self._places.append((asked_at, last))
+
+    def place(self, before_s: float) -> int | None:
+        until = self._clock.monotonic() - before_s
+        old = [(at, last) for at, last in self._places if at <= until]
+        if not old or old[-1][0] < until - STALE_S:
+            return None
+        return old[-1][1]
+
+    async def chunks(self, subject: str, after: int = 0) -> AsyncIterator[tuple[int, bytes]]:
         """Raises nats.errors.Error."""
-        start: dict[str, Any] = {"seq": after + 1}
-        if since is not None:
-            start = {"start_time": since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
+        start = after + 1
         for _ in range(MESSAGES_MAX // BATCH):
             batch, more = await self._batch(subject, start)
             for message in batch:
@@ -56,16 +82,16 @@ class StreamReplay:
                 yield after, message.data
             if not more:
                 return
-            start = {"seq": after + 1}
+            start = after + 1
         log.warning("replay_cut_short subject=%s", subject)
 
-    async def _batch(self, subject: str, start: dict[str, Any]) -> tuple[list[Msg], bool]:
+    async def _batch(self, subject: str, sequence: int) -> tuple[list[Msg], bool]:
         """The next messages from this place in the stream on, and whether there may be more of them."""
         client = self._connection.client
         inbox = client.new_inbox()
         answers = await client.subscribe(inbox)
         try:
-            asked = start | {"next_by_subj": subject, "batch": BATCH}
+            asked = {"seq": sequence, "next_by_subj": subject, "batch": BATCH}
             await client.publish(GET, json.dumps(asked).encode(), reply=inbox)
             found: list[Msg] = []
             while True:

@@ -95,6 +95,11 @@ async def watch_islands(world: World) -> None:
         log.warning("island_lost island=%s", island)
 
 
+async def keep_place(world: World) -> None:
+    if world.bus.connected:
+        await world.relay.keep_place()
+
+
 async def take_over(world: World) -> None:
     """Jobs of Coordinators that have not been heard from go on here."""
     while taken := await upkeep.adopt(world, adopt.AT_ONCE_MAX):
@@ -140,6 +145,7 @@ TABLE: Final = (
     Loop("cancel_left", 0.5, cancel_left),
     Loop("catch_up", 2.0, catch_up, to_the_end=True),
     Loop("keep_up", 0.5, keep_up, to_the_end=True),
+    Loop("keep_place", 2.0, keep_place),
     Loop("adopt_read", 0.5, adopt_read),
     Loop("take_up", 5.0, take_up_unknown),
     Loop("save_beats", 1.0, save_beats, to_the_end=True),
