@@ -41,7 +41,7 @@ ERROR_MAX: Final = 500
 FINISH_REASON_MAX: Final = 32
 PROMPT_TOKENS_MAX: Final = 1 << 24
 REPAIRS_MAX: Final = 16
-REPAIRS_AT_ONCE: Final = 8
+REPAIRS_AT_ONCE: Final = 32
 TAIL_S: Final = 8.0
 """What was said so lately is read again of a stream that was taken over; items are stored every second."""
 HELD_CHUNKS_MAX: Final = 8_192
@@ -341,7 +341,8 @@ class NatsChunkRelay:
 
     async def _listen_in(self, line: _Line) -> None:
         """An attempt that speaks to another process: what it has said, then what it says. A second look fetches what
-        was said before the broker had passed our subscription on to all its servers."""
+        was said before the broker had passed our subscription on to all its servers, unless more has come by then that
+        follows on: nothing is missing before that."""
         assert self._wire is not None
         try:
             await self._wire.flush()
@@ -350,8 +351,9 @@ class NatsChunkRelay:
         # What an answer has from the database lacks a second or two.
         since = self._replay.place(TAIL_S) if line.answer.next else None
         seen = await self._refill(line, since=since)
+        known = line.answer.next
         await asyncio.sleep(SETTLE_S)
-        if self._open(line) and line.held is None:
+        if self._open(line) and line.held is None and line.answer.next == known:
             await self._refill(line, seen)
 
     async def _repair_doubtful(self) -> None:
