@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import nats.errors
 import procrastinate
 import uvicorn
+from archipelag_contracts.ending import end_tasks
 from archipelag_contracts.ids import RelayId
 from archipelag_contracts.traces import Tracer, TracesMissing
 
@@ -73,7 +74,6 @@ from archipelag_coordinator.clock import SystemClock
 from archipelag_coordinator.config import Settings
 from archipelag_coordinator.domain.fleet import Fleet
 from archipelag_coordinator.domain.place_tokens import PlaceTokens
-from archipelag_coordinator.ending import end_tasks
 from archipelag_coordinator.errands import cancel_handed, leave, look_after
 from archipelag_coordinator.errors import InvalidInput
 from archipelag_coordinator.ids import SystemIds

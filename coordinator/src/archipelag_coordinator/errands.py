@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
 from typing import Any, Final
 
+from archipelag_contracts.ending import end_tasks
 from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
 
 from archipelag_coordinator.adapters.nats.broker import NatsBroker
@@ -18,7 +19,6 @@ from archipelag_coordinator.apps.islands.presence import Presence
 from archipelag_coordinator.apps.loops.runner import Runner
 from archipelag_coordinator.apps.loops.table import note_adopted
 from archipelag_coordinator.domain.attempt import Cause
-from archipelag_coordinator.ending import end_tasks
 from archipelag_coordinator.errors import CoordinatorError, StaleAttempt
 from archipelag_coordinator.services import upkeep
 from archipelag_coordinator.services.adopt import adopt_left

@@ -12,6 +12,7 @@ from functools import partial
 from random import Random
 from typing import Any, Final
 
+from archipelag_contracts.ending import end_tasks
 from archipelag_contracts.signing import SigningKey
 from archipelag_contracts.traces import Tracer, TracesMissing
 from archipelag_oci import settings as oci
@@ -253,8 +254,8 @@ class Agent:
                 task.result()
         finally:
             await control.close()
-            await end_tasks([cargos, stopping, *self._runs])
-            await end_tasks(others)
+            await end_tasks([cargos, stopping, *self._runs], CANCEL_AGAIN_S)
+            await end_tasks(others, CANCEL_AGAIN_S)
             journal.close()
 
     def _watching(self, world: World) -> dict[str, Coroutine[Any, Any, None]]:
@@ -483,13 +484,3 @@ def _registries(settings: Settings) -> oci.Settings:
 
 async def _never() -> None:
     await asyncio.Event().wait()
-
-
-async def end_tasks(tasks: list[asyncio.Task[Any]]) -> None:
-    """Cancels again what goes on: `asyncio.wait_for` (before 3.12) or a library may have swallowed it."""
-    going = set(tasks)
-    while going:
-        for task in going:
-            task.cancel()
-        _, going = await asyncio.wait(going, timeout=CANCEL_AGAIN_S)
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -13,12 +13,13 @@ from random import Random
 
 import nats.errors
 import pytest
+from archipelag_contracts.ending import end_tasks
 from archipelag_contracts.signing import SigningKey
 from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_island.adapters.enrolment import GrpcEnrolment
 from archipelag_island.adapters.identity import Home
 from archipelag_island.adapters.link import Credentials, NatsLink
-from archipelag_island.agent import end_tasks
+from archipelag_island.agent import CANCEL_AGAIN_S
 from archipelag_island.domain.capability import Capabilities
 from archipelag_island.errors import (
     AlreadyRunning,
@@ -148,7 +149,7 @@ async def run_until(link: NatsLink, *events: asyncio.Event) -> asyncio.Task[None
 
 async def end(task: asyncio.Task[None]) -> None:
     async with asyncio.timeout(PATIENCE_S):
-        await end_tasks([task])
+        await end_tasks([task], CANCEL_AGAIN_S)
 
 
 async def test_broker_knows_the_island_by_its_own_key(jwt_broker: JwtBroker) -> None:

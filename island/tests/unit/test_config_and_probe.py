@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from archipelag_contracts.ending import end_tasks
 from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_island import agent, config
 from archipelag_island.adapters import status
@@ -211,10 +212,7 @@ def test_echo_refuses(given: bytes) -> None:
         script(given, 10)
 
 
-async def test_task_that_swallows_its_cancellation_is_ended_all_the_same(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(agent, "CANCEL_AGAIN_S", 0.001)
+async def test_task_that_swallows_its_cancellation_is_ended_all_the_same() -> None:
     swallowed: list[int] = []
 
     async def stubborn() -> None:
@@ -229,7 +227,7 @@ async def test_task_that_swallows_its_cancellation_is_ended_all_the_same(
     task = asyncio.create_task(stubborn())
     await asyncio.sleep(0)
     async with asyncio.timeout(PATIENCE_S):
-        await agent.end_tasks([task])
+        await end_tasks([task], again_s=0.001)
 
     assert task.cancelled()
 

@@ -14,12 +14,12 @@ from typing import Any
 import nats.errors
 import pytest
 from archipelag_contracts import streams, subjects
+from archipelag_contracts.ending import end_tasks
 from archipelag_contracts.ids import RelayId
 from archipelag_coordinator.adapters.nats import credentials
 from archipelag_coordinator.adapters.nats.broker import BrokerUnreachable
 from archipelag_coordinator.adapters.nats.connection import Connection, make_streams
 from archipelag_coordinator.adapters.nats.reports import ReportQueue
-from archipelag_coordinator.ending import end_tasks
 from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_embedded.nats import Nats, NatsCluster
 from nats.js.errors import Error as JetStreamError

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from archipelag_contracts import streams, subjects
+from archipelag_contracts.ending import end_tasks
 from archipelag_contracts.errors import BadMessage
 from archipelag_coordinator.adapters.nats import reports
 from archipelag_coordinator.adapters.nats.reports import ReportQueue
-from archipelag_coordinator.ending import end_tasks
 from archipelag_embedded.fixtures import PATIENCE_S
 
 

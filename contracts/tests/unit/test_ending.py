@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from archipelag_coordinator.ending import end_tasks
+from archipelag_contracts.ending import end_tasks
 from archipelag_embedded.fixtures import PATIENCE_S
 
 
