@@ -19,7 +19,8 @@ from random import Random
 from statistics import mean, median, quantiles
 
 from archipelag_contracts.ids import Epoch, IslandId, JobId
-from archipelag_coordinator.domain.fleet import AttemptKey, Fleet
+from archipelag_coordinator.domain.attempt import AttemptKey
+from archipelag_coordinator.domain.fleet import Fleet
 from archipelag_coordinator.domain.island import Island, Offer
 from archipelag_coordinator.domain.placement import NEAR_EQUAL, Placement, Wanted, place, score
 from archipelag_coordinator.testing.builders import an_island

@@ -13,6 +13,8 @@ from archipelag_contracts.ids import Epoch, IslandId, JobId, Position, RelayId
 from archipelag_coordinator.domain.placement import Placement
 from archipelag_coordinator.errors import IllegalMove
 
+AttemptKey = tuple[JobId, Epoch]
+
 
 class AttemptStatus(StrEnum):
     ASSIGNED = "assigned"

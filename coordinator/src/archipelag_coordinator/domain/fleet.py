@@ -9,9 +9,10 @@ from datetime import datetime
 from itertools import islice
 from typing import Final
 
-from archipelag_contracts.ids import CargoDigest, Epoch, IslandId, JobId
+from archipelag_contracts.ids import CargoDigest, IslandId
 from archipelag_contracts.manifest import Price
 
+from archipelag_coordinator.domain.attempt import AttemptKey
 from archipelag_coordinator.domain.foresight import Foresight
 from archipelag_coordinator.domain.island import Glance, Island, IslandStatus, Offer, may_connect
 from archipelag_coordinator.domain.looking import LOOKED_MAX, look
@@ -43,8 +44,6 @@ REMEMBERING_MAX: Final = 4
 """Islands that hold a beginning of a job's prompt and are compared for it, beside those that looking finds."""
 HOLDERS_LOOKED_MAX: Final = 16
 """Among so many they are sought: some may be full or gone."""
-
-AttemptKey = tuple[JobId, Epoch]
 
 
 @dataclass

@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from archipelag_contracts.ids import Epoch, IslandId, JobId
+from archipelag_contracts.ids import IslandId
 
+from archipelag_coordinator.domain.attempt import AttemptKey
 from archipelag_coordinator.domain.prefixes import Prefix
 
 NAMES_MAX: Final = 200_000
@@ -25,8 +26,6 @@ WORD_COUNTS: Final = 2
 """An Island's word counts as so many sights."""
 WEIGHT_MIN: Final = 0.1
 """Of the newest sight, however many there were before: an Island may change."""
-
-AttemptKey = tuple[JobId, Epoch]
 
 
 @dataclass

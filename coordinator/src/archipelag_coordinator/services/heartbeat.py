@@ -9,10 +9,10 @@ from typing import Final
 
 from archipelag_contracts.ids import IslandId
 
+from archipelag_coordinator.domain.attempt import AttemptKey
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.catalogue import Document
 from archipelag_coordinator.domain.demand import recommended
-from archipelag_coordinator.domain.fleet import AttemptKey
 from archipelag_coordinator.domain.island import Beat, Island, IslandStatus
 from archipelag_coordinator.domain.pacing import next_beat_s
 from archipelag_coordinator.domain.wishes import Wishes

@@ -21,10 +21,9 @@ from archipelag_contracts.ids import (
     UserId,
 )
 
-from archipelag_coordinator.domain.attempt import Attempt
+from archipelag_coordinator.domain.attempt import Attempt, AttemptKey
 from archipelag_coordinator.domain.conversation import ConversationId
 from archipelag_coordinator.domain.file import BlobId, Input
-from archipelag_coordinator.domain.fleet import AttemptKey
 from archipelag_coordinator.domain.island import Glance, Island, PairingCode
 from archipelag_coordinator.domain.items import Items
 from archipelag_coordinator.domain.job import EVERY_JOB, Job, JobFilter

@@ -8,7 +8,7 @@ from datetime import timedelta
 from archipelag_contracts.ids import Epoch, IslandId, JobId, Position
 
 from archipelag_coordinator.domain.answer import Answer
-from archipelag_coordinator.domain.fleet import AttemptKey
+from archipelag_coordinator.domain.attempt import AttemptKey
 from archipelag_coordinator.domain.health import COORDINATOR_DEAD_S
 from archipelag_coordinator.domain.island import Island, IslandStatus
 from archipelag_coordinator.domain.pacing import INTERVALS_MAX

@@ -18,14 +18,13 @@ from archipelag_contracts.ids import (
     UserId,
 )
 
-from archipelag_coordinator.domain.attempt import Attempt
+from archipelag_coordinator.domain.attempt import Attempt, AttemptKey
 from archipelag_coordinator.domain.audit import Entry
 from archipelag_coordinator.domain.batch import Batch, Member
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.catalogue import Document
 from archipelag_coordinator.domain.conversation import Conversation, ConversationId, Message
 from archipelag_coordinator.domain.file import Blob, BlobId, File, Input
-from archipelag_coordinator.domain.fleet import AttemptKey
 from archipelag_coordinator.domain.identity import Identity
 from archipelag_coordinator.domain.island import Island, PairingCode
 from archipelag_coordinator.domain.items import Items

@@ -9,9 +9,8 @@ from datetime import datetime
 from archipelag_contracts.ids import ApiKeyId, Epoch, IslandId, JobId, Position, RelayId, UserId
 from archipelag_contracts.units import ZERO, Ucredits
 
-from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus, Cause
+from archipelag_coordinator.domain.attempt import Attempt, AttemptKey, AttemptStatus, Cause
 from archipelag_coordinator.domain.fair import in_turn
-from archipelag_coordinator.domain.fleet import AttemptKey
 from archipelag_coordinator.domain.items import Items, joined
 from archipelag_coordinator.domain.job import EVERY_JOB, Job, JobFilter, JobStatus
 from archipelag_coordinator.domain.ledger import (

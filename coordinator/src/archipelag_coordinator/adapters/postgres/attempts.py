@@ -21,8 +21,7 @@ from archipelag_coordinator.adapters.postgres.rows import (
     one,
     plain,
 )
-from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus, Cause, Usage
-from archipelag_coordinator.domain.fleet import AttemptKey
+from archipelag_coordinator.domain.attempt import Attempt, AttemptKey, AttemptStatus, Cause, Usage
 from archipelag_coordinator.domain.karma import note_of
 from archipelag_coordinator.domain.placement import Given, Obstacle, Placement, Verdict
 from archipelag_coordinator.domain.usage import usage_row

@@ -12,7 +12,7 @@ from archipelag_contracts.week import packed_hours
 
 from archipelag_coordinator.apps.islands.decode import beat_of, held_of
 from archipelag_coordinator.apps.islands.known import KnownKeys
-from archipelag_coordinator.domain.fleet import AttemptKey
+from archipelag_coordinator.domain.attempt import AttemptKey
 from archipelag_coordinator.domain.wishes import Wishes
 from archipelag_coordinator.errors import CoordinatorError
 from archipelag_coordinator.services.heartbeat import BeatAnswer, HeldCatalogue, heartbeat
