@@ -13,7 +13,7 @@ from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
 from archipelag_contracts.pb.archipelag.v1 import common_pb2
 from archipelag_contracts.pb.archipelag.v1.common_pb2 import Usage
 from archipelag_contracts.pb.archipelag.v1.job_pb2 import Chunk, End, Progress
-from archipelag_coordinator.adapters.nats import chunk_relay
+from archipelag_coordinator.adapters.nats import repairs
 from archipelag_coordinator.adapters.nats.chunk_relay import (
     CHUNKS_PER_S_MAX,
     DEAF_S,
@@ -62,7 +62,7 @@ class Kept:
         """It is set by hand."""
 
     def place(self, before_s: float) -> int | None:
-        assert before_s == chunk_relay.TAIL_S
+        assert before_s == repairs.TAIL_S
         return self.before_tail
 
     async def chunks(self, subject: str, after: int = 0) -> AsyncIterator[tuple[int, bytes]]:
@@ -100,8 +100,8 @@ class Bench:
         self.relay.heard(subject, payload)
 
     async def settle(self) -> None:
-        while self.relay._tasks:
-            await asyncio.gather(*self.relay._tasks)
+        while self.relay._repairs._tasks:
+            await asyncio.gather(*self.relay._repairs._tasks)
 
     @property
     def cause(self) -> Cause | None:
@@ -115,7 +115,7 @@ def items(first: int, *texts: str) -> Chunk:
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two looks for what is missing, everybody else has a turn."""
-    monkeypatch.setattr(chunk_relay, "LOOK_S", 0.0)
+    monkeypatch.setattr(repairs, "LOOK_S", 0.0)
 
 
 @pytest.fixture
@@ -270,7 +270,7 @@ class Ears:
 async def test_who_listens_in_on_another_process_reads_each_message_of_the_stream_once(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunk_relay, "SETTLE_S", 0.0)
+    monkeypatch.setattr(repairs, "SETTLE_S", 0.0)
     bench.relay._wire = Ears()  # type: ignore[assignment]
     bench.kept.home = OTHER_HOME
     bench.kept.messages = [items(n, text).SerializeToString() for n, text in enumerate("abc")]
@@ -297,7 +297,7 @@ async def test_who_listens_in_on_another_process_reads_each_message_of_the_strea
 async def test_of_a_stream_that_was_taken_over_the_tail_is_read_and_all_of_it_where_that_does_not_fit(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, before_tail: int | None, read: list[int]
 ) -> None:
-    monkeypatch.setattr(chunk_relay, "SETTLE_S", 0.0)
+    monkeypatch.setattr(repairs, "SETTLE_S", 0.0)
     bench.relay._wire = Ears()  # type: ignore[assignment]
     bench.kept.home, bench.kept.before_tail = OTHER_HOME, before_tail
     chunks = [items(n, text).SerializeToString() for n, text in enumerate("abcd")]
@@ -314,23 +314,23 @@ async def test_of_a_stream_that_was_taken_over_the_tail_is_read_and_all_of_it_wh
 async def test_what_comes_in_order_is_passed_on_while_the_second_look_waits_for_its_turn(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunk_relay, "SETTLE_S", 0.05)
+    monkeypatch.setattr(repairs, "SETTLE_S", 0.05)
     bench.relay._wire = Ears()  # type: ignore[assignment]
     bench.kept.home = OTHER_HOME
     bench.kept.messages = [items(0, "a").SerializeToString()]
     bench.relay.open(bench.answer, ISLAND, Epoch(1), OTHER_HOME)
     while bench.answer.texts != ["a"]:  # noqa: ASYNC110 - the look itself must go on until then
         await asyncio.sleep(0)
-    for _ in range(chunk_relay.REPAIRS_AT_ONCE):
-        await bench.relay._repairing.acquire()
+    for _ in range(repairs.REPAIRS_AT_ONCE):
+        await bench.relay._repairs._at_once.acquire()
 
     await asyncio.sleep(0.1)
     subject = subjects.out(ISLAND, OTHER_HOME, JOB, Epoch(1)).encode()
     bench.relay.heard(subject, items(1, "b").SerializeToString())
 
     assert bench.answer.texts == ["a", "b"]
-    for _ in range(chunk_relay.REPAIRS_AT_ONCE):
-        bench.relay._repairing.release()
+    for _ in range(repairs.REPAIRS_AT_ONCE):
+        bench.relay._repairs._at_once.release()
     await bench.settle()
     assert bench.answer.attempt_end is None and bench.kept.given == [1]
 
