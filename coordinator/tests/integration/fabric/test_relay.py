@@ -127,7 +127,7 @@ async def test_what_was_said_is_read_in_batches_and_from_a_place_that_was_kept(f
     await host.settle()
 
     async def read(after: int) -> list[int]:
-        return [Chunk.FromString(data).first async for _, data in replay.chunks(subject, after)]
+        return [Chunk.FromString(data).first async for _, _, data in replay.chunks(subject, after)]
 
     place = replay.place(0.0)
     assert place is not None and unknown is None and replay.place(3600.0) is None

@@ -57,22 +57,23 @@ class Kept:
         self.away = False
         self.before_tail: int | None = None
         """So many of them are older than what is read of a stream that was taken over."""
+        self.before_deaf: int | None = None
+        """And than what our connection may have lost when it ended."""
 
     async def keep_place(self) -> None:
         """It is set by hand."""
 
     def place(self, before_s: float) -> int | None:
-        assert before_s == repairs.TAIL_S
-        return self.before_tail
+        return self.before_tail if before_s == repairs.TAIL_S else self.before_deaf
 
-    async def chunks(self, subject: str, after: int = 0) -> AsyncIterator[tuple[int, bytes]]:
+    async def chunks(self, subject: str, after: int = 0) -> AsyncIterator[tuple[int, bytes, bytes]]:
         assert subject == subjects.out(ISLAND, self.home, JOB, Epoch(1))
         if self.away:
             raise nats.errors.TimeoutError
         for number, message in enumerate(self.messages[after:], start=after + 1):
             await asyncio.sleep(0)
             self.given.append(number)
-            yield number, message
+            yield number, subject.encode(), message
         self.messages += self.said_meanwhile
         self.said_meanwhile = []
 
@@ -390,6 +391,28 @@ async def test_after_a_reconnect_only_what_is_in_doubt_is_looked_up(bench: Bench
     await bench.settle()
 
     assert bench.answer.texts == ["a", "b"] and bench.cause is Cause.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("before_deaf", "read"), [(1, [2, 3]), (None, [1, 2, 3]), (2, [3, 1, 2, 3])]
+)
+async def test_after_an_outage_only_what_came_since_is_looked_up_unless_more_is_missing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, before_deaf: int | None, read: list[int]
+) -> None:
+    monkeypatch.setattr(repairs, "SETTLE_S", 0.0)
+    bench.kept.before_deaf = before_deaf
+    bench.say(items(0, "a"))
+    bench.kept.messages = [items(n, t).SerializeToString() for n, t in enumerate("abc")]
+
+    bench.relay.deafened()
+    bench.kept.before_deaf = (
+        3  # Broken off again before it was whole: what counts is when it began.
+    )
+    bench.relay.deafened()
+    bench.relay.interrupted()
+    await bench.settle()
+
+    assert bench.answer.texts == ["a", "b", "c"] and bench.kept.given == read
 
 
 async def test_while_we_are_deaf_silence_is_not_the_islands(bench: Bench) -> None:

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 
 from archipelag_coordinator.adapters.nats.causes import cause_of, usage_of
 from archipelag_coordinator.adapters.nats.line import Counts, Line
-from archipelag_coordinator.adapters.nats.repairs import Repairs
+from archipelag_coordinator.adapters.nats.repairs import UNSURE_S, Repairs
 from archipelag_coordinator.adapters.nats.replay import Replay
 from archipelag_coordinator.adapters.nats.text import plain
 from archipelag_coordinator.adapters.nats.wire import Wire
@@ -93,19 +93,24 @@ class NatsChunkRelay:
         wire.on_gap = self.interrupted
 
     def open(
-        self, answer: Answer, island: IslandId, epoch: Epoch, relay: RelayId | None = None
+        self,
+        answer: Answer,
+        island: IslandId,
+        epoch: Epoch,
+        relay: RelayId | None = None,
+        since: int | None = None,
     ) -> None:
         assert answer.epoch == epoch
         self.close(island, answer.job_id, epoch)
         sender = relay or self._home
         subject = subjects.out(island, sender, answer.job_id, epoch).encode()
         now = self._clock.monotonic()
-        line = self._lines[subject] = Line(subject, answer, island, epoch, second=now)
+        line = self._lines[subject] = Line(subject, answer, island, sender, epoch, now)
         if sender != self._home:
             assert self._wire is not None, "attach a wire first"
             self._elsewhere[island, answer.job_id, epoch] = subject
             self._wire.subscribe(subject.decode(), self.heard)
-            self._repairs.listen_in(line, self._wire)
+            self._repairs.listen_in(line, self._wire, since)
 
     def is_open(self, island: IslandId, job: JobId, epoch: Epoch) -> bool:
         return self._subject(island, job, epoch) in self._lines
@@ -120,6 +125,9 @@ class NatsChunkRelay:
         """Raises nats.errors.Error, OSError."""
         if self._wire is not None and self._wire.connected:
             await self._replay.keep_place()
+
+    def place(self) -> int | None:
+        return self._replay.place(UNSURE_S)
 
     async def hears(self) -> bool:
         wire = self._wire
@@ -165,6 +173,7 @@ class NatsChunkRelay:
         until = self._clock.monotonic() + DEAF_S
         for line in self._lines.values():
             line.answer.heard_at = max(line.answer.heard_at, until)
+        self._repairs.deafened()
 
     def interrupted(self) -> None:
         """The connection was away for a while: whatever was said then may be missing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from archipelag_contracts.ids import Epoch, IslandId
+from archipelag_contracts.ids import Epoch, IslandId, RelayId
 from archipelag_contracts.pb.archipelag.v1 import job_pb2 as pb
 from google.protobuf.message import DecodeError
 
@@ -21,6 +21,8 @@ class Line:
     subject: bytes
     answer: Answer
     island: IslandId
+    relay: RelayId
+    """The process that its Island sends to."""
     epoch: Epoch
     second: float
     """When the running second of the rate limit began."""

@@ -6,12 +6,14 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 import nats.errors
 
 from archipelag_coordinator.adapters.nats.line import Counts, Line, follows_on
 from archipelag_coordinator.adapters.nats.replay import Replay
+from archipelag_coordinator.adapters.nats.tails import Tails
 from archipelag_coordinator.adapters.nats.wire import Wire
 from archipelag_coordinator.clock import Clock
 from archipelag_coordinator.domain.attempt import Cause
@@ -28,6 +30,10 @@ HELD_BYTES_MAX: Final = 4 << 20
 SETTLE_S: Final = 0.3
 LOOK_S: Final = 0.25
 LOOKS_MAX: Final = 24
+UNSURE_S: Final = 1.0
+"""What was said so long before a connection ended may not have come through it any more."""
+AWAY: Final = (nats.errors.Error, OSError, TimeoutError)
+"""What reading the stream raises when the broker is away."""
 
 
 class Take(Protocol):
@@ -60,17 +66,27 @@ class Repairs:
         self._counts = counts
         self._take = take
         self._wrong = wrong
+        self._tails = Tails(replay, self._take_kept, self._start)
+        self._whole_until: int | None = None
+        """The stream's message before which nothing is missing of what goes on; None: as far as is known, ever."""
         self._at_once = asyncio.Semaphore(REPAIRS_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def listen_in(self, line: Line, wire: Wire) -> None:
-        """An attempt that speaks to another process: what it has said, then what it says; that waits meanwhile."""
+    def listen_in(self, line: Line, wire: Wire, since: int | None) -> None:
+        """An attempt that speaks to another process: what it has said, then what it says; that waits meanwhile.
+        `since`: its answer lacks nothing that was said before that message of the stream; None: not known."""
         line.held, line.held_bytes = deque(), 0
-        self._start(self._listen_in(line, wire))
+        self._start(self._listen_in(line, wire, since))
+
+    def deafened(self) -> None:
+        """From now on something may be missing."""
+        if self._whole_until is None:
+            self._whole_until = self._replay.place(UNSURE_S)
 
     def look_for_doubtful(self) -> None:
         """Attempts that may have missed something, and that have not gone on by themselves a moment later."""
-        self._start(self._doubtful())
+        self._start(self._doubtful(self._whole_until))
+        self._whole_until = None
 
     async def stop(self) -> None:
         for task in tuple(self._tasks):
@@ -97,7 +113,7 @@ class Repairs:
         self._start(self._refill(line))
         return None
 
-    async def _listen_in(self, line: Line, wire: Wire) -> None:
+    async def _listen_in(self, line: Line, wire: Wire, since: int | None) -> None:
         """A second look fetches what was said before the broker had passed our subscription on to all its servers,
         unless more has come by then that follows on: nothing is missing before that."""
         try:
@@ -105,34 +121,30 @@ class Repairs:
         except (OSError, TimeoutError) as error:
             log.warning("listening_in_unsure subject=%r error=%r", line.subject, error)
         # What an answer has from the database lacks a second or two.
-        since = self._replay.place(TAIL_S) if line.answer.next else None
-        seen = await self._refill(line, since=since)
+        seen = await self._refill(line, self._replay.place(TAIL_S) if since is None else since)
         known = line.answer.next
         await asyncio.sleep(SETTLE_S)
         if self._open(line) and line.held is None and line.answer.next == known:
-            await self._refill(line, seen)
+            # What comes meanwhile need not wait: nothing is known to be missing.
+            with suppress(*AWAY):
+                await self._tails.read(line, seen)
 
-    async def _doubtful(self) -> None:
+    async def _doubtful(self, since: int | None) -> None:
         await asyncio.sleep(SETTLE_S)
         for line in tuple(self._lines.values()):
             if line.in_doubt and line.held is None:
                 line.held, line.held_bytes = deque(), 0
-                self._start(self._refill(line))
+                self._start(self._refill(line, since))
 
-    async def _refill(self, line: Line, seen: int = 0, since: int | None = None) -> int:
-        """Takes what the stream kept after its message `seen`, then what has arrived in the meantime; a gap that is
-        left is bad output. `since`: looks no further back than that message, unless what is found then does not fit.
-        Returns the number of the last message that it saw in the stream."""
-        async with self._at_once:
-            if line.held is None:
-                # Not while it waited for its turn: nothing is known to be missing.
-                line.held, line.held_bytes = deque(), 0
-            try:
-                fits, seen = await self._reread(line, seen, since)
-                if not fits:
-                    _, seen = await self._reread(line, seen)
-            except (nats.errors.Error, OSError, TimeoutError) as error:
-                log.warning("replay_failed subject=%r error=%r", line.subject, error)
+    async def _refill(self, line: Line, since: int | None = None) -> int:
+        """Takes what the stream kept, then what has arrived in the meantime; a gap that is left is bad output. `since`:
+        looks no further back than that message, unless what is found then does not fit. Returns the number of the last
+        message that it saw in the stream."""
+        seen = since or 0
+        try:
+            seen = await self._look_up(line, since)
+        except AWAY as error:
+            log.warning("replay_failed subject=%r error=%r", line.subject, error)
         if not self._open(line):
             return seen
         line.in_doubt = False
@@ -149,24 +161,24 @@ class Repairs:
         self._counts.repaired += 1
         return seen
 
-    async def _reread(self, line: Line, seen: int, since: int | None = None) -> tuple[bool, int]:
-        """False, and nothing taken: what came `since` then does not follow on what is there, or says nothing of it."""
-        fits = since is None
-        after = seen if since is None else max(seen, since)
-        async for number, payload in self._replay.chunks(line.subject.decode(), after):
-            if not self._open(line):
-                return True, seen
-            if not fits:
-                found = follows_on(line.answer, payload)
-                if found is None:
-                    continue
-                if not found:
-                    return False, seen
-                fits = True
-            seen = number
-            if payload:
-                self._take_or_hold(line, payload)
-        return fits, seen
+    async def _look_up(self, line: Line, since: int | None) -> int:
+        seen = 0
+        if since is not None:
+            look = await self._tails.read(line, since)
+            if look.fits or not self._open(line):
+                return look.after
+        async with self._at_once:
+            async for number, _, payload in self._replay.chunks(line.subject.decode()):
+                if not self._open(line):
+                    break
+                seen = number
+                if payload:
+                    self._take_or_hold(line, payload)
+        return seen
+
+    def _take_kept(self, line: Line, payload: bytes) -> None:
+        if self._open(line):
+            self._take_or_hold(line, payload)
 
     def _take_or_hold(self, line: Line, payload: bytes) -> None:
         """What comes too early waits for what is missing before it."""
