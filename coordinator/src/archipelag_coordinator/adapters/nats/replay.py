@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections import deque
@@ -17,9 +18,9 @@ from archipelag_coordinator.clock import Clock
 
 log = logging.getLogger(__name__)
 
-TIMEOUT_S: Final = 2.0
+TIMEOUT_S: Final = 5.0
 MESSAGES_MAX: Final = 1_000_000
-BATCH: Final = 512
+BATCH: Final = 1024
 INFO: Final = f"$JS.API.STREAM.INFO.{streams.OUTPUT.name}"
 PLACES_MAX: Final = 16
 STALE_S: Final = 10.0
@@ -73,7 +74,7 @@ class StreamReplay:
         return old[-1][1]
 
     async def chunks(self, subject: str, after: int = 0) -> AsyncIterator[tuple[int, bytes, bytes]]:
-        """Raises nats.errors.Error."""
+        """Raises nats.errors.Error, TimeoutError."""
         left = 1
         for taken in range(0, MESSAGES_MAX, BATCH):
             batch = await self._batch(subject, after + 1)
@@ -92,20 +93,28 @@ class StreamReplay:
         """The next messages from this place in the stream on."""
         client = self._connection.client
         inbox = client.new_inbox()
-        answers = await client.subscribe(inbox)
+        found: list[Msg] = []
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        async def heard(message: Msg) -> None:
+            # All that has come in one turn of the loop: a busy one would make each message wait for a turn of its own.
+            status = (message.headers or {}).get("Status")
+            if status is None:
+                found.append(message)
+            elif not over.done():
+                if status not in (NONE_LEFT, BATCH_OVER):
+                    what = f"the stream cannot be read: {message.headers}"
+                    return over.set_exception(nats.errors.Error(what))
+                over.set_result(None)
+            return None
+
+        answers = await client.subscribe(inbox, cb=heard)
         try:
             asked = {"seq": sequence, "next_by_subj": subject, "batch": BATCH}
             await client.publish(GET, json.dumps(asked).encode(), reply=inbox)
-            found: list[Msg] = []
-            while True:
-                message = await answers.next_msg(TIMEOUT_S)
-                status = (message.headers or {}).get("Status")
-                if status is None:
-                    found.append(message)
-                elif status in (NONE_LEFT, BATCH_OVER):
-                    return found
-                else:
-                    raise nats.errors.Error(f"the stream cannot be read: {message.headers}")
+            async with asyncio.timeout(TIMEOUT_S):
+                await over
+            return found
         finally:
             await answers.unsubscribe()
 
