@@ -83,6 +83,44 @@ async def test_others_hear_of_it_while_streams_go_on_and_none_ends_as_if_it_were
     assert caplog.records == []
 
 
+async def test_nobody_is_cut_off_before_others_know_or_it_takes_too_long(
+    listening: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, port = Endless(), listening.getsockname()[1]
+    pieces: list[bytes] = []
+    may_go, told = asyncio.Event(), asyncio.Event()
+
+    async def leave() -> None:
+        await may_go.wait()
+        told.set()
+
+    async def stopping() -> tuple[asyncio.Task[None], asyncio.Task[str]]:
+        config = uvicorn.Config(app, http=DirectProtocol, lifespan="off", log_config=None)
+        server = LeavingServer(config, leave, STREAMS_END_S)
+        serving = asyncio.create_task(server.serve([listening.dup()]))
+        reader = asyncio.create_task(read(port, pieces))
+        while not pieces:  # noqa: ASYNC110 - it happens in the client
+            await asyncio.sleep(0.01)
+        server.should_exit = True
+        return serving, reader
+
+    async with asyncio.timeout(PATIENCE_S):
+        serving, reader = await stopping()
+        cut_off, _ = await asyncio.wait([reader], timeout=5 * STREAMS_END_S)
+        assert not cut_off, "others did not know yet"
+        may_go.set()
+        assert await reader == "broken" and told.is_set()
+        await serving
+
+        may_go.clear()
+        pieces.clear()
+        monkeypatch.setattr("archipelag_coordinator.apps.api.server.HAND_ON_MAX_S", 0.0)
+        serving, reader = await stopping()
+        assert await reader == "broken", "it took too long"
+        may_go.set()
+        await serving
+
+
 async def test_on_a_busy_machine_everybody_is_cut_off_before_anything_is_cancelled(
     listening: socket.socket, caplog: pytest.LogCaptureFixture
 ) -> None:
