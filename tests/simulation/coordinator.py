@@ -198,7 +198,9 @@ class SimCoordinator:
         relay.on_wrong = lambda *attempt: errands.run(doing.end_wrong(world, *attempt))
         relay.on_end = lambda job, _island, _epoch: errands.run(doing.look_soon(world, job))
         presence = Presence(world)
-        await bus.listen_left(lambda was: errands.run(doing.take_left(runner, world, was)))
+        await bus.listen_left(
+            lambda was, place: errands.run(doing.take_left(runner, world, was, place))
+        )
         heard.append(PresenceOnLine(presence.gone, presence.back, presence.unsure))
         await _listen_presence(system, heard[0])
         await upkeep.beat(world)

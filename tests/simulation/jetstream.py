@@ -279,16 +279,17 @@ class JetStream:
             return
         stream.forget_old(asyncio.get_running_loop().time())
         wanted, first = asked["next_by_subj"], asked.get("seq") or 1
-        found = [s for s in stream.by_subject.get(wanted, ()) if s >= first]
+        of = [name for name in stream.by_subject if _matches(wanted, name)]
+        found = sorted(s for name in of for s in stream.by_subject[name] if s >= first)
         if not found:
             self._status(reply, "404", "Message Not Found")
             return
         assert self.broker is not None
-        for sequence in found[: asked.get("batch", 1)]:
+        for number, sequence in enumerate(found[: asked.get("batch", 1)], start=1):
             kept = stream.messages[sequence]
             headers = (
                 f"NATS/1.0\r\nNats-Stream: {name}\r\nNats-Subject: {kept.subject}\r\n"
-                f"Nats-Sequence: {kept.sequence}\r\n\r\n"
+                f"Nats-Sequence: {kept.sequence}\r\nNats-Num-Pending: {len(found) - number}\r\n\r\n"
             )
             self.broker.deliver(reply, "", kept.payload, headers.encode())
         if "batch" in asked:
@@ -343,3 +344,14 @@ def _state(stream: Stream) -> dict[str, Any]:
         "last_seq": stream.last,
         "consumer_count": 1,
     }
+
+
+def _matches(wanted: str, subject: str) -> bool:
+    """Whether a subject is one of those that a filter with wildcards names."""
+    tokens = subject.split(".")
+    for place, token in enumerate(wanted.split(".")):
+        if token == ">":
+            return place < len(tokens)
+        if place >= len(tokens) or token not in ("*", tokens[place]):
+            return False
+    return len(wanted.split(".")) == len(tokens)

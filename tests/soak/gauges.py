@@ -38,6 +38,8 @@ class Sample:
     memory, whose size is a setting."""
     open_files: int
     """Sockets included."""
+    cpu_s: float = 0.0
+    """That it and all that it started have had of the processor since it began."""
 
 
 def kind_of(part: str) -> str:
@@ -74,7 +76,51 @@ def samples(parts: Mapping[str, int], began: float) -> list[Sample]:
         taken = [_taken(one) for one in tree]
         at_s = time.monotonic() - began
         memory = sum(kilobytes for kilobytes, _ in taken) / 1024
-        found.append(Sample(part, pid, at_s, age_s, memory, sum(files for _, files in taken)))
+        files = sum(files for _, files in taken)
+        cpu_s = sum(_cpu_s(one) for one in tree)
+        found.append(Sample(part, pid, at_s, age_s, memory, files, cpu_s))
+    return found
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    """Its own, and that of those of its children that have ended; 0 once it is gone."""
+    try:
+        return float(sum(process.cpu_times()[:4]))
+    except psutil.Error:
+        return 0.0
+
+
+class Processor:
+    """Who has it, from now on."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._own_s = time.process_time()
+        self._machine = psutil.cpu_times()
+
+    def cores(self, taken: Sequence[Sample]) -> dict[str, float]:
+        """On average until now: each kind of part, this process with the crowd in it, all else, and what was idle."""
+        took_s = time.monotonic() - self._began
+        found = {kind: spent_s / took_s for kind, spent_s in spent(taken).items()}
+        found["crowd"] = (time.process_time() - self._own_s) / took_s
+        now, then = psutil.cpu_times(), self._machine
+        waited = getattr(now, "iowait", 0.0) - getattr(then, "iowait", 0.0)
+        idle = (now.idle - then.idle + waited) / took_s
+        total = (sum(now[:8]) - sum(then[:8])) / took_s
+        found["all else"] = max(0.0, total - idle - sum(found.values()))
+        return found | {"idle": idle}
+
+
+def spent(taken: Sequence[Sample]) -> dict[str, float]:
+    """Seconds of a processor that each kind of part had while it was looked at, or since it began."""
+    lives: dict[tuple[str, int], list[Sample]] = {}
+    for sample in taken:
+        lives.setdefault((sample.part, sample.life), []).append(sample)
+    found: dict[str, float] = {}
+    for (part, _), life in lives.items():
+        began_before = life[0].age_s > life[0].at_s
+        cpu_s = life[-1].cpu_s - (life[0].cpu_s if began_before else 0.0)
+        found[kind_of(part)] = found.get(kind_of(part), 0.0) + cpu_s
     return found
 
 

@@ -57,6 +57,8 @@ class Figures:
     sizes: Sequence[tuple[str, int, int]] = ()
     troubles: Mapping[str, int] = field(default_factory=dict)
     """Errors in the logs of all parts, by what they say."""
+    processor: Mapping[str, float] = field(default_factory=dict)
+    """Cores, on average, by kind of part."""
     broken: dict[str, list[str]] = field(default_factory=dict)
     """By promise."""
 

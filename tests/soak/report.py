@@ -71,6 +71,8 @@ def _shown(figures: Figures) -> Iterator[str]:
     yield f"- Longest pause of a stream: {_spread(seen.pauses_s)}"
     for fault, waits in seen.around_s.items():
         yield f"- Longest wait of a stream that was open during `{fault}`: {_spread(waits)}"
+    cores = ", ".join(f"{kind} {share:.2f}" for kind, share in figures.processor.items())
+    yield f"- Cores, on average: {cores or 'not looked at'}"
     yield f"- Errors in logs: {_counted(figures.troubles)}"
     yield ""
     yield "| part | first, MB | last, MB | looked at, s | growth, MB/h | bound |"

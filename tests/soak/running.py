@@ -77,6 +77,7 @@ async def soak(network: Network, length: Length, say: Callable[[str], None]) -> 
         before = await _quiet(network, crowd, {})
         say(f"-- {length.minutes:g} minutes of {length.streams} streams")
         began = time.monotonic()
+        clock = gauges.Processor()
         taken: list[Sample] = []
         async with (
             _watched(network, crowd, log, length, taken, began, say),
@@ -88,10 +89,18 @@ async def soak(network: Network, length: Length, say: Callable[[str], None]) -> 
         ):
             await _crowd_for(crowd, length.streams, length.minutes * 60)
         took_s = time.monotonic() - began
+        processor = clock.cores(taken)
         say("-- quiet, then the books")
         after = await _quiet(network, crowd, before)
         return await _figures(
-            network, crowd, log, length, taken, (began, took_s), leftovers.more(before, after)
+            network,
+            crowd,
+            log,
+            length,
+            taken,
+            (began, took_s),
+            leftovers.more(before, after),
+            processor,
         )
 
 
@@ -182,6 +191,7 @@ async def _figures(
     taken: Sequence[Sample],
     times: tuple[float, float],
     more: dict[str, tuple[int, int]],
+    processor: dict[str, float],
 ) -> Figures:
     prices = {slug: manifest.price for slug, manifest in network.manifests.items()}
     url = network.database_url()
@@ -222,6 +232,7 @@ async def _figures(
         attempts=attempts,
         charged=charged,
         sizes=await asyncio.to_thread(leftovers.sizes, network),
+        processor=processor,
         troubles=await asyncio.to_thread(troubles, sorted((network.home / "logs").glob("*.log"))),
         broken={name: found for name, found in broken.items() if found},
     )

@@ -16,7 +16,7 @@ from tests.chaos.readers import Receipt, fast_ask
 from tests.chaos.test_checkers import a_job, the_books
 
 from .crowd import Crowd, Kind, Told
-from .gauges import LOOKED_S, Sample, growth
+from .gauges import LOOKED_S, Sample, growth, spent
 from .leftovers import more
 from .outcome import (
     IMPATIENT_CHECKS,
@@ -52,6 +52,21 @@ def test_what_fills_while_a_process_is_young_is_no_growth() -> None:
     taken = a_life(1, from_s=0, mb=[min(80.0, 50 + n * 3) for n in range(100)])
 
     assert growth("c0", taken, WARM_S).mb_per_h == 0
+
+
+def test_what_the_processor_did_is_summed_over_all_lives_without_what_was_before() -> None:
+    def sample(part: str, life: int, at_s: float, age_s: float, cpu_s: float) -> Sample:
+        return Sample(part, life, at_s, age_s, 80.0, 10, cpu_s)
+
+    taken = [
+        sample("c0", 1, 0, 100, 40.0),
+        sample("c0", 1, 50, 150, 45.0),  # 5 of them in the soak.
+        sample("c0", 2, 60, 3, 2.0),
+        sample("c0", 2, 100, 43, 8.0),  # It began in it.
+        sample("i3", 3, 100, 200, 50.0),
+    ]
+
+    assert spent(taken) == {"Coordinator": 13.0, "Island": 0.0}
 
 
 def test_one_process_that_is_larger_than_the_one_before_is_no_growth() -> None:

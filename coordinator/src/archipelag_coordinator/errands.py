@@ -62,7 +62,7 @@ async def look_after(
     presence = Presence(world)
     stack.push_async_callback(presence.close)
     await broker.listen_presence(presence.gone, presence.back, presence.unsure)
-    await bus.listen_left(lambda was: errands.run(take_left(runner, world, was)))
+    await bus.listen_left(lambda was, place: errands.run(take_left(runner, world, was, place)))
     relay.on_wrong = lambda job, island, epoch: errands.run(end_wrong(world, job, island, epoch))
     relay.on_end = lambda job, _island, _epoch: errands.run(look_soon(world, job))
 
@@ -106,9 +106,9 @@ async def leave(runner: Runner, world: World) -> None:
         await upkeep.hand_on(world)
 
 
-async def take_left(runner: Runner, world: World, was: RelayId) -> None:
+async def take_left(runner: Runner, world: World, was: RelayId, place: int | None) -> None:
     """What another one leaves behind."""
     if runner.leaving:
         return
     with suppress(*UNREACHABLE):  # The loops find it, later.
-        note_adopted(await adopt_left(world, was))
+        note_adopted(await adopt_left(world, was, place))

@@ -20,8 +20,9 @@ AT_ONCE_MAX: Final = 32
 """Jobs that are taken up together: some milliseconds of the loop. Between two portions others take theirs."""
 
 
-async def adopt_left(world: World, was: RelayId) -> list[JobId]:
+async def adopt_left(world: World, was: RelayId, place: int | None = None) -> list[JobId]:
     """Takes over what one leaves behind that said that it stops; others do the same meanwhile, each its portions.
+    `place`: of the stream of all output, before which all is stored.
 
     Only when the database has it, too, that it left: by the broker's word alone nobody loses its jobs.
     """
@@ -29,7 +30,7 @@ async def adopt_left(world: World, was: RelayId) -> list[JobId]:
     async with world.store.begin() as tx:
         if was == world.home or was in await tx.coordinators.alive(since):
             return []
-    return await _adopt_of(world, [was])
+    return await _adopt_of(world, [was], place=place)
 
 
 async def adopt_read(world: World) -> list[JobId]:
@@ -57,14 +58,15 @@ async def take_up(world: World, job_id: JobId) -> Answer | None:
     return world.answers.own(job_id) if await take_up_all(world, [job_id]) else None
 
 
-async def take_up_all(world: World, jobs: Sequence[JobId]) -> int:
-    """Goes on with jobs whose home this process is; with how many there was something to go on with."""
+async def take_up_all(world: World, jobs: Sequence[JobId], place: int | None = None) -> int:
+    """Goes on with jobs whose home this process is; with how many there was something to go on with. `place`: of the
+    stream of all output, before which all is stored."""
     count = 0
     for first in range(0, len(jobs), AT_ONCE_MAX):
         async with world.store.begin() as tx:
             found = await tx.jobs.several(jobs[first : first + AT_ONCE_MAX])
             ours = [job for job in found if not job.finished and job.home == world.home]
-            await recall_all(world, tx, ours)
+            await recall_all(world, tx, ours, place)
         count += len(ours)
     if count:
         world.nudge()
@@ -72,13 +74,16 @@ async def take_up_all(world: World, jobs: Sequence[JobId]) -> int:
 
 
 async def _adopt_of(
-    world: World, was: Sequence[RelayId], among: Sequence[JobId] | None = None
+    world: World,
+    was: Sequence[RelayId],
+    among: Sequence[JobId] | None = None,
+    place: int | None = None,
 ) -> list[JobId]:
     taken: list[JobId] = []
     while True:
         async with world.store.begin() as tx:
             some = await tx.jobs.adopt_of(world.home, was, AT_ONCE_MAX, among)
-        await take_up_all(world, some)
+        await take_up_all(world, some, place)
         taken += some
         if len(some) < AT_ONCE_MAX:
             return taken

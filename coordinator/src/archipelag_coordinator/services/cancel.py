@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+from typing import Final
 
 from archipelag_contracts.ids import JobId, UserId
 
@@ -11,6 +13,10 @@ from archipelag_coordinator.errors import NotFound
 from archipelag_coordinator.services import ending
 from archipelag_coordinator.services.recall import make_home, recall
 from archipelag_coordinator.services.world import World
+
+CATCH_UP_S: Final = 0.1
+CATCH_UP_TRIES: Final = 20
+"""What an attempt said of late is here within two seconds after a job was taken over, or will not come."""
 
 
 async def cancel(
@@ -36,7 +42,23 @@ async def leave(world: World, job_id: JobId) -> Job:
 
 
 async def cancel_here(world: World, job_id: JobId, reason: str, *, if_home: bool = False) -> Job:
-    """As `cancel`, by this process in any case, or only if it is the job's home. Raises NotFound."""
+    """As `cancel`, by this process in any case, or only if it is the job's home. Raises NotFound.
+
+    Just after it took the job over, more may have been delivered elsewhere than has come here: waits a moment for that,
+    since what is not here cannot be charged.
+    """
+    for tries_left in reversed(range(CATCH_UP_TRIES)):
+        found = await _cancel(world, job_id, reason, if_home=if_home, wait=tries_left > 0)
+        if found is not None:
+            return found
+        await asyncio.sleep(CATCH_UP_S)
+    raise AssertionError("the last try does not wait")
+
+
+async def _cancel(
+    world: World, job_id: JobId, reason: str, *, if_home: bool, wait: bool
+) -> Job | None:
+    """None, and nothing done but that this process is the job's home: more was delivered than is here."""
     now = world.clock.now()
     async with world.store.begin() as tx:
         job = await tx.jobs.lock(job_id)
@@ -46,7 +68,9 @@ async def cancel_here(world: World, job_id: JobId, reason: str, *, if_home: bool
             return job
         was = job.home
         job = await make_home(world, tx, job)
-        await recall(world, tx, job)
+        answer = await recall(world, tx, job)
+        if wait and answer.running and answer.next < job.delivered:
+            return None
         attempt = await ending.current_attempt(tx, job)
         mark = ending.mark_of(world, job)
         closed = await ending.cancel(world, tx, job, attempt, reason=reason, mark=mark, now=now)

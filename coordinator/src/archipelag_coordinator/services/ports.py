@@ -474,8 +474,9 @@ class IslandBus(Protocol):
         """Whether this Coordinator process is connected to the message fabric. None: it could not be found out."""
         ...
 
-    async def left(self, relay: RelayId) -> None:
-        """Tells the other Coordinators that this one stops and that its jobs are theirs to take."""
+    async def left(self, relay: RelayId, place: int | None) -> None:
+        """Tells the other Coordinators that this one stops and that its jobs are theirs to take. What was said before
+        `place` in the stream of all output is stored; None: not known."""
         ...
 
     async def keys_changed(self) -> None: ...

@@ -49,8 +49,8 @@ async def recall(world: World, tx: Tx, job: Job) -> Answer:
     return await _recall(world, tx, job, items, await current_attempt(tx, job))
 
 
-async def recall_all(world: World, tx: Tx, jobs: Sequence[Job]) -> None:
-    """The same of several, by few statements."""
+async def recall_all(world: World, tx: Tx, jobs: Sequence[Job], place: int | None = None) -> None:
+    """The same of several, by few statements. `place`: of the stream of all output, before which all is stored."""
     unknown = [job for job in jobs if world.answers.own(job.id) is None]
     if not unknown:
         return
@@ -58,18 +58,30 @@ async def recall_all(world: World, tx: Tx, jobs: Sequence[Job]) -> None:
     items = await tx.items.of_jobs(ids)
     attempts = {attempt.job_id: attempt for attempt in await tx.attempts.current(ids)}
     for job in unknown:
-        await _recall(world, tx, job, items[job.id], attempts.get(job.id))
+        await _recall(world, tx, job, items[job.id], attempts.get(job.id), place)
 
 
-async def _recall(world: World, tx: Tx, job: Job, items: Items, attempt: Attempt | None) -> Answer:
+async def _recall(
+    world: World,
+    tx: Tx,
+    job: Job,
+    items: Items,
+    attempt: Attempt | None,
+    place: int | None = None,
+) -> Answer:
     world.traces.resume(job.id, job.trace)
     with world.traces.span("adopt", job.id):
         answer = await _open(world, tx, job)
-        return _adopted(world, job, answer, items, attempt)
+        return _adopted(world, job, answer, items, attempt, place)
 
 
 def _adopted(
-    world: World, job: Job, answer: Answer, items: Items, attempt: Attempt | None
+    world: World,
+    job: Job,
+    answer: Answer,
+    items: Items,
+    attempt: Attempt | None,
+    place: int | None,
 ) -> Answer:
     answer.load(items, stored=True)
     answer.follows, answer.recalled = False, True
@@ -78,7 +90,7 @@ def _adopted(
     answer.taken = max(answer.taken, answer.delivered)
     if answer.readers == 0 and job.interactive:
         answer.left_at, answer.orphaned = world.clock.monotonic(), True
-    _stand(world, answer, job, attempt)
+    _stand(world, answer, job, attempt, place)
     world.answers.remember(job)
     return answer
 
@@ -164,7 +176,9 @@ def _is_open(world: World, answer: Answer) -> bool:
     return island is not None and world.relay.is_open(island, answer.job_id, answer.epoch)
 
 
-def _stand(world: World, answer: Answer, job: Job, attempt: Attempt | None) -> None:
+def _stand(
+    world: World, answer: Answer, job: Job, attempt: Attempt | None, place: int | None = None
+) -> None:
     """Listens to the attempt that is current; one that is over leaves the answer waiting for the next."""
     now = world.clock.monotonic()
     answer.wait(job.waiting_for)
@@ -183,4 +197,4 @@ def _stand(world: World, answer: Answer, job: Job, attempt: Attempt | None) -> N
     answer.accepted(now)
     if answer.attempt_end is None and not _is_open(world, answer):
         relay = None if attempt.relay == world.home else attempt.relay
-        world.relay.open(answer, attempt.island_id, attempt.epoch, relay)
+        world.relay.open(answer, attempt.island_id, attempt.epoch, relay, place)

@@ -129,7 +129,7 @@ class FakeIslandBus:
         self.assigned: list[Assignment] = []
         self.cancelled: list[tuple[IslandId, JobId, Epoch, str]] = []
         self.told_ended: list[tuple[RelayId, JobId]] = []
-        self.told_left: list[RelayId] = []
+        self.told_left: list[tuple[RelayId, int | None]] = []
         self.keys_changes = 0
         self.catalogue_changes: list[int] = []
         self.homes: dict[RelayId, Callable[[IslandId, bytes], Awaitable[bool]]] = {}
@@ -196,8 +196,8 @@ class FakeIslandBus:
     async def ended(self, relay: RelayId, job: JobId) -> None:
         self.told_ended.append((relay, job))
 
-    async def left(self, relay: RelayId) -> None:
-        self.told_left.append(relay)
+    async def left(self, relay: RelayId, place: int | None) -> None:
+        self.told_left.append((relay, place))
 
     async def keys_changed(self) -> None:
         self.keys_changes += 1
@@ -251,14 +251,26 @@ class FakeChunkRelay:
         self.closed: list[tuple[IslandId, JobId, Epoch]] = []
         self.opened_for: list[RelayId | None] = []
         """Whom the Islands send to, of every attempt that was opened."""
+        self.opened_since: list[int | None] = []
+        """And what was known to have been taken before."""
+        self.at: int | None = None
         self.refused = 0
         self.deaf = False
 
     def open(
-        self, answer: Answer, island: IslandId, epoch: Epoch, relay: RelayId | None = None
+        self,
+        answer: Answer,
+        island: IslandId,
+        epoch: Epoch,
+        relay: RelayId | None = None,
+        since: int | None = None,
     ) -> None:
         self.open_for[(island, answer.job_id, epoch)] = answer
         self.opened_for.append(relay)
+        self.opened_since.append(since)
+
+    def place(self) -> int | None:
+        return self.at
 
     def is_open(self, island: IslandId, job: JobId, epoch: Epoch) -> bool:
         return (island, job, epoch) in self.open_for

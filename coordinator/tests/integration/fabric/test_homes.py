@@ -177,19 +177,29 @@ async def test_that_one_stops_is_heard_and_nothing_else_is_taken_for_it(
     fabric: Any, bus: NatsIslandBus, other: Any
 ) -> None:
     relay, there, connection = other
-    heard: list[RelayId] = []
+    heard: list[tuple[RelayId, int | None]] = []
     told = asyncio.Event()
 
-    def left(one: RelayId) -> None:
-        heard.append(one)
-        told.set()
+    def left(one: RelayId, place: int | None) -> None:
+        heard.append((one, place))
+        if len(heard) == 2:
+            told.set()
 
     await bus.listen_left(left)
     await fabric.connection.client.flush()
-    for wrong in (b"", b"rly_", b'{"stream":"REPORTS","seq":1}', b"\xff", b"x" * 100):
+    where = relay.encode()
+    for wrong in (
+        b"",
+        b"rly_",
+        b'{"stream":"REPORTS","seq":1}',
+        b"\xff",
+        where + b" x",
+        b"x" * 100,
+    ):
         await connection.client.publish(subjects.LEFT, wrong)
-    await there.left(relay)
+    await there.left(relay, None)
+    await there.left(relay, 7_000_000)
     async with asyncio.timeout(PATIENCE_S):
         await told.wait()
 
-    assert heard == [relay]
+    assert heard == [(relay, None), (relay, 7_000_000)]

@@ -113,28 +113,28 @@ async def test_what_was_said_is_read_in_batches_and_from_a_place_that_was_kept(f
     host = await fabric.host().connect()
     subject = subjects.out(host.id, fabric.relay, JOB, Epoch(1))
     other = subjects.out(host.id, fabric.relay, JobId(JOB[:-1] + "2"), Epoch(1))
-    for n in range(600):  # More than a batch.
+    for n in range(1200):  # More than a batch.
         await host.nc.publish(subject, chunk(n, "x"))
         await host.nc.publish(other, chunk(n, "y"))
     await host.settle()
     replay = StreamReplay(fabric.connection, SystemClock())
     unknown = replay.place(0.0)
     async with asyncio.timeout(PATIENCE_S):
-        while (replay.place(0.0) or 0) < 1200:  # The stream takes in what the broker has.
+        while (replay.place(0.0) or 0) < 2400:  # The stream takes in what the broker has.
             await replay.keep_place()
-    for n in range(600, 603):
+    for n in range(1200, 1203):
         await host.nc.publish(subject, chunk(n, "x"))
     await host.settle()
 
     async def read(after: int) -> list[int]:
-        return [Chunk.FromString(data).first async for _, data in replay.chunks(subject, after)]
+        return [Chunk.FromString(data).first async for _, _, data in replay.chunks(subject, after)]
 
     place = replay.place(0.0)
     assert place is not None and unknown is None and replay.place(3600.0) is None
     async with asyncio.timeout(PATIENCE_S):
-        while await read(place) != [600, 601, 602]:
+        while await read(place) != [1200, 1201, 1202]:
             pass
-    assert await read(0) == list(range(603))
+    assert await read(0) == list(range(1203))
 
 
 async def test_a_gap_that_nobody_can_fill_ends_the_attempt_and_blames_nobody(

@@ -13,7 +13,7 @@ from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
 from archipelag_contracts.pb.archipelag.v1 import common_pb2
 from archipelag_contracts.pb.archipelag.v1.common_pb2 import Usage
 from archipelag_contracts.pb.archipelag.v1.job_pb2 import Chunk, End, Progress
-from archipelag_coordinator.adapters.nats import chunk_relay
+from archipelag_coordinator.adapters.nats import repairs
 from archipelag_coordinator.adapters.nats.chunk_relay import (
     CHUNKS_PER_S_MAX,
     DEAF_S,
@@ -57,22 +57,23 @@ class Kept:
         self.away = False
         self.before_tail: int | None = None
         """So many of them are older than what is read of a stream that was taken over."""
+        self.before_deaf: int | None = None
+        """And than what our connection may have lost when it ended."""
 
     async def keep_place(self) -> None:
         """It is set by hand."""
 
     def place(self, before_s: float) -> int | None:
-        assert before_s == chunk_relay.TAIL_S
-        return self.before_tail
+        return self.before_tail if before_s == repairs.TAIL_S else self.before_deaf
 
-    async def chunks(self, subject: str, after: int = 0) -> AsyncIterator[tuple[int, bytes]]:
+    async def chunks(self, subject: str, after: int = 0) -> AsyncIterator[tuple[int, bytes, bytes]]:
         assert subject == subjects.out(ISLAND, self.home, JOB, Epoch(1))
         if self.away:
             raise nats.errors.TimeoutError
         for number, message in enumerate(self.messages[after:], start=after + 1):
             await asyncio.sleep(0)
             self.given.append(number)
-            yield number, message
+            yield number, subject.encode(), message
         self.messages += self.said_meanwhile
         self.said_meanwhile = []
 
@@ -100,8 +101,8 @@ class Bench:
         self.relay.heard(subject, payload)
 
     async def settle(self) -> None:
-        while self.relay._tasks:
-            await asyncio.gather(*self.relay._tasks)
+        while self.relay._repairs._tasks:
+            await asyncio.gather(*self.relay._repairs._tasks)
 
     @property
     def cause(self) -> Cause | None:
@@ -115,7 +116,7 @@ def items(first: int, *texts: str) -> Chunk:
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two looks for what is missing, everybody else has a turn."""
-    monkeypatch.setattr(chunk_relay, "LOOK_S", 0.0)
+    monkeypatch.setattr(repairs, "LOOK_S", 0.0)
 
 
 @pytest.fixture
@@ -270,7 +271,7 @@ class Ears:
 async def test_who_listens_in_on_another_process_reads_each_message_of_the_stream_once(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunk_relay, "SETTLE_S", 0.0)
+    monkeypatch.setattr(repairs, "SETTLE_S", 0.0)
     bench.relay._wire = Ears()  # type: ignore[assignment]
     bench.kept.home = OTHER_HOME
     bench.kept.messages = [items(n, text).SerializeToString() for n, text in enumerate("abc")]
@@ -297,7 +298,7 @@ async def test_who_listens_in_on_another_process_reads_each_message_of_the_strea
 async def test_of_a_stream_that_was_taken_over_the_tail_is_read_and_all_of_it_where_that_does_not_fit(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, before_tail: int | None, read: list[int]
 ) -> None:
-    monkeypatch.setattr(chunk_relay, "SETTLE_S", 0.0)
+    monkeypatch.setattr(repairs, "SETTLE_S", 0.0)
     bench.relay._wire = Ears()  # type: ignore[assignment]
     bench.kept.home, bench.kept.before_tail = OTHER_HOME, before_tail
     chunks = [items(n, text).SerializeToString() for n, text in enumerate("abcd")]
@@ -314,23 +315,23 @@ async def test_of_a_stream_that_was_taken_over_the_tail_is_read_and_all_of_it_wh
 async def test_what_comes_in_order_is_passed_on_while_the_second_look_waits_for_its_turn(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunk_relay, "SETTLE_S", 0.05)
+    monkeypatch.setattr(repairs, "SETTLE_S", 0.05)
     bench.relay._wire = Ears()  # type: ignore[assignment]
     bench.kept.home = OTHER_HOME
     bench.kept.messages = [items(0, "a").SerializeToString()]
     bench.relay.open(bench.answer, ISLAND, Epoch(1), OTHER_HOME)
     while bench.answer.texts != ["a"]:  # noqa: ASYNC110 - the look itself must go on until then
         await asyncio.sleep(0)
-    for _ in range(chunk_relay.REPAIRS_AT_ONCE):
-        await bench.relay._repairing.acquire()
+    for _ in range(repairs.REPAIRS_AT_ONCE):
+        await bench.relay._repairs._at_once.acquire()
 
     await asyncio.sleep(0.1)
     subject = subjects.out(ISLAND, OTHER_HOME, JOB, Epoch(1)).encode()
     bench.relay.heard(subject, items(1, "b").SerializeToString())
 
     assert bench.answer.texts == ["a", "b"]
-    for _ in range(chunk_relay.REPAIRS_AT_ONCE):
-        bench.relay._repairing.release()
+    for _ in range(repairs.REPAIRS_AT_ONCE):
+        bench.relay._repairs._at_once.release()
     await bench.settle()
     assert bench.answer.attempt_end is None and bench.kept.given == [1]
 
@@ -390,6 +391,28 @@ async def test_after_a_reconnect_only_what_is_in_doubt_is_looked_up(bench: Bench
     await bench.settle()
 
     assert bench.answer.texts == ["a", "b"] and bench.cause is Cause.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("before_deaf", "read"), [(1, [2, 3]), (None, [1, 2, 3]), (2, [3, 1, 2, 3])]
+)
+async def test_after_an_outage_only_what_came_since_is_looked_up_unless_more_is_missing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, before_deaf: int | None, read: list[int]
+) -> None:
+    monkeypatch.setattr(repairs, "SETTLE_S", 0.0)
+    bench.kept.before_deaf = before_deaf
+    bench.say(items(0, "a"))
+    bench.kept.messages = [items(n, t).SerializeToString() for n, t in enumerate("abc")]
+
+    bench.relay.deafened()
+    bench.kept.before_deaf = (
+        3  # Broken off again before it was whole: what counts is when it began.
+    )
+    bench.relay.deafened()
+    bench.relay.interrupted()
+    await bench.settle()
+
+    assert bench.answer.texts == ["a", "b", "c"] and bench.kept.given == read
 
 
 async def test_while_we_are_deaf_silence_is_not_the_islands(bench: Bench) -> None:

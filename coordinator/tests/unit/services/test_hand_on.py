@@ -44,7 +44,7 @@ async def test_who_reads_where_it_stops_reads_on_while_another_one_is_the_home()
     done = await track(other, scene.report(job, "a0", "b0", "c"))
     await look(scene.world, job.id)
 
-    assert scene.bus.told_left == [scene.world.home]
+    assert scene.bus.told_left == [(scene.world.home, None)]
     assert (taken, read, done.status) == ([job.id], ["c"], JobStatus.SUCCEEDED)
     assert other.answers.own(job.id) is not None and scene.world.answers.own(job.id) is None
     assert reader.final is not None and reader.final.cause is Cause.COMPLETED

@@ -196,18 +196,19 @@ class NatsIslandBus:
             return
         await self._say(message.reply, TAKEN if taken else NOT_TAKEN)
 
-    async def left(self, relay: RelayId) -> None:
+    async def left(self, relay: RelayId, place: int | None) -> None:
         """Not told to other regions: whoever stands beside it goes on with what it had."""
-        await self._say(subjects.LEFT, relay.encode())
+        await self._say(subjects.LEFT, f"{relay} {'' if place is None else place}".encode())
 
-    async def listen_left(self, callback: Callable[[RelayId], None]) -> None:
-        """Calls back with every Coordinator that said it stops. Whether it did is for the database to say: an Island
-        can have the broker write under this subject, though not what it likes."""
+    async def listen_left(self, callback: Callable[[RelayId, int | None], None]) -> None:
+        """Calls back with every Coordinator that said it stops, and its place. Whether it did is for the database to
+        say: an Island can have the broker write under this subject, though not what it likes."""
 
         async def heard(message: Msg) -> None:
             try:
-                callback(relay_id(message.data[:64].decode()))
-            except (ContractError, UnicodeDecodeError):
+                relay, _, place = message.data[:64].decode().partition(" ")
+                callback(relay_id(relay), int(place) if place else None)
+            except (ContractError, ValueError):
                 log.debug("left_unreadable data=%r", message.data[:64])
 
         await self._connection.subscribe(subjects.LEFT, heard)

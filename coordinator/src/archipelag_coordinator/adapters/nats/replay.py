@@ -1,7 +1,8 @@
-"""What an attempt has said so far, from the stream that keeps a few minutes of all output."""
+"""What attempts have said so far, from the stream that keeps a few minutes of all output."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections import deque
@@ -17,9 +18,9 @@ from archipelag_coordinator.clock import Clock
 
 log = logging.getLogger(__name__)
 
-TIMEOUT_S: Final = 2.0
-MESSAGES_MAX: Final = 100_000
-BATCH: Final = 512
+TIMEOUT_S: Final = 5.0
+MESSAGES_MAX: Final = 1_000_000
+BATCH: Final = 1024
 INFO: Final = f"$JS.API.STREAM.INFO.{streams.OUTPUT.name}"
 PLACES_MAX: Final = 16
 STALE_S: Final = 10.0
@@ -33,9 +34,9 @@ BATCH_OVER: Final = "204"
 class Replay(Protocol):
     """Where missed chunks come from."""
 
-    def chunks(self, subject: str, after: int = 0) -> AsyncIterator[tuple[int, bytes]]:
-        """Every message on this subject that is still kept, oldest first, each with its number in the stream; with
-        `after` only those with a higher one."""
+    def chunks(self, subject: str, after: int = 0) -> AsyncIterator[tuple[int, bytes, bytes]]:
+        """Every message on this subject, which may have wildcards, that was kept when this began, oldest first, each
+        with its number in the stream and its own subject; with `after` only those with a higher number."""
         ...
 
     async def keep_place(self) -> None:
@@ -72,43 +73,51 @@ class StreamReplay:
             return None
         return old[-1][1]
 
-    async def chunks(self, subject: str, after: int = 0) -> AsyncIterator[tuple[int, bytes]]:
-        """Raises nats.errors.Error."""
-        start = after + 1
-        for _ in range(MESSAGES_MAX // BATCH):
-            batch, more = await self._batch(subject, start)
+    async def chunks(self, subject: str, after: int = 0) -> AsyncIterator[tuple[int, bytes, bytes]]:
+        """Raises nats.errors.Error, TimeoutError."""
+        left = 1
+        for taken in range(0, MESSAGES_MAX, BATCH):
+            batch = await self._batch(subject, after + 1)
+            if batch and not taken:
+                # Of many attempts, more is said while this is read than is read.
+                left = 1 + _number(batch[0], "Nats-Num-Pending")
             for message in batch:
-                after = _sequence(message)
-                yield after, message.data
-            if not more:
+                after = _number(message, "Nats-Sequence")
+                yield after, (message.headers or {})["Nats-Subject"].encode(), message.data
+            left -= len(batch)
+            if not batch or left <= 0:
                 return
-            start = after + 1
         log.warning("replay_cut_short subject=%s", subject)
 
-    async def _batch(self, subject: str, sequence: int) -> tuple[list[Msg], bool]:
-        """The next messages from this place in the stream on, and whether there may be more of them."""
+    async def _batch(self, subject: str, sequence: int) -> list[Msg]:
+        """The next messages from this place in the stream on."""
         client = self._connection.client
         inbox = client.new_inbox()
-        answers = await client.subscribe(inbox)
+        found: list[Msg] = []
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        async def heard(message: Msg) -> None:
+            # All that has come in one turn of the loop: a busy one would make each message wait for a turn of its own.
+            status = (message.headers or {}).get("Status")
+            if status is None:
+                found.append(message)
+            elif not over.done():
+                if status not in (NONE_LEFT, BATCH_OVER):
+                    what = f"the stream cannot be read: {message.headers}"
+                    return over.set_exception(nats.errors.Error(what))
+                over.set_result(None)
+            return None
+
+        answers = await client.subscribe(inbox, cb=heard)
         try:
             asked = {"seq": sequence, "next_by_subj": subject, "batch": BATCH}
             await client.publish(GET, json.dumps(asked).encode(), reply=inbox)
-            found: list[Msg] = []
-            while True:
-                message = await answers.next_msg(TIMEOUT_S)
-                status = (message.headers or {}).get("Status")
-                if status is None:
-                    found.append(message)
-                elif status == NONE_LEFT:
-                    return found, False
-                elif status == BATCH_OVER:
-                    left = (message.headers or {}).get("Nats-Num-Pending")
-                    return found, bool(found) and left != "0"
-                else:
-                    raise nats.errors.Error(f"the stream cannot be read: {message.headers}")
+            async with asyncio.timeout(TIMEOUT_S):
+                await over
+            return found
         finally:
             await answers.unsubscribe()
 
 
-def _sequence(message: Msg) -> int:
-    return int((message.headers or {})["Nats-Sequence"])
+def _number(message: Msg, name: str) -> int:
+    return int((message.headers or {})[name])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -79,6 +80,70 @@ async def test_others_hear_of_it_while_streams_go_on_and_none_ends_as_if_it_were
 
     assert told == [(0, False)], "before anybody was cut off, and when no more could come"
     assert ends == ["broken"] * 5 and app.left == 5
+    assert caplog.records == []
+
+
+async def test_nobody_is_cut_off_before_others_know_or_it_takes_too_long(
+    listening: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, port = Endless(), listening.getsockname()[1]
+    pieces: list[bytes] = []
+    may_go, told = asyncio.Event(), asyncio.Event()
+
+    async def leave() -> None:
+        await may_go.wait()
+        told.set()
+
+    async def stopping() -> tuple[asyncio.Task[None], asyncio.Task[str]]:
+        config = uvicorn.Config(app, http=DirectProtocol, lifespan="off", log_config=None)
+        server = LeavingServer(config, leave, STREAMS_END_S)
+        serving = asyncio.create_task(server.serve([listening.dup()]))
+        reader = asyncio.create_task(read(port, pieces))
+        while not pieces:  # noqa: ASYNC110 - it happens in the client
+            await asyncio.sleep(0.01)
+        server.should_exit = True
+        return serving, reader
+
+    async with asyncio.timeout(PATIENCE_S):
+        serving, reader = await stopping()
+        cut_off, _ = await asyncio.wait([reader], timeout=5 * STREAMS_END_S)
+        assert not cut_off, "others did not know yet"
+        may_go.set()
+        assert await reader == "broken" and told.is_set()
+        await serving
+
+        may_go.clear()
+        pieces.clear()
+        monkeypatch.setattr("archipelag_coordinator.apps.api.server.HAND_ON_MAX_S", 0.0)
+        serving, reader = await stopping()
+        assert await reader == "broken", "it took too long"
+        may_go.set()
+        await serving
+
+
+async def test_on_a_busy_machine_everybody_is_cut_off_before_anything_is_cancelled(
+    listening: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, port = Endless(), listening.getsockname()[1]
+    pieces: list[list[bytes]] = [[] for _ in range(60)]
+
+    async def leave() -> None: ...
+
+    config = uvicorn.Config(app, http=DirectProtocol, lifespan="off", log_config=None)
+    server = LeavingServer(config, leave, STREAMS_END_S)
+    serving = asyncio.create_task(server.serve([listening]))
+    readers = [asyncio.create_task(read(port, one)) for one in pieces]
+    async with asyncio.timeout(PATIENCE_S):
+        while not all(pieces):  # noqa: ASYNC110 - it happens in the clients
+            await asyncio.sleep(0.01)
+        with caplog.at_level(logging.ERROR):
+            server.should_exit = True
+            while not serving.done():
+                time.sleep(0.02)  # noqa: ASYNC251 - somebody else has the processor
+                await asyncio.sleep(0)
+            ends = await asyncio.gather(*readers)
+
+    assert ends == ["broken"] * len(pieces)
     assert caplog.records == []
 
 
