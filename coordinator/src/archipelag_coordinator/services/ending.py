@@ -362,10 +362,8 @@ def mark_of(world: World, job: Job) -> int:
     """The position up to which a customer who cancels now pays: what was written to the reader, or, where nobody
     waits, what was accepted and can be read at `output`."""
     answer = world.answers.own(job.id)
-    if answer is None:
-        return job.delivered
-    # Items that were delivered elsewhere may not have come here.
-    return min(max(job.delivered, answer.mark), answer.next)
+    # What was delivered elsewhere may not have come here yet, as while a new home reads what was said before it.
+    return max(job.delivered, answer.mark) if answer else job.delivered
 
 
 def _accepted(answer: Answer | None, attempt: Attempt) -> int:

@@ -7,12 +7,15 @@ from archipelag_coordinator.apps.loops import table
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.job import JobStatus
 from archipelag_coordinator.services import adopt, upkeep
+from archipelag_coordinator.services.cancel import cancel
 from archipelag_coordinator.services.follow import keep_up, look
 from archipelag_coordinator.services.track import track
 from archipelag_coordinator.services.watch import watch
-from archipelag_coordinator.testing.builders import an_id
+from archipelag_coordinator.testing.builders import CREDIT, an_id
 from archipelag_coordinator.testing.fakes import FakeChunkRelay
 from archipelag_coordinator.testing.worlds import Scene, a_scene
+
+PROMPT, ITEM = 20, 100
 
 
 async def streams(scene: Scene, count: int) -> list[tuple[object, object]]:
@@ -140,3 +143,26 @@ async def test_one_that_stops_takes_nothing_back_while_its_readers_leave() -> No
         "save_marks",
         "load_fleet",
     ]
+
+
+async def test_who_cancels_while_the_new_home_reads_the_tail_pays_for_all_that_was_delivered() -> (
+    None
+):
+    scene = await a_scene()
+    ((job, reader),) = await streams(scene, 1)
+    other = scene.another()
+    await upkeep.hand_on(scene.world)
+    await adopt.adopt_left(other, scene.world.home)
+    scene.stream(job, "c", "d")
+    reader.take()
+    reader.delivered()
+    await upkeep.save_marks(scene.world)
+
+    ended = await cancel(other, scene.user.id, job.id)
+
+    assert (ended.output_items, ended.output) == (4, "a0b0")
+    assert await scene.balance() == CREDIT - 5 * PROMPT - 4 * ITEM
+    assert (await scene.job(job.id)).delivered == 4
+    async with scene.store.begin() as tx:
+        (attempt,) = await tx.attempts.of_job(job.id)
+    assert attempt.next_position == 4, "its Island is paid for what was delivered of it"
