@@ -32,17 +32,20 @@ async def cancel(
 async def leave(world: World, job_id: JobId) -> Job:
     """Cancels a job that nobody reads any more. Its home alone may say that: a process that was held up may believe to
     be it still. Raises NotFound."""
-    return await cancel_here(world, job_id, "the reader left", if_home=True)
+    return await cancel_here(world, job_id, "the reader left", if_left=True)
 
 
-async def cancel_here(world: World, job_id: JobId, reason: str, *, if_home: bool = False) -> Job:
-    """As `cancel`, by this process in any case, or only if it is the job's home. Raises NotFound."""
+async def cancel_here(world: World, job_id: JobId, reason: str, *, if_left: bool = False) -> Job:
+    """As `cancel`, by this process in any case, or only if it is the job's home and nobody has come back to read it.
+    Raises NotFound."""
     now = world.clock.now()
     async with world.store.begin() as tx:
         job = await tx.jobs.lock(job_id)
         if job is None:
             raise NotFound("job", job_id)
-        if job.finished or (if_home and job.home != world.home):
+        if job.finished:
+            return job
+        if if_left and (job.home != world.home or ending.is_read_again(world, job_id)):
             return job
         was = job.home
         job = await make_home(world, tx, job)
