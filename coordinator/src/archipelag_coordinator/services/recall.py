@@ -44,6 +44,7 @@ async def recall(world: World, tx: Tx, job: Job) -> Answer:
     assert job.home == world.home and not job.finished
     known = world.answers.own(job.id)
     if known is not None:
+        free_ended(world, known, job)
         return known
     items = await tx.items.of_job(job.id)
     return await _recall(world, tx, job, items, await current_attempt(tx, job))
@@ -83,9 +84,16 @@ def _adopted(
     return answer
 
 
+def free_ended(world: World, answer: Answer, job: Job) -> None:
+    """Its slot, where this process gave the attempt and another one ended it and went on."""
+    if answer.island_id is not None and answer.epoch < job.epoch:
+        world.fleet.freed(answer.island_id, (job.id, answer.epoch))
+
+
 def let_go(world: World, answer: Answer) -> None:
     """The job has another home by now: what is here is a copy from now on."""
-    answer.follows = True
+    # For a copy it only counts what was given to readers here.
+    answer.follows, answer.recalled = True, False
     if answer.island_id is not None:
         world.fleet.handed_on(answer.island_id, (answer.job_id, answer.epoch))
 
