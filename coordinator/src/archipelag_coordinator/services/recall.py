@@ -51,7 +51,13 @@ async def recall(world: World, tx: Tx, job: Job) -> Answer:
 
 
 async def recall_all(world: World, tx: Tx, jobs: Sequence[Job]) -> None:
-    """The same of several, by few statements."""
+    """The same of several, by few statements, whose home this process has just become: what it knows of one from
+    before may be of an attempt that has ended since."""
+    for job in jobs:
+        known = world.answers.own(job.id)
+        if known is not None and known.epoch < job.epoch:
+            free_ended(world, known, job)
+            let_go(world, known)
     unknown = [job for job in jobs if world.answers.own(job.id) is None]
     if not unknown:
         return
@@ -72,6 +78,7 @@ async def _recall(world: World, tx: Tx, job: Job, items: Items, attempt: Attempt
 def _adopted(
     world: World, job: Job, answer: Answer, items: Items, attempt: Attempt | None
 ) -> Answer:
+    _forget_ended(answer, attempt)
     answer.load(items, stored=True)
     answer.follows, answer.recalled = False, True
     answer.counted = answer.next  # By its former home.
@@ -129,13 +136,20 @@ async def catch_up(world: World, tx: Tx, job: Job) -> Answer:
     answer.wait(job.waiting_for)
     if attempt is None or not await is_resumable(world, tx, job):
         return answer
-    if answer.taken <= attempt.first_position < answer.next and attempt.epoch != answer.epoch:
-        answer.cut_back(attempt.first_position)  # What was said after that may not stand.
+    _forget_ended(answer, attempt)
     deaf = answer.attempt_end is None and not _is_open(world, answer)
     if attempt.epoch != answer.epoch or deaf:
         answer.load(await tx.items.of_job(job.id))
         _stand(world, answer, job, attempt)
     return answer
+
+
+def _forget_ended(answer: Answer, attempt: Attempt | None) -> None:
+    """What an ended attempt said after the current one begins may not stand, unless somebody here was given it."""
+    if attempt is None or attempt.epoch == answer.epoch:
+        return
+    if answer.taken <= attempt.first_position < answer.next:
+        answer.cut_back(attempt.first_position)
 
 
 def _finished(world: World, job: Job) -> Answer:

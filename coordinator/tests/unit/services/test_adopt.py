@@ -250,6 +250,21 @@ async def test_a_queued_job_that_was_adopted_goes_on_where_it_was() -> None:
     assert (await scene.job(job.id)).epoch == 2
 
 
+async def test_a_home_that_was_away_goes_on_with_the_attempt_that_another_one_began() -> None:
+    scene = await a_scene()
+    job, reader = await a_stream(scene, "a")
+    other = scene.another()
+    await adopting.adopt(other, job.id, scene.world.home)
+    await failover(other, job.id, Epoch(1), Cause.LEASE_LOST, "silent")
+    again = await dispatch(other, job.id)
+
+    await adopting.adopt(scene.world, job.id, other.home)
+    heard = scene.relay.deliver(job.id, again.epoch, 1, ["b"])
+
+    assert (heard, reader.take()) == (None, ["b"])
+    assert scene.relay.opened_for[-1] == other.home
+
+
 @pytest.mark.parametrize("hears", ["the report", "that it waits"])
 async def test_a_home_that_was_away_counts_no_slot_for_what_ended_meanwhile(hears: str) -> None:
     scene = await a_scene()
