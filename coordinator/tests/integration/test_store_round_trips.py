@@ -129,7 +129,7 @@ async def held_up(store: PostgresStore, dsn: str) -> AsyncIterator[tuple[asyncio
     with psycopg.connect(dsn) as other, psycopg.connect(dsn, autocommit=True) as looking:
         other.execute(SAID, {"word": "another's"})
         waiting = asyncio.create_task(wait())
-        while (found := looking.execute(WAITING).fetchone()) is None:
+        while (found := looking.execute(WAITING).fetchone()) is None:  # noqa: ASYNC110 - the server has no event of it
             await asyncio.sleep(0.01)
         yield waiting, found[0]
         other.rollback()
