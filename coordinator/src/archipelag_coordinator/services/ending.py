@@ -381,7 +381,9 @@ def is_left(world: World, answer: Answer) -> bool:
 def is_read_again(world: World, job_id: JobId) -> bool:
     """Whether a reader came back while somebody waited for the lock of a job that was left."""
     answer = world.answers.own(job_id)
-    return answer is not None and not is_left(world, answer)
+    if answer is None or (answer.readers == 0 and answer.left_at is None):
+        return False
+    return not is_left(world, answer)
 
 
 def _accepted(answer: Answer | None, attempt: Attempt) -> int:
