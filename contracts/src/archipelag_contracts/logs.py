@@ -24,8 +24,22 @@ def set_up(
 ) -> None:
     """Of the whole process. `log_format` is `text` or `json`; `trace_id` tells what is being followed now, or empty."""
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(JsonLines(trace_id) if log_format == "json" else logging.Formatter(TEXT))
+    handler.setFormatter(JsonLines(trace_id) if log_format == "json" else TextLines())
     logging.basicConfig(level=level, handlers=[handler])
+
+
+class TextLines(logging.Formatter):
+    """What an event says is one line of printable characters, whatever came from outside and is told in it: nobody
+    writes a line of their own, or steers the terminal of whoever reads."""
+
+    def __init__(self) -> None:
+        super().__init__(TEXT)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        line = super().formatMessage(record)
+        if line.isprintable():
+            return line
+        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
 class JsonLines(logging.Formatter):

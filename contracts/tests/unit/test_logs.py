@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 import pytest
-from archipelag_contracts.logs import JsonLines
+from archipelag_contracts.logs import JsonLines, TextLines
 
 
 def line(template: object, *values: object, trace: str = "", error: bool = False) -> dict[str, Any]:
@@ -49,6 +49,29 @@ def test_nobody_writes_another_jobs_id_by_the_text_of_an_error() -> None:
     assert told["job_id"] == "job_1"
     assert "island_id" not in told
     assert told["fields"] == {"error": hostile}
+
+
+def test_nobody_writes_a_line_of_their_own_for_people_to_read() -> None:
+    hostile = "x\n2026-01-01 INFO paid job=job_1\r\x1b[2J\u2028\x85\ud800 é"
+    record = logging.LogRecord("a", logging.INFO, "f", 1, "refused error=%s", (hostile,), None)
+
+    told = TextLines().format(record)
+
+    assert told.isprintable() and told.encode()
+    assert told.endswith(
+        r"refused error=x\n2026-01-01 INFO paid job=job_1\r\x1b[2J\u2028\x85\ud800 é"
+    )
+
+
+def test_what_python_says_of_an_error_keeps_its_lines() -> None:
+    try:
+        raise ValueError("it is so")
+    except ValueError:
+        record = logging.LogRecord("a", logging.INFO, "f", 1, "failed", None, sys.exc_info())
+
+    first, *more = TextLines().format(record).split("\n")
+
+    assert first.endswith("failed") and more[-1] == "ValueError: it is so"
 
 
 def test_a_line_is_one_line() -> None:

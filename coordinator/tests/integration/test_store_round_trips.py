@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -20,9 +21,14 @@ from archipelag_coordinator.services.dispatch import place_first
 from archipelag_coordinator.services.submit import submit
 from archipelag_coordinator.testing.builders import a_customer, a_stored_cargo, a_stored_island
 from archipelag_coordinator.testing.worlds import a_scene
+from archipelag_embedded.fixtures import PATIENCE_S
 
 SAID = "INSERT INTO said (word) VALUES (%(word)s)"
 HOW_MANY = "SELECT count(*) AS count FROM said"
+WAITING = """
+    SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'INSERT INTO said%'
+        AND datname = current_database()
+"""
 NOTHING: Mapping[str, Any] = {}
 
 
@@ -109,6 +115,54 @@ async def test_what_was_given_up_is_not_said_in_the_next_transaction(store: Post
     with pytest.raises(ZeroDivisionError):
         await give_up()
     assert await said(store) == 0
+
+
+@asynccontextmanager
+async def held_up(store: PostgresStore, dsn: str) -> AsyncIterator[tuple[asyncio.Task[int], int]]:
+    """A transaction that began with a word of its own and waits for another's, and its process at the server."""
+
+    async def wait() -> int:
+        async with store.begin() as tx:
+            later(tx.connection, SAID, {"word": "own"})
+            return await changed(tx.connection, SAID, {"word": "another's"})
+
+    with psycopg.connect(dsn) as other, psycopg.connect(dsn, autocommit=True) as looking:
+        other.execute(SAID, {"word": "another's"})
+        waiting = asyncio.create_task(wait())
+        while (found := looking.execute(WAITING).fetchone()) is None:  # noqa: ASYNC110 - the server has no event of it
+            await asyncio.sleep(0.01)
+        yield waiting, found[0]
+        other.rollback()
+
+
+async def test_who_is_cancelled_while_several_statements_travel_leaves_nothing_behind(
+    store: PostgresStore, postgres_dsn: str
+) -> None:
+    async with asyncio.timeout(PATIENCE_S), held_up(store, postgres_dsn) as (waiting, _):
+        waiting.cancel()
+        (ended,) = await asyncio.gather(waiting, return_exceptions=True)
+
+    assert isinstance(ended, asyncio.CancelledError)
+    assert await said(store) == 0
+    async with store.begin() as tx:
+        assert await changed(tx.connection, SAID, {"word": "own"}) == 1
+    assert await said(store) == 1
+
+
+async def test_a_connection_lost_while_several_statements_travel_is_nobody_elses_error(
+    store: PostgresStore, postgres_dsn: str
+) -> None:
+    async with asyncio.timeout(PATIENCE_S), held_up(store, postgres_dsn) as (waiting, process):
+        with psycopg.connect(postgres_dsn, autocommit=True) as operator:
+            operator.execute("SELECT pg_terminate_backend(%s)", [process])
+        (ended,) = await asyncio.gather(waiting, return_exceptions=True)
+        await store.checked()
+
+    assert isinstance(ended, psycopg.OperationalError)
+    assert await said(store) == 0
+    async with store.begin() as tx:
+        assert await changed(tx.connection, SAID, {"word": "own"}) == 1
+    assert await said(store) == 1
 
 
 async def test_taking_a_job_and_giving_it_away_are_four_round_trips(store: PostgresStore) -> None:

@@ -38,17 +38,18 @@ async def cancel(
 async def leave(world: World, job_id: JobId) -> Job:
     """Cancels a job that nobody reads any more. Its home alone may say that: a process that was held up may believe to
     be it still. Raises NotFound."""
-    return await cancel_here(world, job_id, "the reader left", if_home=True)
+    return await cancel_here(world, job_id, "the reader left", if_left=True)
 
 
-async def cancel_here(world: World, job_id: JobId, reason: str, *, if_home: bool = False) -> Job:
-    """As `cancel`, by this process in any case, or only if it is the job's home. Raises NotFound.
+async def cancel_here(world: World, job_id: JobId, reason: str, *, if_left: bool = False) -> Job:
+    """As `cancel`, by this process in any case, or only if it is the job's home and nobody has come back to read it.
+    Raises NotFound.
 
     Just after it took the job over, more may have been delivered elsewhere than has come here: waits a moment for that,
-    since what is not here cannot be charged.
+    so that the output says all that is charged.
     """
     for tries_left in reversed(range(CATCH_UP_TRIES)):
-        found = await _cancel(world, job_id, reason, if_home=if_home, wait=tries_left > 0)
+        found = await _cancel(world, job_id, reason, if_left=if_left, wait=tries_left > 0)
         if found is not None:
             return found
         await asyncio.sleep(CATCH_UP_S)
@@ -56,7 +57,7 @@ async def cancel_here(world: World, job_id: JobId, reason: str, *, if_home: bool
 
 
 async def _cancel(
-    world: World, job_id: JobId, reason: str, *, if_home: bool, wait: bool
+    world: World, job_id: JobId, reason: str, *, if_left: bool, wait: bool
 ) -> Job | None:
     """None, and nothing done but that this process is the job's home: more was delivered than is here."""
     now = world.clock.now()
@@ -64,7 +65,9 @@ async def _cancel(
         job = await tx.jobs.lock(job_id)
         if job is None:
             raise NotFound("job", job_id)
-        if job.finished or (if_home and job.home != world.home):
+        if job.finished:
+            return job
+        if if_left and (job.home != world.home or ending.is_read_again(world, job_id)):
             return job
         was = job.home
         job = await make_home(world, tx, job)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from archipelag_contracts.ids import Position
+from archipelag_contracts.ids import JobId, Position
 from archipelag_contracts.manifest import Price
 
 from archipelag_coordinator.domain.answer import Answer, Ending
@@ -362,10 +362,28 @@ def mark_of(world: World, job: Job) -> int:
     """The position up to which a customer who cancels now pays: what was written to the reader, or, where nobody
     waits, what was accepted and can be read at `output`."""
     answer = world.answers.own(job.id)
-    if answer is None:
-        return job.delivered
-    # Items that were delivered elsewhere may not have come here.
-    return min(max(job.delivered, answer.mark), answer.next)
+    # What was delivered elsewhere may not have come here yet, as while a new home reads what was said before it.
+    return max(job.delivered, answer.mark) if answer else job.delivered
+
+
+def is_left(world: World, answer: Answer) -> bool:
+    """Whether its last reader has been away for longer than the grace."""
+    if not answer.interactive or answer.follows or answer.goes_on_unread:
+        return False
+    if answer.final is not None or answer.left_at is None:
+        return False
+    now = world.clock.monotonic()
+    grace_s = world.policy.orphan_grace_s if answer.orphaned else world.policy.reader_grace_s
+    # One who came back elsewhere while the store was away could not be noted.
+    return min(now - answer.left_at, world.footing.firm_for_s(now)) > grace_s
+
+
+def is_read_again(world: World, job_id: JobId) -> bool:
+    """Whether a reader came back while somebody waited for the lock of a job that was left."""
+    answer = world.answers.own(job_id)
+    if answer is None or (answer.readers == 0 and answer.left_at is None):
+        return False
+    return not is_left(world, answer)
 
 
 def _accepted(answer: Answer | None, attempt: Attempt) -> int:

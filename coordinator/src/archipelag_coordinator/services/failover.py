@@ -97,12 +97,14 @@ async def _cancel(world: World, tx: Tx, job: Job, now: datetime) -> Closed:
 async def abandon(world: World, job_id: JobId) -> Job | None:
     """Fails a job whose reader was connected to a Coordinator that died, and did not come back: through us, so it
     costs the customer nothing, and the same request may be made again under the same idempotency key. None when it
-    has ended."""
+    has ended, or is read again."""
     now = world.clock.now()
     cause, error = Cause.COORDINATOR_LOST, "the Coordinator that relayed the answer stopped"
     async with world.store.begin() as tx:
         job = await tx.jobs.lock(job_id)
         if job is None or job.finished or job.home != world.home:
+            return None
+        if ending.is_read_again(world, job_id):
             return None
         closed = await _end(world, tx, job, cause, error, now)
     await _after(world, closed, error)

@@ -44,13 +44,21 @@ async def recall(world: World, tx: Tx, job: Job) -> Answer:
     assert job.home == world.home and not job.finished
     known = world.answers.own(job.id)
     if known is not None:
+        free_ended(world, known, job)
         return known
     items = await tx.items.of_job(job.id)
     return await _recall(world, tx, job, items, await current_attempt(tx, job))
 
 
 async def recall_all(world: World, tx: Tx, jobs: Sequence[Job], place: int | None = None) -> None:
-    """The same of several, by few statements. `place`: of the stream of all output, before which all is stored."""
+    """The same of several, by few statements, whose home this process has just become: what it knows of one from
+    before may be of an attempt that has ended since. `place`: of the stream of all output, before which all is
+    stored."""
+    for job in jobs:
+        known = world.answers.own(job.id)
+        if known is not None and known.epoch < job.epoch:
+            free_ended(world, known, job)
+            let_go(world, known)
     unknown = [job for job in jobs if world.answers.own(job.id) is None]
     if not unknown:
         return
@@ -83,6 +91,7 @@ def _adopted(
     attempt: Attempt | None,
     place: int | None,
 ) -> Answer:
+    _forget_ended(answer, attempt)
     answer.load(items, stored=True)
     answer.follows, answer.recalled = False, True
     answer.counted = answer.next  # By its former home.
@@ -95,9 +104,16 @@ def _adopted(
     return answer
 
 
+def free_ended(world: World, answer: Answer, job: Job) -> None:
+    """Its slot, where this process gave the attempt and another one ended it and went on."""
+    if answer.island_id is not None and answer.epoch < job.epoch:
+        world.fleet.freed(answer.island_id, (job.id, answer.epoch))
+
+
 def let_go(world: World, answer: Answer) -> None:
     """The job has another home by now: what is here is a copy from now on."""
-    answer.follows = True
+    # For a copy it only counts what was given to readers here.
+    answer.follows, answer.recalled = True, False
     if answer.island_id is not None:
         world.fleet.handed_on(answer.island_id, (answer.job_id, answer.epoch))
 
@@ -133,13 +149,20 @@ async def catch_up(world: World, tx: Tx, job: Job) -> Answer:
     answer.wait(job.waiting_for)
     if attempt is None or not await is_resumable(world, tx, job):
         return answer
-    if answer.taken <= attempt.first_position < answer.next and attempt.epoch != answer.epoch:
-        answer.cut_back(attempt.first_position)  # What was said after that may not stand.
+    _forget_ended(answer, attempt)
     deaf = answer.attempt_end is None and not _is_open(world, answer)
     if attempt.epoch != answer.epoch or deaf:
         answer.load(await tx.items.of_job(job.id))
         _stand(world, answer, job, attempt)
     return answer
+
+
+def _forget_ended(answer: Answer, attempt: Attempt | None) -> None:
+    """What an ended attempt said after the current one begins may not stand, unless somebody here was given it."""
+    if attempt is None or attempt.epoch == answer.epoch:
+        return
+    if answer.taken <= attempt.first_position < answer.next:
+        answer.cut_back(attempt.first_position)
 
 
 def _finished(world: World, job: Job) -> Answer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from archipelag_contracts.ids import JobId
 
 from archipelag_coordinator.services import ending
-from archipelag_coordinator.services.recall import let_go
+from archipelag_coordinator.services.recall import free_ended, let_go
 from archipelag_coordinator.services.world import World
 
 
@@ -19,6 +19,7 @@ async def settled(world: World, job_id: JobId) -> None:
         attempt = await tx.attempts.get(job_id, job.epoch) if job and job.epoch else None
     if job is None:
         return
+    free_ended(world, answer, job)
     if job.home != world.home:
         let_go(world, answer)  # Whoever settled it goes on with it.
     if attempt is not None and not attempt.finished:

@@ -157,23 +157,7 @@ def silent_streams(world: World) -> list[Silent]:
 
 def left_jobs(world: World) -> list[JobId]:
     """Jobs whose last reader left and did not come back within the grace."""
-    now = world.clock.monotonic()
-    # One who came back elsewhere while the store was away could not be noted.
-    firm_s = world.footing.firm_for_s(now)
-    return [
-        answer.job_id
-        for answer in world.answers.all()
-        if answer.interactive
-        and not answer.follows
-        and not answer.goes_on_unread
-        and answer.final is None
-        and answer.left_at is not None
-        and min(now - answer.left_at, firm_s) > _grace_s(world, answer)
-    ]
-
-
-def _grace_s(world: World, answer: Answer) -> float:
-    return world.policy.orphan_grace_s if answer.orphaned else world.policy.reader_grace_s
+    return [answer.job_id for answer in world.answers.all() if ending.is_left(world, answer)]
 
 
 async def is_read_elsewhere(world: World, job_id: JobId) -> bool:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from archipelag_contracts.ids import RelayId
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from archipelag_contracts.ids import JobId, RelayId
 from archipelag_coordinator.apps.loops import table
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.job import JobStatus
 from archipelag_coordinator.services import adopt, upkeep
+from archipelag_coordinator.services.cancel import cancel, leave
+from archipelag_coordinator.services.failover import abandon
 from archipelag_coordinator.services.follow import keep_up, look
 from archipelag_coordinator.services.track import track
 from archipelag_coordinator.services.watch import watch
-from archipelag_coordinator.testing.builders import an_id
+from archipelag_coordinator.services.world import World
+from archipelag_coordinator.testing.builders import CREDIT, an_id
 from archipelag_coordinator.testing.fakes import FakeChunkRelay
 from archipelag_coordinator.testing.worlds import Scene, a_scene
+
+PROMPT, ITEM = 20, 100
 
 
 async def streams(scene: Scene, count: int) -> list[tuple[object, object]]:
@@ -140,3 +149,71 @@ async def test_one_that_stops_takes_nothing_back_while_its_readers_leave() -> No
         "save_marks",
         "load_fleet",
     ]
+
+
+async def an_orphan(scene: Scene) -> tuple[JobId, World]:
+    """A job that another Coordinator took over, and whose reader has not come back there within the grace."""
+    ((job, _),) = await streams(scene, 1)
+    other = scene.another()
+    await upkeep.hand_on(scene.world)
+    await adopt.adopt_left(other, scene.world.home)
+    scene.clock.advance(other.policy.orphan_grace_s + 1)
+    assert upkeep.left_jobs(other) == [job.id]
+    return job.id, other
+
+
+async def test_who_cancels_while_the_new_home_reads_the_tail_pays_for_all_that_was_delivered() -> (
+    None
+):
+    scene = await a_scene()
+    ((job, reader),) = await streams(scene, 1)
+    other = scene.another()
+    await upkeep.hand_on(scene.world)
+    await adopt.adopt_left(other, scene.world.home)
+    scene.stream(job, "c", "d")
+    reader.take()
+    reader.delivered()
+    await upkeep.save_marks(scene.world)
+
+    ended = await cancel(other, scene.user.id, job.id)
+
+    assert (ended.output_items, ended.output) == (4, "a0b0")
+    assert await scene.balance() == CREDIT - 5 * PROMPT - 4 * ITEM
+    assert (await scene.job(job.id)).delivered == 4
+    async with scene.store.begin() as tx:
+        (attempt,) = await tx.attempts.of_job(job.id)
+    assert attempt.next_position == 4, "its Island is paid for what was delivered of it"
+
+
+async def test_a_reader_who_comes_back_while_the_loop_looks_keeps_the_job() -> None:
+    scene = await a_scene()
+    job_id, other = await an_orphan(scene)
+    async with scene.store.begin():  # So that whoever looks has to wait.
+        looking = asyncio.create_task(table.cancel_left(other))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        reader = await watch(other, job_id)
+
+    await looking
+
+    assert reader.final is None
+    assert (await scene.job(job_id)).status is JobStatus.RUNNING
+
+
+@pytest.mark.parametrize("end", [abandon, leave], ids=["orphaned", "left"])
+@pytest.mark.parametrize("stays", [True, False], ids=["stays", "leaves again"])
+async def test_a_reader_who_comes_back_while_the_job_waits_for_its_lock_keeps_it(
+    end: Callable[[World, JobId], Awaitable[object]], stays: bool
+) -> None:
+    scene = await a_scene()
+    job_id, other = await an_orphan(scene)
+    async with scene.store.begin():
+        ending = asyncio.create_task(end(other, job_id))
+        await asyncio.sleep(0)
+        reader = await watch(other, job_id)
+        if not stays:
+            reader.close()
+
+    await ending
+
+    assert (await scene.job(job_id)).status is JobStatus.RUNNING

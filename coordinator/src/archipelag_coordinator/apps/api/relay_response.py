@@ -206,11 +206,13 @@ class _Stream:
 
     def _time_up(self) -> None:
         """One timer for many items: it is set anew only when it goes off."""
+        now = self._loop.time()
         due = self.written_at + self._keep_alive_s
-        if self._loop.time() >= due and self._sending is None:
-            self._say_alive()
-            due = self._loop.time() + self._keep_alive_s
-        self._timer = self._loop.call_at(max(due, self._loop.time()), self._time_up)
+        if now >= due:
+            if self._sending is None:
+                self._say_alive()
+            due = now + self._keep_alive_s  # Also where a write waits for the client.
+        self._timer = self._loop.call_at(due, self._time_up)
 
     def _say_alive(self) -> None:
         self.written_at = self._loop.time()

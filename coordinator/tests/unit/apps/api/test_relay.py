@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -138,6 +139,32 @@ async def test_silence_is_filled_with_comments(api: Api) -> None:
     await task
 
     assert contents(line) == ["a"]
+
+
+async def test_a_write_that_the_client_holds_up_is_looked_at_once_in_each_interval(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line, interval_s = Line(), 0.001
+    loop = asyncio.get_running_loop()
+    set_at, looks = loop.call_at, list[float]()
+
+    def noted(when: float, call: Any, *more: Any, **how: Any) -> asyncio.TimerHandle:
+        if getattr(call, "__name__", "") == "_time_up":
+            looks.append(when)
+        return set_at(when, call, *more, **how)
+
+    job, task = await relaying(api, line, "a", keep_alive_s=interval_s)
+    line.clear.clear()
+    monkeypatch.setattr(loop, "call_at", noted)
+    api.scene.stream(job, "b")
+    await until(lambda: len(looks) >= 8)
+    line.clear.set()
+    await track(api.scene.world, api.scene.report(job, "a", "b"))
+    await task
+
+    # The first are still reckoned from what was written before.
+    gaps = [after - before for before, after in pairwise(looks[3:])]
+    assert min(gaps) > interval_s / 2, "until then this process has other things to do"
 
 
 async def test_a_client_that_leaves_closes_the_reader(api: Api) -> None:
