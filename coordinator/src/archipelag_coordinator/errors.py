@@ -7,6 +7,7 @@ CoordinatorError
 ├── InvalidInput                `errors`: field → reasons
 ├── Unsupported                a feature that this Cargo does not have: `param`
 ├── TooLarge                    `limit_bytes`
+├── TooSlow                     a body that does not come in its time
 ├── StorageExceeded             a customer's files together: `limit_bytes`
 ├── ContentLost                 a file whose bytes the store does not have any more
 ├── RateLimited                 `retry_after_s`
@@ -89,6 +90,10 @@ class TooLarge(CoordinatorError):
     def __init__(self, what: str, limit_bytes: int) -> None:
         super().__init__(f"{what} is larger than {limit_bytes} bytes")
         self.limit_bytes = limit_bytes
+
+
+class TooSlow(CoordinatorError):
+    code = "too_slow"
 
 
 class StorageExceeded(CoordinatorError):
