@@ -36,7 +36,10 @@ CoordinatorError
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
+
+_WORDS: Final = {"workload": "Cargo", "cargo": "Cargo", "host": "Island", "island": "Island"}
+"""The API's routes and fields keep the field's names; who reads a sentence gets the glossary's."""
 
 
 class CoordinatorError(Exception):
@@ -61,7 +64,8 @@ class NotFound(CoordinatorError):
     code = "not_found"
 
     def __init__(self, noun: str, name: str) -> None:
-        super().__init__(f"no {noun} {name[:100]!r}")
+        """`noun` as the API calls it, in whose message stands what it is."""
+        super().__init__(f"no {_WORDS.get(noun, noun)} {name[:100]!r}")
         self.noun = noun
         self.name = name
 

@@ -30,7 +30,7 @@ def list_jobs(client: Client, arguments: argparse.Namespace) -> None:
         printing.as_json(found)
         return
     rows = [(job.id, job.status, job.workload, printing.moment(job.created_at)) for job in found]
-    printing.table(("JOB", "STATUS", "WORKLOAD", "CREATED"), rows, "No jobs.")
+    printing.table(("JOB", "STATUS", "CARGO", "CREATED"), rows, "No jobs.")
 
 
 def list_batches(client: Client, arguments: argparse.Namespace) -> None:
@@ -48,7 +48,7 @@ def list_batches(client: Client, arguments: argparse.Namespace) -> None:
         )
         for one in found
     ]
-    heading = ("BATCH", "STATUS", "WORKLOAD", "ENDED", "CREATED")
+    heading = ("BATCH", "STATUS", "CARGO", "ENDED", "CREATED")
     printing.table(heading, rows, "No batches.")
 
 
