@@ -187,11 +187,8 @@ def _aside(event: JobEvent) -> None:
         told = f"step {event.step} of {event.total} {told}"
     if event.reasons:
         told = f"{told}: {'; '.join(event.reasons)}"
-    ahead, expected_s = event.raw.get("ahead"), event.raw.get("expected_wait_s")
-    if isinstance(ahead, int):
-        told = (
-            f"{told}; {_place(ahead, expected_s if isinstance(expected_s, int | float) else None)}"
-        )
+    if event.ahead is not None:
+        told = f"{told}; {_place(event.ahead, event.expected_wait_s)}"
     print(printing.dim(printing.clean(told)), file=sys.stderr)
 
 
