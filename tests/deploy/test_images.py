@@ -17,6 +17,7 @@ import httpx
 import psutil
 import pytest
 from archipelag_embedded.fixtures import NatsFactory
+from archipelag_embedded.postgres import Postgres
 from archipelag_embedded.process import free_port
 from archipelag_oci.image import ImageFile
 from archipelag_oci.manifests import parse_config
@@ -25,7 +26,7 @@ from .container import Container, Running, image_in, runc, unpacked
 
 ROOT = Path(__file__).parents[2]
 NOBODY = 65534
-PACKED_MB_MAX = {"coordinator": 90, "island": 75}
+PACKED_MB_MAX = {"coordinator": 90, "island": 75, "backup": 110}
 READY_S = 60.0
 
 pytestmark = [
@@ -83,7 +84,7 @@ def container(
     return make
 
 
-@pytest.mark.parametrize("name", ["coordinator", "island"])
+@pytest.mark.parametrize("name", PACKED_MB_MAX)
 def test_image_holds_nothing_that_it_does_not_need(
     name: str, roots: dict[str, tuple[Path, ImageFile]]
 ) -> None:
@@ -190,6 +191,28 @@ def test_island_starts_as_nobody_and_says_what_it_lacks(
     assert "ok   wasm runtime" in said and "Traceback" not in said
     home = one.writable["/var/lib/archipelag"] / "island"
     assert not home.exists() or home.stat().st_uid == NOBODY
+
+
+def test_backup_is_written_and_restored_from_its_image_alone(
+    container: Callable[..., Container], postgres_dsn: str, postgres_server: Postgres
+) -> None:
+    there = {"ARCHIPELAG_NATS_URL": "nats://127.0.0.1:1"}
+    one = container("backup", ARCHIPELAG_DATABASE_URL=postgres_dsn, **there)
+    volume = one.folder / "volume"
+    (volume / "passphrase").write_text("a passphrase that is long enough")
+    assert one.run(["migrate"])[0] == 0
+
+    sealed = ["--passphrase-file", "/var/lib/archipelag/passphrase"]
+    code, told = one.run(["backup", "/var/lib/archipelag", *sealed])
+    assert code == 0, told
+    (written,) = volume.glob("network-*Z.backup")
+    empty = postgres_server.create_database("brought_back")
+    one.environment = there | {"ARCHIPELAG_DATABASE_URL": empty}
+    back, said = one.run(["restore", f"/var/lib/archipelag/{written.name}", *sealed])
+    postgres_server.drop_database("brought_back")
+
+    assert back == 0, said
+    assert stat.S_IMODE(written.stat().st_mode) == 0o600
 
 
 def test_dockerfile_takes_only_what_stands_here_and_ends_as_nobody() -> None:

@@ -12,15 +12,16 @@ from typing import Any
 import pytest
 import yaml
 from archipelag_coordinator import config as coordinator
+from archipelag_coordinator.__main__ import _parser as parser
 from archipelag_island import config as island
 
 from .test_compose import known_settings
 
 KUBERNETES = Path(__file__).parents[2] / "deploy" / "kubernetes"
 REGIONS = ("first-region", "linked-region")
-FOLDERS = ("base", "island", "migrate-pre", "migrate-post", "example", *REGIONS)
+FOLDERS = ("base", "island", "migrate-pre", "migrate-post", "backup", "example", *REGIONS)
 VERSION = "1.32"
-OURS = {"archipelag-coordinator", "archipelag-island"}
+OURS = {"archipelag-coordinator", "archipelag-island", "archipelag-backup"}
 
 
 @cache
@@ -54,11 +55,17 @@ def everything() -> Iterator[tuple[str, dict[str, Any]]]:
 
 def pods() -> dict[str, dict[str, Any]]:
     """The pod of each workload."""
-    return {
+    found = {
         name: one["spec"]["template"]
         for name, one in everything()
         if one["kind"] in ("Deployment", "StatefulSet", "Job")
     }
+    of_days = {
+        name: one["spec"]["jobTemplate"]["spec"]["template"]
+        for name, one in everything()
+        if one["kind"] == "CronJob"
+    }
+    return found | of_days
 
 
 def of(folder: str, kind: str, name: str) -> dict[str, Any]:
@@ -89,7 +96,7 @@ def test_a_wrong_field_would_be_found() -> None:
 
 
 def test_pods_are_within_the_restricted_profile() -> None:
-    assert len(pods()) >= 6
+    assert len(pods()) >= 7
     for name, pod in pods().items():
         spec, security = pod["spec"], pod["spec"]["securityContext"]
         assert security["runAsNonRoot"] is True and security["runAsUser"] > 0, name
@@ -229,6 +236,24 @@ def test_a_link_has_a_door_on_one_side_and_a_secret_on_the_other() -> None:
     (at,) = [one for one in mounts if one["name"] == "link"]
     assert (at["mountPath"], at["readOnly"]) == ("/etc/nats/link", True)
     assert {"data", "config", "trust"} <= {one["name"] for one in mounts}
+
+
+def test_daily_backup_is_sealed_and_takes_what_base_names() -> None:
+    pod = of("backup", "CronJob", "backup")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    mounts = {one["mountPath"]: one for one in container["volumeMounts"]}
+    claims = [one["persistentVolumeClaim"] for one in pod["volumes"] if one["name"] == "backups"]
+    chosen = parser().parse_args(container["args"])
+
+    assert chosen.file == Path("/var/lib/backups") and chosen.files.parent == chosen.file
+    assert str(chosen.passphrase_file.parent) in mounts
+    claim = of("backup", "PersistentVolumeClaim", "backups")["metadata"]["name"]
+    assert claims == [{"claimName": claim}]
+    assert mounts[str(chosen.file)]["name"] == "backups"
+    serving = of("base", "Deployment", "coordinator")["spec"]["template"]["spec"]["containers"][0]
+    assert container["envFrom"] == serving["envFrom"]
+    keys = of("base", "ConfigMap", "coordinator")["data"]["ARCHIPELAG_STATE_DIR"]
+    assert mounts[keys]["readOnly"] is True
 
 
 def test_broker_is_the_one_of_the_compose_file() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 BATCH = "bat_01m8f3batch0000000000000000"
@@ -166,6 +167,14 @@ JOB = {
     "created_at": "2026-11-27T18:20:00.000Z",
     "wait": {"ahead": 2, "expected_wait_s": 7.5},
 }
+BUSY = {"type": "status", "content": "queued", "reasons": ["1 Island is busy"]}
+FOLLOWED = [
+    ("0", BUSY | {"ahead": 2, "expected_wait_s": 7.5}),
+    ("0", BUSY | {"ahead": 0, "expected_wait_s": None}),
+    ("0", {"type": "status", "content": "running"}),
+    ("1", {"type": "token", "content": "soon "}),
+    ("1", {"type": "done", "usage": USAGE, "finish_reason": "stop"}),
+]
 OVERLOADED = {
     "code": "overloaded",
     "message": "31 jobs are before this one, which would wait about 24 s for an Island and should wait 20 s at most; "
@@ -235,7 +244,25 @@ def _waits() -> list[dict[str, Any]]:
         | {"name": "a job sent away that comes back and shows its place"}
         | {"then": [{"request": back["request"], "response": back["response"]}]},
         soon,
+        _followed(),
     ]
+
+
+def _followed() -> dict[str, Any]:
+    """A job that waits, comes nearer, and is done."""
+    told = _one(
+        "a job followed from its place in line",
+        "stream_job",
+        {"job_id": JOBS[0]},
+        f"GET /jobs/{JOBS[0]}/stream",
+        None,
+    )
+    told["response"] = {
+        "status": 200,
+        "headers": {"content-type": "text/event-stream; charset=utf-8"},
+        "events": [{"id": place, "data": json.dumps(data)} for place, data in FOLLOWED],
+    }
+    return told
 
 
 def _changes() -> list[dict[str, Any]]:

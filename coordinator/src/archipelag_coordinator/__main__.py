@@ -197,8 +197,11 @@ def _add_trust(sub: argparse._SubParsersAction[Parser]) -> None:
 def _add_backup(sub: argparse._SubParsersAction[Parser]) -> None:
     out = sub.add_parser("backup", help="write the database to a file while the network runs")
     back = sub.add_parser("restore", help="bring such a file into an empty database, and check it")
+    out.add_argument(
+        "file", type=Path, metavar="FILE", help="or a folder, where it gets a name by the time"
+    )
+    back.add_argument("file", type=Path, metavar="FILE")
     for one in (out, back):
-        one.add_argument("file", type=Path, metavar="FILE")
         one.add_argument(
             "--passphrase-file", type=Path, metavar="PATH",
             help="its first line encrypts the backup",
@@ -341,7 +344,8 @@ async def _back_up(arguments: argparse.Namespace, settings: config.Settings) -> 
             folder = await asyncio.to_thread(open_folder, arguments.files, passphrase)
             files = Bytes(await stack.enter_async_context(opened_blobs(settings)), folder)
         if out:
-            told = await backup.backup(dsn, file, passphrase, files)
+            path = backup.named(file, SystemClock().now())
+            told = await backup.backup(dsn, path, passphrase, files)
             told["noted"] = await commands.note_backup(settings, told)
         else:
             told = await backup.restore(

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -58,6 +59,11 @@ def passphrase_of(path: Path | None) -> bytes | None:
             f"the first line of {path} must be a passphrase of {PASSPHRASE_MIN} characters or more"
         )
     return passphrase
+
+
+def named(path: Path, now: datetime) -> Path:
+    """The file of a backup that begins now, where `path` is a folder; else `path`."""
+    return path / f"network-{now:%Y-%m-%dT%H%M%SZ}.backup" if path.is_dir() else path
 
 
 async def backup(

@@ -57,9 +57,13 @@ from archipelag_coordinator.apps.api.app import ApiSettings, create_app
 from archipelag_coordinator.apps.api.direct import DirectProtocol
 from archipelag_coordinator.apps.api.links import Links
 from archipelag_coordinator.apps.api.pace import Pace
-from archipelag_coordinator.apps.api.server import LeavingServer
+from archipelag_coordinator.apps.api.server import LeavingServer, bind
 from archipelag_coordinator.apps.background.chores import chores_app, run_chores
-from archipelag_coordinator.apps.islands.enrolment import EnrolmentService, start_enrolment
+from archipelag_coordinator.apps.islands.enrolment import (
+    EnrolmentService,
+    bind_enrolment,
+    start_enrolment,
+)
 from archipelag_coordinator.apps.islands.files import BUSY, IslandFiles
 from archipelag_coordinator.apps.islands.heartbeats import Heartbeats
 from archipelag_coordinator.apps.islands.known import KnownKeys
@@ -112,7 +116,13 @@ class Parts:
 
 
 async def serve(settings: Settings) -> None:
-    """Runs until SIGTERM or SIGINT. Raises OSError and the drivers' errors when it cannot start."""
+    """Runs until SIGTERM or SIGINT. Raises OSError and the drivers' errors when it cannot start.
+
+    The ports come first: nobody is told of a Coordinator that cannot be reached.
+    """
+    sockets = _sockets(settings)
+    address = f"{settings.grpc_host}:{settings.grpc_port}"
+    enrolment, _ = bind_enrolment(address, shared=settings.worker > 0)
     async with _open(settings) as parts:
         metrics = _metrics(parts)
         world = replace(parts.world, figures=metrics)
@@ -130,10 +140,7 @@ async def serve(settings: Settings) -> None:
         reports = ReportQueue(parts.connection, taking.take)
         secret = _shared_secret(parts.keys, b"archipelag nonces\n")
         nonces = Nonces(secret, world.clock, os.urandom)
-        address = f"{settings.grpc_host}:{settings.grpc_port}"
-        shared = settings.worker > 0
-        service = EnrolmentService(world, nonces)
-        enrolment, _ = await start_enrolment(service, address, shared=shared)
+        await start_enrolment(enrolment, EnrolmentService(world, nonces))
         try:
             async with asyncio.TaskGroup() as group:
                 others = [
@@ -144,7 +151,7 @@ async def serve(settings: Settings) -> None:
                     group.create_task(run_chores(lambda: _chores(settings, parts)), name="chores"),
                 ]
                 server = _http(settings, parts, metrics, partial(leave, parts.runner, world))
-                await server.serve(_sockets(settings))
+                await server.serve(sockets)
                 await end_tasks(others)
             await leave(parts.runner, world)
         finally:
@@ -398,29 +405,15 @@ def _metrics(parts: Parts) -> Metrics:
     return Metrics(parts.world, innards, parts.store.server, parts.store.books, parts.monitor)
 
 
-def _sockets(settings: Settings) -> list[socket.socket] | None:
-    """Of a worker: the port that all share, and one of its own, where it can be asked about itself."""
-    if not settings.worker:
-        return None
-    sockets = [shared_port(settings.http_host, settings.http_port)]
-    if settings.worker_port:
-        sockets.append(shared_port(settings.http_host, settings.worker_port + settings.worker - 1))
+def _sockets(settings: Settings) -> list[socket.socket]:
+    """The port of HTTP, and a worker's own beside the one that all share, where it can be asked about itself. Raises
+    OSError."""
+    shared = settings.worker > 0
+    sockets = [bind(settings.http_host, settings.http_port, "ARCHIPELAG_HTTP_PORT", shared=shared)]
+    if shared and settings.worker_port:
+        own = settings.worker_port + settings.worker - 1
+        sockets.append(bind(settings.http_host, own, "ARCHIPELAG_WORKER_PORT", shared=True))
     return sockets
-
-
-def shared_port(host: str, port: int) -> socket.socket:
-    """A socket beside those of the other workers, which does not listen yet. Raises OSError: taken by somebody who does
-    not share it."""
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind((host, port))
-        listener.setblocking(False)
-    except OSError:
-        listener.close()
-        raise
-    return listener
 
 
 def _enrol_address(settings: Settings) -> str:

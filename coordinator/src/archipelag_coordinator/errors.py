@@ -7,6 +7,7 @@ CoordinatorError
 ├── InvalidInput                `errors`: field → reasons
 ├── Unsupported                a feature that this Cargo does not have: `param`
 ├── TooLarge                    `limit_bytes`
+├── TooSlow                     a body that does not come in its time
 ├── StorageExceeded             a customer's files together: `limit_bytes`
 ├── ContentLost                 a file whose bytes the store does not have any more
 ├── RateLimited                 `retry_after_s`
@@ -35,7 +36,10 @@ CoordinatorError
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
+
+_WORDS: Final = {"workload": "Cargo", "cargo": "Cargo", "host": "Island", "island": "Island"}
+"""The API's routes and fields keep the field's names; who reads a sentence gets the glossary's."""
 
 
 class CoordinatorError(Exception):
@@ -60,7 +64,8 @@ class NotFound(CoordinatorError):
     code = "not_found"
 
     def __init__(self, noun: str, name: str) -> None:
-        super().__init__(f"no {noun} {name[:100]!r}")
+        """`noun` as the API calls it, in whose message stands what it is."""
+        super().__init__(f"no {_WORDS.get(noun, noun)} {name[:100]!r}")
         self.noun = noun
         self.name = name
 
@@ -89,6 +94,10 @@ class TooLarge(CoordinatorError):
     def __init__(self, what: str, limit_bytes: int) -> None:
         super().__init__(f"{what} is larger than {limit_bytes} bytes")
         self.limit_bytes = limit_bytes
+
+
+class TooSlow(CoordinatorError):
+    code = "too_slow"
 
 
 class StorageExceeded(CoordinatorError):

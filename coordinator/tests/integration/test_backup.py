@@ -385,3 +385,11 @@ async def test_a_backup_is_noted_so_that_its_age_is_known(postgres_dsn, tmp_path
     assert (noted, of_a_copy) == (True, False)
     assert (entry.actor, entry.act, entry.subject) == (commands.operator(), BACKED_UP, "file")
     assert written["sha256"] in entry.detail and entry.at == at
+
+
+def test_a_backup_into_a_folder_has_the_time_for_a_name(tmp_path):
+    file = tmp_path / "mine"
+
+    assert backups.named(file, START) == file
+    assert backups.named(tmp_path, START).parent == tmp_path
+    assert backups.named(tmp_path, START).name == "network-2026-01-01T120000Z.backup"

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 from archipelag_coordinator import workers
-from archipelag_coordinator.compose import shared_port
+from archipelag_coordinator.apps.api.server import bind
 from archipelag_coordinator.workers import Workers
 from archipelag_embedded.fixtures import PATIENCE_S
 
@@ -141,14 +141,19 @@ def test_workers_end_with_a_parent_that_was_killed() -> None:
 
 
 def test_workers_share_a_port_that_nobody_else_gets() -> None:
-    first = shared_port("127.0.0.1", 0)
+    first = bind("127.0.0.1", 0, "PORT", shared=True)
     port = first.getsockname()[1]
-    with first, shared_port("127.0.0.1", port) as second, socket.socket() as stranger:
+    second = bind("127.0.0.1", port, "PORT", shared=True)
+    with first, second, socket.socket() as stranger:
         assert second.getsockname()[1] == port
         with pytest.raises(OSError, match="in use"):
             stranger.bind(("127.0.0.1", port))
 
 
-def test_a_port_that_somebody_has_is_refused() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
-        shared_port("127.0.0.1", taken.getsockname()[1])
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_port_that_somebody_has_is_refused(shared: bool) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(OSError, match="another program does; ARCHIPELAG_HTTP_HOST and PORT name"),
+    ):
+        bind("127.0.0.1", taken.getsockname()[1], "PORT", shared=shared)

@@ -35,9 +35,18 @@ from archipelag_island.adapters.identity import Home
 from archipelag_island.agent import Agent
 from archipelag_island.clock import SystemClock
 from archipelag_island.config import Settings
-from archipelag_island.errors import BadSettings, IslandError, NotRunning
+from archipelag_island.errors import IslandError, NotRunning, WrongUsage
 from archipelag_island.services.drain import Progress
 
+JOIN_HELP: Final = """\
+Joins the network whose Coordinator is at HOST:PORT (https:// in front for TLS) with a pairing code from your account.
+Both are kept: `run` needs neither. What is missing is asked for at a terminal.
+
+exit status:
+  0  it has joined, now or before
+  1  the code was refused, no Coordinator answers there, or a setting or the folder of this Island is unfit
+  2  a word is missing and nobody can be asked for it, or HOST:PORT is no address
+"""
 DRAIN_HELP: Final = """\
 Takes no more work from this instant. What runs may finish for a while; what still runs then is handed over: another
 Island goes on at the next position, and the reader does not notice. The drain lasts until `archipelag-island resume`
@@ -71,6 +80,9 @@ def _help() -> str:
             "first start:",
             "  archipelag-island join host:8421 ABC234",
             "  archipelag-island run",
+            "",
+            "exit status:",
+            "  0 done   1 failed   2 wrong usage   130 interrupted; `drain --help` and `join --help` say more",
         ]
     )
 
@@ -87,8 +99,8 @@ def _parser() -> argparse.ArgumentParser:
     join = commands.add_parser(
         "join",
         help="join the network with a pairing code, once",
-        description="Joins the network whose Coordinator is at HOST:PORT (https:// in front for TLS) with a pairing "
-        "code from your account. Both are kept: `run` needs neither. What is missing is asked for at a terminal.",
+        description=JOIN_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     join.add_argument("coordinator", nargs="?", metavar="HOST:PORT")
     join.add_argument("code", nargs="?", metavar="CODE")
@@ -175,7 +187,7 @@ def _main(arguments: list[str] | None) -> int:
                 return asyncio.run(_enrol(settings))
     except IslandError as error:
         print(f"archipelag-island: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, WrongUsage) else 1
     except KeyboardInterrupt:
         print("archipelag-island: broken off", file=sys.stderr)
         return 130
@@ -239,6 +251,8 @@ async def _join(
         coordinator, code = None, coordinator
     coordinator = coordinator or home.coordinator(settings.coordinator)
     coordinator = coordinator or _asked("Coordinator (host:port)", "HOST:PORT")
+    if ":" not in coordinator:
+        raise WrongUsage(f"{coordinator!r} is no HOST:PORT: archipelag-island join HOST:PORT CODE")
     code = config.plain_code(code or settings.pairing_code or _asked("Pairing code", "CODE"))
     settings = replace(
         settings, coordinator=coordinator, pairing_code=code, name=(name or settings.name)[:100]
@@ -251,13 +265,13 @@ async def _join(
 
 
 def _asked(question: str, name: str) -> str:
-    """Raises BadSettings where nobody can be asked."""
+    """Raises WrongUsage where nobody can be asked."""
     if not sys.stdin.isatty():
-        raise BadSettings(f"{name} is missing: archipelag-island join HOST:PORT CODE")
+        raise WrongUsage(f"{name} is missing: archipelag-island join HOST:PORT CODE")
     try:
         return input(f"{question}: ").strip()
     except EOFError:
-        raise BadSettings(f"{name} is missing") from None
+        raise WrongUsage(f"{name} is missing") from None
 
 
 def _status(settings: Settings, *, as_json: bool, once: bool) -> int:

@@ -2,6 +2,7 @@
 
 IslandError
 ├── BadSettings            the environment says something that cannot be
+├── WrongUsage             what was typed lacks a word, or has one that cannot be
 ├── AlreadyRunning         another agent uses this ISLAND_HOME
 ├── NotRunning             no agent runs there that could be asked
 ├── ControlFailed          it runs, but does not answer as it should
@@ -42,6 +43,10 @@ class IslandError(Exception):
 
 class BadSettings(IslandError):
     code = "bad_settings"
+
+
+class WrongUsage(IslandError):
+    code = "wrong_usage"
 
 
 class AlreadyRunning(IslandError):

@@ -56,10 +56,12 @@ async def test_wrong_code_is_told_and_only_the_code_is_asked_anew(
 async def test_who_cannot_be_asked_is_told_what_is_missing(desk: Desk, command: Command) -> None:
     nothing, told = await command.ask("join")
     no_code, said = await command.ask("join", f"127.0.0.1:{desk.port}")
+    no_port, meant = await command.ask("join", "reef.example", "GOOD234")
     gone, why = await command.ask("join", f"127.0.0.1:{free_port()}", "GOOD234")
 
-    assert (nothing, no_code, gone) == (1, 1, 1)
+    assert (nothing, no_code, no_port, gone) == (2, 2, 2, 1)
     assert "HOST:PORT is missing" in told and "CODE is missing" in said
+    assert "'reef.example' is no HOST:PORT" in meant
     assert "no Coordinator answers" in why and "Traceback" not in why
     assert desk.seen == []
 

@@ -142,7 +142,7 @@ def check_time(world: World, job: Job) -> None:
     """Raises InvalidInput where its customer wants it sooner than it could be done if a slot were free."""
     if is_too_late(world, job):
         quick_s = world.forecast.slot_times.quick_s(job.cargo_digest)
-        told = f"is too short: hardly a job of this workload takes less than {quick_s:.1f} s"
+        told = f"is too short: hardly a job of this Cargo takes less than {quick_s:.1f} s"
         raise InvalidInput({WITHIN: [told]})
 
 

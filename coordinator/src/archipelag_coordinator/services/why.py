@@ -22,7 +22,7 @@ from archipelag_coordinator.services.wanting import wanted_of
 from archipelag_coordinator.services.world import World
 
 BROKER_AWAY: Final = "the message fabric cannot be reached: wait until it is back"
-CARGO_GONE: Final = "the workload is no longer offered: ask for another"
+CARGO_GONE: Final = "the Cargo is no longer offered: ask for another"
 _HARMLESS: Final = ("behind_others", "no_demand")
 """Codes of what does not keep a job that comes now from going there."""
 _CUT_OFF: Final = (IslandStatus.SUSPENDED, IslandStatus.RETIRED, IslandStatus.BANNED)
@@ -172,7 +172,7 @@ def _hindrances(island: Island, cargos: Sequence[CargoWhy]) -> list[Hindrance]:
         reason = "it lost work or did not answer a moment ago, and has not been heard since"
         found.append(Hindrance("in_doubt", reason))
     if not island.offers:
-        found.append(Hindrance("no_cargo", "it offers no workload: none is fetched or fits"))
+        found.append(Hindrance("no_cargo", "it offers no Cargo: none is fetched or fits"))
     return found or _about_work(cargos)
 
 

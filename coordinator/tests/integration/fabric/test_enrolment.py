@@ -19,6 +19,7 @@ from archipelag_coordinator.apps.islands.enrolment import (
     RENEWALS_PER_MINUTE,
     EnrolmentService,
     _peer,
+    bind_enrolment,
     start_enrolment,
 )
 from archipelag_coordinator.apps.islands.nonces import Nonces
@@ -97,7 +98,8 @@ async def door(fabric: Any) -> AsyncIterator[Door]:
         broker_urls=(fabric.server.url,),
     )
     service = EnrolmentService(world, Nonces(os.urandom(32), clock, os.urandom))
-    server, port = await start_enrolment(service, "127.0.0.1:0")
+    server, port = bind_enrolment("127.0.0.1:0")
+    await start_enrolment(server, service)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield Door(EnrolmentStub(channel), world, owner)
     await server.stop(None)
@@ -276,7 +278,8 @@ async def test_when_the_store_is_away_the_caller_is_told_to_come_back(door: Door
     service = EnrolmentService(
         replace(door.world, store=Away()), Nonces(b"x" * 32, SystemClock(), os.urandom)
     )
-    server, port = await start_enrolment(service, "127.0.0.1:0")
+    server, port = bind_enrolment("127.0.0.1:0")
+    await start_enrolment(server, service)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         elsewhere = Door(EnrolmentStub(channel), door.world, door.owner)
         code, said = await refused(elsewhere.enrol())

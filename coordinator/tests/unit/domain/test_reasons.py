@@ -73,7 +73,7 @@ def test_what_is_kept_is_bounded_however_many_islands_there_are():
         ([{"digest": None}, {"status": "silent"}], "lend a machine that offers"),
         ([{"status": "silent"}], "wait for an Island to be ready"),
         ([{"approved": False}], "ask the operator"),
-        ([{"state": "loading"}, {"digest": None}], "until the workload is loaded"),
+        ([{"state": "loading"}, {"digest": None}], "until the Cargo is loaded"),
     ],
 )
 def test_the_nearest_miss_decides_what_would_help(islands, hint):

@@ -40,10 +40,10 @@ def choose(
     for name in wanted:
         info = usable.get(name)
         if info is None:
-            reasons.append(f"this host has no {name} runtime")
+            reasons.append(f"this Island has no {name} runtime")
         elif trust < info.trust_min:
             reasons.append(
-                f"the {name} runtime of this host does not isolate well enough for trust level {trust}"
+                f"the {name} runtime of this Island does not isolate well enough for trust level {trust}"
             )
         else:
             return Choice(name, tier, module if name == "native" else "")

@@ -71,6 +71,10 @@ class JobEvent:
     total: int | None = None
     reasons: tuple[str, ...] = ()
     """Why it still waits."""
+    ahead: int | None = None
+    """Jobs before one that waits; told again when that has changed."""
+    expected_wait_s: float | None = None
+    """How long they take; None also where nothing tells."""
     finish_reason: str | None = None
     code: str | None = None
     """What went wrong, where it ends as an error."""
@@ -272,6 +276,8 @@ def job_event(raw: Any, event_id: str) -> JobEvent:
         step=raw.get("step"),
         total=raw.get("total"),
         reasons=tuple(map(str, rows(raw.get("reasons")))),
+        ahead=raw.get("ahead"),
+        expected_wait_s=raw.get("expected_wait_s"),
         finish_reason=raw.get("finish_reason"),
         code=raw.get("code"),
         usage=usage(raw.get("usage")),

@@ -114,7 +114,7 @@ def test_a_profile_that_is_not_there_is_never_replaced_by_another(capsys: Out) -
 
 
 def test_an_unknown_model_or_workload_is_told_what_is_there(capsys: Out) -> None:
-    unknown = refused(404, "not_found", "no workload 'nope'")
+    unknown = refused(404, "not_found", "no Cargo 'nope'")
 
     assert run(Network(unknown), "chat", "hi", "--model", "smolm2") == 1
     assert "Did you mean smollm2?" in capsys.readouterr().err
@@ -125,7 +125,7 @@ def test_an_unknown_model_or_workload_is_told_what_is_there(capsys: Out) -> None
 
 
 def test_a_part_of_a_name_leads_to_the_whole_and_only_to_models_that_do_that(capsys: Out) -> None:
-    unknown = refused(404, "not_found", "no workload 'x'")
+    unknown = refused(404, "not_found", "no Cargo 'x'")
     made = [("painter-large", "image"), ("talker-large", "chat")]
     models = [{"id": one, "kind": kind, "owned_by": "a"} for one, kind in made]
     offered = httpx.Response(200, json={"data": models})
@@ -137,10 +137,10 @@ def test_a_part_of_a_name_leads_to_the_whole_and_only_to_models_that_do_that(cap
 
 
 def test_a_hint_that_cannot_be_had_hides_no_error(capsys: Out) -> None:
-    script = refused(404, "not_found", "no workload 'nope'"), refused(500, "internal", "broken")
+    script = refused(404, "not_found", "no Cargo 'nope'"), refused(500, "internal", "broken")
 
     assert run(Network(*script, *script[1:] * 9), "workloads", "nope") == 1
-    assert capsys.readouterr().err == "archipelag: no workload 'nope'\n"
+    assert capsys.readouterr().err == "archipelag: no Cargo 'nope'\n"
 
 
 def test_an_input_of_the_wrong_shape_is_told_where_the_right_one_stands(capsys: Out) -> None:

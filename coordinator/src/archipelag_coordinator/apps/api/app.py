@@ -51,6 +51,7 @@ from archipelag_coordinator.apps.api.errors import (
 from archipelag_coordinator.apps.api.links import Links
 from archipelag_coordinator.apps.api.openapi import describe
 from archipelag_coordinator.apps.api.pace import Pace
+from archipelag_coordinator.apps.bodies import Times
 from archipelag_coordinator.apps.ops import health
 from archipelag_coordinator.errors import CoordinatorError, InvalidInput, NotFound
 from archipelag_coordinator.services.world import World
@@ -66,6 +67,7 @@ class ApiSettings:
     """`unavailable` are the errors by which an adapter says that its server cannot be reached: 503, not 500."""
 
     body_bytes_max: int = 1024 * 1024
+    bodies: Times = field(default_factory=Times)
     links: Links = field(default_factory=lambda: Links(secrets.token_bytes(32)))
     """Signs links to files; without a secret that is passed in, they are good in this process only."""
     journey_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)

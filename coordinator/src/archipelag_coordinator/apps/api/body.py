@@ -10,6 +10,7 @@ from typing import Any, Final
 from starlette.requests import Request
 
 from archipelag_coordinator.apps.api.errors import BadRequest
+from archipelag_coordinator.apps.bodies import whole
 from archipelag_coordinator.errors import InvalidInput, TooLarge
 
 DEPTH_MAX: Final = 64
@@ -18,7 +19,7 @@ _SUSPICIOUS: Final = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")
 
 
 async def read_object(request: Request, limit_bytes: int) -> dict[str, Any]:
-    """The JSON object in the body. Raises TooLarge, BadRequest or InvalidInput."""
+    """The JSON object in the body. Raises TooLarge, TooSlow, BadRequest or InvalidInput."""
     raw = await read_bytes(request, limit_bytes)
     if not raw:
         raise BadRequest("the body is empty; send a JSON object")
@@ -29,7 +30,7 @@ async def read_object(request: Request, limit_bytes: int) -> dict[str, Any]:
 
 
 async def read_bytes(request: Request, limit_bytes: int) -> bytes:
-    """Stops as soon as there is too much, whatever the headers say. Raises TooLarge, BadRequest."""
+    """Stops as soon as there is too much, whatever the headers say. Raises TooLarge, TooSlow, BadRequest."""
     told = request.headers.get("content-length", "")
     if told.isdigit() and (len(told) > DIGITS_MAX or int(told) > limit_bytes):
         raise TooLarge("the request body", limit_bytes)
@@ -37,7 +38,7 @@ async def read_bytes(request: Request, limit_bytes: int) -> bytes:
         raise BadRequest("Content-Encoding: send the body as it is, not compressed")
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
+    async for part in whole(request, request.app.state.settings.bodies):
         size += len(part)
         if size > limit_bytes:
             raise TooLarge("the request body", limit_bytes)

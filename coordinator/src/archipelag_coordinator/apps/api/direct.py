@@ -9,6 +9,7 @@ from typing import Final
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from archipelag_coordinator.apps.api.round_trip import round_trip_s
+from archipelag_coordinator.apps.bodies import Times
 
 HEADERS_S: Final = 20.0
 """Whoever connects has so long to say what it wants; thousands that say nothing would else be waited for, for ever."""
@@ -23,7 +24,12 @@ class DirectProtocol(HttpToolsProtocol):
     on_writable: Callable[[], None] | None = None
     """Called once when the client has read enough after `may_write` said no."""
     headers_s: float = HEADERS_S
+    rest: Times = Times()
+    """What a client may take for the rest of a body that nobody reads any more, as it was answered before its end."""
     _late: asyncio.TimerHandle | None = None
+    _in_message = False
+    _rest_bytes: int | None = None
+    """Of such a rest, since the timer was set; None while there is none."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -31,6 +37,7 @@ class DirectProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._in_message = True
         if self._late is None:
             self._expect_headers()
 
@@ -51,6 +58,31 @@ class DirectProtocol(HttpToolsProtocol):
         if self.parser.get_method() != b"HEAD":
             self.scope[DIRECT] = self  # type: ignore[typeddict-unknown-key]
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if self._rest_bytes is not None:
+            self._rest_bytes += len(body)
+            if self._rest_bytes >= self.rest.piece_bytes:
+                self._expect_rest()
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._in_message = False
+        if self._rest_bytes is not None:
+            self._rest_bytes = None
+            self._headers_are_here()
+            self._expect_headers()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._in_message and self.cycle.response_complete and not self.transport.is_closing():
+            self._expect_rest()
+
+    def _expect_rest(self) -> None:
+        self._headers_are_here()
+        self._rest_bytes = 0
+        self._late = self.loop.call_later(self.rest.piece_s, self.transport.abort)
 
     @property
     def may_write(self) -> bool:

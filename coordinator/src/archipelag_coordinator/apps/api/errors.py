@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from archipelag_contracts.units import to_credits
 
+from archipelag_coordinator.apps.bodies import HANG_UP
 from archipelag_coordinator.domain.answer import Ending
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.errors import (
@@ -22,6 +23,7 @@ from archipelag_coordinator.errors import (
     NotFound,
     Overloaded,
     RateLimited,
+    TooSlow,
     Unsupported,
 )
 from archipelag_coordinator.services.expect import PLACE
@@ -39,6 +41,7 @@ STATUS: Final[dict[str, int]] = {
     "island_refused": 403,
     "not_found": 404,
     "method_not_allowed": 405,
+    "too_slow": 408,
     "conflict": 409,
     "illegal_move": 409,
     "stale_attempt": 409,
@@ -225,6 +228,8 @@ def problem_of(error: CoordinatorError) -> Problem:
         case RangeUnfit():
             told_size = {"Content-Range": f"bytes */{error.size_bytes}"}
             return Problem(status, code, message, headers=told_size)
+        case TooSlow():
+            return Problem(status, code, message, headers=HANG_UP)
         case Unavailable():
             return Problem(status, code, message, headers=retry_after(1))
     return Problem(status, code, message)

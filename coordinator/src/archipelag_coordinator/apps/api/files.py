@@ -43,7 +43,7 @@ class Sent:
 
 
 async def receive(world: World, caller_id: ids.UserId, request: Request) -> Sent:
-    """Raises BadRequest, InvalidInput, TooLarge, StorageExceeded."""
+    """Raises BadRequest, InvalidInput, TooLarge, TooSlow, StorageExceeded."""
     form = Form(request)
     begun = await upload(world, caller_id, form.file())
     assert form.head is not None

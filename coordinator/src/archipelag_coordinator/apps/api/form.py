@@ -16,6 +16,7 @@ from python_multipart.multipart import MultipartParser
 from starlette.requests import Request
 
 from archipelag_coordinator.apps.api.errors import BadRequest
+from archipelag_coordinator.apps.bodies import in_pieces
 from archipelag_coordinator.errors import InvalidInput
 
 FIELDS_MAX: Final = 32
@@ -49,7 +50,7 @@ class Form:
     """Guards one request's form. Iterate `file` to its end, then `fields` are complete."""
 
     def __init__(self, request: Request, *, file_field: str = "file") -> None:
-        self._body = request.stream().__aiter__()
+        self._body = in_pieces(request, request.app.state.settings.bodies)
         self._file_field = file_field
         self.fields: dict[str, str] = {}
         self.head: FileHead | None = None
@@ -63,7 +64,7 @@ class Form:
         self._parser = _parser(request, self)
 
     async def file(self) -> AsyncIterator[bytes]:
-        """The file's bytes. Reads the form to its end. Raises BadRequest, InvalidInput."""
+        """The file's bytes. Reads the form to its end. Raises BadRequest, InvalidInput, TooSlow."""
         beside = 0
         async for data in self._body:
             self._feed(data)

@@ -57,7 +57,7 @@ Format = Annotated[str, Query(json_schema_extra={"enum": [*_FORMATS]})]
 
 @router.get(
     "/usage",
-    summary="What one's jobs used, by day, key or workload",
+    summary="What one's jobs used, by day, key or Cargo",
     responses=openapi.answers(200, "UsageList", 422, text="text/csv"),
 )
 async def get_usage(
@@ -81,7 +81,7 @@ async def get_usage(
 
 @router.get(
     "/hosts/{host_id}/earnings",
-    summary="What an Island earned, by day or workload",
+    summary="What an Island earned, by day or Cargo",
     responses=openapi.answers(200, "EarningsList", 404, 422, text="text/csv"),
 )
 async def get_earnings(

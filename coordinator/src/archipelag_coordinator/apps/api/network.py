@@ -56,7 +56,7 @@ async def get_workloads(world: TheWorld, caller: Reading) -> Response:  # noqa: 
 
 @router.get(
     "/workloads/{slug}",
-    summary="Read a workload",
+    summary="Read a Cargo",
     responses=openapi.answers(200, "WorkloadAnswer", 404),
 )
 async def get_workload(slug: str, world: TheWorld, caller: Reading) -> Response:  # noqa: ARG001

@@ -30,6 +30,7 @@ _MEANINGS: Final = {
     402: "Not enough credits: `required`, `available`",
     403: "The key lacks a scope, or the person a role",
     404: "No such thing, or not yours",
+    408: "The body did not come in time; the connection is closed",
     409: "In conflict with what stands",
     410: "Its content was lost, upload it again; or its Cargo is no longer offered",
     413: "Too large",
@@ -118,6 +119,8 @@ def _complete(operation: dict[str, Any]) -> None:
     errors = [] if operation.get("security") == [] else [401, 403, 429]
     if operation.get("parameters"):
         errors.append(422)
+    if "requestBody" in operation:
+        errors.append(408)
     for status in (*errors, 500):
         told[str(status)] = _error(status)
     operation["responses"] = dict(sorted(told.items()))

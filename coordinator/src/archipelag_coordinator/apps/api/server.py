@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -14,6 +15,25 @@ HAND_ON_MAX_S: Final = 10.0
 LOOK_S: Final = 0.1
 CUT_OFF_S: Final = 1.0
 """What is not over so long after the last connection was closed is cancelled: a client that reads nothing."""
+
+
+def bind(host: str, port: int, setting: str, *, shared: bool = False) -> socket.socket:
+    """A socket that is ours and does not listen yet. `shared`: beside those of other workers. Raises OSError, naming
+    the setting: somebody has the port, or there is no such address here."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind((host, port))
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        why = "another program does" if error.errno == errno.EADDRINUSE else str(error.strerror)
+        raise OSError(
+            f"cannot listen at {host}:{port}: {why.lower()}; ARCHIPELAG_HTTP_HOST and {setting} name another"
+        ) from None
+    return listener
 
 
 class LeavingServer(uvicorn.Server):

@@ -95,7 +95,7 @@ _JOBS: Final[dict[str, Schema]] = {
     "Usage": _USAGE,
     "JobRequest": shape(
         {
-            "workload": {"type": "string", "description": "A workload's slug"},
+            "workload": {"type": "string", "description": "A Cargo's slug"},
             "input": ANYTHING,
             "priority": {"type": "integer", "minimum": 0, "maximum": 10, "default": 0},
         },

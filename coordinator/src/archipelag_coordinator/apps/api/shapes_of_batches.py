@@ -48,7 +48,7 @@ _ANY_JSON: Final[Schema] = {
 BATCHES: Final[dict[str, Schema]] = {
     "BatchRequest": shape(
         {
-            "workload": {"type": "string", "description": "A workload's slug"},
+            "workload": {"type": "string", "description": "A Cargo's slug"},
             "inputs": many(ANYTHING) | {"minItems": 1, "maxItems": 100},
             "merge_strategy": one_of("concat", "flatten") | {"default": "concat"},
             "fail_mode": one_of("best_effort", "fail_fast") | {"default": "best_effort"},

@@ -150,15 +150,11 @@ class EnrolmentService(rpc.EnrolmentServicer):
         )
 
 
-async def start_enrolment(
-    service: EnrolmentService,
-    address: str,
-    *,
-    credentials: grpc.ServerCredentials | None = None,
-    shared: bool = False,
+def bind_enrolment(
+    address: str, *, credentials: grpc.ServerCredentials | None = None, shared: bool = False
 ) -> tuple[grpc.aio.Server, int]:
-    """Serves at `host:port`, port 0 for any that is free; returns the server and the port that it got. `shared`: beside
-    other processes that share it, too.
+    """A server at `host:port`, port 0 for any that is free, that does not answer yet; and the port that it got.
+    `shared`: beside other processes that share it, too.
 
     Without `credentials` it speaks plain text: for loopback, or behind something that speaks TLS.
     Raises OSError when the address cannot be used.
@@ -170,7 +166,6 @@ async def start_enrolment(
         ],
         maximum_concurrent_rpcs=CALLS_AT_ONCE_MAX,
     )
-    rpc.add_EnrolmentServicer_to_server(service, server)
     try:
         if credentials is None:
             port = server.add_insecure_port(address)
@@ -181,8 +176,13 @@ async def start_enrolment(
             f"cannot listen for Islands at {address}: another program does, or this machine has no such address; "
             "ARCHIPELAG_GRPC_HOST and ARCHIPELAG_GRPC_PORT name another"
         ) from None
-    await server.start()
     return server, port
+
+
+async def start_enrolment(server: grpc.aio.Server, service: EnrolmentService) -> None:
+    """From here on Islands are answered."""
+    rpc.add_EnrolmentServicer_to_server(service, server)
+    await server.start()
 
 
 async def _answer(context: Context, verb: Callable[[Any, str], Any], request: Any) -> pb.EnrolReply:

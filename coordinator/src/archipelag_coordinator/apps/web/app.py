@@ -15,6 +15,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from archipelag_coordinator.apps.bodies import HANG_UP
 from archipelag_coordinator.apps.web import (
     admin,
     admin_cargos,
@@ -50,6 +51,7 @@ from archipelag_coordinator.errors import (
     NotPermitted,
     RateLimited,
     TooLarge,
+    TooSlow,
 )
 from archipelag_coordinator.services.world import World
 
@@ -91,6 +93,7 @@ _STATUS: Final[tuple[tuple[type[CoordinatorError], int], ...]] = (
     (FormRefused, 403),
     (NotPermitted, 403),
     (NotFound, 404),
+    (TooSlow, 408),
     (Conflict, 409),
     (TooLarge, 413),
     (InvalidInput, 422),
@@ -177,7 +180,10 @@ async def _expected(request: Request, error: Exception) -> Response:
         )
         response.headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
         return response
-    return await _told(request, status, error.code, "" if status == 500 else str(error))
+    response = await _told(request, status, error.code, "" if status == 500 else str(error))
+    if isinstance(error, TooSlow):
+        response.headers.update(HANG_UP)
+    return response
 
 
 async def _from_routing(request: Request, error: Exception) -> Response:

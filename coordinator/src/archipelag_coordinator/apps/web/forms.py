@@ -12,8 +12,10 @@ from urllib.parse import parse_qsl
 from archipelag_contracts.units import Ucredits, from_credits
 from starlette.requests import Request
 
+from archipelag_coordinator.apps.bodies import whole
 from archipelag_coordinator.apps.cookies import check_same_origin
 from archipelag_coordinator.apps.web.asking import settings_of, token_of, visitor_of, world_of
+from archipelag_coordinator.apps.web.settings import PagesSettings
 from archipelag_coordinator.errors import CoordinatorError, InvalidInput, NotPermitted, TooLarge
 
 TOKEN: Final = "token"  # noqa: S105 - the field's name
@@ -84,14 +86,14 @@ class Form:
 
 
 async def read_form(request: Request) -> Form:
-    """Raises FormRefused, FormUnreadable, TooLarge. No form is read in another way, so none goes unchecked."""
+    """Raises FormRefused, FormUnreadable, TooLarge, TooSlow. No form is read in another way, so none goes unchecked."""
     try:
         check_same_origin(request, world_of(request).public_url)
     except NotPermitted:
         raise FormRefused("this form came from another site") from None
     if request.headers.get("content-type", "").split(";")[0].strip().lower() != _TYPE:
         raise FormUnreadable("this is not a form")
-    raw = await _body(request, settings_of(request).form_bytes_max)
+    raw = await _body(request, settings_of(request))
     try:
         pairs = parse_qsl(
             raw.decode(), keep_blank_values=True, errors="strict", max_num_fields=FIELDS_MAX
@@ -105,10 +107,10 @@ async def read_form(request: Request) -> Form:
     return Form(values)
 
 
-async def _body(request: Request, bytes_max: int) -> bytes:
+async def _body(request: Request, settings: PagesSettings) -> bytes:
     parts = bytearray()
-    async for part in request.stream():
+    async for part in whole(request, settings.bodies):
         parts += part
-        if len(parts) > bytes_max:
-            raise TooLarge("the form", bytes_max)
+        if len(parts) > settings.form_bytes_max:
+            raise TooLarge("the form", settings.form_bytes_max)
     return bytes(parts)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
+
+from archipelag_coordinator.apps.bodies import Times
 
 FORM_COOKIE: Final = "archipelag_form"
 """Of somebody who is not signed in: what their forms' token is made from."""
@@ -17,6 +19,7 @@ class PagesSettings:
     """`unavailable` are the errors by which an adapter says that its server cannot be reached: 503, not 500."""
 
     form_bytes_max: int = 64 * 1024
+    bodies: Times = field(default_factory=Times)
     enrol_address: str = "127.0.0.1:8421"
     """Where Islands enrol, for the commands that are shown."""
     first_user: str = ""

@@ -388,7 +388,7 @@ async def test_islands_say_why_they_get_no_work(house: House) -> None:
     idle = await house.scene.island(owner_id=house.ada.id, offers=())
     async with house.browser("ada") as http:
         told = (await http.get(f"/islands/{idle.id}")).text
-    assert "It offers no workload: none is fetched or fits" in told
+    assert "It offers no Cargo: none is fetched or fits" in told
 
 
 async def test_earnings_are_told_by_day(house: House) -> None:

@@ -194,7 +194,7 @@ def _files(commands: _Commands[mistakes.Parser]) -> None:
 
 def _network(commands: _Commands[mistakes.Parser]) -> None:
     _command(commands, "models", "list the models on offer", showing.models)
-    about = "list the catalogue, or show one workload with its input's schema"
+    about = "list the catalogue, or show one Cargo with its input's schema"
     made = _command(commands, "workloads", about, showing.workloads)
     made.add_argument("slug", nargs="?", help="show this one")
     about = "list the Islands you may see, or show one"

@@ -37,7 +37,7 @@ def workloads(client: Client, arguments: argparse.Namespace) -> None:
         )
         for one in found
     ]
-    printing.table(("WORKLOAD", "KIND", "PER JOB", "WHAT IT DOES"), rows, "No workload is listed.")
+    printing.table(("CARGO", "KIND", "PER JOB", "WHAT IT DOES"), rows, "No Cargo is listed.")
 
 
 def _workload(found: Workload, arguments: argparse.Namespace) -> None:
@@ -119,7 +119,7 @@ def _island(client: Client, arguments: argparse.Namespace) -> None:
     offers = found.raw.get("cargos") or []
     rows = [(str(one.get("slug")), str(one.get("state")), f"{one.get('slots')}") for one in offers]
     print()
-    printing.table(("WORKLOAD", "STATE", "SLOTS"), rows, "It offers nothing.")
+    printing.table(("CARGO", "STATE", "SLOTS"), rows, "It offers nothing.")
 
 
 def _earnings(found: tuple[Earning, ...], arguments: argparse.Namespace) -> None:

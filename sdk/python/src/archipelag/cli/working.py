@@ -30,7 +30,7 @@ def list_jobs(client: Client, arguments: argparse.Namespace) -> None:
         printing.as_json(found)
         return
     rows = [(job.id, job.status, job.workload, printing.moment(job.created_at)) for job in found]
-    printing.table(("JOB", "STATUS", "WORKLOAD", "CREATED"), rows, "No jobs.")
+    printing.table(("JOB", "STATUS", "CARGO", "CREATED"), rows, "No jobs.")
 
 
 def list_batches(client: Client, arguments: argparse.Namespace) -> None:
@@ -48,7 +48,7 @@ def list_batches(client: Client, arguments: argparse.Namespace) -> None:
         )
         for one in found
     ]
-    heading = ("BATCH", "STATUS", "WORKLOAD", "ENDED", "CREATED")
+    heading = ("BATCH", "STATUS", "CARGO", "ENDED", "CREATED")
     printing.table(heading, rows, "No batches.")
 
 
@@ -187,11 +187,8 @@ def _aside(event: JobEvent) -> None:
         told = f"step {event.step} of {event.total} {told}"
     if event.reasons:
         told = f"{told}: {'; '.join(event.reasons)}"
-    ahead, expected_s = event.raw.get("ahead"), event.raw.get("expected_wait_s")
-    if isinstance(ahead, int):
-        told = (
-            f"{told}; {_place(ahead, expected_s if isinstance(expected_s, int | float) else None)}"
-        )
+    if event.ahead is not None:
+        told = f"{told}; {_place(event.ahead, event.expected_wait_s)}"
     print(printing.dim(printing.clean(told)), file=sys.stderr)
 
 
