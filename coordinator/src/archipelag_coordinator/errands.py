@@ -29,6 +29,8 @@ from archipelag_coordinator.services.world import World
 
 log = logging.getLogger(__name__)
 
+TURNS_S: Final = 2.0
+"""How long the turns of loops are waited for that are under way when this process leaves."""
 LOOKS_S: Final = (0.02, 0.03, 0.05, 0.1, 0.2)
 """Waits between looks for what another Coordinator is about to settle; after that, the loop does."""
 
@@ -101,7 +103,7 @@ async def end_wrong(world: World, job_id: JobId, island: IslandId, epoch: Epoch)
 
 async def leave(runner: Runner, world: World) -> None:
     """Others go on with what is relayed here, at once; a store that is away has them find out by themselves."""
-    runner.leaving = True
+    await runner.leave(TURNS_S)
     with suppress(*UNREACHABLE):
         await upkeep.hand_on(world)
 

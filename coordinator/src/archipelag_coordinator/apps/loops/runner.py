@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from archipelag_coordinator.services.world import World
@@ -42,6 +43,15 @@ class Runner:
         self._is_settled = is_settled or is_leader
         self._nudged = {loop.name: asyncio.Event() for loop in loops if loop.nudged}
         self.leaving = False
+        self._turns: set[asyncio.Future[None]] = set()
+        """Of loops that do not go on to the end, those under way."""
+
+    async def leave(self, within_s: float) -> None:
+        """From now on only what goes on to the end has its turn. Waits so long for turns that are under way: one of them
+        may be about to write that this process lives."""
+        self.leaving = True
+        if self._turns:
+            await asyncio.wait(set(self._turns), timeout=within_s)
 
     def nudge(self) -> None:
         """The nudged loops run now rather than at their next turn."""
@@ -58,7 +68,8 @@ class Runner:
         while True:
             if self._is_ours(loop):
                 try:
-                    await loop.verb(world)
+                    with self._turn_of(loop):
+                        await loop.verb(world)
                     failing = False
                     world.tally.turned(loop.name, world.clock.monotonic())
                 except Exception:
@@ -70,6 +81,19 @@ class Runner:
                 # Another process does it: nothing is late here.
                 world.tally.turned_at[loop.name] = world.clock.monotonic()
             await self._until_next(loop)
+
+    @contextmanager
+    def _turn_of(self, loop: Loop) -> Iterator[None]:
+        if loop.to_the_end:
+            yield
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._turns.add(turn)
+        try:
+            yield
+        finally:
+            self._turns.discard(turn)
+            turn.set_result(None)
 
     def _is_ours(self, loop: Loop) -> bool:
         if self.leaving and not loop.to_the_end:

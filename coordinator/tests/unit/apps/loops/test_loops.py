@@ -257,3 +257,38 @@ async def test_what_is_heard_is_saved() -> None:
     await table.save_marks(scene.world)
 
     assert scene.world.fleet.take_beats() == []
+
+
+async def test_who_leaves_waits_for_turns_under_way_but_not_for_ever_and_not_for_those_that_go_on() -> (
+    None
+):
+    begun, may_end = asyncio.Event(), asyncio.Event()
+    ran: list[str] = []
+
+    async def held_up(_: World) -> None:
+        begun.set()
+        await may_end.wait()
+        ran.append("beat")
+
+    async def goes_on(_: World) -> None:
+        await asyncio.Event().wait()
+
+    loops = [
+        Loop("beat", 0.0, held_up),
+        Loop("keep", FOREVER_S, goes_on, to_the_end=True),
+    ]
+    runner = Runner(loops, lambda: True)
+    task = asyncio.create_task(runner.run((await a_scene()).world))
+    await begun.wait()
+    await runner.leave(0.01)
+    too_soon = list(ran)
+    asyncio.get_running_loop().call_soon(may_end.set)
+    await runner.leave(FOREVER_S)
+    at_last = list(ran)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+    assert (too_soon, at_last, ran) == ([], ["beat"], ["beat"])
