@@ -84,6 +84,13 @@ def _of_jobs() -> dict[str, Message]:
         "assignment_reply_refused": job_pb2.AssignmentReply(
             refusal=job_pb2.Refusal(code=job_pb2.Refusal.CODE_NO_SLOT, reason="no slot is free")
         ),
+        "assignment_reply_full": job_pb2.AssignmentReply(
+            refusal=job_pb2.Refusal(code=job_pb2.Refusal.CODE_NO_SLOT, reason="no slot is free"),
+            room=job_pb2.Room(),
+        ),
+        "assignment_reply_accepted": job_pb2.AssignmentReply(
+            accepted=True, room=job_pb2.Room(slots_free=3, cargo_slots_free=1)
+        ),
         "chunk": job_pb2.Chunk(first=2, texts=["海", ""], tokens=[7, 4_294_967_295]),
         "chunk_keep_alive": job_pb2.Chunk(),
         "chunk_end": job_pb2.Chunk(

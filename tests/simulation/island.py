@@ -150,6 +150,7 @@ class SimIsland:
             key=host.key,
             credentials=lambda: Credentials((URL,), "", (self._keys.assignment.public,)),
             accept=accept,
+            room=lambda assignment: execute.room(world, assignment),
             cancel=lambda wish: execute.cancel(world, wish),
             up=lambda: world.came_up(),  # noqa: PLW0108 - the world is made after the link
             refused=lambda: None,

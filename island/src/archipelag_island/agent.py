@@ -205,6 +205,7 @@ class Agent:
             key=key,
             credentials=self._credentials,
             accept=lambda assignment: execute.accept(world, assignment),
+            room=lambda assignment: execute.room(world, assignment),
             cancel=lambda wish: execute.cancel(world, wish),
             up=lambda: world.came_up(),  # noqa: PLW0108 - the world is made after the link
             refused=refused.set,

@@ -132,6 +132,7 @@ class Line:
             key=self.key,
             credentials=lambda: Credentials((self.url,), self.jwt, ()),
             accept=lambda _: None,
+            room=lambda _: None,
             cancel=lambda _: True,
             up=self.up.set,
             refused=self.refused.set,

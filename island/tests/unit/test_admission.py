@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from archipelag_contracts.ids import CargoDigest, IslandId
-from archipelag_island.domain.admission import FRESH_MS, RULES, Situation, admit
-from archipelag_island.domain.attempt import RefusalCode
+from archipelag_island.domain.admission import FRESH_MS, RULES, Situation, admit, room_of
+from archipelag_island.domain.attempt import RefusalCode, Room
 from archipelag_island.domain.offer import Offer, Warm
 from archipelag_island.domain.usage import Meter
 from archipelag_island.runtime import CargoState, Description, Handle
@@ -74,3 +74,22 @@ def test_every_rule_refuses_something() -> None:
     said = [rule.__name__ for rule in RULES if rule(hostile, bad) is not None]
 
     assert set(said) >= {rule.__name__ for rule in RULES} - {"knows_the_cargo"}
+
+
+@pytest.mark.parametrize(
+    ("situation", "room"),
+    [
+        ({}, Room(3, 1)),
+        ({"running": 4, "running_this_cargo": 2}, Room(0, 0)),
+        ({"running": 3}, Room(1, 1)),
+        ({"running": 2, "running_this_cargo": 2}, Room(2, 0)),
+        ({"running": 5, "running_this_cargo": 3}, Room(0, 0)),
+        ({"offer": None}, Room(3, 0)),
+        ({"draining": True}, Room(0, 0)),
+        ({"paused": "it runs on battery"}, Room(0, 0)),
+    ],
+)
+def test_what_is_said_of_free_slots_is_what_would_be_taken(
+    situation: dict[str, Any], room: Room
+) -> None:
+    assert room_of(replace(GOOD, **situation)) == room

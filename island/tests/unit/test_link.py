@@ -19,6 +19,7 @@ def a_link(seed: int) -> NatsLink:
         key=SigningKey.generate(),
         credentials=lambda: Credentials(("nats://one:4222",), "", ()),
         accept=lambda _: None,
+        room=lambda _: None,
         cancel=lambda _: False,
         up=lambda: None,
         refused=lambda: None,

@@ -143,10 +143,14 @@ async def test_third_run_is_refused_where_there_are_two_slots(stage: Stage) -> N
     await stage.warm()
     stage.runtime.knobs.stall_at = 0
 
-    answers = [execute.accept(stage.world, an_assignment(a_key(n))) for n in (1, 2, 3)]
+    answers, rooms = [], []
+    for n in (1, 2, 3):
+        answers.append(execute.accept(stage.world, an_assignment(a_key(n))))
+        rooms.append(execute.room(stage.world, an_assignment(a_key(n))).slots_free)
 
     assert answers[:2] == [None, None]
     assert answers[2] is not None and answers[2].code is RefusalCode.NO_SLOT
+    assert rooms == [1, 0, 0]
 
 
 async def test_replayed_epoch_is_refused_also_once_it_was_forgotten(stage: Stage) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from typing import Final
@@ -13,6 +13,7 @@ from archipelag_contracts.ids import CargoDigest, IslandId
 from archipelag_contracts.manifest import Price
 
 from archipelag_coordinator.domain.attempt import AttemptKey
+from archipelag_coordinator.domain.berth import FULL, Berth, Room
 from archipelag_coordinator.domain.foresight import Foresight
 from archipelag_coordinator.domain.island import Glance, Island, IslandStatus, Offer, may_connect
 from archipelag_coordinator.domain.looking import LOOKED_MAX, look
@@ -30,6 +31,7 @@ from archipelag_coordinator.domain.placement import (
 )
 from archipelag_coordinator.domain.prefixes import Prefix
 from archipelag_coordinator.domain.remembered import Reliance, Remembered
+from archipelag_coordinator.domain.second_tries import TOLD_S, SecondTries
 from archipelag_coordinator.domain.shelf import Shelf
 from archipelag_coordinator.domain.waits import Rooms
 
@@ -44,36 +46,6 @@ REMEMBERING_MAX: Final = 4
 """Islands that hold a beginning of a job's prompt and are compared for it, beside those that looking finds."""
 HOLDERS_LOOKED_MAX: Final = 16
 """Among so many they are sought: some may be full or gone."""
-
-
-@dataclass
-class Berth:
-    """One Island with the attempts that occupy its slots."""
-
-    island: Island
-    held: set[AttemptKey] = field(default_factory=set)
-    """As the last heartbeat said."""
-    given: set[AttemptKey] = field(default_factory=set)
-    """Assigned by this process and not yet ended."""
-    ended: set[AttemptKey] = field(default_factory=set)
-    """Ended here while the last heartbeat still named them."""
-    doubted_at: datetime | None = None
-    """It gave no sign of life when one was due."""
-    standing: str = ""
-    """The rule that keeps it from any Cargo; empty where none does."""
-    seen: float = 0.0
-    """When it was last heard, in seconds since 1970."""
-
-    @property
-    def in_doubt(self) -> bool:
-        """Not heard from since; its next heartbeat settles that, whichever Coordinator hears it."""
-        return self.doubted_at is not None and self.seen <= _stamp(self.doubted_at)
-
-    def busy(self) -> int:
-        return len(self.running())
-
-    def running(self) -> set[AttemptKey]:
-        return (self.held - self.ended) | self.given
 
 
 class Fleet:
@@ -91,6 +63,7 @@ class Fleet:
         self._remembered = Remembered()
         self._reliance = Reliance()
         self._regions: dict[str, float | None] = {}
+        self._second_tries = SecondTries()
         self._shelves: OrderedDict[tuple[str, str, Price | None], Shelf] = OrderedDict()
 
     def __len__(self) -> int:
@@ -99,9 +72,7 @@ class Fleet:
     def saw(self, island: Island, held: Iterable[AttemptKey]) -> None:
         """A heartbeat came in here."""
         berth = self._berths.get(island.id) or self._enter(island)
-        berth.island = island
-        berth.held = set(held)
-        berth.ended &= berth.held
+        berth.beat(island, set(held))
         self._beats[island.id] = island
         self._hear(berth)
         self._changed(berth)
@@ -157,13 +128,41 @@ class Fleet:
         return (may_connect(stored.status), stored.approved) != _standing(island)
 
     def assigned(self, island: IslandId, key: AttemptKey) -> None:
+        """It is about to be asked to take this, and is then to be heard of by `answered` or `freed`."""
         if (berth := self._berths.get(island)) is not None:
             berth.given.add(key)
+            berth.asked.add(key)
+            berth.may_try = False
+            self._changed(berth)
+
+    def answered(self, island: IslandId, key: AttemptKey) -> None:
+        """It took what it was asked to."""
+        if (berth := self._berths.get(island)) is not None:
+            berth.asked.discard(key)
+            self._try_again_later(berth)
+
+    def said(
+        self, island: IslandId, slug: str, digest: str, room: Room | None, now: datetime
+    ) -> None:
+        """What an answer to an assignment of this Cargo says of free slots; None: that there is none."""
+        if (berth := self._berths.get(island)) is not None:
+            berth.said(room or FULL, self._candidate(berth, slug, digest).slots, now)
+            self._changed(berth)
+
+    def look_again(self, now: datetime) -> None:
+        """Lets a job try Islands that others have filled, where that was told a while ago: whose slots have become
+        free, only they would say."""
+        for island in self._second_tries.due(_stamp(now)):
+            berth = self._berths.get(island)
+            if berth is None or not berth.full_of_others:
+                continue
+            berth.may_try = berth.told + TOLD_S <= _stamp(now)
             self._changed(berth)
 
     def freed(self, island: IslandId, key: AttemptKey) -> None:
         if (berth := self._berths.get(island)) is not None:
             berth.given.discard(key)
+            berth.asked.discard(key)
             if key in berth.held:
                 berth.ended.add(key)
             self._changed(berth)
@@ -177,6 +176,7 @@ class Fleet:
         """Another Coordinator decides on this attempt by now; the Island's heartbeats tell whether it runs."""
         if (berth := self._berths.get(island)) is not None:
             berth.given.discard(key)
+            berth.asked.discard(key)
             self._changed(berth)
 
     def doubt(self, island: IslandId, now: datetime) -> None:
@@ -341,8 +341,14 @@ class Fleet:
         self._standing[berth.standing] -= 1
         berth.standing = _standing_of(berth, self._regions.get(berth.island.region, 0.0))
         self._standing[berth.standing] += 1
+        self._try_again_later(berth)
         for shelf in self._shelves.values():
             self._put(shelf, berth)
+
+    def _try_again_later(self, berth: Berth) -> None:
+        """Not while it is asked: it is about to say how it stands."""
+        if berth.full_of_others and not berth.asked and not berth.may_try:
+            self._second_tries.put(berth.island.id, berth.told)
 
     def _put(self, shelf: Shelf, berth: Berth) -> None:
         if any(offer.slug == shelf.slug for offer in berth.island.offers):
@@ -390,7 +396,7 @@ def _candidate(
         digest=offer.digest if offer else None,
         state=shown.state,
         reason=shown.reason,
-        slots_free=max(0, slots - berth.busy()),
+        slots_free=berth.free(slots),
         slots=slots,
         items_per_s=shown.items_per_s,
         startable=shown.startable,

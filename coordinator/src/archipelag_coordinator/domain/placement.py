@@ -391,7 +391,8 @@ def score(wanted: Wanted, island: Candidate) -> float:
 
 
 def _two_choices(equals: list[tuple[float, Candidate]], chance: float) -> tuple[float, Candidate]:
-    """The less loaded of two drawn from the near-equals."""
+    """The less loaded of two drawn from the near-equals; where they are loaded alike, the one that was drawn first, or
+    whoever draws the same two at the same moment would choose the same."""
     count = len(equals)
     if count == 1:
         return equals[0]
@@ -399,9 +400,7 @@ def _two_choices(equals: list[tuple[float, Candidate]], chance: float) -> tuple[
     first, second = divmod(drawn, count - 1)
     if second >= first:
         second += 1
-    return min(
-        (equals[first], equals[second]), key=lambda p: (-p[1].slots_free, -p[0], p[1].island_id)
-    )
+    return min((equals[first], equals[second]), key=lambda pair: -pair[1].slots_free)
 
 
 def _why(wanted: Wanted, island: Candidate, look: Look) -> str:

@@ -11,6 +11,7 @@ from archipelag_contracts.ids import JobId, Position
 
 from archipelag_coordinator.domain.answer import Answer
 from archipelag_coordinator.domain.attempt import Attempt, AttemptStatus
+from archipelag_coordinator.domain.berth import Room
 from archipelag_coordinator.domain.cargo import Cargo
 from archipelag_coordinator.domain.file import Input
 from archipelag_coordinator.domain.job import Job, JobStatus
@@ -33,7 +34,7 @@ from archipelag_coordinator.services.ports import (
     Unreachable,
 )
 from archipelag_coordinator.services.recall import recall
-from archipelag_coordinator.services.wanting import wanted_of
+from archipelag_coordinator.services.wanting import NO_SLOT, wanted_of
 from archipelag_coordinator.services.world import World
 
 TRIES_MAX: Final = 8
@@ -51,6 +52,14 @@ class Given:
     attempt: Attempt
     cargo: Cargo
     files: tuple[Input, ...] = ()
+
+
+@dataclass(frozen=True)
+class Over:
+    """An attempt that its Island did not take, which is still to be stored."""
+
+    given: Given
+    said: Refused | Unreachable
 
 
 def place_first(
@@ -108,12 +117,16 @@ async def dispatch_in_turn(world: World, job: Job) -> Job:
 
 
 async def _dispatch(world: World, job_id: JobId, first: Given | None) -> Job:
+    over: Over | None = None
     for _ in range(TRIES_MAX):
         if first is None:
             with world.traces.span("place", job_id):
-                given = await _give(world, job_id)
+                given = await _give(world, job_id, over)
         else:
             given, first = first, None
+        if over is not None:
+            await _say_over(world, over)
+            over = None
         if isinstance(given, Job):
             return given
         answer = world.answers.get(job_id)
@@ -124,12 +137,16 @@ async def _dispatch(world: World, job_id: JobId, first: Given | None) -> Job:
         spoke = answer.next > given.attempt.first_position
         if isinstance(said, Accepted) or (isinstance(said, Unreachable) and spoke):
             answer.accepted(world.clock.monotonic())
-            _note_accepted(world, given, answer)
+            _note_accepted(world, given, answer, said)
             return given.job
-        await _take_back(world, given, answer, said)
+        over = _end(world, given, answer, said)
     async with world.store.begin() as tx:
-        job = await tx.jobs.get(job_id)
-    assert job is not None
+        job = await tx.jobs.lock(job_id)
+        assert job is not None
+        if over is not None:
+            job = await _queue_again(world, tx, job, over)
+    if over is not None:
+        await _say_over(world, over)
     return job
 
 
@@ -146,8 +163,13 @@ async def _assign(world: World, given: Given, answer: Answer) -> Accepted | Refu
     return said
 
 
-def _note_accepted(world: World, given: Given, answer: Answer) -> None:
+def _note_accepted(
+    world: World, given: Given, answer: Answer, said: Accepted | Unreachable
+) -> None:
     attempt = given.attempt
+    world.fleet.answered(attempt.island_id, (attempt.job_id, attempt.epoch))
+    if isinstance(said, Accepted) and said.room is not None:
+        _note_room(world, given, said.room)
     if attempt.epoch == 1:
         # Once a job: what it waits for after an Island has lost it is a failover's.
         world.tally.queue_wait.add(world.clock.monotonic() - answer.opened_at)
@@ -157,8 +179,14 @@ def _note_accepted(world: World, given: Given, answer: Answer) -> None:
         world.fleet.accepted(attempt.island_id, key, answer.prefixes)
 
 
-async def _give(world: World, job_id: JobId) -> Job | Given:
-    """Begins the job's next epoch on the chosen Island, or keeps the reasons why nobody takes it."""
+def _note_room(world: World, given: Given, room: Room | None) -> None:
+    job, now = given.job, world.clock.now()
+    world.fleet.said(given.attempt.island_id, job.cargo_slug, job.cargo_digest, room, now)
+
+
+async def _give(world: World, job_id: JobId, over: Over | None) -> Job | Given:
+    """Begins the job's next epoch on the chosen Island, or keeps the reasons why nobody takes it; what is `over` is
+    stored with that, so that an Island that said no costs one commit and not two."""
     taken: Attempt | None = None
 
     def take(attempt: Attempt) -> None:
@@ -168,7 +196,7 @@ async def _give(world: World, job_id: JobId) -> Job | Given:
         world.fleet.assigned(attempt.island_id, (attempt.job_id, attempt.epoch))
 
     try:
-        given = await _store_next(world, job_id, take)
+        given = await _store_next(world, job_id, take, over)
     except BaseException:
         if taken is not None:
             world.fleet.freed(taken.island_id, (taken.job_id, taken.epoch))
@@ -178,13 +206,17 @@ async def _give(world: World, job_id: JobId) -> Job | Given:
     return given
 
 
-async def _store_next(world: World, job_id: JobId, take: Callable[[Attempt], None]) -> Job | Given:
+async def _store_next(
+    world: World, job_id: JobId, take: Callable[[Attempt], None], over: Over | None
+) -> Job | Given:
     """In one transaction. `take` is told of the attempt as soon as there is one."""
     now = world.clock.now()
     async with world.store.begin() as tx:
         job = await tx.jobs.lock(job_id)
         if job is None:
             raise NotFound("job", job_id)
+        if over is not None:
+            job = await _queue_again(world, tx, job, over)
         if job.status is not JobStatus.QUEUED or job.home != world.home:
             return job
         answer = await recall(world, tx, job)
@@ -215,6 +247,7 @@ async def _store_next(world: World, job_id: JobId, take: Callable[[Attempt], Non
 
 def _place(world: World, wanted: Wanted) -> Placement:
     began = world.clock.monotonic()
+    world.fleet.look_again(world.clock.now())
     try:
         return world.fleet.choose(wanted, world.ids.chance())
     except NoPlacement:
@@ -296,37 +329,45 @@ def _salt(world: World, given: Given) -> bytes:
     return salt_of(world.prompt_secret, job.user_id, job.cargo_digest, island)
 
 
-async def _take_back(
-    world: World, given: Given, answer: Answer, said: Refused | Unreachable
-) -> None:
-    """The Island said no, or nothing: this epoch is given up and the job is queued again."""
-    job, attempt = given.job, given.attempt
+def _end(world: World, given: Given, answer: Answer, said: Refused | Unreachable) -> Over:
+    """The Island said no, or nothing: here, this epoch is over. It is to be stored with what is done next."""
+    attempt, now = given.attempt, world.clock.now()
     world.relay.close(attempt.island_id, attempt.job_id, attempt.epoch)
     answer.interrupt()
-    world.fleet.freed(attempt.island_id, (attempt.job_id, attempt.epoch))
-    now = world.clock.now()
-    try:
-        async with world.store.begin() as tx:
-            current = await tx.jobs.lock(job.id)
-            if current is None or current.home != world.home:
-                return  # Whoever has it now may have heard of the attempt what we have not.
-            reason = f"{_name(given)} said: {said.reason}"
-            waiting = current.requeue(attempt.epoch, reason, current.queue_until)
-            await tx.attempts.save(
-                attempt.refuse(now, said.reason, answered=isinstance(said, Refused)), was=attempt
-            )
-            await tx.jobs.save(waiting, was=current)
-    except StaleAttempt:
-        return  # Cancelled, or ended otherwise, in the meantime.
-    world.forecast.lines.let_go(line_of(job))
-    world.forecast.lines.joined(line_of(job), job.created_at)
     if isinstance(said, Unreachable) or said.reason.startswith(STALE):
         world.fleet.doubt(attempt.island_id, now)
-    if isinstance(said, Unreachable):
-        # It may have heard us all the same.
-        await world.bus.cancel(
-            attempt.island_id, job.id, attempt.epoch, "no answer in time", issued_at=now
-        )
+    elif said.room is not None or said.reason.startswith(NO_SLOT):
+        _note_room(world, given, said.room)
+    # After its word, or its slot would look free between the two.
+    world.fleet.freed(attempt.island_id, (attempt.job_id, attempt.epoch))
+    return Over(given, said)
+
+
+async def _queue_again(world: World, tx: Tx, job: Job, over: Over) -> Job:
+    """Stores that this epoch is given up and that the job waits again. Where it was settled, or has another home,
+    in the meantime, it is left as it stands."""
+    attempt, said = over.given.attempt, over.said
+    if job.home != world.home:
+        return job  # Whoever has it now may have heard of the attempt what we have not.
+    reason = f"{_name(over.given)} said: {said.reason}"
+    try:
+        waiting = job.requeue(attempt.epoch, reason, job.queue_until)
+        refused = attempt.refuse(world.clock.now(), said.reason, answered=isinstance(said, Refused))
+        await tx.attempts.save(refused, was=attempt)
+        await tx.jobs.save(waiting, was=job)
+    except StaleAttempt:
+        return job  # Cancelled, or ended otherwise, in the meantime.
+    world.forecast.lines.let_go(line_of(job))
+    world.forecast.lines.joined(line_of(job), job.created_at)
+    return waiting
+
+
+async def _say_over(world: World, over: Over) -> None:
+    """After commit, to an Island that may have heard us all the same."""
+    if isinstance(over.said, Unreachable):
+        attempt, now = over.given.attempt, world.clock.now()
+        why = "no answer in time"
+        await world.bus.cancel(attempt.island_id, attempt.job_id, attempt.epoch, why, issued_at=now)
 
 
 def _name(given: Given) -> str:

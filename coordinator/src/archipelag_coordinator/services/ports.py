@@ -22,6 +22,7 @@ from archipelag_contracts.ids import (
 )
 
 from archipelag_coordinator.domain.attempt import Attempt, AttemptKey
+from archipelag_coordinator.domain.berth import Room
 from archipelag_coordinator.domain.conversation import ConversationId
 from archipelag_coordinator.domain.file import BlobId, Input
 from archipelag_coordinator.domain.island import Glance, Island, PairingCode
@@ -427,14 +428,17 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Accepted:
-    pass
+    room: Room | None = None
+    """What is left; None where the Island does not say."""
 
 
 @dataclass(frozen=True)
 class Refused:
-    """The Island said no. `stale`: it will never take this epoch."""
+    """The Island said no, and why: a code of `archipelag.v1.Refusal`, then words."""
 
     reason: str
+    room: Room | None = None
+    """What is free there; None where the Island does not say."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ from archipelag_coordinator.domain.placement import Wanted
 from archipelag_coordinator.domain.prefixes import Prefix
 from archipelag_coordinator.services.world import World
 
+NO_SLOT: Final = "no_slot"
+"""So begins what an Island says that is full."""
 AVOID_S: Final = 1.0
 """An Island that just said no, or stopped, is not asked again at once."""
 
@@ -60,6 +62,8 @@ def _to_avoid(world: World, attempts: Sequence[Attempt]) -> frozenset[IslandId]:
 
 
 def _is_avoided(attempt: Attempt, lately: datetime) -> bool:
+    if attempt.status is AttemptStatus.REFUSED and attempt.reason.startswith(NO_SLOT):
+        return False  # The fleet knows of that; whoever has waited longest is the first to have its next slot.
     if attempt.status is AttemptStatus.REFUSED or attempt.cause is Cause.ISLAND_STOPPED:
         return (attempt.ended_at or lately) > lately
     return attempt.cause not in GIVEN_AGAIN

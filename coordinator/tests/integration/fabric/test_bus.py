@@ -19,8 +19,12 @@ from archipelag_contracts.pb.archipelag.v1.job_pb2 import (
     Cancel,
     Refusal,
 )
+from archipelag_contracts.pb.archipelag.v1.job_pb2 import (
+    Room as WireRoom,
+)
 from archipelag_contracts.signing import SigningKey, open_sealed
 from archipelag_coordinator.adapters.nats.island_bus import NatsIslandBus
+from archipelag_coordinator.domain.berth import Room
 from archipelag_coordinator.services.ports import Accepted, Assignment, Refused, Unreachable
 from archipelag_embedded.fixtures import PATIENCE_S
 
@@ -96,6 +100,18 @@ async def test_an_accepted_assignment_arrives_signed_and_whole(
             Refused("no_slot: full [2J" + "x" * 192),
         ),
         (
+            AssignmentReply(
+                refusal=Refusal(code=Refusal.CODE_NO_SLOT), room=WireRoom(slots_free=2)
+            ).SerializeToString(),
+            Refused("no_slot", Room(2, 0)),
+        ),
+        (
+            AssignmentReply(
+                accepted=True, room=WireRoom(slots_free=2, cargo_slots_free=7)
+            ).SerializeToString(),
+            Accepted(Room(2, 2)),
+        ),
+        (
             AssignmentReply(refusal=Refusal(code=Refusal.CODE_STALE)).SerializeToString(),
             Refused("stale"),
         ),
@@ -108,7 +124,7 @@ async def test_an_accepted_assignment_arrives_signed_and_whole(
         (b"x" * 10_000, Unreachable("the Island's answer is too large")),
     ],
 )
-async def test_any_other_answer_is_a_refusal_or_none(
+async def test_any_answer_is_a_verdict_and_says_what_is_free_where_the_island_does(
     fabric: Any, bus: NatsIslandBus, reply: bytes, verdict: Any
 ) -> None:
     host = await fabric.host().connect()

@@ -118,6 +118,14 @@ def test_equals_share_and_the_freer_of_two_wins():
     assert freest == {freer.island_id}
 
 
+def test_two_who_choose_at_once_among_two_alike_do_not_both_choose_the_same():
+    alike = [a_candidate(name="a", broker_rtt_ms=5.0), a_candidate(name="b", broker_rtt_ms=6.0)]
+
+    chosen = [place(wanted(), alike, (n + 0.5) / 20).island_id for n in range(20)]
+
+    assert sorted(chosen.count(one.island_id) for one in alike) == [10, 10]
+
+
 @pytest.mark.parametrize("chance", [0.0, 0.5, 0.99])
 def test_a_near_island_has_its_second_job_before_a_far_one_has_its_first(chance):
     near = a_candidate(broker_rtt_ms=4.0, first_item_ms=30.0, slots=2, slots_free=1)

@@ -66,11 +66,16 @@ def read_assignment(data: bytes, trusted: Container[bytes]) -> a.Assignment:
     )
 
 
-def assignment_reply(refusal: a.Refusal | None) -> bytes:
-    if refusal is None:
-        return job.AssignmentReply(accepted=True).SerializeToString()
-    told = job.Refusal(code=_CODES[refusal.code], reason=refusal.reason[:500])
-    return job.AssignmentReply(accepted=False, refusal=told).SerializeToString()
+def assignment_reply(refusal: a.Refusal | None, room: a.Room | None) -> bytes:
+    """`room`: None where it is not said."""
+    reply = job.AssignmentReply(accepted=refusal is None)
+    if refusal is not None:
+        told = job.Refusal(code=_CODES[refusal.code], reason=refusal.reason[:500])
+        reply.refusal.CopyFrom(told)
+    if room is not None:
+        free = job.Room(slots_free=room.slots_free, cargo_slots_free=room.cargo_slots_free)
+        reply.room.CopyFrom(free)
+    return reply.SerializeToString()
 
 
 def read_cancel(data: bytes, trusted: Container[bytes]) -> a.Cancel:

@@ -31,6 +31,7 @@ from archipelag_island.domain.attempt import (
     Refusal,
     RefusalCode,
     Report,
+    Room,
 )
 from archipelag_island.domain.backoff import Backoff
 from archipelag_island.domain.beat import Beat, BeatReply
@@ -81,7 +82,8 @@ class PatientClient(Client):
 
 
 class NatsLink:
-    """`accept` and `cancel` are called for what a trusted Coordinator sends; they must not wait.
+    """`accept` and `cancel` are called for what a trusted Coordinator sends; they must not wait. `room` is what an
+    answer to an assignment says of free slots.
 
     `sent` hears of every payload's size, `catalogue_changed` of the newest catalogue's number.
     """
@@ -93,6 +95,7 @@ class NatsLink:
         key: SigningKey,
         credentials: Callable[[], Credentials],
         accept: Callable[[Assignment], Refusal | None],
+        room: Callable[[Assignment], Room | None],
         cancel: Callable[[Cancel], bool],
         up: Callable[[], None],
         refused: Callable[[], None],
@@ -105,6 +108,7 @@ class NatsLink:
         self._key = key
         self._credentials = credentials
         self._accept = accept
+        self._room = room
         self._cancel = cancel
         self._up = up
         self._refused = refused
@@ -255,11 +259,13 @@ class NatsLink:
         except ContractError as error:
             log.warning("assignment_not_trusted error=%s", error)
             refusal: Refusal | None = Refusal(RefusalCode.BAD_SIGNATURE, str(error))
+            room = None
         else:
             with self._traces.within((message.headers or {}).get(TRACEPARENT, "")):
                 refusal = self._accept(assignment)
+            room = self._room(assignment)
         if message.reply:
-            await self._publish(message.reply, codec.assignment_reply(refusal))
+            await self._publish(message.reply, codec.assignment_reply(refusal, room))
 
     async def _on_cancel(self, message: Msg) -> None:
         try:

@@ -8,7 +8,7 @@ from typing import Final
 
 from archipelag_contracts.ids import IslandId
 
-from archipelag_island.domain.attempt import Assignment, Refusal, RefusalCode
+from archipelag_island.domain.attempt import Assignment, Refusal, RefusalCode, Room
 from archipelag_island.domain.offer import Offer
 
 # An assignment older or newer than this by our own clock is a replay, or somebody's clock is badly wrong.
@@ -107,7 +107,7 @@ def can_start(_: Assignment, s: Situation) -> Refusal | None:
 
 def has_a_slot(_: Assignment, s: Situation) -> Refusal | None:
     assert s.offer is not None
-    if s.running < s.slots and s.running_this_cargo < s.offer.slots(s.slots):
+    if room_of(s).cargo_slots_free > 0:
         return None
     return Refusal(RefusalCode.NO_SLOT, f"{s.running} runs already, {s.slots} slots")
 
@@ -130,6 +130,15 @@ def is_within_bounds(a: Assignment, _: Situation) -> Refusal | None:
     if len(a.input) <= INPUT_BYTES_MAX and a.deadline_ms > 0 and a.output_items_max > 0:
         return None
     return Refusal(RefusalCode.STALE, "no time, no output or too much input in this assignment")
+
+
+def room_of(s: Situation) -> Room:
+    """What the rules about slots would let in; nothing while this Island takes no work."""
+    if s.draining or s.paused:
+        return Room(0, 0)
+    free = max(0, s.slots - s.running)
+    of_cargo = s.offer.slots(s.slots) - s.running_this_cargo if s.offer is not None else 0
+    return Room(free, min(free, max(0, of_cargo)))
 
 
 # Who may speak comes before what is possible.

@@ -104,6 +104,14 @@ class Refusal:
 
 
 @dataclass(frozen=True)
+class Room:
+    """Slots that are free at this moment: whatever the Cargo, and of them those that one Cargo could have."""
+
+    slots_free: int
+    cargo_slots_free: int
+
+
+@dataclass(frozen=True)
 class Usage:
     """Metered quantities of one attempt."""
 

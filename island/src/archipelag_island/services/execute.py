@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Final
 
 from archipelag_island.clock import milliseconds
-from archipelag_island.domain.admission import Situation, admit
+from archipelag_island.domain.admission import Situation, admit, room_of
 from archipelag_island.domain.attempt import (
     KEEP_ALIVE,
     Assignment,
@@ -19,6 +19,7 @@ from archipelag_island.domain.attempt import (
     Ending,
     Refusal,
     RefusalCode,
+    Room,
     Usage,
 )
 from archipelag_island.domain.offer import OfferState, Warm
@@ -64,6 +65,11 @@ def accept(world: World, assignment: Assignment) -> Refusal | None:
     world.spawn(_execute(world, running))
     log.info("assignment_accepted job=%s cargo=%s", run.key, assignment.cargo_slug)
     return None
+
+
+def room(world: World, assignment: Assignment) -> Room:
+    """The slots that are free here, as this assignment's Cargo could have them."""
+    return room_of(_situation(world, assignment))
 
 
 def _end_older(world: World, key: AttemptKey) -> None:

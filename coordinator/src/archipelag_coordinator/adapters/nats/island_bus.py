@@ -30,6 +30,7 @@ from nats.aio.msg import Msg
 
 from archipelag_coordinator.adapters.nats.connection import Connection
 from archipelag_coordinator.adapters.nats.text import plain
+from archipelag_coordinator.domain.berth import Room
 from archipelag_coordinator.services.ports import Accepted, Assignment, Refused, Unreachable
 
 log = logging.getLogger(__name__)
@@ -390,8 +391,9 @@ def _verdict(data: bytes) -> Accepted | Refused | Unreachable:
         reply = pb.AssignmentReply.FromString(data)
     except DecodeError:
         return Unreachable("the Island's answer cannot be read")
+    room = _room(reply.room) if reply.HasField("room") else None
     if reply.accepted:
-        return Accepted()
+        return Accepted(room)
     if not reply.HasField("refusal"):
         return Unreachable("the Island's answer says neither yes nor no")
     try:
@@ -400,7 +402,11 @@ def _verdict(data: bytes) -> Accepted | Refused | Unreachable:
         code = "CODE_UNSPECIFIED"
     word = code.removeprefix("CODE_").lower()
     reason = plain(reply.refusal.reason, REASON_MAX)
-    return Refused(f"{word}: {reason}" if reason else word)
+    return Refused(f"{word}: {reason}" if reason else word, room)
+
+
+def _room(free: pb.Room) -> Room:
+    return Room(free.slots_free, min(free.cargo_slots_free, free.slots_free))
 
 
 def _is_subject(text: str) -> bool:

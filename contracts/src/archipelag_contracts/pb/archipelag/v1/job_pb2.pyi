@@ -123,22 +123,54 @@ class AssignmentReply(_message.Message):
 
     ACCEPTED_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
+    ROOM_FIELD_NUMBER: _builtins.int
     accepted: _builtins.bool
     @_builtins.property
     def refusal(self) -> Global___Refusal: ...
+    @_builtins.property
+    def room(self) -> Global___Room:
+        """as it is after this answer; older Islands do not say"""
+
     def __init__(
         self,
         *,
         accepted: _builtins.bool = ...,
         refusal: Global___Refusal | None = ...,
+        room: Global___Room | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["refusal", b"refusal"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["refusal", b"refusal", "room", b"room"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "refusal", b"refusal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "refusal", b"refusal", "room", b"room"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AssignmentReply: _TypeAlias = AssignmentReply  # noqa: Y015
+
+@_typing.final
+class Room(_message.Message):
+    """What an Island could take at this moment, so that a Coordinator need not wait for its next heartbeat to know."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLOTS_FREE_FIELD_NUMBER: _builtins.int
+    CARGO_SLOTS_FREE_FIELD_NUMBER: _builtins.int
+    slots_free: _builtins.int
+    """whatever the Cargo"""
+    cargo_slots_free: _builtins.int
+    """of them, those that the assignment's Cargo could have"""
+    def __init__(
+        self,
+        *,
+        slots_free: _builtins.int = ...,
+        cargo_slots_free: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cargo_slots_free", b"cargo_slots_free", "slots_free", b"slots_free"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Room: _TypeAlias = Room  # noqa: Y015
 
 @_typing.final
 class Refusal(_message.Message):
