@@ -47,8 +47,8 @@ class Runner:
         """Of loops that do not go on to the end, those under way."""
 
     async def leave(self, within_s: float) -> None:
-        """From now on only what goes on to the end has its turn. Waits so long for turns that are under way: one of them
-        may be about to write that this process lives."""
+        """From now on only what goes on to the end has its turn. Waits so long for turns that are under way: one of
+        them may be about to write that this process lives."""
         self.leaving = True
         if self._turns:
             await asyncio.wait(set(self._turns), timeout=within_s)
