@@ -69,10 +69,14 @@ escape: $(VENV)/dev.stamp ## try to get out of every sandbox that this host has;
 coverage: ## the tests, and how much of domain and services they run, by branches; fails below 95 %
 	@$(MAKE) test WORKERS=2 ARGS="--cov $(ARGS)"
 
+# The types beside all else, since they take as long on a core of their own, and told of last.
 check: $(VENV)/dev.stamp $(VENV)/javascript.stamp ## format, lint, types, import rules, tidy tests
-	@failed=; for step in 'ruff format --check .' 'ruff check .' 'mypy $(SOURCES)' 'lint-imports' 'python -m pytest -q tests/tidy'; do \
+	@failed=; told=$$(mktemp); $(BIN)/mypy $(SOURCES) >$$told 2>&1 & types=$$!; \
+	trap 'kill $$types; rm -f $$told; exit 130' INT TERM; \
+	for step in 'ruff format --check .' 'ruff check .' 'lint-imports' 'python -m pytest -q tests/tidy'; do \
 		echo "== $$step"; $(BIN)/$$step || failed="$$failed, $${step%% *}"; done; \
 	echo '== sdk/check.mjs'; $(BIN)/node sdk/check.mjs || failed="$$failed, sdk/check.mjs"; \
+	echo '== mypy'; wait $$types || failed="$$failed, mypy"; cat $$told; rm -f $$told; \
 	test -z "$$failed" || { echo "error: these failed: $${failed#, }" >&2; exit 1; }
 
 format: $(VENV)/dev.stamp $(VENV)/node.stamp ## format the code and repair what the linter can

@@ -32,6 +32,8 @@ LONG = (
     *NETWORKS,
     "island/tests/integration/test_hostile_cargos",
     "tests/",
+    "embedded/tests/integration/",
+    "cargos/",
     "kit/tests/integration/",
     "island/tests/integration/",
     "coordinator/tests/integration/",

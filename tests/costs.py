@@ -77,6 +77,9 @@ class Costs:
             # A server that was killed takes its seconds along unless it was waited for: never below zero.
             beside = max(0.0, self._whole - all_before - spent)
             FILES[self._file].add(self._tests, self._wall - wall, spent, beside)
+        else:
+            # What came before the first test, collecting above all, is no file's.
+            self._mark()
         self._tests = 0
 
     @pytest.hookimpl(tryfirst=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import json
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from archipelag_coordinator import commands, config
 from archipelag_embedded.fixtures import PATIENCE_S
 from archipelag_embedded.process import free_port
 
@@ -54,25 +57,33 @@ class Network:
         headers = {"Authorization": f"Bearer {key or self.api_key}"}
         return httpx.Client(base_url=base, headers=headers, timeout=60)
 
-    def coordinator(self, *arguments: str) -> str:
-        """Runs an operator's command against this network and returns what it prints."""
-        env = os.environ | {
+    @property
+    def operators(self) -> dict[str, str]:
+        """The environment in which an operator's commands mean this network."""
+        return os.environ | {
             "ARCHIPELAG_DATABASE_URL": self.database_url,
             "ARCHIPELAG_NATS_URL": self.nats_url,
             "ARCHIPELAG_STATE_DIR": str(self.home / "coordinator"),
         }
+
+    def coordinator(self, *arguments: str) -> str:
+        """Runs an operator's command against this network and returns what it prints."""
         program = [sys.executable, "-m", "archipelag_coordinator", *arguments]
         done = subprocess.run(
-            program, env=env, capture_output=True, text=True, timeout=60, check=False
+            program, env=self.operators, capture_output=True, text=True, timeout=60, check=False
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def user(self, email: str, credit: str, rate: int = 1000) -> str:
-        """A new user with so many credits and requests a minute; returns an API key."""
-        asked = ("--email", email, "--credits", credit, "--rate", str(rate))
-        printed = self.coordinator("user", "add", *asked)
-        return str(json.loads(printed)["api_key"])
+        """A new user with so many credits and requests a minute; returns an API key.
+
+        What `user add` does, but in this process: to start that program takes 2 s of a processor, and every test wants
+        somebody. In a thread, since a loop may run here.
+        """
+        adding = commands.add_user(config.read(self.operators), email, credit, rate)
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            return beside.submit(asyncio.run, adding).result()["api_key"]
 
     def processes(self, word: str) -> list[psutil.Process]:
         """Processes of this network whose command line has this word."""

@@ -80,6 +80,7 @@ def listed(network: Network, slug: str, text: str, suffix: str = "toml") -> str:
     network.coordinator("cargo", "publish", str(manifest))
 
     with network.http() as http:
+        wait_for(lambda: http.get(f"/workloads/{slug}").is_success, f"{slug} is listed")
         found = http.get("/admin/cargos", params={"limit": 100}).json()["data"]
     return next(str(cargo["id"]) for cargo in found if cargo["slug"] == slug)
 

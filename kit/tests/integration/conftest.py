@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from archipelag_embedded.registry import Registry
 from archipelag_kit.commands import main
+from archipelag_oci import image
 from kit_shell import Command, Done
 
 
@@ -31,6 +32,8 @@ def command(
     monkeypatch.setenv("ZIG_GLOBAL_CACHE_DIR", str(Path(home, "zig")))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(kit_cache))
+    # Packing an interpreter takes longer than most of these tests, and none looks at how tightly it is packed.
+    monkeypatch.setattr(image, "GZIP_LEVEL", 1)
     for name in ("KEY", "PASSPHRASE"):
         monkeypatch.delenv(f"ARCHIPELAG_CARGO_{name}", raising=False)
     for name in ("REGISTRY", "REGISTRY_USER", "API_KEY", "API_URL"):
