@@ -23,6 +23,7 @@ from archipelag_contracts.traces import Tracer, TracesMissing
 
 from archipelag_coordinator import __version__
 from archipelag_coordinator.adapters.catalogue_signer import KeyCatalogueSigner
+from archipelag_coordinator.adapters.core import core_wanted_s
 from archipelag_coordinator.adapters.mail.mailbox import LocalMailbox
 from archipelag_coordinator.adapters.mail.message import sender_of
 from archipelag_coordinator.adapters.mail.outbox import Outbox
@@ -107,7 +108,7 @@ class Parts:
     keys: Keys
     door: KnownCallers
     monitor: BrokerMonitor | None
-    pace: Pace = field(default_factory=Pace)
+    pace: Pace = field(default_factory=partial(Pace, spent=core_wanted_s))
     lag: Lag = field(default_factory=Lag)
 
 
