@@ -128,7 +128,7 @@ async def serve(settings: Settings) -> None:
         await parts.bus.listen_cancels(world.home, partial(cancel_handed, world))
         await parts.bus.listen_here(world.home)
         await parts.bus.listen_files(IslandFiles(world, UNREACHABLE).take, BUSY)
-        reports = ReportQueue(parts.connection, taking.take)
+        reports = ReportQueue(parts.connection, taking.take, taking.all_taken)
         secret = _shared_secret(parts.keys, b"archipelag nonces\n")
         nonces = Nonces(secret, world.clock, os.urandom)
         address = f"{settings.grpc_host}:{settings.grpc_port}"
