@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import cast
 
 CONTENT = re.compile(rb'"content": ?"([^"]*)"')
@@ -160,7 +161,10 @@ class Plan:
     """How long each part of a run takes, in seconds."""
 
     tokens: int = 1_800
+    ramp_s: float = 0.0
+    """Over which the streams begin, one after the other; 0: all at once."""
     begin_s: float = 15.0
+    """After that, all must have begun so soon."""
     settle_s: float = 0.3
     steady_s: float = 2.5
     probes_s: float = 2.0
@@ -175,14 +179,9 @@ async def steady(
 ) -> Steady:
     """Many long streams at once: first the cost of a token while nothing begins or ends, then probes among them."""
     counter = Counter()
-    clients = [await connect(port, counter) for _ in range(streams)]
-    asked = request(model, key, plan.tokens)
-    begun = time.perf_counter()
-    pending = [client.begin(asked) for client in clients]
-    firsts = [first for first, _ in pending]
-    await asyncio.wait(firsts, timeout=plan.begin_s)
-    burst = [first.result() - begun for first in firsts if first.done()]
-    errors = [f"{streams - len(burst)} streams did not begin"] if len(burst) < streams else []
+    clients, pending, burst, errors = await _begin(
+        partial(connect, port, counter), streams, request(model, key, plan.tokens), plan
+    )
     await asyncio.sleep(plan.settle_s)
     before, _ = sample()
     count, since = counter.tokens, time.perf_counter()
@@ -212,6 +211,39 @@ async def steady(
         gaps,
         errors,
     )
+
+
+Begun = tuple[asyncio.Future[float], asyncio.Future[bytes]]
+
+
+async def _begin(
+    connected: Callable[[], Awaitable[Client]], streams: int, asked: bytes, plan: Plan
+) -> tuple[list[Client], list[Begun], list[float], list[str]]:
+    """Clients with their streams, the time to first token of each, and what went wrong: all are to be open at once."""
+    clients: list[Client] = []
+    pending: list[Begun] = []
+    begun: list[float] = []
+    start = time.perf_counter()
+    if not plan.ramp_s:
+        clients += [await connected() for _ in range(streams)]
+    for number in range(streams):
+        due = start + plan.ramp_s * number / streams
+        if plan.ramp_s:
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            clients.append(
+                await connected()
+            )  # Not before: who says nothing for long is hung up on.
+        begun.append(time.perf_counter())
+        pending.append(clients[number].begin(asked))
+    firsts = [first for first, _ in pending]
+    await asyncio.wait(firsts, timeout=plan.begin_s)
+    took = [first.result() - at for first, at in zip(firsts, begun, strict=True) if first.done()]
+    errors = []
+    if len(took) < streams:
+        errors.append(f"{streams - len(took)} streams did not begin")
+    if over := sum(done.done() for _, done in pending):
+        errors.append(f"{over} streams were over before all had begun")
+    return clients, pending, took, errors
 
 
 def _problem(done: asyncio.Future[bytes], tokens: int) -> str | None:

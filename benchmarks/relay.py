@@ -31,6 +31,8 @@ MANY = 256
 STREAM_S = 60.0
 """What a stream may take at most, and within which all must have begun long before."""
 BEGIN_S = 45.0
+RAMP_S = 20.0
+"""Over which more than MANY streams begin: so many people do not come within one second."""
 
 HEAD = (
     f"{'':12}{'streams':>8}{'tok/s':>9}{'µs/tok':>8}{'nats':>7}{'postgres':>9}{'others':>8}"
@@ -45,6 +47,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=200.0, help="tokens a second of a stream")
     parser.add_argument(
         "--rate-of-many", type=float, default=20.0, help=f"the same with more than {MANY} streams"
+    )
+    parser.add_argument(
+        "--ramp", type=float, default=RAMP_S, help=f"seconds over which more than {MANY} begin"
     )
     parser.add_argument("--tokens", type=int, default=1_800, help="of each stream, at most")
     parser.add_argument("--seconds", type=float, default=2.5, help="of steady tokens, measured")
@@ -127,6 +132,7 @@ async def measure(target: Target, streams: int, rate: float, options: argparse.N
     slow = target.name == "LiteLLM"
     plan = Plan(
         tokens=int(min(options.tokens, rate * STREAM_S)),
+        ramp_s=options.ramp if streams > MANY else 0.0,
         begin_s=15.0 if slow else BEGIN_S,
         steady_s=options.seconds,
         finish=not slow,

@@ -219,7 +219,7 @@ class SimCoordinator:
         await bus.listen_reports(world.home, taking.take_here)
         await bus.listen_cancels(world.home, partial(doing.cancel_handed, world))
         await bus.listen_here(world.home)
-        reports = ReportQueue(connection, taking.take)
+        reports = ReportQueue(connection, taking.take, taking.all_taken)
         self.app = self._app(world, connection)
         self.serving = True
         async with asyncio.TaskGroup() as group:

@@ -23,6 +23,7 @@ from archipelag_contracts.traces import Tracer, TracesMissing
 
 from archipelag_coordinator import __version__
 from archipelag_coordinator.adapters.catalogue_signer import KeyCatalogueSigner
+from archipelag_coordinator.adapters.core import core_wanted_s
 from archipelag_coordinator.adapters.mail.mailbox import LocalMailbox
 from archipelag_coordinator.adapters.mail.message import sender_of
 from archipelag_coordinator.adapters.mail.outbox import Outbox
@@ -111,7 +112,7 @@ class Parts:
     keys: Keys
     door: KnownCallers
     monitor: BrokerMonitor | None
-    pace: Pace = field(default_factory=Pace)
+    pace: Pace = field(default_factory=partial(Pace, spent=core_wanted_s))
     lag: Lag = field(default_factory=Lag)
 
 
@@ -137,7 +138,7 @@ async def serve(settings: Settings) -> None:
         await parts.bus.listen_cancels(world.home, partial(cancel_handed, world))
         await parts.bus.listen_here(world.home)
         await parts.bus.listen_files(IslandFiles(world, UNREACHABLE).take, BUSY)
-        reports = ReportQueue(parts.connection, taking.take)
+        reports = ReportQueue(parts.connection, taking.take, taking.all_taken)
         secret = _shared_secret(parts.keys, b"archipelag nonces\n")
         nonces = Nonces(secret, world.clock, os.urandom)
         await start_enrolment(enrolment, EnrolmentService(world, nonces))

@@ -147,6 +147,9 @@ async def test_deadlock_is_an_error_to_be_tried_again(store):
             for user in users:
                 held = replace(a_reservation(a_job(user), 10), job_id=f"{attempt}:{user.id}")
                 await tx.ledger.reserve(held)
+                await tx.ledger.reservation(
+                    held.job_id
+                )  # What is reserved travels with the next question.
                 if user is users[0] and attempt.startswith("first"):
                     await both_hold.wait()
 

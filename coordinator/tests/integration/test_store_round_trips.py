@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -13,13 +14,22 @@ from typing import Any
 
 import psycopg
 import pytest
+from archipelag_contracts.ids import ApiKeyId
+from archipelag_contracts.units import Ucredits
 from archipelag_coordinator.adapters.postgres.rows import changed, later, one
 from archipelag_coordinator.adapters.postgres.store import PostgresStore
-from archipelag_coordinator.errors import Conflict
+from archipelag_coordinator.domain.ledger import user_account
+from archipelag_coordinator.errors import Conflict, NotFound
 from archipelag_coordinator.ids import SystemIds
 from archipelag_coordinator.services.dispatch import place_first
 from archipelag_coordinator.services.submit import submit
-from archipelag_coordinator.testing.builders import a_customer, a_stored_cargo, a_stored_island
+from archipelag_coordinator.testing.builders import (
+    a_customer,
+    a_job,
+    a_reservation,
+    a_stored_cargo,
+    a_stored_island,
+)
 from archipelag_coordinator.testing.worlds import a_scene
 from archipelag_embedded.fixtures import PATIENCE_S
 
@@ -165,7 +175,7 @@ async def test_a_connection_lost_while_several_statements_travel_is_nobody_elses
     assert await said(store) == 1
 
 
-async def test_taking_a_job_and_giving_it_away_are_four_round_trips(store: PostgresStore) -> None:
+async def test_taking_a_job_and_giving_it_away_are_one_round_trip(store: PostgresStore) -> None:
     scene = await a_scene()
     user, key, _ = await a_customer(store)
     cargo = await a_stored_cargo(store)
@@ -179,5 +189,68 @@ async def test_taking_a_job_and_giving_it_away_are_four_round_trips(store: Postg
 
     async with store.begin() as tx:
         assert len(await tx.attempts.of_job(done.job.id)) == 1
-    # The job; its attempt, the account's lock and what is held of it; the key's budget; the commit.
-    assert round_trips(spoken) == 4
+    # The job, its attempt, what is held of the account and of the key's budget, and the commit.
+    assert round_trips(spoken) == 1
+
+
+async def test_a_guard_that_refuses_at_the_end_undoes_everything(store: PostgresStore) -> None:
+    _, key, _ = await a_customer(store)
+
+    async def beyond_the_budget() -> None:
+        async with store.begin() as tx:
+            later(tx.connection, SAID, {"word": "undone"})
+            await tx.keys.reserve(key.id, Ucredits(10))
+            await tx.keys.reserve(ApiKeyId("key_unknown"), Ucredits(10))
+
+    with pytest.raises(NotFound, match="key_unknown"):
+        await beyond_the_budget()
+    assert await said(store) == 0
+    async with store.begin() as tx:
+        kept = await tx.keys.get(key.user_id, key.id)
+    assert kept is not None and kept.used == 0
+
+
+async def test_a_refusal_of_something_else_is_not_taken_for_a_lack_of_credits(
+    store: PostgresStore,
+) -> None:
+    user, _, _ = await a_customer(store, 100)
+
+    async def twice() -> None:
+        async with store.begin() as tx:
+            await tx.ledger.reserve(a_reservation(a_job(user), 10))
+            later(tx.connection, SAID, {"word": "one"})
+            later(tx.connection, SAID, {"word": "one"})
+
+    with pytest.raises(Conflict, match="said_pkey"):
+        await twice()
+
+
+async def test_who_swallows_an_error_in_mid_transaction_commits_nothing(
+    store: PostgresStore,
+) -> None:
+    async def swallow() -> None:
+        async with store.begin() as tx:
+            await changed(tx.connection, SAID, {"word": "one"})
+            with contextlib.suppress(psycopg.errors.UniqueViolation):
+                await changed(tx.connection, SAID, {"word": "one"})
+            later(tx.connection, SAID, {"word": "two"})
+
+    with pytest.raises(psycopg.errors.InFailedSqlTransaction):
+        await swallow()
+    assert await said(store) == 0
+
+
+async def test_a_hot_account_is_locked_for_no_round_trip_of_ours(
+    store: PostgresStore, postgres_dsn: str
+) -> None:
+    user, key, _ = await a_customer(store, 1_000)
+    async with store.begin() as tx:
+        await tx.ledger.reserve(a_reservation(a_job(user), 10))
+        await tx.keys.reserve(key.id, Ucredits(10))
+
+        with psycopg.connect(postgres_dsn) as another:
+            another.execute("SET lock_timeout = '1s'")
+            another.execute(
+                "SELECT FROM accounts WHERE id = %s FOR UPDATE", [user_account(user.id)]
+            )
+            another.execute("SELECT FROM api_keys WHERE id = %s FOR UPDATE", [key.id])

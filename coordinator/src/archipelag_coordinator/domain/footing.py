@@ -13,6 +13,7 @@ class Footing:
     def __init__(self) -> None:
         self._since = 0.0
         self._last: float | None = None
+        self._read_at: float | None = None
 
     def stood(self, now: float) -> None:
         """Both have just been there."""
@@ -25,3 +26,11 @@ class Footing:
         if self._last is None or now - self._last > GAP_S:
             return 0.0
         return now - self._since
+
+    def reports_read(self, now: float) -> None:
+        """Every report that had come by now is settled."""
+        self._read_at = now
+
+    def behind_s(self, now: float) -> float:
+        """How long ago that was: a report that has come since may still wait here for its turn."""
+        return 0.0 if self._read_at is None else now - self._read_at

@@ -148,8 +148,10 @@ def silent_streams(world: World) -> list[Silent]:
             continue
         limit = world.policy.stream_silence_s
         if answer.attempt_end is not None:
-            # Its report cannot come or be settled while broker or store are away; it comes again afterwards.
+            # Its report cannot come or be settled while broker or store are away; it comes again afterwards. And where
+            # many end at once, it may be here and wait for its turn: what ended well is not to be done again for that.
             limit = max(REPORT_WAIT_S, now - answer.heard_at - firm_s + REPORT_WAIT_S)
+            limit += world.footing.behind_s(now)
         if now - answer.heard_at > limit:
             found.append(Silent(answer.job_id, answer.epoch, now - answer.heard_at))
     return found

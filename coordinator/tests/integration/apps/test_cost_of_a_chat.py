@@ -89,4 +89,4 @@ async def test_a_short_chat_costs_few_statements_and_commits(
         with counted(monkeypatch) as sent:
             await one_chat(scene, world, http)
 
-    assert (sent.count("COMMIT"), len(sent)) == (2, 11), "\n".join(sent)
+    assert (sent.count("COMMIT"), len(sent)) == (2, 6), "\n".join(sent)

@@ -18,9 +18,11 @@ from archipelag_embedded.fixtures import PATIENCE_S
 
 @asynccontextmanager
 async def running(
-    connection: Any, on_report: Callable[[Any, bytes], Awaitable[bool]]
+    connection: Any,
+    on_report: Callable[[Any, bytes], Awaitable[bool]],
+    on_read: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[None]:
-    task = asyncio.create_task(ReportQueue(connection, on_report).run())
+    task = asyncio.create_task(ReportQueue(connection, on_report, on_read).run())
     try:
         yield
     finally:
@@ -105,6 +107,30 @@ async def test_a_report_that_can_never_be_accepted_is_not_delivered_again(fabric
         await none_left(fabric)
 
     assert sorted(tries) == [b"contract", b"refused"]
+
+
+async def test_the_queue_is_read_only_when_none_waits_anywhere(fabric: Any) -> None:
+    host = await fabric.host().connect()
+    stuck, taken, read = asyncio.Event(), asyncio.Semaphore(0), asyncio.Event()
+
+    async def take(_: Any, data: bytes) -> bool:
+        if data == b"0":
+            await stuck.wait()
+        taken.release()
+        return True
+
+    many = reports.BATCH_MAX + 2
+    for n in range(many):
+        await host.nc.jetstream().publish(subjects.report(host.id), b"%d" % n)
+    async with running(fabric.connection, take, read.set):
+        async with asyncio.timeout(PATIENCE_S):
+            for _ in range(many - 1):
+                await taken.acquire()
+            before = read.is_set()
+            stuck.set()
+            await read.wait()
+
+    assert not before
 
 
 async def test_two_coordinators_share_the_work(fabric: Any, server: Any) -> None:

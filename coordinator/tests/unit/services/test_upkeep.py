@@ -146,6 +146,21 @@ async def test_after_its_last_chunk_a_stream_has_longer_for_its_report() -> None
     assert len(upkeep.silent_streams(scene.world)) == 1
 
 
+async def test_a_stream_whose_report_may_wait_here_for_its_turn_is_not_silent() -> None:
+    scene = await a_scene()
+    await scene.island()
+    job = await scene.running()
+    footing = scene.world.footing
+    footing.reports_read(scene.clock.monotonic())
+    scene.relay.end(job.id, 1, Ending(Cause.COMPLETED))
+    scene.clock.advance(60)
+    behind = upkeep.silent_streams(scene.world)
+    footing.reports_read(scene.clock.monotonic())
+
+    assert behind == []
+    assert [one.job_id for one in upkeep.silent_streams(scene.world)] == [job.id]
+
+
 async def test_a_job_is_left_when_its_last_reader_stays_away_beyond_the_grace() -> None:
     scene = await a_scene()
     await scene.island()

@@ -21,7 +21,8 @@ from archipelag_coordinator.adapters.nats.connection import REQUEST_TIMEOUT_S, C
 
 log = logging.getLogger(__name__)
 
-AT_ONCE_MAX: Final = 32
+AT_ONCE_MAX: Final = 12
+"""Fewer than there are connections to the database: however many reports there are, the loops have theirs."""
 BATCH_MAX: Final = 32
 NEXT: Final = f"$JS.API.CONSUMER.MSG.NEXT.{streams.REPORTS.name}.{streams.REPORTS_CONSUMER}"
 PULL: Final = b'{"batch":%d,"expires":30000000000,"idle_heartbeat":1000000000}' % BATCH_MAX
@@ -40,15 +41,24 @@ OnReport = Callable[[IslandId, bytes], Awaitable[bool]]
 """True: it was dealt with. False: it can never be accepted. An exception: not now, deliver it again."""
 
 
+def _ignore() -> None:
+    """Nobody asked to be told."""
+
+
 class ReportQueue:
     """Guards a standing request for reports over restarts of the broker.
 
     Not by nats-py's `fetch`: that waits for its whole time when the broker is restarted in the meantime.
     """
 
-    def __init__(self, connection: Connection, on_report: OnReport) -> None:
+    def __init__(
+        self, connection: Connection, on_report: OnReport, on_read: Callable[[], None] = _ignore
+    ) -> None:
+        """`on_read` is called whenever no report waits, with the broker or here; every second, where none come."""
         self._connection = connection
         self._on_report = on_report
+        self._on_read = on_read
+        self._settling = 0
         self._slots = asyncio.Semaphore(AT_ONCE_MAX)
 
     async def run(self) -> None:
@@ -94,9 +104,11 @@ class ReportQueue:
                     return
                 if not message.reply:  # The broker's own word; an Island could forge its headers.
                     asked_for = _still_asked(message, asked_for)
+                    self._look_whether_read(0)
                     continue
                 asked_for -= 1
                 await self._slots.acquire()
+                self._settling += 1
                 settling.create_task(self._take_and_free(message))
         finally:
             with contextlib.suppress(nats.errors.Error, OSError):
@@ -107,6 +119,12 @@ class ReportQueue:
             await self._take(message)
         finally:
             self._slots.release()
+            self._settling -= 1
+        self._look_whether_read(message.metadata.num_pending)
+
+    def _look_whether_read(self, waiting: int) -> None:
+        if not waiting and not self._settling:
+            self._on_read()
 
     async def _take(self, message: Msg) -> None:
         delivered = message.metadata.num_delivered or 1

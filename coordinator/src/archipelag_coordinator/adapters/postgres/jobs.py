@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from archipelag_contracts.ids import ApiKeyId, JobId, RelayId, UserId
 
+from archipelag_coordinator.adapters.postgres.ahead import or_refuse
 from archipelag_coordinator.adapters.postgres.rows import (
     INTEGER_MAX,
     Connection,
@@ -17,6 +19,7 @@ from archipelag_coordinator.adapters.postgres.rows import (
     changed,
     every,
     inserts,
+    later,
     one,
     plain,
 )
@@ -79,10 +82,10 @@ SAME_REQUEST: Final = """
         AND created_at > %(since)s
     ORDER BY created_at DESC, id DESC LIMIT 1
 """
-SAVE_GUARDED: Final = f"""
+SAVE_GUARDED: Final = or_refuse(f"""
     UPDATE jobs SET {assigns(_MOVED)}, delivered = greatest(delivered, %(delivered)s)
-    WHERE id = %(id)s AND epoch = %(was_epoch)s AND status = %(was_status)s
-"""
+    WHERE id = %(id)s AND epoch = %(was_epoch)s AND status = %(was_status)s RETURNING id
+""")
 # One line for each account and Cargo, found by jumping from one to the next in the index; of each no more than asked.
 WAITING: Final = """
     WITH RECURSIVE lines AS (
@@ -174,10 +177,12 @@ class PostgresJobs:
         self._connection = connection
 
     async def add(self, job: Job) -> Job:
+        if job.idempotency_key is None:
+            later(self._connection, ADD, _values(job))
+            return job
         for _ in range(ADD_TRIES_MAX):
             if await one(self._connection, ADD, _values(job)) is not None:
                 return job
-            assert job.idempotency_key is not None
             standing = await self.by_idempotency_key(job.user_id, job.idempotency_key)
             if standing is not None:
                 return standing
@@ -233,8 +238,10 @@ class PostgresJobs:
     async def save(self, job: Job, *, was: Job) -> None:
         assert job.id == was.id
         values = _values(job) | {"was_epoch": was.epoch, "was_status": was.status.value}
-        if not await changed(self._connection, SAVE_GUARDED, values):
-            raise StaleAttempt(job.id, was.epoch)
+        later(self._connection, SAVE_GUARDED, values, partial(self._stale, was))
+
+    async def _stale(self, was: Job) -> StaleAttempt:
+        return StaleAttempt(was.id, was.epoch)
 
     async def waiting(self, home: RelayId, limit: int) -> list[JobId]:
         rows = await every(self._connection, WAITING, {"home": home, "limit": limit})

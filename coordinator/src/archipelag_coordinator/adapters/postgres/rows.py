@@ -10,7 +10,7 @@ from typing import Any, Final
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
-from archipelag_coordinator.adapters.postgres.ahead import StoreConnection
+from archipelag_coordinator.adapters.postgres.ahead import StoreConnection, Why
 
 Connection = StoreConnection
 Row = DictRow
@@ -53,9 +53,12 @@ async def changed(connection: Connection, statement: str, values: Mapping[str, A
     return cursor.rowcount
 
 
-def later(connection: Connection, statement: str, values: Mapping[str, Any]) -> None:
-    """Travels with the next statement, which raises its error: for one whose answer nobody needs."""
-    connection.later(statement.encode(), values)
+def later(
+    connection: Connection, statement: str, values: Mapping[str, Any], why: Why | None = None
+) -> None:
+    """Travels with the next statement, which raises its error: for one whose answer nobody needs. `why`: what it means
+    where it refuses, raised instead at the end of the transaction."""
+    connection.later(statement.encode(), values, why)
 
 
 def inserts(table: str, columns: Sequence[str], *, beyond: str = "") -> str:

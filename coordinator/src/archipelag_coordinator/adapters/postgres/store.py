@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from archipelag_coordinator.adapters.postgres import door, figures
-from archipelag_coordinator.adapters.postgres.ahead import StoreConnection
+from archipelag_coordinator.adapters.postgres.ahead import REFUSALS, StoreConnection
 from archipelag_coordinator.adapters.postgres.attempts import PostgresAttempts
 from archipelag_coordinator.adapters.postgres.audit import PostgresAuditLog
 from archipelag_coordinator.adapters.postgres.batches import PostgresBatches
@@ -64,8 +64,10 @@ UNREACHABLE: Final = (psycopg.OperationalError,)
 
 
 # One round trip: whether anything was written or locked (only then is there an id), and the end of the transaction.
-COMMIT: Final = b"SELECT pg_current_xact_id_if_assigned() IS NOT NULL AS wrote; COMMIT"
-COMMIT_TO_DISK: Final = b"SET LOCAL synchronous_commit TO DEFAULT; " + COMMIT
+ASK_AND_COMMIT: Final = b"SELECT pg_current_xact_id_if_assigned() IS NOT NULL AS wrote; COMMIT"
+TO_DISK: Final = b"SET LOCAL synchronous_commit TO DEFAULT"
+ASK_AND_COMMIT_TO_DISK: Final = TO_DISK + b"; " + ASK_AND_COMMIT
+COMMIT: Final = b"COMMIT"
 
 
 class _OnDisk:
@@ -181,6 +183,13 @@ class PostgresStore:
                     tx = PostgresTx(connection)
                     yield tx
                     unsure = await self._commit(connection, tx)
+                except REFUSALS as error:
+                    why = connection.refused
+                    if why is None:
+                        raise
+                    connection.forget()
+                    await connection.rollback()
+                    raise await why() from error
                 finally:
                     connection.forget()
         except psycopg.IntegrityError as error:
@@ -199,12 +208,17 @@ class PostgresStore:
         """Commits, and names the witness by whom the commit is still to be brought to disk, if it must be."""
         if connection.asked_nothing:
             return None
-        await connection.catch_up()
         # Asked before the commit: only a connection from before it can vouch for it.
         witness = self._flusher.witness(connection.server)
+        if connection.has_ahead:
+            # What changes a row that many wait for goes with the COMMIT: it is locked for no round trip of ours.
+            if witness is None:
+                connection.later(TO_DISK)
+            await connection.execute(COMMIT)
+            return witness
         if witness is None and tx.relied_upon:
             await connection.execute(FLUSH)  # Now there is something to bring to disk.
-        cursor = await connection.execute(COMMIT if witness else COMMIT_TO_DISK)
+        cursor = await connection.execute(ASK_AND_COMMIT if witness else ASK_AND_COMMIT_TO_DISK)
         while cursor.description is None and cursor.nextset():
             pass
         row = await cursor.fetchone()

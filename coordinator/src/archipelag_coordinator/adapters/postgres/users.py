@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from archipelag_contracts.ids import ApiKeyId, UserId
 from archipelag_contracts.units import Ucredits
 
+from archipelag_coordinator.adapters.postgres.ahead import or_refuse
 from archipelag_coordinator.adapters.postgres.rows import (
     Connection,
     changed,
     every,
     inserts,
+    later,
     one,
     plain,
 )
@@ -87,14 +90,14 @@ SAVE_KEY: Final = """
         expires_at = %(expires_at)s
     WHERE id = %(id)s
 """
-RESERVE: Final = """
-    UPDATE api_keys SET used = used + %(amount)s
-    WHERE id = %(id)s AND (budget IS NULL OR used + %(amount)s <= budget)
-"""
+# Refused by the key's own guard; both go with the COMMIT, as what the account holds does.
+RESERVE: Final = or_refuse(
+    "UPDATE api_keys SET used = used + %(amount)s WHERE id = %(id)s RETURNING id"
+)
 BUDGET: Final = "SELECT budget - used AS available FROM api_keys WHERE id = %(id)s"
-RELEASE: Final = """
-    UPDATE api_keys SET used = greatest(0, used - %(amount)s) WHERE id = %(id)s
-"""
+RELEASE: Final = or_refuse(
+    "UPDATE api_keys SET used = greatest(0, used - %(amount)s) WHERE id = %(id)s RETURNING id"
+)
 
 
 class PostgresUsers:
@@ -192,16 +195,21 @@ class PostgresKeys:
             raise NotFound("API key", key.id)
 
     async def reserve(self, key: ApiKeyId, amount: Ucredits) -> None:
-        if await changed(self._connection, RESERVE, {"id": key, "amount": amount}):
-            return
+        values = {"id": key, "amount": amount}
+        later(self._connection, RESERVE, values, partial(self._over_budget, key, amount))
+
+    async def _over_budget(self, key: ApiKeyId, amount: Ucredits) -> BudgetExceeded | NotFound:
         row = await one(self._connection, BUDGET, {"id": key})
         if row is None:
-            raise NotFound("API key", key)
-        raise BudgetExceeded(amount, max(0, row["available"]))
+            return NotFound("API key", key)
+        return BudgetExceeded(amount, max(0, row["available"]))
 
     async def release(self, key: ApiKeyId, amount: Ucredits) -> None:
-        if not await changed(self._connection, RELEASE, {"id": key, "amount": amount}):
-            raise NotFound("API key", key)
+        values = {"id": key, "amount": amount}
+        later(self._connection, RELEASE, values, partial(self._unknown, key))
+
+    async def _unknown(self, key: ApiKeyId) -> NotFound:
+        return NotFound("API key", key)
 
 
 def user_of(row: Mapping[str, Any]) -> User:

@@ -19,7 +19,8 @@ LOOK_S: Final = 0.25
 IDLE: Final = 0.2
 BUSY: Final = 0.7
 STRAINED: Final = 0.9
-"""Shares of one core: below the first nothing is held back, and ever longer up to the second and to the third."""
+"""Shares of one core, taken or waited for: below the first nothing is held back, and ever longer up to the second and
+the third."""
 
 
 class Paced(Protocol):
@@ -46,11 +47,11 @@ class Pace:
     """
 
     def __init__(self, *, spent: Callable[[], float] = time.thread_time) -> None:
-        """`spent`: CPU seconds of this thread."""
+        """`spent`: seconds of a core that this thread took, and best also those that it waited for one."""
         self.hold_s = 0.0
         """How long an item is held back now, at most."""
         self.load = 0.0
-        """The share of one core that was spent when it was last measured."""
+        """The share of one core that was taken or waited for when it was last measured."""
         self.writes = 0
         """Since the process began; several items may be in one."""
         self.held = 0
