@@ -194,9 +194,7 @@ class SimCoordinator:
             version="sim",
             nudge=runner.nudge,
         )
-        errands = doing.Errands()
-        relay.on_wrong = lambda *attempt: errands.run(doing.end_wrong(world, *attempt))
-        relay.on_end = lambda job, _island, _epoch: errands.run(doing.look_soon(world, job))
+        errands = _errands(world, relay)
         presence = Presence(world)
         await bus.listen_left(
             lambda was, place: errands.run(doing.take_left(runner, world, was, place))
@@ -279,3 +277,10 @@ def _unsure(heard: list[PresenceOnLine]) -> None:
     """Empty until somebody listens."""
     for one in heard:
         one.unsure()
+
+
+def _errands(world: World, relay: NatsChunkRelay) -> doing.Errands:
+    errands = doing.Errands()
+    relay.on_wrong = lambda *attempt: errands.run(doing.end_wrong(world, *attempt))
+    relay.on_end = lambda job, _island, _epoch: errands.run(doing.look_soon(world, job))
+    return errands

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
-import nats.errors
 import pytest
 from archipelag_contracts import subjects
 from archipelag_contracts.ids import Epoch, IslandId, JobId, RelayId
@@ -24,6 +22,7 @@ from archipelag_coordinator.adapters.nats.chunk_relay import (
 from archipelag_coordinator.domain.answer import ITEM_BYTES_MAX, Answer
 from archipelag_coordinator.domain.attempt import Cause
 from archipelag_coordinator.domain.items import Items
+from archipelag_coordinator.testing.fake_replay import FakeReplay
 
 JOB = JobId("job_00000000000000000000000001")
 OTHER_JOB = JobId("job_00000000000000000000000002")
@@ -45,43 +44,14 @@ class HandClock:
         return self.seconds
 
 
-class Kept:
-    """A replay stream in memory."""
-
-    def __init__(self) -> None:
-        self.home = HOME
-        self.messages: list[bytes] = []
-        self.said_meanwhile: list[bytes] = []
-        """What comes into the stream after the first look."""
-        self.given: list[int] = []
-        self.away = False
-        self.before_tail: int | None = None
-        """So many of them are older than what is read of a stream that was taken over."""
-        self.before_deaf: int | None = None
-        """And than what our connection may have lost when it ended."""
-
-    async def keep_place(self) -> None:
-        """It is set by hand."""
-
-    def place(self, before_s: float) -> int | None:
-        return self.before_tail if before_s == repairs.TAIL_S else self.before_deaf
-
-    async def chunks(self, subject: str, after: int = 0) -> AsyncIterator[tuple[int, bytes, bytes]]:
-        assert subject == subjects.out(ISLAND, self.home, JOB, Epoch(1))
-        if self.away:
-            raise nats.errors.TimeoutError
-        for number, message in enumerate(self.messages[after:], start=after + 1):
-            await asyncio.sleep(0)
-            self.given.append(number)
-            yield number, subject.encode(), message
-        self.messages += self.said_meanwhile
-        self.said_meanwhile = []
+def out_of(relay: RelayId) -> str:
+    return subjects.out(ISLAND, relay, JOB, Epoch(1))
 
 
 class Bench:
     def __init__(self, items_max: int = 1000) -> None:
         self.clock = HandClock()
-        self.kept = Kept()
+        self.kept = FakeReplay(out_of(HOME), repairs.TAIL_S)
         self.ended: list[tuple[JobId, IslandId, Epoch]] = []
         self.wrong: list[tuple[JobId, IslandId, Epoch]] = []
         self.relay = NatsChunkRelay(
@@ -273,7 +243,7 @@ async def test_who_listens_in_on_another_process_reads_each_message_of_the_strea
 ) -> None:
     monkeypatch.setattr(repairs, "SETTLE_S", 0.0)
     bench.relay._wire = Ears()  # type: ignore[assignment]
-    bench.kept.home = OTHER_HOME
+    bench.kept.subject = out_of(OTHER_HOME)
     bench.kept.messages = [items(n, text).SerializeToString() for n, text in enumerate("abc")]
     bench.relay.open(bench.answer, ISLAND, Epoch(1), OTHER_HOME)
     bench.kept.said_meanwhile = [items(3, "d").SerializeToString()]
@@ -300,7 +270,7 @@ async def test_of_a_stream_that_was_taken_over_the_tail_is_read_and_all_of_it_wh
 ) -> None:
     monkeypatch.setattr(repairs, "SETTLE_S", 0.0)
     bench.relay._wire = Ears()  # type: ignore[assignment]
-    bench.kept.home, bench.kept.before_tail = OTHER_HOME, before_tail
+    bench.kept.subject, bench.kept.before_tail = out_of(OTHER_HOME), before_tail
     chunks = [items(n, text).SerializeToString() for n, text in enumerate("abcd")]
     bench.kept.messages = [*chunks, b""]
     bench.answer.load(Items(0, ("a", "b"), (0, 0)), stored=True)
@@ -317,7 +287,7 @@ async def test_what_comes_in_order_is_passed_on_while_the_second_look_waits_for_
 ) -> None:
     monkeypatch.setattr(repairs, "SETTLE_S", 0.05)
     bench.relay._wire = Ears()  # type: ignore[assignment]
-    bench.kept.home = OTHER_HOME
+    bench.kept.subject = out_of(OTHER_HOME)
     bench.kept.messages = [items(0, "a").SerializeToString()]
     bench.relay.open(bench.answer, ISLAND, Epoch(1), OTHER_HOME)
     while bench.answer.texts != ["a"]:  # noqa: ASYNC110 - the look itself must go on until then
