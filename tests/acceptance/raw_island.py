@@ -206,7 +206,7 @@ class RawIsland:
             ],
         )
         answer = await self.nc.request(
-            subjects.heartbeat(self.id), self.key.seal(message), timeout=3
+            subjects.heartbeat(self.id), self.key.seal(message), timeout=PATIENCE_S
         )
         sealed = common.Signed.FromString(answer.data)
         reply = island_pb.HeartbeatReply.FromString(sealed.payload)

@@ -26,11 +26,13 @@ async def pair(
     with network.http(owner) as http:
         code = http.post("/pairing-codes").json()["data"]["code"]
     second = await (await RawIsland.enrol(address(network), code, "second")).connect()
-    for island in (hostile, second):
-        await island.offer(assignment_key(network), *trap)
-        await island.beat()
-    yield hostile, second
-    await second.close()
+    try:
+        for island in (hostile, second):
+            await island.offer(assignment_key(network), *trap)
+            await island.beat()
+        yield hostile, second
+    finally:
+        await second.close()
 
 
 async def test_a_conversation_goes_to_who_says_that_it_remembers_it(
