@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import httpx
@@ -61,6 +61,24 @@ async def read(port: int, pieces: list[bytes]) -> str:
     return "whole"
 
 
+async def stopping(
+    app: Endless,
+    leave: Callable[[], Awaitable[None]],
+    listening: socket.socket,
+    pieces: Sequence[list[bytes]],
+) -> tuple[asyncio.Task[None], asyncio.Future[list[str]]]:
+    """A server that everybody reads from, and that was told to stop: its task, and how its readers end."""
+    config = uvicorn.Config(app, http=DirectProtocol, lifespan="off", log_config=None)
+    server = LeavingServer(config, leave, STREAMS_END_S)
+    serving = asyncio.create_task(server.serve([listening.dup()]))
+    port = listening.getsockname()[1]
+    ends = asyncio.gather(*(read(port, one) for one in pieces))
+    while not all(pieces):  # noqa: ASYNC110 - it happens in the clients
+        await asyncio.sleep(0.01)
+    server.should_exit = True
+    return serving, ends
+
+
 async def test_others_hear_of_it_while_streams_go_on_and_none_ends_as_if_it_were_whole(
     listening: socket.socket, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -71,16 +89,11 @@ async def test_others_hear_of_it_while_streams_go_on_and_none_ends_as_if_it_were
     async def leave() -> None:
         told.append((app.left, _takes(port)))
 
-    config = uvicorn.Config(app, http=DirectProtocol, lifespan="off", log_config=None)
-    server = LeavingServer(config, leave, STREAMS_END_S)
-    serving = asyncio.create_task(server.serve([listening]))
-    readers = [asyncio.create_task(read(port, one)) for one in pieces]
-    async with asyncio.timeout(PATIENCE_S):
-        while not all(pieces):  # noqa: ASYNC110 - it happens in the clients
-            await asyncio.sleep(0.01)
-        with caplog.at_level(logging.ERROR):
-            server.should_exit = True
-            ends = await asyncio.gather(*readers)
+    with caplog.at_level(logging.ERROR):
+        async with asyncio.timeout(PATIENCE_S):
+            serving, ending = await stopping(app, leave, listening, pieces)
+            listening.close()
+            ends = await ending
             await serving
 
     assert told == [(0, False)], "before anybody was cut off, and when no more could come"
@@ -91,37 +104,24 @@ async def test_others_hear_of_it_while_streams_go_on_and_none_ends_as_if_it_were
 async def test_nobody_is_cut_off_before_others_know_or_it_takes_too_long(
     listening: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app, port = Endless(), listening.getsockname()[1]
-    pieces: list[bytes] = []
     may_go, told = asyncio.Event(), asyncio.Event()
 
     async def leave() -> None:
         await may_go.wait()
         told.set()
 
-    async def stopping() -> tuple[asyncio.Task[None], asyncio.Task[str]]:
-        config = uvicorn.Config(app, http=DirectProtocol, lifespan="off", log_config=None)
-        server = LeavingServer(config, leave, STREAMS_END_S)
-        serving = asyncio.create_task(server.serve([listening.dup()]))
-        reader = asyncio.create_task(read(port, pieces))
-        while not pieces:  # noqa: ASYNC110 - it happens in the client
-            await asyncio.sleep(0.01)
-        server.should_exit = True
-        return serving, reader
-
     async with asyncio.timeout(PATIENCE_S):
-        serving, reader = await stopping()
-        cut_off, _ = await asyncio.wait([reader], timeout=5 * STREAMS_END_S)
+        serving, ending = await stopping(Endless(), leave, listening, [[]])
+        cut_off, _ = await asyncio.wait([ending], timeout=5 * STREAMS_END_S)
         assert not cut_off, "others did not know yet"
         may_go.set()
-        assert await reader == "broken" and told.is_set()
+        assert await ending == ["broken"] and told.is_set()
         await serving
 
         may_go.clear()
-        pieces.clear()
         monkeypatch.setattr("archipelag_coordinator.apps.api.server.HAND_ON_MAX_S", 0.0)
-        serving, reader = await stopping()
-        assert await reader == "broken", "it took too long"
+        serving, ending = await stopping(Endless(), leave, listening, [[]])
+        assert await ending == ["broken"], "it took too long"
         may_go.set()
         await serving
 
@@ -129,24 +129,18 @@ async def test_nobody_is_cut_off_before_others_know_or_it_takes_too_long(
 async def test_on_a_busy_machine_everybody_is_cut_off_before_anything_is_cancelled(
     listening: socket.socket, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app, port = Endless(), listening.getsockname()[1]
+    app = Endless()
     pieces: list[list[bytes]] = [[] for _ in range(60)]
 
     async def leave() -> None: ...
 
-    config = uvicorn.Config(app, http=DirectProtocol, lifespan="off", log_config=None)
-    server = LeavingServer(config, leave, STREAMS_END_S)
-    serving = asyncio.create_task(server.serve([listening]))
-    readers = [asyncio.create_task(read(port, one)) for one in pieces]
-    async with asyncio.timeout(PATIENCE_S):
-        while not all(pieces):  # noqa: ASYNC110 - it happens in the clients
-            await asyncio.sleep(0.01)
-        with caplog.at_level(logging.ERROR):
-            server.should_exit = True
+    with caplog.at_level(logging.ERROR):
+        async with asyncio.timeout(PATIENCE_S):
+            serving, ending = await stopping(app, leave, listening, pieces)
             while not serving.done():
                 time.sleep(0.02)  # noqa: ASYNC251 - somebody else has the processor
                 await asyncio.sleep(0)
-            ends = await asyncio.gather(*readers)
+            ends = await ending
 
     assert ends == ["broken"] * len(pieces)
     assert errors_of(caplog) == []
