@@ -11,7 +11,7 @@ import json
 import shutil
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from random import Random
@@ -174,17 +174,19 @@ async def strike_islands(
     faults: Sequence[str] = tuple(ISLAND_FAULTS),
     at_once: int = 2,
     every_s: tuple[float, float] = (1.0, 3.0),
+    spared: Collection[str] = (),
     stop: asyncio.Event,
 ) -> None:
     """Strikes Islands at random times, busy ones rather than idle ones, never more than so many at once, until told to
-    stop; then waits for the last."""
+    stop; then waits for the last. `spared`: names of those that are never struck."""
     weights = [ISLAND_FAULTS[name][1] for name in faults]
 
     async with asyncio.TaskGroup() as group:
         while not stop.is_set():
             struck = log.struck
-            whole = [island for island in network.islands if island.name not in struck]
-            if len(network.islands) - len(whole) < at_once:
+            known = [island for island in network.islands if island.name not in spared]
+            whole = [island for island in known if island.name not in struck]
+            if len(known) - len(whole) < at_once:
                 name = chance.choices(list(faults), weights)[0]
                 held = await network.streams_on()
                 busy = [1 + 4 * held.get(island.id, 0) for island in whole]

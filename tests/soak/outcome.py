@@ -19,7 +19,7 @@ from tests.chaos.checkers import (
 from tests.chaos.faults import Strike
 from tests.chaos.readers import Reading
 
-from .crowd import Seen
+from .crowd import Kind, Seen, Told
 from .gauges import Growth, Sample
 
 GROWTH_MB_PER_H: Final = {"Coordinator": 60.0, "Island": 30.0, "NATS": 60.0, "PostgreSQL": 60.0}
@@ -70,9 +70,17 @@ class Figures:
 # --- Promises ------------------------------------------------------------------------------------------------------
 
 
-def jobs_ended_well_or_were_cancelled(books: Books, _: Sequence[Reading]) -> Iterator[str]:
+def jobs_ended_well_or_were_cancelled(books: Books, readings: Sequence[Reading]) -> Iterator[str]:
+    """Or were given up, for nothing, after their reader had left for good and their Coordinator was replaced."""
+    left = {
+        job
+        for told in readings
+        if isinstance(told, Told) and told.kind is Kind.LEAVES
+        for job in told.jobs
+    }
     for job in books.jobs.values():
-        if job.status not in ("succeeded", "cancelled"):
+        given_up = job.cause == "coordinator_lost" and job.id in left and not job.charged
+        if job.status not in ("succeeded", "cancelled") and not given_up:
             yield f"{job.id} is {job.status}: {job.cause}, {job.error}"
 
 

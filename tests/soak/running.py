@@ -35,7 +35,7 @@ SETTLE_S: Final = 90.0
 """How long the last jobs may take to end."""
 QUIET_S: Final = 60.0
 """And how long it may take to let go of what was used for them; answers are kept for 20 s here."""
-WARM_S: Final = {"Coordinator": 150.0, "Island": 60.0, "NATS": 330.0, "PostgreSQL": 600.0}
+WARM_S: Final = {"Coordinator": 150.0, "Island": 180.0, "NATS": 330.0, "PostgreSQL": 600.0}
 """Ages after which a part is warm. The broker keeps five minutes of answers in memory."""
 POLICY: Final = {"attempts_max": "8", "answer_kept_s": "20"}
 """A stream may meet more than three Islands that die when one is struck every few seconds."""

@@ -15,11 +15,12 @@ from tests.chaos.network import Network, Plan
 from tests.chaos.readers import Receipt, fast_ask
 from tests.chaos.test_checkers import a_job, the_books
 
-from .crowd import Crowd, Kind, Told
+from .crowd import NO_BOOKS, Crowd, Kind, Told
 from .gauges import LOOKED_S, Sample, growth, spent
 from .leftovers import more
 from .outcome import (
     IMPATIENT_CHECKS,
+    jobs_ended_well_or_were_cancelled,
     memory_does_not_grow,
     nobody_was_told_of_a_fault_of_ours,
     nothing_is_left,
@@ -176,3 +177,33 @@ def test_the_picture_has_a_line_for_each_life() -> None:
     picture = drawn("Coordinator", taken, marks=[40.0], until_s=80.0)
 
     assert picture.count('stroke-width="1.5"') == 2 and picture.count("stroke-dasharray") == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "charged", "complaints"),
+    [(Kind.LEAVES, 0, 0), (Kind.LEAVES, 7, 1), (Kind.CANCELS, 0, 1), (Kind.STEADY, 0, 1)],
+)
+def test_only_whose_reader_left_for_good_may_be_lost_with_its_coordinator_and_for_nothing(
+    kind: Kind, charged: int, complaints: int
+) -> None:
+    job = Job(
+        "job_1",
+        "usr_c",
+        "fast",
+        "failed",
+        1,
+        "coordinator_lost",
+        "",
+        3,
+        2,
+        0,
+        "",
+        charged,
+        None,
+        (),
+    )
+    books = replace(NO_BOOKS, jobs={job.id: job})
+    told = Told(fast_ask("soak-1", 1, 5, 10), kind=kind)
+    told.jobs = [job.id]
+
+    assert len(list(jobs_ended_well_or_were_cancelled(books, [told]))) == complaints

@@ -48,7 +48,8 @@ class Tides:
                 self.stop.set()
 
     async def _strike(self, every_s: float) -> None:
-        """Visitors count as struck, so that nobody else strikes them."""
+        """Visitors count as struck, so that nobody else strikes them. The first Island is spared: what lives for some
+        minutes at most says nothing of what grows."""
         await faults.strike_islands(
             self._network,
             self._log,
@@ -56,6 +57,7 @@ class Tides:
             faults=STRIKES,
             at_once=1 + VISITORS,
             every_s=(every_s / 2, every_s * 3 / 2),
+            spared={self._network.islands[0].name},
             stop=self.stop,
         )
 
