@@ -285,15 +285,17 @@ class JetStream:
             self._status(reply, "404", "Message Not Found")
             return
         assert self.broker is not None
-        for number, sequence in enumerate(found[: asked.get("batch", 1)], start=1):
+        given = found[: asked.get("batch", 1)]
+        for sequence in given:
             kept = stream.messages[sequence]
             headers = (
                 f"NATS/1.0\r\nNats-Stream: {name}\r\nNats-Subject: {kept.subject}\r\n"
-                f"Nats-Sequence: {kept.sequence}\r\nNats-Num-Pending: {len(found) - number}\r\n\r\n"
+                f"Nats-Sequence: {kept.sequence}\r\n\r\n"
             )
             self.broker.deliver(reply, "", kept.payload, headers.encode())
         if "batch" in asked:
-            self._status(reply, "204", "EOB")
+            left = f"Nats-Num-Pending: {len(found) - len(given)}\r\n"
+            self._status(reply, "204", "EOB", left)
 
     def _tick(self) -> None:
         loop = asyncio.get_running_loop()
@@ -316,10 +318,10 @@ class JetStream:
             assert self.broker is not None
             self.broker.deliver(reply, "", json.dumps(value).encode())
 
-    def _status(self, reply: str, status: str, words: str = "") -> None:
+    def _status(self, reply: str, status: str, words: str = "", headers: str = "") -> None:
         assert self.broker is not None
         self.broker.deliver(
-            reply, "", b"", f"NATS/1.0 {status} {words}".rstrip().encode() + b"\r\n\r\n"
+            reply, "", b"", f"{f'NATS/1.0 {status} {words}'.rstrip()}\r\n{headers}\r\n".encode()
         )
 
     def _tell(self, inbox: str, subject: str, ack: str, payload: bytes) -> None:

@@ -29,13 +29,15 @@ GET: Final = f"$JS.API.DIRECT.GET.{streams.OUTPUT.name}"
 # The broker's own words at the end of a batch: no such message; there are no more of them in this batch.
 NONE_LEFT: Final = "404"
 BATCH_OVER: Final = "204"
+PENDING: Final = "Nats-Num-Pending"
+"""After a batch: of all that is kept by then."""
 
 
 class Replay(Protocol):
     """Where missed chunks come from."""
 
     def chunks(self, subject: str, after: int = 0) -> AsyncIterator[tuple[int, bytes, bytes]]:
-        """Every message on this subject, which may have wildcards, that was kept when this began, oldest first, each
+        """Every message on this subject, which may have wildcards, that is kept, oldest first, each
         with its number in the stream and its own subject; with `after` only those with a higher number."""
         ...
 
@@ -75,26 +77,27 @@ class StreamReplay:
 
     async def chunks(self, subject: str, after: int = 0) -> AsyncIterator[tuple[int, bytes, bytes]]:
         """Raises nats.errors.Error, TimeoutError."""
-        left = 1
+        enough = MESSAGES_MAX
         for taken in range(0, MESSAGES_MAX, BATCH):
-            batch = await self._batch(subject, after + 1)
-            if batch and not taken:
-                # Of many attempts, more is said while this is read than is read.
-                left = 1 + _number(batch[0], "Nats-Num-Pending")
+            batch, left = await self._batch(subject, after + 1)
             for message in batch:
-                after = _number(message, "Nats-Sequence")
+                after = _number(message.headers, "Nats-Sequence")
                 yield after, (message.headers or {})["Nats-Subject"].encode(), message.data
-            left -= len(batch)
-            if not batch or left <= 0:
+            # To the end: the stream may take in what was said before this began while it is read.
+            if not left:
+                return
+            # Of many attempts, more may be said meanwhile than is read.
+            enough = enough if taken else 2 * (BATCH + left)
+            if taken >= enough:
                 return
         log.warning("replay_cut_short subject=%s", subject)
 
-    async def _batch(self, subject: str, sequence: int) -> list[Msg]:
-        """The next messages from this place in the stream on."""
+    async def _batch(self, subject: str, sequence: int) -> tuple[list[Msg], int]:
+        """The next messages from this place in the stream on, and how many are left after them."""
         client = self._connection.client
         inbox = client.new_inbox()
         found: list[Msg] = []
-        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        over: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
         async def heard(message: Msg) -> None:
             # All that has come in one turn of the loop: a busy one would make each message wait for a turn of its own.
@@ -105,7 +108,7 @@ class StreamReplay:
                 if status not in (NONE_LEFT, BATCH_OVER):
                     what = f"the stream cannot be read: {message.headers}"
                     return over.set_exception(nats.errors.Error(what))
-                over.set_result(None)
+                over.set_result(_number(message.headers, PENDING) if status == BATCH_OVER else 0)
             return None
 
         answers = await client.subscribe(inbox, cb=heard)
@@ -113,11 +116,10 @@ class StreamReplay:
             asked = {"seq": sequence, "next_by_subj": subject, "batch": BATCH}
             await client.publish(GET, json.dumps(asked).encode(), reply=inbox)
             async with asyncio.timeout(TIMEOUT_S):
-                await over
-            return found
+                return found, await over
         finally:
             await answers.unsubscribe()
 
 
-def _number(message: Msg, name: str) -> int:
-    return int((message.headers or {})[name])
+def _number(headers: dict[str, str] | None, name: str) -> int:
+    return int((headers or {})[name])
