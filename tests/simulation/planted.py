@@ -97,23 +97,26 @@ def outbox_sent_before_commit() -> list[Swap]:
             return early.pop(key)
         return await assign(self, assignment, issued_at, timeout_s)
 
-    async def send(world: Any, given: Any) -> None:
-        heard(world, given)
-        told = dispatch._assignment(world, given, given.answer)
+    async def send(world: Any, given: Any, answer: Any) -> None:
+        heard(world, given, answer)
+        told = dispatch._assignment(world, given, answer)
         said = await world.bus.assign(
             told, given.attempt.assigned_at, world.policy.assign_timeout_s
         )
         early[given.job.id, given.attempt.epoch] = said
 
-    def listen(world: Any, given: Any) -> None:
+    def listen(world: Any, given: Any, answer: Any) -> None:
         if (given.job.id, given.attempt.epoch) not in early:
-            heard(world, given)
+            heard(world, given, answer)
 
     heard = dispatch._listen
     line = "await tx.attempts.add(attempt)"
     give = _without(
         dispatch._store_next,
-        (line, f"{line}\n        await SEND_EARLY(world, _Given(started, attempt, cargo, answer))"),
+        (
+            line,
+            f"{line}\n        await SEND_EARLY(world, Given(started, attempt, cargo, files), answer)",
+        ),
     )
     give.__globals__["SEND_EARLY"] = send
     return [
