@@ -86,8 +86,9 @@ class StreamReplay:
             # To the end: the stream may take in what was said before this began while it is read.
             if not left:
                 return
-            # Of many attempts, more may be said meanwhile than is read.
-            enough = enough if taken else 2 * (BATCH + left)
+            if not taken:
+                # Of many attempts, more may be said meanwhile than is read.
+                enough = 2 * (BATCH + left)
             if taken >= enough:
                 return
         log.warning("replay_cut_short subject=%s", subject)

@@ -202,9 +202,8 @@ class PostgresLedger:
             "expires_at": reservation.expires_at,
         }
         if not reservation.amount:
-            later(
-                self._connection, OPEN, values
-            )  # Whoever has no account has nothing, which is enough.
+            # Whoever has no account has nothing, which is enough.
+            later(self._connection, OPEN, values)
         later(self._connection, LOCK, values)
         later(self._connection, RESERVE, values, partial(self._lacking, reservation))
 
