@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 
@@ -35,6 +35,7 @@ from archipelag_coordinator.domain.attempt import Usage
 from archipelag_coordinator.domain.tally import Tally
 from archipelag_coordinator.services.ports_of_traces import NoTraces, Traces
 from archipelag_coordinator.testing.builders import HOME, START, a_job, an_attempt, an_island
+from archipelag_coordinator.testing.fake_replay import FakeReplay
 from archipelag_coordinator.testing.worlds import a_scene
 from figures import Beside, Figure
 from telling import state
@@ -50,17 +51,10 @@ HOW = (
 NOWHERE = "http://127.0.0.1:9/v1/traces"
 
 
-class NoReplay:
-    async def chunks(self, subject: str) -> AsyncIterator[bytes]:
-        del subject
-        return
-        yield b""
-
-
 def answers(jobs: int, tally: Tally | None, traces: Traces) -> float:
     """CPU seconds for so many answers, from the first chunk to the last, with what is told of each job."""
     clock = SystemClock()
-    relay = NatsChunkRelay(HOME, clock, NoReplay())
+    relay = NatsChunkRelay(HOME, clock, FakeReplay("nothing is missing", 0.0))
     island = an_island()
     job = a_job().start(START)
     attempt = an_attempt(job, island, lease_until=START)

@@ -33,6 +33,7 @@ from archipelag_coordinator.adapters.nats.connection import Identity
 from archipelag_coordinator.adapters.nats.wire import Wire
 from archipelag_coordinator.clock import SystemClock
 from archipelag_coordinator.domain.answer import Answer
+from archipelag_coordinator.testing.fake_replay import FakeReplay
 from figures import Beside, Figure
 from telling import state
 
@@ -90,12 +91,6 @@ class Floor(asyncio.Protocol):
         self.buffer = buffer[at:]
 
 
-class NoReplay:
-    async def chunks(self, _: str) -> Any:
-        return
-        yield
-
-
 async def measure(kind: str, streams: int, seconds: float, port: int) -> dict[str, float]:
     """Runs in a process of its own."""
     url = f"nats://127.0.0.1:{port}"
@@ -104,7 +99,7 @@ async def measure(kind: str, streams: int, seconds: float, port: int) -> dict[st
     def count(_: bytes, __: bytes) -> None:
         seen[0] += 1
 
-    relay = NatsChunkRelay(RELAY, SystemClock(), NoReplay())
+    relay = NatsChunkRelay(RELAY, SystemClock(), FakeReplay("nothing is missing", 0.0))
     answers = []
     for number in range(streams):
         answer = Answer(job(number), items_max=10**6, size_bytes_max=1 << 30, now=0.0)
